@@ -1,0 +1,29 @@
+"""ELMo for spaCy: `nlp.add_pipe("elmo")`, pretraining on your own text, transfer to any component.
+
+The names below are the public interface; they are imported when first used, so that
+`import spacy_elmo` and the `spacy` command line stay quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .about import __version__
+
+if TYPE_CHECKING:
+    from .bilm.model import BiLM
+    from .bilm.store import load
+    from .pipeline.output import similarity
+
+_LAZY = {
+    "BiLM": "spacy_elmo.bilm.model",
+    "load": "spacy_elmo.bilm.store",
+    "similarity": "spacy_elmo.pipeline.output",
+}
+
+__all__ = ["BiLM", "__version__", "load", "similarity"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

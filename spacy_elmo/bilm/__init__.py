@@ -1,0 +1,1 @@
+"""The network: torch and safetensors only; knows nothing of spaCy."""

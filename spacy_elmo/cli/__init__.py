@@ -1,0 +1,5 @@
+"""The command line."""
+
+
+def setup_cli() -> None:
+    """Called by the `spacy` command."""

@@ -1,0 +1,1 @@
+"""Raw text -> biLM: segmentation, shards of unit ids, batches, the training loop, checkpoints."""
