@@ -1,0 +1,73 @@
+"""Files and folders that are either complete or not there."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import ElmoError
+
+PathLike = str | os.PathLike[str]
+
+
+class OutputError(ElmoError):
+    """A place that cannot be written to."""
+
+
+def write_atomic(path: PathLike, data: bytes) -> None:
+    """Write a file beside its place and move it there: a reader never sees half of it."""
+    target = Path(path)
+    if target.is_dir():
+        raise OutputError(f"Cannot write {target}: it is a folder; name a file.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        scratch.write_bytes(data)
+        os.replace(scratch, target)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def check_replaceable(path: PathLike, marker: str, what: str) -> Path:
+    """Raise an OutputError unless `path` is free, an empty folder, or a folder with the file `marker`."""
+    target = Path(path)
+    if target.exists() and not target.is_dir():
+        raise OutputError(f"Cannot write {what} to {target}: it is a file; name a folder.")
+    if target.is_dir() and any(target.iterdir()) and not (target / marker).is_file():
+        raise OutputError(f"Cannot write {what} to {target}: it holds other files; name a new folder.")
+    for parent in target.parents:
+        if parent.exists():
+            if not parent.is_dir():
+                raise OutputError(f"Cannot write {what} to {target}: {parent} is a file.")
+            break
+    return target
+
+
+@contextmanager
+def atomic_folder(path: PathLike, marker: str, what: str) -> Iterator[Path]:
+    """A scratch folder that takes the place of `path` at the end, or vanishes when an error comes first.
+
+    marker: the file by which a folder of this kind is known; only such a folder is replaced.
+    what: names it in errors ("a model").
+    """
+    target = check_replaceable(path, marker, what)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    old = scratch.with_name(scratch.name + ".old")
+    try:
+        scratch.chmod(0o777 & ~_umask())  # mkdtemp makes it private
+        yield scratch
+        if target.exists():
+            os.replace(target, old)
+        os.replace(scratch, target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

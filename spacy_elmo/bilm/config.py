@@ -1,0 +1,108 @@
+"""BiLMConfig: every size and switch of a biLM, saved as config.json beside its weights."""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from .errors import ElmoError
+
+Units = Literal["word", "char"]
+Encoder = Literal["table", "char_cnn", "both"]
+
+FORMAT_VERSION = 1
+
+
+class ConfigError(ElmoError):
+    """A configuration that no model can be built from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BiLMConfig:
+    """Sizes and switches of a biLM (Peters et al. 2018, section 3). Defaults are those of the small model."""
+
+    units: Units = "char"
+    """What the model reads: spaCy's tokens, or the characters of the sentence."""
+    encoder: Encoder = "table"
+    """How a unit becomes a vector: a table row, a CNN over its characters, or both, concatenated."""
+    projection: int = 128
+    """P: width of the embedding layer and of one direction's output; a layer has D = 2P."""
+    hidden: int = 512
+    """H: cells of one LSTM layer in one direction."""
+    n_layers: int = 2
+    """LSTM layers in each direction; the model gives n_layers + 1 layers."""
+    skip: bool = True
+    """Add a layer's input to its output from the second LSTM layer on."""
+    cell_clip: float | None = None
+    """Clip the cell state to +-this; None: no clipping."""
+    projection_clip: float | None = None
+    """Clip the projected state to +-this; None: no clipping."""
+    table_width: int | None = None
+    """Width of the unit table; None: P, and no linear map behind it when it is the only encoder."""
+    char_width: int = 16
+    """Width of a character's vector in the char-CNN."""
+    char_filters: tuple[tuple[int, int], ...] = ((1, 32), (2, 32), (3, 64), (4, 128))
+    """(width, number) of each convolution of the char-CNN."""
+    n_highway: int = 1
+    """Highway layers behind the convolutions."""
+    activation: Literal["relu", "tanh"] = "relu"
+    """Non-linearity behind the convolutions."""
+    max_characters: int = 16
+    """Characters of a word that the char-CNN reads, without its two boundary marks."""
+    tied_softmax: bool = True
+    """The softmax shares its weights with the unit table (needs encoder "table" of width P)."""
+    max_sentence: int = 128
+    """Longer sentences are cut into pieces of at most this many units."""
+    normalize: bool = True
+    """Fold full-width letters and digits (bilm.text.normalize)."""
+    lang: str = "zh"
+    """Language of the training text, an ISO code as spaCy's."""
+    segmenter: str = "char"
+    """The segmenter of the training text; a word model is at home with this one only."""
+    meta: dict[str, Any] = field(default_factory=dict)
+    """Anything for people: name, description, licence, sources, perplexity."""
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("units", Units), ("encoder", Encoder)):
+            if getattr(self, name) not in get_args(allowed):
+                options = " or ".join(f'"{option}"' for option in get_args(allowed))
+                raise ConfigError(f'{name} = "{getattr(self, name)}" is not known: use {options}.')
+        for name in ("projection", "hidden", "n_layers", "max_sentence", "max_characters", "char_width"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"{name} = {value!r} must be a whole number of at least 1.")
+        if self.tied_softmax and (self.encoder != "table" or self.table_dim != self.projection):
+            raise ConfigError(
+                'tied_softmax needs encoder = "table" with table_width equal to projection: '
+                "set tied_softmax = false."
+            )
+        if self.encoder != "table" and max(w for w, _ in self.char_filters) > self.max_characters + 2:
+            raise ConfigError("A filter of char_filters is wider than a word: raise max_characters.")
+        if self.hidden < self.projection:
+            raise ConfigError("hidden must be at least as large as projection.")
+        if self.units == "char" and self.encoder != "table":
+            raise ConfigError('Character units have no characters of their own: use encoder = "table".')
+
+    @property
+    def table_dim(self) -> int:
+        """Width of the unit table."""
+        return self.table_width or self.projection
+
+    @property
+    def width(self) -> int:
+        """D: width of a layer, both directions together."""
+        return 2 * self.projection
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "BiLMConfig":
+        """From JSON or a configuration file; a key that is not a field raises a ConfigError."""
+        known = {f.name for f in fields(cls)}
+        for key in values:
+            if key not in known:
+                raise ConfigError(f'"{key}" is not a setting of a biLM: use {", ".join(sorted(known))}.')
+        values = dict(values)
+        if "char_filters" in values:
+            values["char_filters"] = tuple((int(w), int(n)) for w, n in values["char_filters"])
+        return cls(**values)

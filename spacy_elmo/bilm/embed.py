@@ -1,0 +1,115 @@
+"""Token encoders: what stands below the LSTMs. Units -> vectors of width P, independent of context."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .config import BiLMConfig
+from .vocab import CHAR_PAD, PAD
+
+
+@dataclass
+class Batch:
+    """Sentences as ids, boundaries included, padded on the right.
+
+    units: (B, T) rows of the unit table, PAD behind a sentence's end.
+    lengths: (B,) units of each sentence, its two boundaries included.
+    forms: (B, T) rows of `characters`: each distinct word is spelled out once. None for table models.
+    characters: (U, C) characters of each distinct word. None for table models.
+    """
+
+    units: Tensor
+    lengths: Tensor
+    forms: Tensor | None = None
+    characters: Tensor | None = None
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        moved = (None if x is None else x.to(device) for x in vars(self).values())
+        return Batch(*moved)  # type: ignore[arg-type]
+
+
+class Highway(nn.Module):
+    """y = g * relu(W_t x + b_t) + (1 - g) * x with g = sigmoid(W_g x + b_g) (Srivastava et al. 2015).
+
+    Shapes: (N, F) -> (N, F).
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.transform = nn.Linear(width, width)
+        self.gate = nn.Linear(width, width)
+        nn.init.constant_(self.gate.bias, -2.0)  # begin by carrying the input, as the paper advises
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = torch.sigmoid(self.gate(x))
+        return gate * F.relu(self.transform(x)) + (1 - gate) * x
+
+
+class CharCNN(nn.Module):
+    """A word from its characters: convolutions, maximum over positions, highways (Kim et al. 2016).
+
+    Shapes: (U, C) character ids -> (U, F), F the sum of the filters. The padding takes no part: a
+    position whose window reaches into it is left out of the maximum, unless the word is shorter than
+    the window.
+    """
+
+    def __init__(self, config: BiLMConfig, n_characters: int):
+        super().__init__()
+        self.table = nn.Embedding(n_characters, config.char_width, padding_idx=CHAR_PAD)
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(config.char_width, n, width) for width, n in config.char_filters
+        )
+        self.width = sum(n for _, n in config.char_filters)
+        self.highways = nn.ModuleList(Highway(self.width) for _ in range(config.n_highway))
+        self.activation = F.relu if config.activation == "relu" else torch.tanh
+
+    def forward(self, characters: Tensor) -> Tensor:
+        x = self.table(characters).transpose(1, 2)  # (U, char_width, C)
+        lengths = (characters != CHAR_PAD).sum(1)[:, None]  # (U, 1)
+        pooled = []
+        for convolution in self.convolutions:
+            y = convolution(x)  # (U, n, C - width + 1)
+            positions = torch.arange(y.shape[2], device=y.device)
+            inside = positions <= (lengths - convolution.kernel_size[0]).clamp(min=0)  # (U, positions)
+            y = y.masked_fill(~inside[:, None], float("-inf")).amax(2)
+            pooled.append(self.activation(y))
+        out = torch.cat(pooled, 1)
+        for highway in self.highways:
+            out = highway(out)
+        return out
+
+
+class TokenEncoder(nn.Module):
+    """The embedding layer: word table, char-CNN, or both side by side, mapped to width P.
+
+    Shapes: Batch (B, T) -> (B, T, P). The map is left out where a table already has width P.
+    """
+
+    def __init__(self, config: BiLMConfig, vocab_size: int, n_characters: int):
+        super().__init__()
+        self.table: nn.Embedding | None = None
+        self.char_cnn: CharCNN | None = None
+        width = 0
+        if config.encoder in ("table", "both"):
+            self.table = nn.Embedding(vocab_size, config.table_dim, padding_idx=PAD)
+            # A tied table is the softmax as well: unit rows would make its first logits of size sqrt(P).
+            nn.init.normal_(self.table.weight, std=config.table_dim**-0.5)
+            width += config.table_dim
+        if config.encoder in ("char_cnn", "both"):
+            self.char_cnn = CharCNN(config, n_characters)
+            width += self.char_cnn.width
+        plain = config.encoder == "table" and width == config.projection
+        self.project = nn.Identity() if plain else nn.Linear(width, config.projection)
+
+    def forward(self, batch: Batch) -> Tensor:
+        parts = []
+        if self.table is not None:
+            parts.append(self.table(batch.units))
+        if self.char_cnn is not None:
+            assert batch.characters is not None
+            assert batch.forms is not None
+            parts.append(F.embedding(batch.forms, self.char_cnn(batch.characters)))
+        return self.project(torch.cat(parts, -1) if len(parts) > 1 else parts[0])

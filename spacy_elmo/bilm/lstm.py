@@ -1,0 +1,103 @@
+"""One direction of the biLM: LSTM layers with projection, skip connection and optional clips."""
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from .config import BiLMConfig
+
+# True, and nothing that a user could do about it.
+warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
+
+
+class Dropout:
+    """Inverted dropout with a random state of its own (Srivastava et al. 2014).
+
+    Two directions that train side by side would race for torch's global generator; with one each, a
+    step's masks depend on its seed alone.
+    """
+
+    def __init__(self, rate: float, seed: int, device: torch.device):
+        self.rate = rate
+        self._generator = torch.Generator(device).manual_seed(seed)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        keep = torch.empty_like(x).bernoulli_(1 - self.rate, generator=self._generator)
+        return x * keep.div_(1 - self.rate)
+
+
+class Direction(nn.Module):
+    """A stack of LSTM layers that reads from left to right (Peters et al. 2018, section 3.1).
+
+    Each layer is an LSTM with projection (Sak et al. 2014):
+        i, f, g, o = W_ih x_t + W_hh h_{t-1} + b
+        c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g)       clipped to +-cell_clip
+        h_t = W_hr (sigmoid(o) * tanh(c_t))                     clipped to +-projection_clip
+    From the second layer on, the layer's input is added to its output (not to its state).
+
+    Shapes: (B, T, P) -> one (B, T, P) for each layer. Stateless: every sentence starts from zero. What
+    lies to the right of a position cannot reach it, so padding on the right needs no packing.
+    """
+
+    def __init__(self, config: BiLMConfig):
+        super().__init__()
+        width, hidden = config.projection, config.hidden
+        self.skip = config.skip
+        self.cell_clip = config.cell_clip
+        self.projection_clip = config.projection_clip
+        self.layers = nn.ModuleList(
+            nn.LSTM(width, hidden, proj_size=width if width < hidden else 0, batch_first=True)
+            for _ in range(config.n_layers)
+        )
+        for layer in self.layers:
+            nn.init.zeros_(layer.bias_ih_l0)
+            nn.init.ones_(layer.bias_ih_l0[hidden : 2 * hidden])  # remember at first (Jozefowicz 2015)
+            nn.init.zeros_(layer.bias_hh_l0)
+            layer.bias_hh_l0.requires_grad_(False)  # a second bias of the same sum; kept for cuDNN's sake
+
+    def forward(
+        self, x: Tensor, *, dropout: Dropout | None = None, dtype: torch.dtype | None = None
+    ) -> list[Tensor]:
+        """x: (B, T, P). dropout: on every layer's input. dtype: of the products; weights stay as they are."""
+        outputs = []
+        for depth, layer in enumerate(self.layers):
+            y = self._run(layer, x if dropout is None else dropout(x), dtype)
+            x = x + y if self.skip and depth else y
+            outputs.append(x)
+        return outputs
+
+    def _run(self, layer: nn.LSTM, x: Tensor, dtype: torch.dtype | None) -> Tensor:
+        weights = {name: p if dtype is None else p.to(dtype) for name, p in layer.named_parameters()}
+        x = x if dtype is None else x.to(dtype)
+        if self.cell_clip is None and self.projection_clip is None:
+            return functional_call(layer, weights, (x,))[0]
+        return clipped_lstm(x, weights, self.cell_clip, self.projection_clip)
+
+
+def clipped_lstm(
+    x: Tensor, weights: dict[str, Tensor], cell_clip: float | None, projection_clip: float | None
+) -> Tensor:
+    """The same layer step by step, for the clips that nn.LSTM does not have.
+
+    x: (B, T, P); weights: the parameters of an nn.LSTM of one layer, by name. Returns (B, T, P).
+    """
+    gates_x = F.linear(x, weights["weight_ih_l0"], weights["bias_ih_l0"] + weights["bias_hh_l0"])
+    w_hh, w_hr = weights["weight_hh_l0"], weights.get("weight_hr_l0")
+    h = x.new_zeros(x.shape[0], w_hh.shape[1])  # (B, P)
+    c = x.new_zeros(x.shape[0], w_hh.shape[0] // 4)  # (B, H)
+    outputs = []
+    for step in gates_x.unbind(1):  # (B, 4H); unbind: indexing is several times slower under autograd
+        i, f, g, o = (step + F.linear(h, w_hh)).chunk(4, 1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        if cell_clip is not None:
+            c = c.clamp(-cell_clip, cell_clip)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        if w_hr is not None:
+            h = F.linear(h, w_hr)
+        if projection_clip is not None:
+            h = h.clamp(-projection_clip, projection_clip)
+        outputs.append(h)
+    return torch.stack(outputs, 1)

@@ -1,0 +1,179 @@
+"""The two language-model losses: what pretraining lowers and what perplexity is computed from."""
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .embed import Batch
+from .lstm import Direction, Dropout
+from .model import BiLM, reverse
+from .vocab import PAD
+
+CHUNK = 512  # predictions whose logits are held at once
+
+
+class FullSoftmaxLoss(torch.autograd.Function):
+    """Sum of -log softmax(x W^T + b)[target], in chunks, so that no N x V matrix is kept.
+
+    The gradient is computed on the way forward, while a chunk's logits are there; products run in the
+    type of `x`, the softmax itself in float32.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, chunk: int
+    ) -> Tensor:
+        """x: (N, P); weight: (V, P); bias: (V,); targets: (N,). Returns a float32 scalar."""
+        w = weight.detach().to(x.dtype)
+        needs_grad = any(ctx.needs_input_grad[:3])
+        d_x, d_weight, d_bias = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(bias)
+        loss = torch.zeros((), device=x.device)
+        for start in range(0, len(x), chunk):
+            rows = slice(start, start + chunk)
+            target = targets[rows, None]  # (n, 1)
+            logits = F.linear(x[rows], w).float().add_(bias)  # (n, V)
+            logits -= logits.amax(1, keepdim=True)
+            of_target = logits.gather(1, target)
+            total = logits.exp_().sum(1, keepdim=True)
+            loss += (total.log() - of_target).sum()
+            if needs_grad:
+                d_logits = logits.div_(total)
+                d_logits.scatter_add_(1, target, torch.full_like(total, -1.0))
+                d_bias += d_logits.sum(0)
+                d_logits = d_logits.to(x.dtype)
+                d_x[rows] = d_logits @ w
+                d_weight += d_logits.t() @ x[rows]
+        ctx.save_for_backward(d_x, d_weight, d_bias)
+        return loss
+
+    @staticmethod
+    def backward(ctx, d_loss: Tensor):  # type: ignore[override]
+        d_x, d_weight, d_bias = ctx.saved_tensors
+        return d_x * d_loss.to(d_x.dtype), d_weight * d_loss, d_bias * d_loss, None, None
+
+
+@dataclass
+class LMLoss:
+    """Negative log-likelihood (natural logarithm) of some sentences, in each direction.
+
+    forward, backward: sums over all predictions. n: predictions in one direction; each sentence has
+    one more than it has units, because the boundary behind it is predicted too (`</s>` forward, `<s>`
+    backward).
+    """
+
+    forward: float
+    backward: float
+    n: int
+
+    @property
+    def mean(self) -> float:
+        """Mean over both directions and all predictions, what training lowers (section 3.1)."""
+        return (self.forward + self.backward) / (2 * self.n)
+
+
+def lm_loss(bilm: BiLM, batch: Batch) -> LMLoss:
+    """Both directions' losses on a batch, with the full softmax and without gradients."""
+    with torch.no_grad():
+        sides = _sides(bilm, batch, bilm.encoder(batch))
+        weight, bias = bilm.softmax_weight, bilm.softmax_bias
+        forward, backward = (float(_direction_loss(*side, weight, bias)) for side in sides)
+    return LMLoss(forward, backward, _predictions(batch))
+
+
+class TrainingStep:
+    """Losses and gradients of one batch; on the CPU the two directions run side by side.
+
+    The directions share nothing but the embedding below and the softmax above, so each has its own half
+    of the cores: two threads with half the work each lose less than every small product cut in two.
+    Gradients are summed in a fixed order, so a step gives the same bits every time.
+    """
+
+    def __init__(self, bilm: BiLM, *, dropout: float = 0.0, dtype: torch.dtype | None = None):
+        """dropout: on the input of every LSTM layer and of the softmax. dtype: of the products
+        (bfloat16); None: as the weights."""
+        self.bilm, self.dropout, self.dtype = bilm, dropout, dtype
+        threads = torch.get_num_threads()
+        parallel = bilm.device.type == "cpu" and threads > 1
+        self._pool = (
+            ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(threads // 2,))
+            if parallel
+            else None
+        )
+
+    def __call__(self, batch: Batch, seed: int) -> LMLoss:
+        """Add the gradients of the batch's mean loss to the parameters. seed: of the dropout masks."""
+        bilm, n = self.bilm, _predictions(batch)
+        embedded = bilm.encoder(batch)
+        sides = _sides(bilm, batch, embedded.detach())
+        run = map if self._pool is None else self._pool.map
+        results = list(run(lambda side, i: self._direction(*side, 2 * seed + i, n), sides, (0, 1)))
+        (forward, ahead), (backward, back) = results
+        with torch.no_grad():
+            for direction, grads in zip((s[0] for s in sides), (ahead, back), strict=True):
+                for parameter, grad in zip(_trained(direction), grads[3:], strict=True):
+                    _accumulate(parameter, grad)
+            _accumulate(bilm.softmax_weight, ahead[1] + back[1])
+            _accumulate(bilm.softmax_bias, ahead[2] + back[2])
+            d_embedded = ahead[0] + reverse(back[0], batch.lengths)
+        embedded.backward(d_embedded)
+        return LMLoss(forward, backward, n)
+
+    def _direction(
+        self, direction: Direction, x: Tensor, units: Tensor, seed: int, n: int
+    ) -> tuple[float, tuple[Tensor, ...]]:
+        """Loss of one direction, and its gradients for the input, the softmax and the LSTMs."""
+        shared = (x, self.bilm.softmax_weight, self.bilm.softmax_bias)
+        x, weight, bias = (t.detach().requires_grad_() for t in shared)
+        dropout = Dropout(self.dropout, seed, x.device) if self.dropout else None
+        loss = _direction_loss(direction, x, units, weight, bias, dropout=dropout, dtype=self.dtype)
+        grads = torch.autograd.grad(loss / (2 * n), [x, weight, bias, *_trained(direction)])
+        return float(loss.detach()), grads
+
+
+def _sides(bilm: BiLM, batch: Batch, embedded: Tensor) -> list[tuple[Direction, Tensor, Tensor]]:
+    """For each direction its LSTMs, and embeddings (B, T, P) and units (B, T) in the order it reads."""
+    flipped = reverse(embedded, batch.lengths), reverse(batch.units, batch.lengths)
+    return [(bilm.forward_direction, embedded, batch.units), (bilm.backward_direction, *flipped)]
+
+
+def _predictions(batch: Batch) -> int:
+    return int(batch.lengths.sum()) - len(batch.lengths)
+
+
+def _direction_loss(
+    direction: Direction,
+    x: Tensor,
+    units: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    dropout: Dropout | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Sum of -log p(next unit). The reversed sentence begins with </s> and ends with <s>, so both
+    directions predict the unit that comes next in their own order."""
+    hidden = direction(x, dropout=dropout, dtype=dtype)[-1][:, :-1]  # (B, T - 1, P)
+    targets = units[:, 1:]
+    real = targets != PAD
+    hidden = hidden[real] if dropout is None else dropout(hidden[real])  # (n, P)
+    return FullSoftmaxLoss.apply(hidden, weight, bias, targets[real], CHUNK)
+
+
+def _trained(module: nn.Module) -> list[nn.Parameter]:
+    return [p for p in module.parameters() if p.requires_grad]
+
+
+def _accumulate(parameter: Tensor, grad: Tensor) -> None:
+    parameter.grad = grad if parameter.grad is None else parameter.grad + grad
+
+
+def perplexity(nll: float, n: int) -> float:
+    """exp(nll / n): the inverse of the geometric mean of the predictions' probabilities."""
+    try:
+        return math.exp(nll / n)
+    except OverflowError:
+        return math.inf

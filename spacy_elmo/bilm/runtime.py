@@ -1,0 +1,68 @@
+"""Inference: sentences in, layers out. Batches of similar length, no gradient."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from .embed import Batch
+from .model import BiLM
+from .vocab import BOS, EOS, PAD, SPECIALS, Vocab, special_character_ids
+
+
+def encode(bilm: BiLM, sentences: Sequence[Sequence[str]], *, batch_tokens: int = 4096) -> list[np.ndarray]:
+    """See BiLM.encode."""
+    shape = (bilm.n_layers, 0, bilm.width)
+    out = [np.zeros(shape, dtype=np.float32) for _ in sentences]
+    lengths = [len(sentence) for sentence in sentences]
+    with torch.inference_mode():
+        for group in batches_by_length(lengths, batch_tokens):
+            batch = collate(bilm, [sentences[i] for i in group]).to(bilm.device)
+            layers = bilm(batch).float().cpu().numpy()  # (L, B, T, D)
+            for row, i in enumerate(group):
+                out[i] = np.ascontiguousarray(layers[:, row, 1 : 1 + lengths[i]])
+    return out
+
+
+def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Indices of sentences in groups of at most `batch_tokens` units, padding and boundaries included.
+
+    Sorted by length, so that little is padded; empty sentences are left out; a sentence longer than
+    the budget is a group of its own.
+    """
+    group: list[int] = []
+    for i in sorted((i for i, n in enumerate(lengths) if n), key=lambda i: -lengths[i]):
+        longest = lengths[group[0]] if group else lengths[i]
+        if group and (len(group) + 1) * (longest + 2) > batch_tokens:
+            yield group
+            group = []
+        group.append(i)
+    if group:
+        yield group
+
+
+def collate(bilm: BiLM, sentences: Sequence[Sequence[str]]) -> Batch:
+    """Sentences of units as a padded Batch with their boundaries."""
+    vocab = bilm.vocab
+    lengths = [len(sentence) + 2 for sentence in sentences]
+    units = np.full((len(sentences), max(lengths)), PAD, dtype=np.int64)
+    for row, sentence, n in zip(units, sentences, lengths, strict=True):
+        row[:n] = vocab.ids(sentence)
+    batch = Batch(torch.from_numpy(units), torch.tensor(lengths))
+    if bilm.config.encoder != "table":
+        batch.forms, batch.characters = _spell(vocab, sentences, max(lengths), bilm.config.max_characters)
+    return batch
+
+
+def _spell(
+    vocab: Vocab, sentences: Sequence[Sequence[str]], longest: int, max_characters: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each distinct unit once, in characters: forms (B, T), characters (U, C)."""
+    index: dict[str, int] = {}
+    forms = np.full((len(sentences), longest), PAD, dtype=np.int64)
+    for row, sentence in zip(forms, sentences, strict=True):
+        ids = [index.setdefault(unit, len(SPECIALS) + len(index)) for unit in sentence]
+        row[: len(ids) + 2] = [BOS, *ids, EOS]
+    spelled = vocab.character_ids(list(index), max_characters)
+    characters = np.concatenate([special_character_ids(max_characters), spelled])
+    return torch.from_numpy(forms), torch.from_numpy(characters)

@@ -1,0 +1,86 @@
+"""From text to what a biLM reads: normalisation, sentences, characters. The only place that decides it.
+
+Pretraining and the pipeline both come through here, so that a model meets at run time
+exactly what it was trained on.
+"""
+
+import re
+import unicodedata
+from itertools import pairwise
+
+# Chinese newspapers and many web sources write Latin letters and digits in their full-width forms
+# (U+FF10 '０' is '0', U+FF21 'Ａ' is 'A'). Only these are folded. Punctuation stays: '，' and ','
+# are different signs, of different scripts.
+_FULL_WIDTH = {
+    code: code - 0xFEE0
+    for first, last in ((0xFF10, 0xFF19), (0xFF21, 0xFF3A), (0xFF41, 0xFF5A))
+    for code in range(first, last + 1)
+}
+
+# A sentence ends after final punctuation and the quotes or brackets that close over it. The Latin full
+# stop is left out: '3.8' and 'Mr. Li' are more frequent in Chinese text than English sentences.
+_SENTENCE = re.compile(r"[^。！？!?…\r\n]*[。！？!?…]+[”’」』）】》\"')\]]*|[^。！？!?…\r\n]+")
+
+
+def normalize(text: str) -> str:
+    """Fold full-width letters and digits to their ordinary forms. The length stays the same.
+
+    >>> normalize("１９９８年，ＷＴＯ")
+    '1998年，WTO'
+    """
+    return text.translate(_FULL_WIDTH)
+
+
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """Offsets `(start, end)` of the sentences of `text`, in order, without overlap.
+
+    A sentence ends after 。！？!?… with the closing quotes that follow, and at a line break.
+    Every character that is not white space lies in exactly one span; spans of nothing but white space
+    are left out.
+
+    >>> sentence_spans("你好。“再见！”他说")
+    [(0, 3), (3, 8), (8, 10)]
+    """
+    return [m.span() for m in _SENTENCE.finditer(text) if not m.group().isspace()]
+
+
+def is_east_asian(character: str) -> bool:
+    """Whether `character` is of a script that puts no spaces between words, or of its punctuation."""
+    return unicodedata.east_asian_width(character) in "WF"
+
+
+def characters(text: str) -> tuple[list[str], list[int]]:
+    """The units that a character model reads in `text`, normalised, and the offset of each in `text`.
+
+    White space is dropped, because it says nothing in Chinese and comes and goes with the
+    segmenter; a run of it between two characters of other scripts ("Linux kernel") is one unit " ".
+    So "我 爱 北京" and "我爱北京" are read alike.
+
+    >>> characters("用 Linux kernel")[0]
+    ['用', 'L', 'i', 'n', 'u', 'x', ' ', 'k', 'e', 'r', 'n', 'e', 'l']
+    """
+    units: list[str] = []
+    offsets: list[int] = []
+    gap = -1  # offset of the white space since the last unit, -1: none
+    for offset, character in enumerate(normalize(text)):
+        if character.isspace():
+            gap = offset if gap < 0 else gap
+            continue
+        if gap >= 0 and units and not is_east_asian(units[-1]) and not is_east_asian(character):
+            units.append(" ")
+            offsets.append(gap)
+        units.append(character)
+        offsets.append(offset)
+        gap = -1
+    return units, offsets
+
+
+def chunks(n: int, limit: int) -> list[tuple[int, int]]:
+    """Cut `n` units into the fewest pieces of at most `limit`, of nearly equal length.
+
+    >>> chunks(10, 4)
+    [(0, 4), (4, 7), (7, 10)]
+    """
+    pieces = -(-n // limit)
+    cuts = [-(-n * i // pieces) for i in range(pieces + 1)] if pieces else []
+    return list(pairwise(cuts))

@@ -1,0 +1,84 @@
+"""Units to ids: the unit vocabulary (words or characters) and, for char-CNN models, that of characters."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from .text import normalize
+
+# Rows of the unit table that stand for no unit of the text.
+PAD, UNK, BOS, EOS = range(4)
+SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
+
+# The same for characters: BOW and EOW frame a word; a boundary unit is one character of its own.
+CHAR_PAD, CHAR_UNK, BOW, EOW, CHAR_BOS, CHAR_EOS = range(6)
+CHAR_SPECIALS = ("<pad>", "<unk>", "<w>", "</w>", "<s>", "</s>")
+
+
+class Vocab:
+    """Units by frequency, most frequent first, behind four special ids.
+
+    units: distinct units, none of them a special.
+    characters: distinct characters for a char-CNN; empty for table models.
+    normalized: fold full-width forms before looking up.
+    """
+
+    def __init__(self, units: Sequence[str], characters: Sequence[str] = (), *, normalized: bool = True):
+        self.units = list(units)
+        self.characters = list(characters)
+        self.normalized = normalized
+        self._ids = {unit: i for i, unit in enumerate(self.units, len(SPECIALS))}
+        self._char_ids = {c: i for i, c in enumerate(self.characters, len(CHAR_SPECIALS))}
+        if len(self._ids) != len(self.units) or len(self._char_ids) != len(self.characters):
+            raise ValueError("The vocabulary lists a unit twice: list each once.")
+
+    def __len__(self) -> int:
+        """V: units and specials."""
+        return len(SPECIALS) + len(self.units)
+
+    @property
+    def n_characters(self) -> int:
+        """Rows of the character table, specials included."""
+        return len(CHAR_SPECIALS) + len(self.characters)
+
+    def __contains__(self, unit: str) -> bool:
+        return self.id(unit) != UNK
+
+    def id(self, unit: str) -> int:
+        """Row of `unit`, UNK when it is not in the vocabulary."""
+        return self._ids.get(normalize(unit) if self.normalized else unit, UNK)
+
+    def ids(self, units: Iterable[str]) -> np.ndarray:
+        """Rows of a sentence's units with BOS in front and EOS behind: (n + 2,) int64."""
+        if self.normalized:
+            units = map(normalize, units)
+        get = self._ids.get
+        return np.array([BOS, *(get(unit, UNK) for unit in units), EOS], dtype=np.int64)
+
+    def character_ids(self, units: Sequence[str], max_characters: int) -> np.ndarray:
+        """Characters of each unit: (n, max_characters + 2) int64, BOW, characters, EOW and padding.
+
+        A unit longer than `max_characters` is cut.
+        """
+        rows = []
+        for unit in units:
+            text = (normalize(unit) if self.normalized else unit)[:max_characters]
+            rows.append([BOW, *(self._char_ids.get(c, CHAR_UNK) for c in text), EOW])
+        return _padded(rows, max_characters + 2)
+
+
+def special_character_ids(max_characters: int) -> np.ndarray:
+    """The four specials in characters: (4, max_characters + 2) int64, rows as in SPECIALS.
+
+    A sentence boundary is a word of one special character (Peters et al. 2018; Jozefowicz et al. 2016,
+    section 3.3).
+    """
+    rows = [[], [BOW, CHAR_UNK, EOW], [BOW, CHAR_BOS, EOW], [BOW, CHAR_EOS, EOW]]
+    return _padded(rows, max_characters + 2)
+
+
+def _padded(rows: Sequence[Sequence[int]], width: int) -> np.ndarray:
+    out = np.full((len(rows), width), CHAR_PAD, dtype=np.int64)
+    for target, row in zip(out, rows, strict=True):
+        target[: len(row)] = row
+    return out

@@ -1,0 +1,42 @@
+"""The typer application, and what its commands share."""
+
+import functools
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from wasabi import msg
+
+from ..bilm.errors import ElmoError
+
+app = typer.Typer(
+    name="elmo",
+    help="Pretrain, measure and use ELMo models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def command(name: str, **settings: Any) -> Callable[[Callable], Callable]:
+    """Register a command whose ElmoErrors end it with their one sentence and exit status 1."""
+
+    def register(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> None:
+            logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
+            try:
+                function(*args, **kwargs)
+            except ElmoError as error:
+                msg.fail(str(error), exits=1)
+
+        app.command(name, **settings)(run)
+        return function
+
+    return register
+
+
+def on_terminal() -> bool:
+    """Whether a person watches: then bars, elsewhere plain lines."""
+    return sys.stderr.isatty()

@@ -1,0 +1,33 @@
+"""`spacy elmo info`: what a model folder holds."""
+
+from pathlib import Path
+
+import typer
+from wasabi import table
+
+from .app import command
+
+
+@command("info")
+def info(
+    model: Path | None = typer.Argument(None, help="A model folder; the embedded model when left out"),
+) -> None:
+    """Describe a model: units, sizes, vocabulary, origin. The weights are read and checked."""
+    from ..about import __version__
+    from ..bilm.store import embedded, load
+
+    folder = embedded() if model is None else model
+    bilm = load(folder)
+    config = bilm.config
+    rows = {
+        "model": folder,
+        "units": f"{config.units} ({config.lang}, segmenter {config.segmenter})",
+        "vocabulary": f"{len(bilm.vocab.units):,} units",
+        "layers": f"{bilm.n_layers} of width {bilm.width}",
+        "LSTM": f"{config.n_layers} x {config.hidden}, projection {config.projection}, each direction",
+        "parameters": f"{sum(p.numel() for p in bilm.parameters()):,}",
+        "on disk": f"{sum(p.stat().st_size for p in folder.iterdir()) / 2**20:.1f} MiB",
+        **config.meta,
+        "spacy-elmo": __version__,
+    }
+    print(table([(key, str(value)) for key, value in rows.items()]))

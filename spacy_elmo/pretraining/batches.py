@@ -1,0 +1,87 @@
+"""Batches by length with a token budget, in an order that a seed fixes and a position resumes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..bilm.embed import Batch
+from ..bilm.vocab import BOS, EOS, PAD, SPECIALS, Vocab, special_character_ids
+from .shards import Corpus
+
+
+@dataclass
+class Position:
+    """Where a run stands in its data: the epoch, and the batches of it that are done."""
+
+    epoch: int = 0
+    done: int = 0
+
+
+class BatchStream:
+    """Batches of a corpus without end, epoch after epoch.
+
+    A batch holds sentences of about equal length (little padding, plain tensors) and at most
+    `batch_tokens` ids, boundaries and padding included. Which sentences meet and in which order depends
+    on `seed` and the epoch alone, so a run that continues at a Position sees what it would have seen.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        vocab: Vocab,
+        *,
+        batch_tokens: int,
+        seed: int = 0,
+        max_characters: int | None = None,
+    ):
+        self.corpus, self.vocab = corpus, vocab
+        self.batch_tokens, self.seed = batch_tokens, seed
+        self._spelled: np.ndarray | None = None
+        if max_characters is not None:
+            rows = vocab.character_ids(vocab.units, max_characters)
+            self._spelled = np.concatenate([special_character_ids(max_characters), rows])
+
+    def epoch(self, number: int) -> list[np.ndarray]:
+        """The batches of an epoch as arrays of sentence numbers."""
+        rng = np.random.default_rng((self.seed, number))
+        lengths = self.corpus.lengths + 2
+        # Sorted by length, ties and near-ties in a new order each epoch.
+        order = np.argsort(lengths * (1 + 0.1 * rng.random(len(lengths), dtype=np.float32)), kind="stable")
+        batches, first = [], 0
+        longest = np.maximum.accumulate(lengths[order])
+        while first < len(order):
+            # The largest n with n * longest(first + n - 1) <= batch_tokens; at least one sentence.
+            window = longest[first : first + max(1, self.batch_tokens // int(longest[first]))]
+            fits = np.arange(1, len(window) + 1) * window <= self.batch_tokens
+            n = max(1, int(fits.sum()))
+            batches.append(order[first : first + n])
+            first += n
+        rng.shuffle(batches)
+        return batches
+
+    def start(self, position: Position) -> Iterator[tuple[Batch, Position]]:
+        """Batches from `position` on, each with the position behind it."""
+        while True:
+            batches = self.epoch(position.epoch)
+            while position.done < len(batches):
+                rows = batches[position.done]
+                position = Position(position.epoch, position.done + 1)
+                yield self.collate(rows), position
+            position = Position(position.epoch + 1, 0)
+
+    def collate(self, rows: np.ndarray) -> Batch:
+        """Sentences by number as a padded Batch."""
+        lengths = self.corpus.lengths[rows].astype(np.int64) + 2
+        units = np.full((len(rows), int(lengths.max())), PAD, dtype=np.int64)
+        units[:, 0] = BOS
+        for target, i, n in zip(units, rows, lengths, strict=True):
+            target[1 : n - 1] = self.corpus.table_ids(i, len(self.vocab) - len(SPECIALS))
+            target[n - 1] = EOS
+        batch = Batch(torch.from_numpy(units), torch.from_numpy(lengths))
+        if self._spelled is not None:
+            distinct, forms = np.unique(units, return_inverse=True)
+            batch.forms = torch.from_numpy(forms.reshape(units.shape))
+            batch.characters = torch.from_numpy(self._spelled[distinct])
+        return batch

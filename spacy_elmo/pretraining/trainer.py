@@ -1,0 +1,215 @@
+"""The pretraining loop: one process, one loop, everything it needs in plain sight."""
+
+import json
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from ..bilm.atomic import check_replaceable, write_atomic
+from ..bilm.config import BiLMConfig, ConfigError
+from ..bilm.model import BiLM
+from ..bilm.objective import TrainingStep, perplexity
+from ..bilm.precision import has_native_bf16
+from ..bilm.store import save
+from .batches import BatchStream, Position
+from .checkpoint import CheckpointError, find_checkpoints, load_checkpoint, save_checkpoint
+from .heldout import Perplexity, measure, read_heldout
+from .settings import Settings, TrainingSettings
+from .shards import Corpus
+
+log = logging.getLogger("spacy_elmo")
+
+RUN, MODEL, CHECKPOINTS = "run.json", "model", "checkpoints"
+
+
+def pretrain(settings: Settings, output: Path, *, progress: bool = False) -> dict[str, Any]:
+    """Train a biLM as `settings` say and write it to `output`/model.
+
+    `output` also holds run.json (settings and every measurement) and checkpoints/. A run that was
+    interrupted goes on from its last checkpoint. Returns the content of run.json.
+    """
+    if settings.paths.corpus is None or settings.paths.heldout is None:
+        raise ConfigError("Pretraining needs [paths] corpus and heldout: give both.")
+    check_replaceable(output, RUN, "a pretraining run")
+    corpus = Corpus(settings.paths.corpus)
+    torch.manual_seed(settings.training.seed)
+    bilm = build_model(corpus, settings)
+    heldout = read_heldout(bilm, Path(settings.paths.heldout))
+    trainer = Trainer(bilm, corpus, heldout, settings, output)
+    trainer.run(progress=progress)
+    return trainer.record
+
+
+def build_model(corpus: Corpus, settings: Settings) -> BiLM:
+    """A biLM with random weights for the units of a corpus; how those were cut comes from the corpus."""
+    made = {key: corpus.manifest[key] for key in ("units", "segmenter", "lang", "normalize", "max_sentence")}
+    for key in made.keys() & settings.model.keys():
+        if settings.model[key] != made[key]:
+            raise ConfigError(
+                f"[model] {key} = {settings.model[key]!r}, but the corpus was made with {made[key]!r}: "
+                "leave it out, or make the corpus again."
+            )
+    config = BiLMConfig.from_dict({**settings.model, **made})
+    vocab = corpus.vocab(
+        min_count=settings.vocab.min_count,
+        max_size=settings.vocab.max_size,
+        spelled=config.encoder != "table",
+    )
+    return BiLM(config, vocab)
+
+
+class Trainer:
+    """A pretraining run: model, data, optimiser, and the record of what was measured."""
+
+    def __init__(
+        self, bilm: BiLM, corpus: Corpus, heldout: list[list[str]], settings: Settings, output: Path
+    ):
+        self.settings, self.output, self.heldout = settings, output, heldout
+        training = self.training = settings.training
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.bilm = bilm.to(self.device).train()
+        bf16 = training.precision == "bf16" or (training.precision == "auto" and has_native_bf16(self.device))
+        self.training_step = TrainingStep(
+            bilm, dropout=training.dropout, dtype=torch.bfloat16 if bf16 else None
+        )
+        self.optimizer = make_optimizer(bilm, training)
+        spelled = bilm.config.max_characters if bilm.config.encoder != "table" else None
+        self.stream = BatchStream(
+            corpus, bilm.vocab, batch_tokens=training.batch_tokens, seed=training.seed, max_characters=spelled
+        )
+        self.step, self.position = 0, Position()
+        self.record: dict[str, Any] = {
+            "settings": settings.to_dict(),
+            "parameters": sum(p.numel() for p in bilm.parameters()),
+            "vocab": len(bilm.vocab),
+            "tokens_seen": 0,
+            "seconds": 0.0,
+            "log": [],
+        }
+
+    def run(self, *, progress: bool) -> None:
+        """Train from the last checkpoint, or from the beginning, to the end; write the model folder."""
+        self._resume()
+        training, losses, tokens = self.training, [], 0
+        bar = tqdm(total=training.max_steps, initial=self.step, unit="step", disable=not progress)
+        if self.step == 0:
+            self._evaluate(bar, losses, everything=True)
+        began = time.monotonic()
+        batches = self.stream.start(self.position)
+        while self.step < training.max_steps:
+            batch, self.position = next(batches)
+            losses.append(self._update(batch.to(self.device)))
+            tokens += int(batch.lengths.sum())
+            self.step += 1
+            bar.update()
+            last = self.step == training.max_steps
+            due = [self.step % n == 0 or last for n in (training.eval_every, training.checkpoint_every)]
+            if any(due):
+                elapsed = time.monotonic() - began
+                self.record["seconds"] += elapsed
+                self.record["tokens_seen"] += tokens
+                rate = tokens / elapsed
+                tokens = 0
+                if due[0]:
+                    self._evaluate(bar, losses, rate=rate, everything=last)
+                    losses = []
+                if due[1] or last:
+                    self._checkpoint()
+                began = time.monotonic()
+        bar.close()
+        self._finish()
+
+    def _update(self, batch) -> float:
+        rate = learning_rate(self.step, self.training)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.training_step(batch, self.training.seed * 2**32 + self.step).mean
+        norm = float(torch.nn.utils.clip_grad_norm_(self.bilm.parameters(), self.training.grad_clip))
+        if not math.isfinite(norm):
+            raise CheckpointError(
+                f"The loss became {loss} at step {self.step}, the last good checkpoint is kept: "
+                "lower learning_rate or grad_clip and start again."
+            )
+        self.optimizer.step()
+        return loss
+
+    def _evaluate(self, bar, losses: list[float], *, rate: float = 0.0, everything: bool) -> Perplexity:
+        text = self.heldout if everything else sample(self.heldout, self.training.eval_units)
+        self.bilm.eval()
+        result = measure(self.bilm, text)
+        self.bilm.train()
+        row = {"step": self.step, "epoch": self.position.epoch, "heldout": result.to_dict()}
+        if losses:
+            row |= {"loss": sum(losses) / len(losses), "tokens_per_second": round(rate)}
+        self.record["log"].append(row)
+        message = f"step {self.step:>6}  held-out perplexity {result.forward:8.2f} forward "
+        message += f"{result.backward:8.2f} backward"
+        if losses:
+            message += f"  training {perplexity(row['loss'], 1):8.2f}  {row['tokens_per_second']:,} units/s"
+        log.info(message) if bar.disable else bar.write(message)
+        return result
+
+    def _checkpoint(self) -> None:
+        save_checkpoint(
+            self.output / CHECKPOINTS,
+            step=self.step,
+            position=self.position,
+            model=self.bilm,
+            optimizer=self.optimizer,
+            record={"record": self.record},
+            keep=self.training.keep_checkpoints,
+        )
+        self._write_record()
+
+    def _resume(self) -> None:
+        checkpoints = find_checkpoints(self.output / CHECKPOINTS)
+        self.output.mkdir(parents=True, exist_ok=True)
+        if not checkpoints:
+            self._write_record()
+            return
+        step, position, state = load_checkpoint(checkpoints[-1], model=self.bilm, optimizer=self.optimizer)
+        if state["record"]["settings"] != json.loads(json.dumps(self.settings.to_dict())):
+            raise CheckpointError(
+                f"{self.output} holds a run with other settings: name another folder, or delete it."
+            )
+        self.step, self.position, self.record = step, position, state["record"]
+        log.info("continuing at step %d from %s", step, checkpoints[-1])
+
+    def _finish(self) -> None:
+        self.record["heldout"] = self.record["log"][-1]["heldout"]
+        dtype = torch.float16 if self.training.weights == "float16" else None
+        save(self.bilm, self.output / MODEL, dtype=dtype)
+        self._write_record()
+
+    def _write_record(self) -> None:
+        data = json.dumps(self.record, ensure_ascii=False, indent=1) + "\n"
+        write_atomic(self.output / RUN, data.encode("utf8"))
+
+
+def make_optimizer(bilm: BiLM, training: TrainingSettings) -> torch.optim.Optimizer:
+    """AdamW; weight decay on matrices, none on biases."""
+    trained = [p for p in bilm.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": training.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=(0.9, 0.99))
+
+
+def learning_rate(step: int, training: TrainingSettings) -> float:
+    """Linear warm-up, then linear decay to zero at max_steps."""
+    warm = (step + 1) / (training.warmup_steps + 1)
+    left = (training.max_steps - step) / max(1, training.max_steps - training.warmup_steps)
+    return training.learning_rate * min(warm, left, 1.0)
+
+
+def sample(text: list[list[str]], units: int) -> list[list[str]]:
+    """Sentences spread evenly over `text` that hold about `units` units."""
+    total = sum(map(len, text))
+    return text[:: max(1, total // units)]
