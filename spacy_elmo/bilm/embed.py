@@ -1,5 +1,6 @@
 """Token encoders: what stands below the LSTMs. Units -> vectors of width P, independent of context."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -59,21 +60,20 @@ class CharCNN(nn.Module):
     def __init__(self, config: BiLMConfig, n_characters: int):
         super().__init__()
         self.table = nn.Embedding(n_characters, config.char_width, padding_idx=CHAR_PAD)
-        self.convolutions = nn.ModuleList(
-            nn.Conv1d(config.char_width, n, width) for width, n in config.char_filters
-        )
-        self.width = sum(n for _, n in config.char_filters)
+        self.filters = config.char_filters
+        self.convolutions = nn.ModuleList(nn.Conv1d(config.char_width, n, w) for w, n in self.filters)
+        self.width = sum(n for _, n in self.filters)
         self.highways = nn.ModuleList(Highway(self.width) for _ in range(config.n_highway))
-        self.activation = F.relu if config.activation == "relu" else torch.tanh
+        self.activation: Callable[[Tensor], Tensor] = F.relu if config.activation == "relu" else torch.tanh
 
     def forward(self, characters: Tensor) -> Tensor:
         x = self.table(characters).transpose(1, 2)  # (U, char_width, C)
         lengths = (characters != CHAR_PAD).sum(1)[:, None]  # (U, 1)
         pooled = []
-        for convolution in self.convolutions:
+        for convolution, (width, _) in zip(self.convolutions, self.filters, strict=True):
             y = convolution(x)  # (U, n, C - width + 1)
             positions = torch.arange(y.shape[2], device=y.device)
-            inside = positions <= (lengths - convolution.kernel_size[0]).clamp(min=0)  # (U, positions)
+            inside = positions <= (lengths - width).clamp(min=0)  # (U, positions)
             y = y.masked_fill(~inside[:, None], float("-inf")).amax(2)
             pooled.append(self.activation(y))
         out = torch.cat(pooled, 1)

@@ -48,15 +48,7 @@ class Direction(nn.Module):
         self.skip = config.skip
         self.cell_clip = config.cell_clip
         self.projection_clip = config.projection_clip
-        self.layers = nn.ModuleList(
-            nn.LSTM(width, hidden, proj_size=width if width < hidden else 0, batch_first=True)
-            for _ in range(config.n_layers)
-        )
-        for layer in self.layers:
-            nn.init.zeros_(layer.bias_ih_l0)
-            nn.init.ones_(layer.bias_ih_l0[hidden : 2 * hidden])  # remember at first (Jozefowicz 2015)
-            nn.init.zeros_(layer.bias_hh_l0)
-            layer.bias_hh_l0.requires_grad_(False)  # a second bias of the same sum; kept for cuDNN's sake
+        self.layers = nn.ModuleList(_layer(width, hidden) for _ in range(config.n_layers))
 
     def forward(
         self, x: Tensor, *, dropout: Dropout | None = None, dtype: torch.dtype | None = None
@@ -69,12 +61,22 @@ class Direction(nn.Module):
             outputs.append(x)
         return outputs
 
-    def _run(self, layer: nn.LSTM, x: Tensor, dtype: torch.dtype | None) -> Tensor:
+    def _run(self, layer: nn.Module, x: Tensor, dtype: torch.dtype | None) -> Tensor:
         weights = {name: p if dtype is None else p.to(dtype) for name, p in layer.named_parameters()}
         x = x if dtype is None else x.to(dtype)
         if self.cell_clip is None and self.projection_clip is None:
             return functional_call(layer, weights, (x,))[0]
         return clipped_lstm(x, weights, self.cell_clip, self.projection_clip)
+
+
+def _layer(width: int, hidden: int) -> nn.LSTM:
+    layer = nn.LSTM(width, hidden, proj_size=width if width < hidden else 0, batch_first=True)
+    biases = dict(layer.named_parameters())
+    nn.init.zeros_(biases["bias_ih_l0"])
+    nn.init.ones_(biases["bias_ih_l0"][hidden : 2 * hidden])  # remember at first (Jozefowicz et al. 2015)
+    nn.init.zeros_(biases["bias_hh_l0"])
+    biases["bias_hh_l0"].requires_grad_(False)  # a second bias of the same sum; kept for cuDNN's sake
+    return layer
 
 
 def clipped_lstm(

@@ -3,6 +3,7 @@
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from .embed import Batch
 from .lstm import Direction, Dropout
 from .model import BiLM, reverse
 from .vocab import PAD
+
+Side = tuple[Direction, Tensor, Tensor]
 
 CHUNK = 512  # predictions whose logits are held at once
 
@@ -24,9 +27,7 @@ class FullSoftmaxLoss(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, chunk: int
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, chunk: int) -> Tensor:
         """x: (N, P); weight: (V, P); bias: (V,); targets: (N,). Returns a float32 scalar."""
         w = weight.detach().to(x.dtype)
         needs_grad = any(ctx.needs_input_grad[:3])
@@ -51,7 +52,7 @@ class FullSoftmaxLoss(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx, d_loss: Tensor):  # type: ignore[override]
+    def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
         d_x, d_weight, d_bias = ctx.saved_tensors
         return d_x * d_loss.to(d_x.dtype), d_weight * d_loss, d_bias * d_loss, None, None
 
@@ -97,12 +98,11 @@ class TrainingStep:
         (bfloat16); None: as the weights."""
         self.bilm, self.dropout, self.dtype = bilm, dropout, dtype
         threads = torch.get_num_threads()
-        parallel = bilm.device.type == "cpu" and threads > 1
-        self._pool = (
-            ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(threads // 2,))
-            if parallel
-            else None
-        )
+        self.parallel = bilm.device.type == "cpu" and threads > 1
+        self._pool: ThreadPoolExecutor | None = None
+        if self.parallel:
+            half = (threads // 2,)
+            self._pool = ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=half)
 
     def __call__(self, batch: Batch, seed: int) -> LMLoss:
         """Add the gradients of the batch's mean loss to the parameters. seed: of the dropout masks."""
@@ -110,11 +110,11 @@ class TrainingStep:
         embedded = bilm.encoder(batch)
         sides = _sides(bilm, batch, embedded.detach())
         run = map if self._pool is None else self._pool.map
-        results = list(run(lambda side, i: self._direction(*side, 2 * seed + i, n), sides, (0, 1)))
+        results = run(lambda side, i: self._direction(side, 2 * seed + i, n), sides, (0, 1))
         (forward, ahead), (backward, back) = results
         with torch.no_grad():
-            for direction, grads in zip((s[0] for s in sides), (ahead, back), strict=True):
-                for parameter, grad in zip(_trained(direction), grads[3:], strict=True):
+            for side, grads in zip(sides, (ahead, back), strict=True):
+                for parameter, grad in zip(_trained(side[0]), grads[3:], strict=True):
                     _accumulate(parameter, grad)
             _accumulate(bilm.softmax_weight, ahead[1] + back[1])
             _accumulate(bilm.softmax_bias, ahead[2] + back[2])
@@ -122,10 +122,9 @@ class TrainingStep:
         embedded.backward(d_embedded)
         return LMLoss(forward, backward, n)
 
-    def _direction(
-        self, direction: Direction, x: Tensor, units: Tensor, seed: int, n: int
-    ) -> tuple[float, tuple[Tensor, ...]]:
+    def _direction(self, side: Side, seed: int, n: int) -> tuple[float, tuple[Tensor, ...]]:
         """Loss of one direction, and its gradients for the input, the softmax and the LSTMs."""
+        direction, x, units = side
         shared = (x, self.bilm.softmax_weight, self.bilm.softmax_bias)
         x, weight, bias = (t.detach().requires_grad_() for t in shared)
         dropout = Dropout(self.dropout, seed, x.device) if self.dropout else None
@@ -134,7 +133,7 @@ class TrainingStep:
         return float(loss.detach()), grads
 
 
-def _sides(bilm: BiLM, batch: Batch, embedded: Tensor) -> list[tuple[Direction, Tensor, Tensor]]:
+def _sides(bilm: BiLM, batch: Batch, embedded: Tensor) -> list[Side]:
     """For each direction its LSTMs, and embeddings (B, T, P) and units (B, T) in the order it reads."""
     flipped = reverse(embedded, batch.lengths), reverse(batch.units, batch.lengths)
     return [(bilm.forward_direction, embedded, batch.units), (bilm.backward_direction, *flipped)]

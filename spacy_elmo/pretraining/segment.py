@@ -5,6 +5,7 @@ import json
 import lzma
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ..bilm.errors import ElmoError
 from ..bilm.text import characters, chunks, normalize, sentence_spans
@@ -85,10 +86,10 @@ def _tokenizer(segmenter: str, lang: str) -> Callable:
         if lang != "zh":
             return spacy.blank(lang).tokenizer
         config = {"nlp": {"tokenizer": {"segmenter": segmenter}}}
-        nlp = spacy.blank("zh", config=config)
+        tokenizer: Any = spacy.blank("zh", config=config).tokenizer
         if segmenter == "pkuseg":
-            nlp.tokenizer.initialize(pkuseg_model="spacy_ontonotes")
-        return nlp.tokenizer
+            tokenizer.initialize(pkuseg_model="spacy_ontonotes")
+        return tokenizer
     except Exception as error:  # spaCy, jieba and pkuseg raise whatever they like
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CorpusError(f'The segmenter "{segmenter}" of "{lang}" does not start: {reason}') from error

@@ -4,6 +4,8 @@ import json
 import logging
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,14 @@ from tqdm.auto import tqdm
 
 from ..bilm.atomic import check_replaceable, write_atomic
 from ..bilm.config import BiLMConfig, ConfigError
+from ..bilm.embed import Batch
 from ..bilm.model import BiLM
 from ..bilm.objective import TrainingStep, perplexity
 from ..bilm.precision import has_native_bf16
 from ..bilm.store import save
 from .batches import BatchStream, Position
 from .checkpoint import CheckpointError, find_checkpoints, load_checkpoint, save_checkpoint
-from .heldout import Perplexity, measure, read_heldout
+from .heldout import measure, read_heldout
 from .settings import Settings, TrainingSettings
 from .shards import Corpus
 
@@ -95,36 +98,31 @@ class Trainer:
     def run(self, *, progress: bool) -> None:
         """Train from the last checkpoint, or from the beginning, to the end; write the model folder."""
         self._resume()
-        training, losses, tokens = self.training, [], 0
-        bar = tqdm(total=training.max_steps, initial=self.step, unit="step", disable=not progress)
-        if self.step == 0:
-            self._evaluate(bar, losses, everything=True)
-        began = time.monotonic()
-        batches = self.stream.start(self.position)
-        while self.step < training.max_steps:
-            batch, self.position = next(batches)
-            losses.append(self._update(batch.to(self.device)))
-            tokens += int(batch.lengths.sum())
-            self.step += 1
-            bar.update()
-            last = self.step == training.max_steps
-            due = [self.step % n == 0 or last for n in (training.eval_every, training.checkpoint_every)]
-            if any(due):
-                elapsed = time.monotonic() - began
-                self.record["seconds"] += elapsed
-                self.record["tokens_seen"] += tokens
-                rate = tokens / elapsed
-                tokens = 0
-                if due[0]:
-                    self._evaluate(bar, losses, rate=rate, everything=last)
-                    losses = []
-                if due[1] or last:
-                    self._checkpoint()
-                began = time.monotonic()
-        bar.close()
+        training = self.training
+        with tqdm(total=training.max_steps, initial=self.step, unit="step", disable=not progress) as bar:
+            if self.step == 0:
+                self._evaluate(bar, _Meter(), everything=True)
+            meter, batches = _Meter(), self.stream.start(self.position)
+            while self.step < training.max_steps:
+                batch, self.position = next(batches)
+                with threads(1) if self.training_step.parallel else nullcontext():
+                    meter.add(self._update(batch.to(self.device)), int(batch.lengths.sum()))
+                self.step += 1
+                bar.update()
+                last = self.step == training.max_steps
+                evaluating = last or self.step % training.eval_every == 0
+                saving = last or self.step % training.checkpoint_every == 0
+                if evaluating or saving:
+                    self.record["seconds"] += meter.seconds
+                    self.record["tokens_seen"] += meter.tokens
+                    if evaluating:
+                        self._evaluate(bar, meter, everything=last)
+                    if saving:
+                        self._checkpoint()
+                    meter = _Meter()
         self._finish()
 
-    def _update(self, batch) -> float:
+    def _update(self, batch: Batch) -> float:
         rate = learning_rate(self.step, self.training)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -139,21 +137,18 @@ class Trainer:
         self.optimizer.step()
         return loss
 
-    def _evaluate(self, bar, losses: list[float], *, rate: float = 0.0, everything: bool) -> Perplexity:
+    def _evaluate(self, bar: tqdm, meter: "_Meter", *, everything: bool) -> None:
         text = self.heldout if everything else sample(self.heldout, self.training.eval_units)
-        self.bilm.eval()
         result = measure(self.bilm, text)
-        self.bilm.train()
-        row = {"step": self.step, "epoch": self.position.epoch, "heldout": result.to_dict()}
-        if losses:
-            row |= {"loss": sum(losses) / len(losses), "tokens_per_second": round(rate)}
-        self.record["log"].append(row)
+        row: dict[str, Any] = {"step": self.step, "epoch": self.position.epoch, "heldout": result.to_dict()}
         message = f"step {self.step:>6}  held-out perplexity {result.forward:8.2f} forward "
         message += f"{result.backward:8.2f} backward"
-        if losses:
-            message += f"  training {perplexity(row['loss'], 1):8.2f}  {row['tokens_per_second']:,} units/s"
+        if meter.losses:
+            loss, rate = sum(meter.losses) / len(meter.losses), round(meter.tokens / meter.seconds)
+            row |= {"loss": loss, "tokens_per_second": rate}
+            message += f"  training {perplexity(loss, 1):8.2f}  {rate:,} units/s"
+        self.record["log"].append(row)
         log.info(message) if bar.disable else bar.write(message)
-        return result
 
     def _checkpoint(self) -> None:
         save_checkpoint(
@@ -190,6 +185,34 @@ class Trainer:
     def _write_record(self) -> None:
         data = json.dumps(self.record, ensure_ascii=False, indent=1) + "\n"
         write_atomic(self.output / RUN, data.encode("utf8"))
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Run with `n` threads in torch's operations: idle ones would spin while the two directions work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Meter:
+    """Losses and speed since the last measurement."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.tokens = 0
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def add(self, loss: float, tokens: int) -> None:
+        self.losses.append(loss)
+        self.tokens += tokens
 
 
 def make_optimizer(bilm: BiLM, training: TrainingSettings) -> torch.optim.Optimizer:
