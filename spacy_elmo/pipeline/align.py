@@ -1,0 +1,99 @@
+"""Units <-> tokens: what a biLM reads in a text, and which of its states make a token's vector. Pure numpy.
+
+With words, the units are the tokens. With characters, they are those of the sentence whatever the
+tokens are, so two segmenters of the same text get states of the same reading.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from ..bilm.text import characters, chunks, sentence_spans
+
+_NOT_SPACE = re.compile(r"\S")
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The units of one text, and those of each token. m tokens have units, k units belong to tokens."""
+
+    sentences: list[list[str]]
+    """What the biLM reads, in order: sentences, cut where they are too long."""
+    n_tokens: int
+    """Tokens of the text, those without units included."""
+    tokens: np.ndarray
+    """(m,) the tokens that have units, ascending; all others are white space and get zeros."""
+    starts: np.ndarray
+    """(m,) where the units of each of them begin in `units`; they end where the next one's begin."""
+    units: np.ndarray
+    """(k,) the units that belong to tokens, as indices into all units of all sentences."""
+
+
+def align_characters(text: str, starts: np.ndarray, ends: np.ndarray, limit: int) -> Alignment:
+    """For a biLM of characters: each token has its own characters that are not white space.
+
+    starts, ends: (n_tokens,) offsets into `text` of tokens that follow one another without overlap.
+    limit: units that a sentence may have before it is cut (BiLMConfig.max_sentence).
+    """
+    sentences: list[list[str]] = []
+    offsets: list[int] = []
+    units: list[int] = []
+    n_units = 0
+    for begin, end in sentence_spans(text):
+        read, where = characters(text[begin:end])
+        sentences.extend(read[a:b] for a, b in chunks(len(read), limit))
+        for i, unit in enumerate(read):
+            if unit != " ":  # the space between two Latin words is read, but is no token's own
+                units.append(n_units + i)
+                offsets.append(begin + where[i])
+        n_units += len(read)
+    position = np.asarray(offsets, dtype=np.int64)  # ascending
+    first = np.searchsorted(position, starts, side="left")
+    tokens = np.flatnonzero(np.searchsorted(position, ends, side="left") > first)
+    return Alignment(sentences, len(starts), tokens, first[tokens], np.asarray(units, dtype=np.int64))
+
+
+def align_words(text: str, words: Sequence[str], starts: np.ndarray, limit: int) -> Alignment:
+    """For a biLM of words: each token is a unit of the sentence in which it begins; white space is none.
+
+    words: the tokens; starts: (n_tokens,) their offsets into `text`; limit: as above.
+    """
+    visible = [_NOT_SPACE.search(word) for word in words]
+    tokens = np.asarray([i for i, found in enumerate(visible) if found], dtype=np.int64)
+    begins = np.asarray([found.start() for found in visible if found], dtype=np.int64) + starts[tokens]
+    spans = np.asarray([begin for begin, _ in sentence_spans(text)], dtype=np.int64)
+    sentence = np.searchsorted(spans, begins, side="right")  # (m,) ascending
+    cuts = [0, *(np.flatnonzero(np.diff(sentence)) + 1).tolist(), len(tokens)]
+    sentences: list[list[str]] = []
+    for begin, end in pairwise(cuts):
+        read = [words[i].strip() for i in tokens[begin:end]]
+        sentences.extend(read[a:b] for a, b in chunks(len(read), limit))
+    each = np.arange(len(tokens))
+    return Alignment(sentences, len(words), tokens, each, each)
+
+
+def token_layers(alignment: Alignment, states: Sequence[np.ndarray], n_layers: int, width: int) -> np.ndarray:
+    """Vectors of tokens from the states of units: (L, n_tokens, D) float32.
+
+    states: an (L, n, D) array for each of the alignment's sentences. Layer 0, the embedding, is the mean
+    over the token's units. Above it, the forward half (the first D/2 columns) is that of the token's
+    last unit, the backward half that of its first: the states that have read all of the token.
+    """
+    n_units = sum(state.shape[1] for state in states)
+    if not n_units:
+        return np.zeros((n_layers, alignment.n_tokens, width), dtype=np.float32)
+    joined = states[0] if len(states) == 1 else np.concatenate(states, axis=1)  # (L, n_units, D)
+    starts, units = alignment.starts, alignment.units
+    if len(alignment.tokens) == n_units == alignment.n_tokens:
+        return np.ascontiguousarray(joined, dtype=np.float32)  # each token is one unit
+    ends = np.append(starts[1:], len(units))
+    out = np.zeros((n_layers, alignment.n_tokens, width), dtype=np.float32)
+    sums = np.add.reduceat(joined[0, units], starts, axis=0)  # (m, D)
+    out[0, alignment.tokens] = sums / (ends - starts)[:, None]
+    half = width // 2
+    out[1:, alignment.tokens, :half] = joined[1:, units[ends - 1], :half]
+    out[1:, alignment.tokens, half:] = joined[1:, units[starts], half:]
+    return out

@@ -1,0 +1,73 @@
+"""What a config can name: the biLM, the listener, the joint with a task's embedding, the private biLM.
+
+The functions are registered as entry points (setup.cfg); importing this module registers nothing.
+"""
+
+from pathlib import Path
+
+from spacy.tokens import Doc
+from thinc.api import Maxout, Model, chain, concatenate, with_array
+from thinc.types import Floats2d, Floats3d
+
+from .bilm_layer import BiLMLayer
+from .listener import ElmoListener
+from .private import ElmoTok2Vec, Replacer
+from .scalar_mix import ScalarMix
+
+
+def BiLM_v1(path: str | Path | None = None) -> Model[list[Doc], list[Floats3d]]:
+    """spacy-elmo.BiLM.v1: the frozen biLM of the component "elmo".
+
+    path: a model folder; None: the Chinese model that ships inside the package. Its weights are read when
+    first needed. A path that exists but is no model folder raises a ModelFolderError at once; one that does
+    not exist raises it at first use, since a saved pipeline brings its weights along.
+    List[Doc] -> List[Floats3d (L, n_tokens, D)].
+    """
+    model = BiLMLayer(path)
+    replacer = Replacer()
+    model.attrs["replace_listener_cfg"] = replacer.config
+    model.attrs["replace_listener"] = replacer.model
+    return model
+
+
+def ElmoListener_v1(
+    upstream: str = "*", mix_dropout: float = 0.5, l2: float = 0.001
+) -> Model[list[Doc], list[Floats2d]]:
+    """spacy-elmo.ElmoListener.v1: the layers of the component "elmo", mixed for one consumer.
+
+    gamma * sum_j softmax(w)_j h_j, w and gamma learnt with the consumer (Peters et al. 2018, equation 1).
+    upstream: name of the component; "*": the nearest one before the consumer. Its width is inferred.
+    mix_dropout: dropout on the mixed vectors in training; [training] dropout does not touch it.
+    l2: penalty l2 * ||w||^2 for each token beside the summed loss; draws the mix towards the plain average.
+        Components that average their loss over a batch (textcat) want it smaller by the tokens of a batch.
+        spaCy's default optimizer decays all weights besides, w and gamma too: Adam's L2 = 0.0 turns that off.
+    List[Doc] -> List[Floats2d (n_tokens, D)].
+    """
+    return ElmoListener(ScalarMix(mix_dropout=mix_dropout, l2=l2), upstream=upstream)
+
+
+def ConcatEmbed_v1(
+    embed: Model[list[Doc], list[Floats2d]], elmo: Model[list[Doc], list[Floats2d]], width: int
+) -> Model[list[Doc], list[Floats2d]]:
+    """spacy-elmo.ConcatEmbed.v1: Maxout([task embedding; ELMo]), for the `embed` slot of spacy.Tok2Vec.v2.
+
+    embed: the task's own embedding, e.g. spacy.MultiHashEmbed.v2. elmo: a listener or a private biLM.
+    width: of the output; that of the encoder behind it. Three pieces and layer normalisation, as spaCy's own
+    embeddings have; the balance of the two parts is gamma's and the Maxout's to learn.
+    List[Doc] -> List[Floats2d (n_tokens, width)].
+    """
+    maxout = Maxout(width, nP=3, dropout=0.0, normalize=True)  # 0.0: [training] dropout sets it
+    model: Model[list[Doc], list[Floats2d]] = chain(concatenate(embed, elmo), with_array(maxout))
+    model.set_dim("nO", width)
+    return model
+
+
+def ElmoTok2Vec_v1(
+    bilm: Model[list[Doc], list[Floats3d]], mix_dropout: float = 0.5, l2: float = 0.001
+) -> Model[list[Doc], list[Floats2d]]:
+    """spacy-elmo.ElmoTok2Vec.v1: a private biLM and its mix, for a component that shall stand alone.
+
+    `nlp.replace_listeners` puts it in a listener's place. bilm: a spacy-elmo.BiLM.v1, frozen here too;
+    mix_dropout, l2: as of the listener. List[Doc] -> List[Floats2d (n_tokens, D)].
+    """
+    return ElmoTok2Vec(bilm, ScalarMix(mix_dropout=mix_dropout, l2=l2))

@@ -1,0 +1,150 @@
+"""The torch biLM as a thinc layer: frozen, loaded when first needed, serialised as safetensors."""
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from spacy.tokens import Doc
+from thinc.api import Model, Shim, get_torch_default_device
+
+from ..bilm import store
+from ..bilm.config import BiLMConfig
+from ..bilm.model import BiLM
+from .align import Alignment, align_characters, align_words, token_layers
+
+PathLike = str | os.PathLike[str]
+
+
+class BiLMShim(Shim):
+    """Holds the biLM for thinc, so that thinc's to_bytes, from_bytes, copy and pickle work on it.
+
+    path: a model folder, None for the embedded one. Weights are read when first needed, so that a pipeline
+    which brings its own does not read others before. A path that is there is checked at once, so that
+    a wrong one is found where it was given; one that is not there may have been on the machine where a
+    saved pipeline was made, so it is missed only at first use.
+    """
+
+    def __init__(self, path: PathLike | None = None, bilm: BiLM | None = None):
+        super().__init__(bilm)
+        self.path = path
+        if bilm is None and path is not None and Path(path).exists():
+            store.read_config(path)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the weights are in memory."""
+        return self._model is not None
+
+    @property
+    def bilm(self) -> BiLM:
+        """The biLM, loaded now if it was not yet. Raises a ModelFolderError."""
+        if self._model is None:
+            self.bilm = store.load(self.path)
+        return self._model
+
+    @bilm.setter
+    def bilm(self, bilm: BiLM) -> None:
+        _one_thread_in_forks()
+        self._model = bilm.to(get_torch_default_device()).eval().requires_grad_(False)
+
+    @property
+    def config(self) -> BiLMConfig | None:
+        """Sizes of the biLM, without loading the weights; None while its folder cannot be read."""
+        if self._model is not None:
+            return self._model.config
+        try:
+            return store.read_config(self.path)
+        except store.ModelFolderError:
+            return None
+
+    def finish_update(self, optimizer: Any) -> None:
+        """Frozen: nothing to update."""
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        """thinc's model.to_gpu() and to_cpu()."""
+        if self._model is not None:
+            self._model.to("cpu" if device_type == "cpu" else f"cuda:{device_id}")
+
+    def to_bytes(self) -> bytes:
+        """The model folder as bytes, see bilm.store.to_bytes."""
+        return store.to_bytes(self.bilm)
+
+    def from_bytes(self, data: bytes) -> "BiLMShim":
+        """The inverse of to_bytes."""
+        self.bilm = store.from_bytes(data)
+        return self
+
+    def copy(self) -> "BiLMShim":
+        """A shim of its own around the same weights: they are frozen, and from_bytes replaces the biLM."""
+        copied = BiLMShim(bilm=self._model)
+        copied.path = self.path
+        return copied
+
+    def __deepcopy__(self, memo: dict) -> "BiLMShim":
+        return self.copy()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_model": None if self._model is None else self.to_bytes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        data = state.pop("_model")
+        self.__dict__.update(state, _model=None)
+        if data is not None:
+            self.from_bytes(data)
+
+
+def BiLMLayer(path: PathLike | None = None) -> Model:
+    """List[Doc] -> List[Floats3d (L, n_tokens, D)], on the CPU, without gradient. path: as of BiLMShim."""
+    return Model("elmo-bilm", forward, init=init, shims=[BiLMShim(path)])
+
+
+def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[np.ndarray], Callable]:
+    bilm = shim_of(model).bilm
+    alignments = [align(doc, bilm.config) for doc in docs]
+    # One call for all docs, so that sentences of similar length meet across them.
+    states = bilm.encode([sentence for alignment in alignments for sentence in alignment.sentences])
+    layers, n = [], 0
+    for alignment in alignments:
+        own = states[n : n + len(alignment.sentences)]
+        layers.append(token_layers(alignment, own, bilm.n_layers, bilm.width))
+        n += len(own)
+
+    def backprop(dY: Any) -> list[Doc]:
+        raise NotImplementedError("The biLM is frozen, it takes no gradient: backpropagate to the mix only.")
+
+    return layers, backprop
+
+
+def init(model: Model, X: Any = None, Y: Any = None) -> None:
+    _ = shim_of(model).bilm
+
+
+def align(doc: Doc, config: BiLMConfig) -> Alignment:
+    """The units of a Doc for a biLM of this configuration."""
+    offsets = np.fromiter((token.idx for token in doc), dtype=np.int64, count=len(doc))
+    if config.units == "char":
+        lengths = np.fromiter((len(token) for token in doc), dtype=np.int64, count=len(doc))
+        return align_characters(doc.text, offsets, offsets + lengths, config.max_sentence)
+    return align_words(doc.text, [token.text for token in doc], offsets, config.max_sentence)
+
+
+def shim_of(model: Model) -> BiLMShim:
+    """The biLM's holder. Raises a ValueError for a layer that has none."""
+    if len(model.shims) != 1 or not isinstance(model.shims[0], BiLMShim):
+        raise ValueError(f'"{model.name}" is no biLM: use @architectures = "spacy-elmo.BiLM.v1".')
+    return model.shims[0]
+
+
+@cache
+def _one_thread_in_forks() -> None:
+    """`nlp.pipe(n_process=2)` forks; torch's threads do not come along, and waiting for them takes for ever.
+
+    A child with one thread of its own starts none and waits for none (cf. spaCy issues 4667 and 6662).
+    Registered with the first biLM of a process, not on import: other users of torch are not concerned.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))

@@ -1,0 +1,96 @@
+"""Scalar mix: what a task takes from the layers, gamma * sum_j softmax(w)_j h_j. Pure thinc."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy
+from thinc.api import Model, Ops
+
+Array = Any  # of numpy or cupy, float32
+
+
+def ScalarMix(n_layers: int | None = None, *, mix_dropout: float = 0.5, l2: float = 0.001) -> Model:
+    """Y = gamma * sum_j softmax(w)_j h_j (Peters et al. 2018, equation 1), with dropout on Y in training.
+
+    List[Floats3d (L, n, D)] -> List[Floats2d (n, D)]; the input is constant, no gradient flows back.
+    Params: w (L,), zeros at first, a plain average; gamma (1,), one at first.
+    n_layers: L; None: set dimension nL before initialize.
+    mix_dropout: probability that a value of Y is dropped in training. Not called `dropout_rate`: spaCy's
+        `set_dropout_rate` writes the task's own rate into every attribute of that name.
+    l2: lambda of the penalty lambda * ||w||^2 (section 3.3), which draws the mix towards the plain average.
+        It counts once for each token: spaCy's taggers and parsers sum their loss over tokens, so the balance
+        of the two terms does not depend on the size of a batch, nor on gradient accumulation.
+    """
+    if not 0.0 <= mix_dropout < 1.0:
+        raise ValueError(f"mix_dropout = {mix_dropout} is not a rate: give a number from 0 to below 1.")
+    if l2 < 0.0:
+        raise ValueError(f"l2 = {l2} would draw the mix away from the average: give 0 or more.")
+    return Model(
+        "elmo-scalar-mix",
+        forward,
+        init=init,
+        dims={"nL": n_layers},
+        params={"w": None, "gamma": None},
+        attrs={"mix_dropout": mix_dropout, "l2": l2},
+    )
+
+
+def forward(model: Model, layers: Sequence[Array], is_train: bool) -> tuple[list[Array], Callable]:
+    xp = model.ops.xp
+    w, gamma = model.get_param("w"), model.get_param("gamma")
+    lengths = [h.shape[1] for h in layers]
+    H = _join(model, layers)  # (L, N, D)
+    s = _softmax(xp, w)  # (L,)
+    mixed = xp.tensordot(s, H, axes=1)  # (N, D)
+    mask = dropout_mask(model.ops, mixed.shape, model.attrs["mix_dropout"] if is_train else 0.0)
+    Y = gamma * mixed
+    if mask is not None:
+        Y *= mask
+
+    def backprop(dYs: Sequence[Array]) -> list:
+        dY = xp.concatenate(dYs) if len(dYs) else xp.zeros_like(mixed)
+        if mask is not None:
+            dY = dY * mask
+        ds = gamma * (H.reshape(H.shape[0], -1) @ dY.ravel())  # (L,)
+        dw = s * (ds - s @ ds) + 2.0 * model.attrs["l2"] * H.shape[1] * w
+        model.inc_grad("w", dw.astype("f"))
+        model.inc_grad("gamma", (dY.ravel() @ mixed.ravel()).reshape(1).astype("f"))
+        return []
+
+    return xp.split(Y, numpy.cumsum(lengths)[:-1].tolist()) if lengths else [], backprop
+
+
+def init(model: Model, X: Any = None, Y: Any = None) -> None:
+    if model.has_param("w") is None:
+        model.set_param("w", model.ops.alloc1f(model.get_dim("nL")))
+        model.set_param("gamma", model.ops.alloc1f(1) + 1.0)
+
+
+def dropout_mask(ops: Ops, shape: tuple[int, ...], rate: float) -> Array | None:
+    """Zero with probability `rate`, else 1 / (1 - rate): float32; None where nothing is dropped.
+
+    16 random bits decide on each value, from a generator that numpy's global one seeds, so that spaCy's
+    seed governs it. thinc's own mask draws a float64 for each value and takes several times as long.
+    """
+    if not rate:
+        return None
+    if ops.xp is not numpy:
+        kept = ops.xp.random.uniform(0.0, 1.0, shape, dtype="f") >= rate
+        return kept * ops.xp.float32(1.0 / (1.0 - rate))
+    size = int(numpy.prod(shape))
+    words = numpy.random.SFC64(numpy.random.randint(2**31)).random_raw(-(-size // 4))  # 64 bits each
+    threshold = min(round(rate * 2**16), 2**16 - 1)
+    kept = words.view(numpy.uint16)[:size].reshape(shape) >= threshold
+    return kept * numpy.float32(1.0 / (1.0 - threshold / 2**16))
+
+
+def _join(model: Model, layers: Sequence[Array]) -> Array:
+    if not layers:
+        return model.ops.alloc3f(model.get_dim("nL"), 0, 0)
+    arrays = [model.ops.asarray(h) for h in layers]
+    return arrays[0] if len(arrays) == 1 else model.ops.xp.concatenate(arrays, axis=1)
+
+
+def _softmax(xp: Any, w: Any) -> Any:
+    e = xp.exp(w - w.max())
+    return e / e.sum()

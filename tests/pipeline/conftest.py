@@ -1,0 +1,59 @@
+"""Model folders and pipelines that the tests share."""
+
+from pathlib import Path
+
+import pytest
+import spacy
+from spacy.language import Language
+
+from .helpers import blank, make_bilm, parser_config, tagger_config, train
+
+
+@pytest.fixture(scope="session")
+def char_model(tmp_path_factory) -> Path:
+    """Folder of a biLM of characters, D = 16."""
+    path = tmp_path_factory.mktemp("models") / "char"
+    make_bilm("char").save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def word_model(tmp_path_factory) -> Path:
+    """Folder of a biLM of words, D = 16."""
+    path = tmp_path_factory.mktemp("models") / "word"
+    make_bilm("word").save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def wide_model(tmp_path_factory) -> Path:
+    """Folder of a biLM of characters, D = 24."""
+    path = tmp_path_factory.mktemp("models") / "wide"
+    make_bilm("char", projection=12, seed=1).save(path)
+    return path
+
+
+@pytest.fixture
+def elmo_nlp(char_model) -> Language:
+    """elmo alone, of characters."""
+    return blank(char_model)
+
+
+@pytest.fixture
+def tagger_nlp(elmo_nlp) -> Language:
+    """elmo and a tagger, not initialized."""
+    elmo_nlp.add_pipe("tagger", config=tagger_config())
+    return elmo_nlp
+
+
+@pytest.fixture(scope="session")
+def trained(char_model, tmp_path_factory) -> Path:
+    """Folder of a trained pipeline: elmo, tagger, ner."""
+    spacy.util.fix_random_seed(0)
+    nlp = blank(char_model)
+    nlp.add_pipe("tagger", config=tagger_config())
+    nlp.add_pipe("ner", config=parser_config("ner"))
+    train(nlp)
+    path = tmp_path_factory.mktemp("pipelines") / "trained"
+    nlp.to_disk(path)
+    return path
