@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import ElmoError
@@ -21,13 +21,16 @@ def write_atomic(path: PathLike, data: bytes) -> None:
     target = Path(path)
     if target.is_dir():
         raise OutputError(f"Cannot write {target}: it is a folder; name a file.")
-    target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.with_name(f".{target.name}.{os.getpid()}")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         scratch.write_bytes(data)
         os.replace(scratch, target)
+    except OSError as error:
+        raise OutputError(f"Cannot write {target}: {error.strerror}.") from error
     finally:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
 
 
 def check_replaceable(path: PathLike, marker: str, what: str) -> Path:
@@ -52,7 +55,8 @@ def atomic_folder(path: PathLike, marker: str, what: str) -> Iterator[Path]:
     marker: the file by which a folder of this kind is known; only such a folder is replaced.
     what: names it in errors ("a model").
     """
-    target = check_replaceable(path, marker, what)
+    target = check_replaceable(path, marker, what).resolve()  # a link stays one
+    missing = [parent for parent in target.parents if not parent.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     old = scratch.with_name(scratch.name + ".old")
@@ -61,10 +65,18 @@ def atomic_folder(path: PathLike, marker: str, what: str) -> Iterator[Path]:
         yield scratch
         if target.exists():
             os.replace(target, old)
-        os.replace(scratch, target)
+        try:
+            os.replace(scratch, target)
+        except BaseException:
+            if old.exists():
+                os.replace(old, target)
+            raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+        for parent in missing:
+            with suppress(OSError):  # those that hold something stay
+                parent.rmdir()
 
 
 def _umask() -> int:

@@ -1,5 +1,6 @@
 """BiLMConfig: every size and switch of a biLM, saved as config.json beside its weights."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
@@ -7,6 +8,7 @@ from .errors import ElmoError
 
 Units = Literal["word", "char"]
 Encoder = Literal["table", "char_cnn", "both"]
+Activation = Literal["relu", "tanh"]
 
 FORMAT_VERSION = 1
 
@@ -43,7 +45,7 @@ class BiLMConfig:
     """(width, number) of each convolution of the char-CNN."""
     n_highway: int = 1
     """Highway layers behind the convolutions."""
-    activation: Literal["relu", "tanh"] = "relu"
+    activation: Activation = "relu"
     """Non-linearity behind the convolutions."""
     max_characters: int = 16
     """Characters of a word that the char-CNN reads, without its two boundary marks."""
@@ -61,14 +63,7 @@ class BiLMConfig:
     """Anything for people: name, description, licence, sources, perplexity."""
 
     def __post_init__(self) -> None:
-        for name, allowed in (("units", Units), ("encoder", Encoder)):
-            if getattr(self, name) not in get_args(allowed):
-                options = " or ".join(f'"{option}"' for option in get_args(allowed))
-                raise ConfigError(f'{name} = "{getattr(self, name)}" is not known: use {options}.')
-        for name in ("projection", "hidden", "n_layers", "max_sentence", "max_characters", "char_width"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ConfigError(f"{name} = {value!r} must be a whole number of at least 1.")
+        self._check_types()
         if self.tied_softmax and (self.encoder != "table" or self.table_dim != self.projection):
             raise ConfigError(
                 'tied_softmax needs encoder = "table" with table_width equal to projection: '
@@ -80,6 +75,27 @@ class BiLMConfig:
             raise ConfigError("hidden must be at least as large as projection.")
         if self.units == "char" and self.encoder != "table":
             raise ConfigError('Character units have no characters of their own: use encoder = "table".')
+
+    def _check_types(self) -> None:
+        for name, allowed in (("units", Units), ("encoder", Encoder), ("activation", Activation)):
+            if getattr(self, name) not in get_args(allowed):
+                options = " or ".join(f'"{option}"' for option in get_args(allowed))
+                raise ConfigError(f'{name} = "{getattr(self, name)}" is not known: use {options}.')
+        sizes = ("projection", "hidden", "n_layers", "max_sentence", "max_characters", "char_width")
+        wanted: dict[str, tuple[tuple[str, ...], Callable[[Any], bool]]] = {
+            "a whole number of at least 1": (sizes, _is_size),
+            "null or a whole number of at least 1": (("table_width",), lambda x: x is None or _is_size(x)),
+            "a whole number": (("n_highway",), lambda x: x == 0 or _is_size(x)),
+            "null or a number above 0": (("cell_clip", "projection_clip"), _is_clip),
+            "true or false": (("skip", "tied_softmax", "normalize"), lambda x: isinstance(x, bool)),
+            "a string": (("lang", "segmenter"), lambda x: isinstance(x, str)),
+            "a list of pairs [width, number]": (("char_filters",), _are_filters),
+            "a section of its own": (("meta",), lambda x: isinstance(x, dict)),
+        }
+        for what, (names, fits) in wanted.items():
+            for name in names:
+                if not fits(getattr(self, name)):
+                    raise ConfigError(f"{name} = {getattr(self, name)!r} must be {what}.")
 
     @property
     def table_dim(self) -> int:
@@ -104,5 +120,22 @@ class BiLMConfig:
                 raise ConfigError(f'"{key}" is not a setting of a biLM: use {", ".join(sorted(known))}.')
         values = dict(values)
         if "char_filters" in values:
-            values["char_filters"] = tuple((int(w), int(n)) for w, n in values["char_filters"])
+            values["char_filters"] = _as_tuples(values["char_filters"])
         return cls(**values)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_clip(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0)
+
+
+def _are_filters(value: Any) -> bool:
+    pairs = isinstance(value, tuple) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value)
+    return pairs and len(value) > 0 and all(_is_size(number) for pair in value for number in pair)
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(_as_tuples(item) for item in value) if isinstance(value, list | tuple) else value

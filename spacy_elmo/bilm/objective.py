@@ -80,7 +80,8 @@ def lm_loss(bilm: BiLM, batch: Batch) -> LMLoss:
     """Both directions' losses on a batch, with the full softmax and without gradients."""
     with torch.no_grad():
         sides = _sides(bilm, batch, bilm.encoder(batch))
-        weight, bias = bilm.softmax_weight, bilm.softmax_bias
+        # Detached: FullSoftmaxLoss would compute their gradients otherwise, no_grad or not.
+        weight, bias = bilm.softmax_weight.detach(), bilm.softmax_bias.detach()
         forward, backward = (float(_direction_loss(*side, weight, bias)) for side in sides)
     return LMLoss(forward, backward, _predictions(batch))
 

@@ -23,6 +23,7 @@ from .model import BiLM
 from .vocab import Vocab
 
 CONFIG, UNITS, CHARACTERS, WEIGHTS = "config.json", "vocab.txt", "characters.txt", "weights.safetensors"
+FOLDER = "spacy_elmo"  # the header's entry for all but the weights, in to_bytes
 EMBEDDED = "zh_elmo_sm"
 
 PathLike = str | os.PathLike[str]
@@ -59,7 +60,9 @@ def to_bytes(bilm: BiLM) -> bytes:
     """The model folder as one string of bytes: a safetensors file with the other parts in its header."""
     parts = _parts(bilm, None)
     tensors = {name: p.detach() for name, p in bilm.state_dict().items()}
-    header = {name: data.decode("utf8") for name, data in parts.items() if name != WEIGHTS}
+    texts = {name: data.decode("utf8") for name, data in parts.items() if name != WEIGHTS}
+    # One entry: safetensors writes several in any order, and the bytes would differ from call to call.
+    header = {FOLDER: json.dumps(texts, ensure_ascii=False)}
     return save_tensors({k: t.contiguous() for k, t in tensors.items()}, metadata=header)
 
 
@@ -67,11 +70,12 @@ def from_bytes(data: bytes) -> BiLM:
     """The inverse of to_bytes."""
     try:
         size = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + size])["__metadata__"]
-        parts = {name: text.encode("utf8") for name, text in header.items()}
+        texts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][FOLDER])
+        parts = {name: text.encode("utf8") for name, text in texts.items()}
         stored = json.loads(parts.pop(CONFIG))
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelFolderError("These bytes are not a biLM: they are damaged or of another kind.") from error
+    _check(stored, "These bytes are", CONFIG)
     return _assemble(stored, {**parts, WEIGHTS: data}, "the bytes")
 
 
@@ -88,7 +92,8 @@ def embedded() -> Path:
 
 def read_config(path: PathLike | None = None) -> BiLMConfig:
     """Sizes and switches of a model folder, without its weights. Raises a ModelFolderError."""
-    return _config(read_json(embedded() if path is None else Path(path)), str(path))
+    folder = embedded() if path is None else Path(path)
+    return _config(read_json(folder), str(folder))
 
 
 def read_json(folder: Path) -> dict[str, Any]:
@@ -101,22 +106,32 @@ def read_json(folder: Path) -> dict[str, Any]:
         raise ModelFolderError(f"{folder} is no model folder: it has no {CONFIG}.")
     try:
         stored = json.loads((folder / CONFIG).read_text(encoding="utf8"))
-        version = int(stored["format_version"])
-        assert isinstance(stored["files"], dict)
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise ModelFolderError(f"{folder / CONFIG} is damaged or no biLM's: get the model again.") from error
-    if version > FORMAT_VERSION:
+    except ValueError as error:
+        raise ModelFolderError(f"{folder / CONFIG} is damaged: get the model again.") from error
+    _check(stored, f"{folder} is", folder / CONFIG)
+    return stored
+
+
+def _check(stored: Any, subject: str, config: PathLike) -> None:
+    """Whether this is a config.json that this version reads, and has all that reading needs."""
+    stored = stored if isinstance(stored, dict) else {}
+    version, entries = stored.get("format_version"), stored.get("files")
+    if isinstance(version, int) and version > FORMAT_VERSION:
         raise ModelFolderError(
-            f"{folder} is of format version {version}, this spacy-elmo reads up to {FORMAT_VERSION}: "
+            f"{subject} of format version {version}, this spacy-elmo reads up to {FORMAT_VERSION}: "
             "update spacy-elmo."
         )
-    return stored
+    described = isinstance(entries, dict) and all(
+        isinstance(e, dict) and isinstance(e.get("bytes"), int) and "sha256" in e for e in entries.values()
+    )
+    if not isinstance(version, int) or not described or not isinstance(stored.get("bilm"), dict):
+        raise ModelFolderError(f"{config} is damaged or no biLM's: get the model again.")
 
 
 def _config(stored: dict[str, Any], source: str) -> BiLMConfig:
     try:
         return BiLMConfig.from_dict(stored["bilm"])
-    except (ConfigError, KeyError, TypeError, ValueError) as error:
+    except ConfigError as error:
         raise ModelFolderError(f"The {CONFIG} of {source} describes no biLM: {error}") from error
 
 
@@ -138,13 +153,16 @@ def _assemble(stored: dict[str, Any], parts: dict[str, bytes], source: str) -> B
     for name in (UNITS, WEIGHTS):
         if name not in parts:
             raise ModelFolderError(f"The {CONFIG} of {source} lists no {name}: get the model again.")
-    units, characters = (_lines(parts.get(name, b"")) for name in (UNITS, CHARACTERS))
     try:
         tensors = load_tensors(parts[WEIGHTS])
     except safetensors.SafetensorError as error:
         raise ModelFolderError(f"The weights of {source} are damaged: get the model again.") from error
-    with torch.device("meta"):  # no random weights that would be thrown away
-        bilm = BiLM(config, Vocab(units, characters, normalized=config.normalize))
+    try:
+        units, characters = (_lines(parts.get(name, b"")) for name in (UNITS, CHARACTERS))
+        with torch.device("meta"):  # no random weights that would be thrown away
+            bilm = BiLM(config, Vocab(units, characters, normalized=config.normalize))
+    except ValueError as error:  # not UTF-8, or an ElmoError of the network
+        raise ModelFolderError(f"The vocabulary of {source} fits no biLM: {error}") from error
     expected = bilm.state_dict()
     for name in sorted(expected.keys() | tensors.keys()):
         have, want = (tuple(d[name].shape) if name in d else "nothing" for d in (tensors, expected))

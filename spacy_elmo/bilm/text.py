@@ -45,8 +45,13 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
 
 
 def is_east_asian(character: str) -> bool:
-    """Whether `character` is of a script that puts no spaces between words, or of its punctuation."""
-    return unicodedata.east_asian_width(character) in "WF"
+    """Whether `character` is of a script that puts no spaces between words, or of its punctuation.
+
+    Chinese shares its quotes, dash and ellipsis (“ ” ‘ ’ — …) with other scripts: Unicode calls their
+    width ambiguous.
+    """
+    width = unicodedata.east_asian_width(character)
+    return width in "WF" or (width == "A" and unicodedata.category(character).startswith("P"))
 
 
 def characters(text: str) -> tuple[list[str], list[int]]:

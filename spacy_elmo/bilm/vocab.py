@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from .errors import ElmoError
 from .text import normalize
 
 # Rows of the unit table that stand for no unit of the text.
@@ -18,7 +19,7 @@ CHAR_SPECIALS = ("<pad>", "<unk>", "<w>", "</w>", "<s>", "</s>")
 class Vocab:
     """Units by frequency, most frequent first, behind four special ids.
 
-    units: distinct units, none of them a special.
+    units: distinct units without line breaks, none of them a special.
     characters: distinct characters for a char-CNN; empty for table models.
     normalized: fold full-width forms before looking up.
     """
@@ -30,7 +31,9 @@ class Vocab:
         self._ids = {unit: i for i, unit in enumerate(self.units, len(SPECIALS))}
         self._char_ids = {c: i for i, c in enumerate(self.characters, len(CHAR_SPECIALS))}
         if len(self._ids) != len(self.units) or len(self._char_ids) != len(self.characters):
-            raise ValueError("The vocabulary lists a unit twice: list each once.")
+            raise ElmoError("The vocabulary lists a unit twice: list each once.")
+        if any("\n" in unit for unit in self._ids | self._char_ids):  # they are saved one to a line
+            raise ElmoError("A unit of the vocabulary holds a line break: leave it out.")
 
     def __len__(self) -> int:
         """V: units and specials."""

@@ -20,7 +20,10 @@ app = typer.Typer(
 
 
 def command(name: str, **settings: Any) -> Callable[[Callable], Callable]:
-    """Register a command whose ElmoErrors end it with their one sentence and exit status 1."""
+    """Register a command whose ElmoErrors end it with their one sentence and exit status 1.
+
+    So do errors of the system, such as a full disk.
+    """
 
     def register(function: Callable) -> Callable:
         @functools.wraps(function)
@@ -28,7 +31,7 @@ def command(name: str, **settings: Any) -> Callable[[Callable], Callable]:
             logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
             try:
                 function(*args, **kwargs)
-            except ElmoError as error:
+            except (ElmoError, OSError) as error:
                 msg.fail(str(error), exits=1)
 
         app.command(name, **settings)(run)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from ..bilm.embed import Batch
-from ..bilm.vocab import BOS, EOS, PAD, SPECIALS, Vocab, special_character_ids
+from ..bilm.vocab import BOS, EOS, PAD, SPECIALS, UNK, Vocab, special_character_ids
 from .shards import Corpus
 
 
@@ -40,7 +40,8 @@ class BatchStream:
         self.batch_tokens, self.seed = batch_tokens, seed
         self._spelled: np.ndarray | None = None
         if max_characters is not None:
-            rows = vocab.character_ids(vocab.units, max_characters)
+            # All units of the corpus: those too rare for the table are read from their characters as well.
+            rows = vocab.character_ids([unit for unit, _ in corpus.counts()], max_characters)
             self._spelled = np.concatenate([special_character_ids(max_characters), rows])
 
     def epoch(self, number: int) -> list[np.ndarray]:
@@ -77,9 +78,10 @@ class BatchStream:
         units = np.full((len(rows), int(lengths.max())), PAD, dtype=np.int64)
         units[:, 0] = BOS
         for target, i, n in zip(units, rows, lengths, strict=True):
-            target[1 : n - 1] = self.corpus.table_ids(i, len(self.vocab) - len(SPECIALS))
+            target[1 : n - 1] = self.corpus[i] + len(SPECIALS)
             target[n - 1] = EOS
-        batch = Batch(torch.from_numpy(units), torch.from_numpy(lengths))
+        known = np.where(units < len(self.vocab), units, UNK)
+        batch = Batch(torch.from_numpy(known), torch.from_numpy(lengths))
         if self._spelled is not None:
             distinct, forms = np.unique(units, return_inverse=True)
             batch.forms = torch.from_numpy(forms.reshape(units.shape))

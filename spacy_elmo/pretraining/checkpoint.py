@@ -46,7 +46,8 @@ def save_checkpoint(
     with atomic_folder(folder / f"step-{step:09d}", STATE, "a checkpoint") as scratch:
         save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, scratch / TENSORS)
         (scratch / STATE).write_text(json.dumps(state), encoding="utf8")
-    for old in find_checkpoints(folder)[:-keep]:
+    unfinished = folder.glob(".step-*")  # of runs that were killed
+    for old in (*find_checkpoints(folder)[:-keep], *unfinished):
         shutil.rmtree(old)
 
 
@@ -55,16 +56,21 @@ def find_checkpoints(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob(f"step-*/{STATE}"))
 
 
-def load_checkpoint(
-    path: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[int, Position, dict[str, Any]]:
-    """Put model, optimiser and random state back to `path`; returns step, position and record."""
+def read_checkpoint(path: Path) -> tuple[int, Position, dict[str, Any]]:
+    """Step, position and record of a checkpoint, without its weights."""
     try:
         state = json.loads((path / STATE).read_text(encoding="utf8"))
+        return state.pop("step"), Position(**state.pop("position")), state
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(path) from error
+
+
+def load_checkpoint(path: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put model, optimiser and random state back to `path`."""
+    try:
         tensors = load_file(path / TENSORS)
-        step, position = state.pop("step"), Position(**state.pop("position"))
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"The checkpoint {path} is damaged: delete it to use the last one.") from error
+    except (OSError, safetensors.SafetensorError) as error:
+        raise _damaged(path) from error
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     model.load_state_dict(weights)
     stored: dict[int, dict[str, Tensor]] = {}
@@ -77,4 +83,7 @@ def load_checkpoint(
     torch.set_rng_state(tensors["rng.torch"])
     if "rng.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["rng.cuda"])
-    return step, position, state
+
+
+def _damaged(path: Path) -> CheckpointError:
+    return CheckpointError(f"The checkpoint {path} is damaged: delete it to go on from the one before.")

@@ -3,6 +3,7 @@
 import gzip
 import json
 import lzma
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,17 +46,24 @@ def read_lines(path: Path) -> Iterator[str]:
             for number, raw in enumerate(file, 1):
                 text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
                 if _kind(path) == ".jsonl":
-                    text = json.loads(text)["text"] if text.strip() else ""
+                    text = _text(text) if text.strip() else ""
                 yield text
     except UnicodeDecodeError as error:
         raise CorpusError(
             f"{path}, line {number} is not UTF-8 (byte {error.object[error.start]:#04x}): convert the file, "
             "for Chinese most often from GB18030."
         ) from error
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CorpusError(f'{path}, line {number} is no JSON object with a "text".') from error
-    except (OSError, EOFError, lzma.LZMAError) as error:
-        raise CorpusError(f"{path} cannot be read after line {number}: {error}.") from error
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        where = f" after line {number}" if number else ""
+        raise CorpusError(f"{path} cannot be read{where}: {error}.") from error
+
+
+def _text(line: str) -> str:
+    text = json.loads(line)["text"]
+    text.encode("utf8")  # JSON can spell half a surrogate pair, which is no text
+    return text
 
 
 def sentences(text: str, segmenter: Segmenter, max_sentence: int) -> Iterator[list[str]]:

@@ -1,5 +1,6 @@
 """pretrain.cfg: what a run is made of, typed, with an error for every key that is not known."""
 
+import configparser
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,11 @@ class TrainingSettings:
     """Section [training]."""
 
     seed: int = 0
-    max_steps: int = 2000
+    max_steps: int = 3000
     """Updates of the weights."""
-    batch_tokens: int = 4096
+    batch_tokens: int = 2048
     """Units of a batch, boundaries and padding included."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 8e-3
     """Adam's, at its peak."""
     warmup_steps: int = 100
     """Steps of linear increase; a linear decrease to zero at max_steps follows."""
@@ -53,7 +54,7 @@ class TrainingSettings:
     eval_every: int = 500
     """Steps between measurements on the held-out text."""
     eval_units: int = 50_000
-    """Units of the held-out text for the measurements during training; those at its two ends use all."""
+    """Units of the held-out text for the measurements during training; the last one uses all."""
     checkpoint_every: int = 500
     """Steps between checkpoints."""
     keep_checkpoints: int = 2
@@ -85,7 +86,7 @@ def read_settings(path: Path, overrides: dict[str, Any] | None = None) -> Settin
         raise ConfigError(f"There is no configuration {path}: check the path.")
     try:
         config = Config().from_disk(path, interpolate=True, overrides=overrides or {})
-    except ValueError as error:  # confection's messages have many lines
+    except (ValueError, configparser.Error) as error:  # confection's messages have many lines
         raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     for name in config:
         if name not in (*SECTIONS, "model"):
@@ -101,7 +102,7 @@ def _section(kind: Any, values: dict[str, Any], name: str) -> Any:
         if key not in known:
             options = ", ".join(sorted(known))
             raise ConfigError(f"[{name}] has no setting {key!r}: use {options}.")
-        if not _is(value, str(known[key]) if isinstance(known[key], str) else known[key]):
+        if not _is(value, known[key]):
             wanted = getattr(known[key], "__name__", str(known[key]))
             raise ConfigError(f"[{name}] {key} = {value!r} should be of type {wanted}.")
         if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
@@ -126,8 +127,11 @@ def _check_training(training: TrainingSettings) -> None:
         if getattr(training, key) not in allowed:
             options = ", ".join(f'"{option}"' for option in allowed)
             raise ConfigError(f'[training] {key} = "{getattr(training, key)}" is not known: use {options}.')
-    for key in ("max_steps", "batch_tokens", "eval_every", "eval_units", "checkpoint_every"):
+    steps = ("max_steps", "eval_every", "checkpoint_every", "keep_checkpoints")
+    for key in (*steps, "batch_tokens", "eval_units"):
         if getattr(training, key) < 1:
             raise ConfigError(f"[training] {key} must be at least 1.")
+    if training.seed >= 2**31:  # steps are counted in the other half of torch's seeds
+        raise ConfigError("[training] seed must be below 2**31.")
     if training.dropout >= 1:
         raise ConfigError("[training] dropout must be below 1.")

@@ -4,6 +4,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..bilm.atomic import atomic_folder
-from ..bilm.vocab import SPECIALS, UNK, Vocab
+from ..bilm.vocab import Vocab
 from .segment import CorpusError
 
 MANIFEST, TYPES = "manifest.json", "units.tsv"
@@ -47,7 +48,8 @@ def write_corpus(
         rank = np.empty(len(order), dtype=np.int32)
         rank[order] = np.arange(len(order), dtype=np.int32)
         names = list(index)
-        (folder / TYPES).write_text("".join(f"{names[i]}\t{counts[i]}\n" for i in order), encoding="utf8")
+        rows = "".join(f"{names[i]}\t{counts[i]}\n" for i in order)
+        (folder / TYPES).write_bytes(rows.encode("utf8"))
         manifest = {
             "format_version": FORMAT_VERSION,
             **settings,
@@ -94,7 +96,8 @@ class _Shard:
 class Corpus:
     """A corpus folder, opened for reading; the ids stay on disk until they are asked for.
 
-    manifest: counts and settings. lengths: (S,) units of each sentence.
+    manifest: counts and settings. digest: SHA-256 of the manifest, and so of the corpus.
+    lengths: (S,) units of each sentence.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -105,6 +108,8 @@ class Corpus:
             ids_name, lengths_name = sorted(shard["sha256"])
             self._shards.append(self._map(ids_name, shard["tokens"]))
             lengths.append(self._map(lengths_name, shard["sentences"]))
+            if lengths[-1].sum(dtype=np.int64) != shard["tokens"]:
+                raise CorpusError(f"{self.path / lengths_name} is damaged: make the corpus again.")
         self.lengths = np.concatenate(lengths)
         ends = [np.cumsum(part, dtype=np.int64) for part in lengths]
         self._starts = np.concatenate([end - part for end, part in zip(ends, lengths, strict=True)])
@@ -120,8 +125,14 @@ class Corpus:
 
     def counts(self) -> list[tuple[str, int]]:
         """Every distinct unit with its count, most frequent first."""
-        rows = (self.path / TYPES).read_text(encoding="utf8").split("\n")[:-1]
-        return [(unit, int(count)) for unit, count in (row.rsplit("\t", 1) for row in rows)]
+        try:
+            rows = (self.path / TYPES).read_bytes().decode("utf8").split("\n")[:-1]
+            counted = [(unit, int(count)) for unit, count in (row.rsplit("\t", 1) for row in rows)]
+        except (OSError, ValueError) as error:
+            raise CorpusError(f"{self.path / TYPES} is missing or damaged: make the corpus again.") from error
+        if len(counted) != self.manifest["types"]:
+            raise CorpusError(f"{self.path / TYPES} is damaged: make the corpus again.")
+        return counted
 
     def vocab(self, *, min_count: int = 1, max_size: int | None = None, spelled: bool = False) -> Vocab:
         """The most frequent units: at least `min_count` times, at most `max_size` of them.
@@ -135,28 +146,40 @@ class Corpus:
         ordered = [c for c, _ in sorted(counter.items(), key=lambda item: (-item[1], item[0]))]
         return Vocab(units, ordered, normalized=self.manifest["normalize"])
 
-    def table_ids(self, i: int, vocab_units: int) -> np.ndarray:
-        """Rows of the unit table for sentence i, without boundaries; beyond the vocabulary UNK."""
-        ranks = self[i].astype(np.int64)
-        return np.where(ranks < vocab_units, ranks + len(SPECIALS), UNK)
-
     def _read_manifest(self) -> dict[str, Any]:
         if not (self.path / MANIFEST).is_file():
             raise CorpusError(f"{self.path} is no corpus folder: make one with `spacy elmo corpus`.")
-        try:
-            manifest = json.loads((self.path / MANIFEST).read_text(encoding="utf8"))
-            version = manifest["format_version"]
-        except (ValueError, KeyError) as error:
-            raise CorpusError(f"The {MANIFEST} of {self.path} is damaged: make the corpus again.") from error
-        if version > FORMAT_VERSION:
+        data = (self.path / MANIFEST).read_bytes()
+        self.digest = sha256(data).hexdigest()
+        newer = complete = False
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
+            manifest = json.loads(data)
+            newer = manifest["format_version"] > FORMAT_VERSION
+            complete = _is_complete(manifest)
+        if newer:
             raise CorpusError(f"{self.path} was made by a newer spacy-elmo: update, or make it again.")
+        if not complete:
+            raise CorpusError(f"The {MANIFEST} of {self.path} is damaged: make the corpus again.")
         return manifest
 
     def _map(self, name: str, size: int) -> np.ndarray:
         try:
             array = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, EOFError, ValueError) as error:
             raise CorpusError(f"{self.path / name} is missing or damaged: make the corpus again.") from error
         if array.shape != (size,):
             raise CorpusError(f"{self.path / name} is damaged: make the corpus again.")
         return array
+
+
+def _is_complete(manifest: dict[str, Any]) -> bool:
+    settings = {"units", "segmenter", "lang", "normalize", "max_sentence"}
+    shards = manifest["shards"]
+    sizes = [manifest["types"], *(shard[key] for shard in shards for key in ("tokens", "sentences"))]
+    files = [shard["sha256"].keys() for shard in shards]
+    return (
+        settings <= manifest.keys()
+        and all(isinstance(size, int) for size in sizes)
+        and len(files) > 0
+        and all(len(names) == 2 for names in files)
+    )

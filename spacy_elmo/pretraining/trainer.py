@@ -20,7 +20,7 @@ from ..bilm.objective import TrainingStep, perplexity
 from ..bilm.precision import has_native_bf16
 from ..bilm.store import save
 from .batches import BatchStream, Position
-from .checkpoint import CheckpointError, find_checkpoints, load_checkpoint, save_checkpoint
+from .checkpoint import CheckpointError, find_checkpoints, load_checkpoint, read_checkpoint, save_checkpoint
 from .heldout import measure, read_heldout
 from .settings import Settings, TrainingSettings
 from .shards import Corpus
@@ -88,6 +88,7 @@ class Trainer:
         self.step, self.position = 0, Position()
         self.record: dict[str, Any] = {
             "settings": settings.to_dict(),
+            "corpus": corpus.digest,
             "parameters": sum(p.numel() for p in bilm.parameters()),
             "vocab": len(bilm.vocab),
             "tokens_seen": 0,
@@ -101,7 +102,7 @@ class Trainer:
         training = self.training
         with tqdm(total=training.max_steps, initial=self.step, unit="step", disable=not progress) as bar:
             if self.step == 0:
-                self._evaluate(bar, _Meter(), everything=True)
+                self._evaluate(bar, _Meter(), everything=False)
             meter, batches = _Meter(), self.stream.start(self.position)
             while self.step < training.max_steps:
                 batch, self.position = next(batches)
@@ -130,10 +131,7 @@ class Trainer:
         loss = self.training_step(batch, self.training.seed * 2**32 + self.step).mean
         norm = float(torch.nn.utils.clip_grad_norm_(self.bilm.parameters(), self.training.grad_clip))
         if not math.isfinite(norm):
-            raise CheckpointError(
-                f"The loss became {loss} at step {self.step}, the last good checkpoint is kept: "
-                "lower learning_rate or grad_clip and start again."
-            )
+            raise self._diverged(f"The loss became {loss}")
         self.optimizer.step()
         return loss
 
@@ -150,7 +148,15 @@ class Trainer:
         self.record["log"].append(row)
         log.info(message) if bar.disable else bar.write(message)
 
+    def _diverged(self, what: str) -> CheckpointError:
+        return CheckpointError(
+            f"{what} at step {self.step}, the last good checkpoint is kept: "
+            "lower learning_rate or grad_clip and start again in another folder."
+        )
+
     def _checkpoint(self) -> None:
+        if not all(bool(parameter.isfinite().all()) for parameter in self.bilm.parameters()):
+            raise self._diverged("The weights are no longer finite")
         save_checkpoint(
             self.output / CHECKPOINTS,
             step=self.step,
@@ -168,11 +174,15 @@ class Trainer:
         if not checkpoints:
             self._write_record()
             return
-        step, position, state = load_checkpoint(checkpoints[-1], model=self.bilm, optimizer=self.optimizer)
-        if state["record"]["settings"] != json.loads(json.dumps(self.settings.to_dict())):
-            raise CheckpointError(
-                f"{self.output} holds a run with other settings: name another folder, or delete it."
-            )
+        step, position, state = read_checkpoint(checkpoints[-1])
+        wanted = json.loads(json.dumps(self.record))
+        for key in ("settings", "corpus"):
+            if state.get("record", {}).get(key) != wanted[key]:
+                what = "other settings" if key == "settings" else "another corpus"
+                raise CheckpointError(
+                    f"{self.output} holds a run with {what}: name another folder, or delete it."
+                )
+        load_checkpoint(checkpoints[-1], model=self.bilm, optimizer=self.optimizer)
         self.step, self.position, self.record = step, position, state["record"]
         log.info("continuing at step %d from %s", step, checkpoints[-1])
 

@@ -1,0 +1,141 @@
+"""Train the taggers and entity recognisers that are compared: each task, with and without ELMo, each seed.
+
+Every run is a `spacy train` of its own, one thread each, some at a time. The two sides of a comparison get
+the same seed, the same sentences and the same options.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import features
+import typer
+from files import fail, read_json
+
+TASKS = ("tagger", "ner")
+SYSTEMS = ("baseline", "elmo")
+SCORES = {"tagger": "tag_acc", "ner": "ents_f"}
+
+
+class TrainError(Exception):
+    """A run failed; the message ends with the last lines of its log."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: a task, with or without ELMo, one seed."""
+
+    task: str
+    system: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.task}_{self.system}_{self.seed}"
+
+    @property
+    def config(self) -> str:
+        """File name of its config."""
+        return f"{self.task}.cfg" if self.system == "elmo" else f"{self.task}_baseline.cfg"
+
+
+def plan(seeds: str) -> list[Run]:
+    """All runs of the comparison, for seeds given as "0 1 2"; the slow ones first, to end together."""
+    try:
+        numbers = [int(seed) for seed in seeds.replace(",", " ").split()]
+    except ValueError:
+        raise TrainError(f"'{seeds}' is no list of seeds; give whole numbers such as '0 1 2'.") from None
+    if not numbers:
+        raise TrainError("No seed is given; give whole numbers such as '0 1 2'.")
+    systems = sorted(SYSTEMS, reverse=True)
+    return [
+        Run(task, system, seed) for system in systems for task in TASKS for seed in dict.fromkeys(numbers)
+    ]
+
+
+def command(
+    run: Run, *, configs: Path, output: Path, model: Path, gpu: int, options: Sequence[str]
+) -> list[str]:
+    """The `spacy train` command of one run."""
+    call = [sys.executable, "-m", "spacy", "train", str(configs / run.config)]
+    call += ["--output", str(output / run.name), "--gpu-id", str(gpu)]
+    call += ["--system.seed", str(run.seed), *options]
+    if run.system == "elmo":
+        call += ["--components.elmo.model.path", str(model)]
+    return call
+
+
+def train(run: Run, call: Sequence[str], log: Path) -> float:
+    """Run one training with its output in `log`; returns its seconds. Raises TrainError if it fails."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    with log.open("wb") as file:
+        # One thread each: runs side by side would fight for the cores.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        status = subprocess.run(call, stdout=file, stderr=subprocess.STDOUT, env=environment).returncode
+    if status:
+        tail = "\n".join(log.read_text(encoding="utf8", errors="replace").rstrip().split("\n")[-8:])
+        raise TrainError(
+            f"The training {run.name} failed with status {status}; its log {log} ends with:\n{tail}"
+        )
+    return time.monotonic() - start
+
+
+def best_score(run: Run, output: Path) -> str:
+    """The score of the best evaluation on the development data, from the pipeline that was kept."""
+    performance = read_json(output / run.name / "model-best" / "meta.json")["performance"]
+    return f"{SCORES[run.task]} {100 * performance[SCORES[run.task]]:.2f} on dev"
+
+
+def train_all(runs: Sequence[Run], calls: Sequence[Sequence[str]], output: Path, jobs: int) -> Iterator[str]:
+    """Train `jobs` at a time; yields a line for each run that is done. After a failure nothing new starts."""
+    with ThreadPoolExecutor(jobs) as pool:
+        logs = [output / "logs" / f"{run.name}.log" for run in runs]
+        done = [pool.submit(train, *one) for one in zip(runs, calls, logs, strict=True)]
+        try:
+            for number, (run, seconds) in enumerate(zip(runs, done, strict=True), start=1):
+                took = seconds.result()
+                yield f"[{number}/{len(runs)}] {run.name}: {best_score(run, output)}, {took:.0f} s"
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def main(
+    train_data: Path = typer.Argument(..., help="The training sentences, .spacy."),
+    dev_data: Path = typer.Argument(..., help="The development sentences, .spacy."),
+    model: Path = typer.Argument(..., help="The model folder of the biLM."),
+    output: Path = typer.Argument(..., help="Where the trained pipelines and the logs go."),
+    configs: Path = typer.Option(Path("../../configs"), help="Folder of the configs."),
+    seeds: str = typer.Option("0 1 2", help="Seeds, as one argument."),
+    max_steps: int = typer.Option(600, help="Steps of each training."),
+    eval_frequency: int = typer.Option(100, help="Steps between evaluations; the best one is kept."),
+    suffix: int = typer.Option(1, min=1, help="Characters of the suffix that the embeddings see, spaCy: 3."),
+    jobs: int = typer.Option(2, min=1, help="Trainings at a time."),
+    gpu: int = typer.Option(-1, help="GPU to train on, -1: none."),
+) -> None:
+    """Train all runs of the comparison."""
+    options = ["--paths.train", str(train_data), "--paths.dev", str(dev_data)]
+    options += ["--training.max_steps", str(max_steps), "--training.eval_frequency", str(eval_frequency)]
+    options += ["--training.patience", "0"]  # both sides train to the end; the best evaluation counts
+    options += features.options(suffix)
+    try:
+        runs = plan(seeds)
+        typer.echo(f"{len(runs)} trainings, {jobs} at a time; logs in {output / 'logs'}")
+        calls = [
+            command(run, configs=configs, output=output, model=model, gpu=gpu, options=options)
+            for run in runs
+        ]
+        for line in train_all(runs, calls, output, jobs):
+            typer.echo(line)
+    except (TrainError, OSError) as error:
+        fail(str(error))
+
+
+if __name__ == "__main__":
+    typer.run(main)

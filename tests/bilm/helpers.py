@@ -1,0 +1,144 @@
+"""Small random biLMs, and what their layers should be, computed the slow way."""
+
+import numpy as np
+import torch
+
+from spacy_elmo.bilm.config import BiLMConfig
+from spacy_elmo.bilm.model import BiLM
+from spacy_elmo.bilm.vocab import BOS, EOS, PAD, Vocab
+
+WORDS = ["我", "爱", "北京", "天安门", "，", "Linux", "在", "的"]
+CHARACTERS = sorted(set("".join(WORDS)) - {"x"})
+
+ENCODERS = {
+    "characters": {"units": "char"},
+    "table": {},
+    "wide table": {"table_width": 5, "tied_softmax": False},
+    "char_cnn": {"encoder": "char_cnn", "tied_softmax": False, "char_width": 3, "max_characters": 6},
+    "both": {
+        "encoder": "both",
+        "tied_softmax": False,
+        "char_width": 3,
+        "max_characters": 6,
+        "n_highway": 2,
+        "activation": "tanh",
+    },
+}
+
+
+def make_bilm(*, seed: int = 0, projection: int = 6, **settings) -> BiLM:
+    """A biLM whose every weight is random, biases included: D = 2 * projection."""
+    torch.manual_seed(seed)
+    defaults = {"units": "word", "hidden": 10, "char_filters": ((1, 4), (2, 3), (4, 5))}
+    config = BiLMConfig(**{**defaults, "projection": projection, **settings})
+    units = sorted(set("".join(WORDS))) if config.units == "char" else WORDS
+    bilm = BiLM(config, Vocab(units, CHARACTERS if config.encoder != "table" else ()))
+    with torch.no_grad():
+        for name, parameter in bilm.named_parameters():
+            if name != "encoder.char_cnn.table.weight":  # its padding row is zero
+                parameter.normal_(std=0.4)
+    return bilm.eval()
+
+
+def weights_of(bilm: BiLM) -> dict[str, np.ndarray]:
+    """The parameters by name, in float64."""
+    return {name: tensor.double().numpy() for name, tensor in bilm.state_dict().items()}
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def embed(bilm: BiLM, sentence: list[str]) -> np.ndarray:
+    """The embeddings of a sentence with its boundaries: (n + 2, P)."""
+    config, weights = bilm.config, weights_of(bilm)
+    parts = []
+    if config.encoder in ("table", "both"):
+        rows = weights["encoder.table.weight"][bilm.vocab.ids(sentence)]
+        parts.append(rows * bilm.encoder.scale)
+    if config.encoder in ("char_cnn", "both"):
+        parts.append(np.stack([spell(bilm, unit) for unit in ["<s>", *sentence, "</s>"]]))
+        # A word that looks like a boundary is not one; the boundaries are one character of their own.
+        parts[-1][0] = convolve(bilm, [2, 4, 3])
+        parts[-1][-1] = convolve(bilm, [2, 5, 3])
+    x = np.concatenate(parts, 1)
+    if "encoder.project.weight" in weights:
+        x = x @ weights["encoder.project.weight"].T + weights["encoder.project.bias"]
+    return x
+
+
+def spell(bilm: BiLM, unit: str) -> np.ndarray:
+    known = {c: i for i, c in enumerate(bilm.vocab.characters, 6)}
+    return convolve(bilm, [2, *(known.get(c, 1) for c in unit[: bilm.config.max_characters]), 3])
+
+
+def convolve(bilm: BiLM, ids: list[int]) -> np.ndarray:
+    """The char-CNN on one word, window by window. A word shorter than a window is padded with zeros."""
+    config, weights = bilm.config, weights_of(bilm)
+    vectors = [weights["encoder.char_cnn.table.weight"][i] for i in ids]
+    activation = np.tanh if config.activation == "tanh" else lambda x: np.maximum(x, 0)
+    features = []
+    for number, (width, _) in enumerate(config.char_filters):
+        kernel = weights[f"encoder.char_cnn.convolutions.{number}.weight"]  # (n, char_width, width)
+        bias = weights[f"encoder.char_cnn.convolutions.{number}.bias"]
+        padded = vectors + [np.zeros(config.char_width)] * max(0, width - len(vectors))
+        windows = [np.stack(padded[i : i + width], 1) for i in range(len(padded) - width + 1)]
+        features.append(activation(np.max([(kernel * window).sum((1, 2)) + bias for window in windows], 0)))
+    x = np.concatenate(features)
+    for number in range(config.n_highway):
+        part = {
+            key: weights[f"encoder.char_cnn.highways.{number}.{key}"]
+            for key in ("transform.weight", "transform.bias", "gate.weight", "gate.bias")
+        }
+        gate = sigmoid(part["gate.weight"] @ x + part["gate.bias"])
+        carried = np.maximum(part["transform.weight"] @ x + part["transform.bias"], 0)
+        x = gate * carried + (1 - gate) * x
+    return x
+
+
+def read(bilm: BiLM, side: str, x: np.ndarray) -> list[np.ndarray]:
+    """One direction's LSTM layers over vectors in its own order (n, P), step by step."""
+    config, weights = bilm.config, weights_of(bilm)
+    outputs = []
+    for depth in range(config.n_layers):
+        part = {
+            name.rsplit(".", 1)[1]: w
+            for name, w in weights.items()
+            if name.startswith(f"{side}_direction.layers.{depth}.")
+        }
+        h, c, states = np.zeros(config.projection), np.zeros(config.hidden), []
+        for vector in x:
+            gates = part["weight_ih_l0"] @ vector + part["weight_hh_l0"] @ h
+            gates += part["bias_ih_l0"] + part["bias_hh_l0"]
+            i, f, g, o = np.split(gates, 4)
+            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            if config.cell_clip is not None:
+                c = np.clip(c, -config.cell_clip, config.cell_clip)
+            h = sigmoid(o) * np.tanh(c)
+            if "weight_hr_l0" in part:
+                h = part["weight_hr_l0"] @ h
+            if config.projection_clip is not None:
+                h = np.clip(h, -config.projection_clip, config.projection_clip)
+            states.append(h)
+        y = np.stack(states)
+        x = x + y if config.skip and depth > 0 else y
+        outputs.append(x)
+    return outputs
+
+
+def layers(bilm: BiLM, sentence: list[str], *, boundaries: bool = False) -> np.ndarray:
+    """What BiLM.encode should give for one sentence: (L, n, D)."""
+    x = embed(bilm, sentence)
+    ahead = read(bilm, "forward", x)
+    back = [y[::-1] for y in read(bilm, "backward", x[::-1])]
+    out = [np.concatenate([x, x], 1), *(np.concatenate(pair, 1) for pair in zip(ahead, back, strict=True))]
+    return np.stack(out) if boundaries else np.stack(out)[:, 1:-1]
+
+
+def padding_free(bilm: BiLM, sentence: list[str]) -> np.ndarray:
+    """Unit ids with their boundaries, as predictions need them."""
+    ids = bilm.vocab.ids(sentence)
+    assert ids[0] == BOS
+    assert ids[-1] == EOS
+    assert PAD not in ids
+    return ids

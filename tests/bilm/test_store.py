@@ -1,0 +1,202 @@
+"""Model folders: what is written comes back, what is damaged is named, what was there is not lost."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load as load_tensors
+
+import spacy_elmo
+from spacy_elmo.bilm import atomic, store
+from spacy_elmo.bilm.model import BiLM
+from spacy_elmo.bilm.vocab import Vocab
+
+from .helpers import ENCODERS, make_bilm
+
+SENTENCE = ["我", "爱", "北京", "未知"]
+FILES = {"config.json", "vocab.txt", "weights.safetensors"}
+
+
+def same(one: BiLM, other: BiLM) -> bool:
+    return (one.encode([SENTENCE])[0] == other.encode([SENTENCE])[0]).all()
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_what_is_saved_comes_back(name, tmp_path):
+    bilm = make_bilm(**ENCODERS[name])
+    bilm.save(tmp_path / "model")
+    for back in (spacy_elmo.load(tmp_path / "model"), store.from_bytes(store.to_bytes(bilm))):
+        assert back.config == bilm.config
+        assert back.vocab.units == bilm.vocab.units
+        assert back.vocab.characters == bilm.vocab.characters
+        assert same(back, bilm)
+        assert not back.training
+        trained = {n for n, p in bilm.named_parameters() if p.requires_grad}
+        assert {n for n, p in back.named_parameters() if p.requires_grad} == trained
+    expected = FILES | {"characters.txt"} if bilm.vocab.characters else FILES
+    assert {p.name for p in (tmp_path / "model").iterdir()} == expected
+    assert store.read_config(tmp_path / "model") == bilm.config
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_half_precision(bilm, tmp_path):
+    store.save(bilm, tmp_path / "half", dtype=torch.float16)
+    stored = load_tensors((tmp_path / "half" / "weights.safetensors").read_bytes())
+    assert {t.dtype for t in stored.values()} == {torch.float16}
+    back = store.load(str(tmp_path / "half"))
+    assert {p.dtype for p in back.parameters()} == {torch.float32}
+    np.testing.assert_allclose(back.encode([SENTENCE])[0], bilm.encode([SENTENCE])[0], atol=0.01)
+    assert {p.dtype for p in bilm.parameters()} == {torch.float32}
+    store.save(back, tmp_path / "again", dtype=torch.float16)
+    assert same(store.load(tmp_path / "again"), back)
+
+
+def test_the_same_model_gives_the_same_bytes(bilm, tmp_path):
+    for name in ("one", "other"):
+        bilm.save(tmp_path / name)
+    for file in FILES:
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "other" / file).read_bytes()
+    assert store.to_bytes(bilm) == store.to_bytes(bilm)
+
+
+def test_nothing_is_pickled(folder, bilm):
+    for data in [*(p.read_bytes() for p in folder.iterdir()), store.to_bytes(bilm)]:
+        assert not data.startswith((b"\x80", b"PK"))
+        assert b"torch" not in data
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), min_size=1),
+        min_size=1,
+        unique=True,
+    )
+)
+def test_units_of_any_characters_survive(units):
+    config = make_bilm(normalize=False).config
+    bilm = BiLM(config, Vocab(units, normalized=False))
+    assert store.from_bytes(store.to_bytes(bilm)).vocab.units == units
+
+
+def test_units_that_look_like_line_breaks_survive(tmp_path):
+    units = ["\u2028", "\r", "\x85", "\x0b", "a\tb", " ", "\x00", "\r\r", "的"]
+    BiLM(make_bilm().config, Vocab(units)).save(tmp_path / "model")
+    assert store.load(tmp_path / "model").vocab.units == units
+
+
+# what must not be lost
+
+
+def test_other_peoples_folders_are_left_alone(bilm, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(b"cat")
+    (tmp_path / "file").write_bytes(b"text")
+    for path, message in (
+        (tmp_path / "photos", "it holds other files"),
+        (tmp_path / "file", "it is a file"),
+        (tmp_path / "file" / "model", "file is a file"),
+        (tmp_path / "file" / "deep" / "model", "file is a file"),
+    ):
+        with pytest.raises(atomic.OutputError, match=f"Cannot write a model .*{message}"):
+            bilm.save(path)
+    assert sorted(os.listdir(tmp_path)) == ["file", "photos"]
+    assert os.listdir(tmp_path / "photos") == ["cat.jpg"]
+    assert (tmp_path / "file").read_bytes() == b"text"
+
+
+def test_an_older_model_is_replaced(folder, bilm):
+    other = make_bilm(seed=1)
+    other.save(folder)
+    assert same(store.load(folder), other)
+    assert not same(bilm, other)
+    assert os.listdir(folder.parent) == ["model"]
+
+
+def test_an_empty_folder_and_a_new_one_deep_down_are_fine(bilm, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "empty", tmp_path / "a" / "b" / "c"):
+        bilm.save(path)
+        assert same(store.load(path), bilm)
+
+
+def test_a_link_to_a_folder_stays_a_link(folder, bilm, tmp_path):
+    (tmp_path / "link").symlink_to(folder)
+    other = make_bilm(seed=1)
+    other.save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert same(store.load(folder), other)
+    assert sorted(os.listdir(tmp_path)) == ["link", "model"]
+
+
+@pytest.mark.parametrize("failing", range(1, 4), ids=["writing", "moving the old", "moving the new"])
+def test_a_save_that_fails_leaves_the_old_model(folder, bilm, monkeypatch, failing):
+    calls = []
+
+    def fail(function):
+        def run(*args):
+            calls.append(args)
+            if len(calls) == max(1, failing - 1):
+                raise OSError("No space left on device")
+            return function(*args)
+
+        return run
+
+    if failing == 1:
+        monkeypatch.setattr(Path, "write_bytes", fail(Path.write_bytes))
+    else:
+        monkeypatch.setattr(os, "replace", fail(os.replace))
+    with pytest.raises(OSError, match="No space left"):
+        make_bilm(seed=1).save(folder)
+    monkeypatch.undo()
+    assert calls
+    assert same(store.load(folder), bilm)
+    assert os.listdir(folder.parent) == ["model"]
+
+
+def test_a_save_that_fails_leaves_no_new_folders(tmp_path):
+    def interrupted():
+        with atomic.atomic_folder(tmp_path / "a" / "b", "marker", "a thing") as scratch:
+            (scratch / "marker").write_bytes(b"")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        interrupted()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_new_folder_has_ordinary_permissions(folder):
+    plain = folder.parent / "plain"
+    plain.mkdir()
+    assert folder.stat().st_mode == plain.stat().st_mode
+
+
+def test_write_atomic(tmp_path):
+    atomic.write_atomic(tmp_path / "new" / "file", b"one")
+    atomic.write_atomic(tmp_path / "new" / "file", b"two")
+    assert (tmp_path / "new" / "file").read_bytes() == b"two"
+    assert os.listdir(tmp_path / "new") == ["file"]
+    for path in (tmp_path / "new", tmp_path / "new" / "file" / "below"):
+        with pytest.raises(atomic.OutputError, match="Cannot write"):
+            atomic.write_atomic(path, b"three")
+    assert (tmp_path / "new" / "file").read_bytes() == b"two"
+
+
+def test_importing_the_package_is_quick():
+    code = "import sys, spacy_elmo; print(sorted({'torch', 'spacy', 'thinc'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_public_names_are_there():
+    assert {"BiLM", "load", "similarity", "__version__"} <= set(spacy_elmo.__all__)
+    assert spacy_elmo.load is store.load
+    assert spacy_elmo.BiLM is BiLM
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = spacy_elmo.nonsense

@@ -1,0 +1,112 @@
+"""`spacy elmo ...`: from a text to a measured model."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+
+from spacy_elmo.bilm import store
+
+from .helpers import plain, run, tiny
+
+
+def test_corpus(text, tmp_path):
+    result = run("corpus", text, tmp_path / "corpus", "--max-sentence", 5)
+    assert result.exit_code == 0
+    assert "80 sentences, 320 units, 12 of them distinct" in plain(result.output)
+    manifest = json.loads((tmp_path / "corpus" / "manifest.json").read_bytes())
+    assert {key: manifest[key] for key in ("units", "segmenter", "lang", "normalize", "max_sentence")} == {
+        "units": "char",
+        "segmenter": "char",
+        "lang": "zh",
+        "normalize": True,
+        "max_sentence": 5,
+    }
+
+
+def test_corpus_of_words_from_several_inputs(text, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "more.jsonl.gz").write_bytes(gzip.compress(b'{"text": "Linux kernel"}\n'))
+    args = ["--units", "word", "--lang", "en"]
+    result = run("corpus", text, tmp_path / "folder", tmp_path / "corpus", *args)
+    assert result.exit_code == 0, result.output
+    assert "kernel\t1" in (tmp_path / "corpus" / "units.tsv").read_text(encoding="utf8")
+
+
+def test_pretrain_writes_a_model_that_loads(made):
+    bilm = store.load(made / "run" / "model")
+    assert bilm.width == 8
+    assert json.loads((made / "run" / "run.json").read_bytes())["settings"]["training"]["max_steps"] == 3
+
+
+def test_pretrain_says_what_it_reached_and_goes_on(made):
+    result = run(*tiny(made))
+    assert result.exit_code == 0
+    said = plain(result.output)
+    assert "perplexity forward" in said
+    assert "run/model" in said.replace(" ", "")
+
+
+def test_evaluate(made, tmp_path):
+    result = run("evaluate", made / "run" / "model", made / "text.txt", "--output", tmp_path / "metrics.json")
+    assert result.exit_code == 0
+    figures = json.loads((tmp_path / "metrics.json").read_bytes())
+    assert f"{figures['forward']:.2f}" in result.output
+    assert f"{figures['per_character_backward']:.2f}" in result.output
+    assert figures["sentences"] == 40
+    assert figures["units"] == 320
+    assert figures["unknown"] == 0
+    assert "320 units in 40 sentences, 0.00% unknown" in result.output
+
+
+def test_info(made):
+    result = run("info", made / "run" / "model")
+    assert result.exit_code == 0
+    for text in ("char (zh, segmenter char)", "12 units", "3 of width 8", "2 x 8, projection 4"):
+        assert text in result.output
+
+
+def test_info_of_the_embedded_model():
+    result = run("info")
+    assert result.exit_code == 0
+    assert "zh_elmo_sm" in result.output
+
+
+def test_help():
+    for command in ("corpus", "pretrain", "evaluate", "info"):
+        assert run(command, "--help").exit_code == 0
+        assert command in run("--help").output
+
+
+# from a shell
+
+
+def shell(*args) -> tuple[int, str]:
+    done = subprocess.run([sys.executable, *map(str, args)], capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_as_a_module(text, tmp_path):
+    status, said = shell("-m", "spacy_elmo", "corpus", text, tmp_path / "corpus")
+    assert status == 0, said
+    assert "40 sentences" in said
+    assert (tmp_path / "corpus" / "manifest.json").is_file()
+
+
+def test_under_spacy(tmp_path):
+    status, said = shell("-m", "spacy", "elmo", "corpus", tmp_path / "nowhere", tmp_path / "corpus")
+    assert status == 1
+    assert "There is no text" in said
+    assert "Traceback" not in said
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_spacy_command_imports_no_more_than_the_commands():
+    ours = "(m for m in sys.modules if m.startswith('spacy_elmo'))"
+    code = f"import sys, spacy_elmo.cli.register; print(*sorted({ours}))"
+    status, said = shell("-c", code)
+    assert status == 0, said
+    assert "spacy_elmo.cli.corpus" in said
+    loaded = {m for m in said.split() if not m.startswith("spacy_elmo.cli")}
+    assert loaded == {"spacy_elmo", "spacy_elmo.about", "spacy_elmo.bilm", "spacy_elmo.bilm.errors"}

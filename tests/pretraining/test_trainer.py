@@ -1,0 +1,137 @@
+"""Pretraining: a tiny model learns, and a run that was cut short goes on as if it had not been."""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from spacy_elmo.bilm import store
+from spacy_elmo.pretraining.checkpoint import find_checkpoints
+from spacy_elmo.pretraining.heldout import measure
+from spacy_elmo.pretraining.settings import TrainingSettings, VocabSettings
+from spacy_elmo.pretraining.trainer import learning_rate, pretrain, sample
+
+from .helpers import (
+    MODEL,
+    WORD_MADE,
+    cyclic_text,
+    figures,
+    make_corpus,
+    make_settings,
+    same_weights,
+    units_of,
+    weights,
+)
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_a_tiny_model_learns(tmp_path, precision, dropout):
+    settings = make_settings(
+        tmp_path, max_steps=60, eval_every=30, checkpoint_every=60, precision=precision, dropout=dropout
+    )
+    record = pretrain(settings, tmp_path / "run")
+    first, last = record["log"][0]["heldout"], record["log"][-1]["heldout"]
+    for side in ("forward", "backward"):
+        assert first[side] > 10
+        assert last[side] < 5
+        assert last[side] < record["log"][1]["heldout"][side] < first[side]
+    bilm = store.load(tmp_path / "run" / "model")
+    again = measure(bilm, units_of(tmp_path / "heldout.txt"))
+    assert again.forward == pytest.approx(last["forward"], rel=1e-4)
+    assert again.backward == pytest.approx(last["backward"], rel=1e-4)
+
+
+def test_what_a_run_leaves(whole):
+    settings, run = whole
+    assert sorted(os.listdir(run)) == ["checkpoints", "model", "run.json"]
+    assert [p.name for p in find_checkpoints(run / "checkpoints")] == ["step-000000004", "step-000000006"]
+    assert len(os.listdir(run / "checkpoints")) == 2
+    record = json.loads((run / "run.json").read_bytes())
+    assert record["settings"] == json.loads(json.dumps(settings.to_dict()))
+    assert [row["step"] for row in record["log"]] == [0, 4, 6]
+    assert record["heldout"] == record["log"][-1]["heldout"]
+    assert record["tokens_seen"] > 6 * 100
+    assert record["seconds"] > 0
+    bilm = store.load(run / "model")
+    assert record["vocab"] == len(bilm.vocab) == 15
+    assert record["parameters"] == sum(p.numel() for p in bilm.parameters())
+    assert (bilm.config.projection, bilm.config.hidden) == (8, 16)
+    assert (bilm.config.max_sentence, bilm.config.segmenter) == (20, "char")
+    assert bilm.encode([list("甲乙丙")])[0].shape == (3, 3, 16)
+    assert not list(run.rglob("*.pt")) + list(run.rglob("*.pkl"))
+
+
+def test_the_model_is_saved_in_half_precision_by_default(tmp_path):
+    pretrain(make_settings(tmp_path, max_steps=1, weights="float16"), tmp_path / "run")
+    assert {t.dtype for t in weights(tmp_path / "run").values()} == {torch.float16}
+    assert TrainingSettings().weights == "float16"
+
+
+def test_the_same_run_gives_the_same_bits_and_another_seed_others(whole, tmp_path):
+    settings, run = whole
+    pretrain(settings, tmp_path / "same")
+    assert same_weights(tmp_path / "same", run)
+    assert figures(tmp_path / "same") == figures(run)
+    pretrain(replace(settings, training=replace(settings.training, seed=1)), tmp_path / "other")
+    assert not same_weights(tmp_path / "other", run)
+
+
+def test_a_finished_run_is_not_repeated(whole, tmp_path):
+    settings, run = whole
+    shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "model")
+    pretrain(settings, tmp_path / "run")
+    assert same_weights(tmp_path / "run", run)
+    assert figures(tmp_path / "run") == figures(run)
+
+
+@pytest.mark.parametrize("encoder", ["char_cnn", "both"])
+def test_words_with_characters(tmp_path, encoder):
+    text = cyclic_text(60).replace("丙", "丙 ").replace("己", "己 ")
+    make_corpus(tmp_path / "corpus", text, **WORD_MADE)
+    (tmp_path / "heldout.txt").write_text(text, encoding="utf8")
+    settings = replace(
+        make_settings(tmp_path),
+        vocab=VocabSettings(min_count=3),
+        model={
+            **MODEL,
+            "encoder": encoder,
+            "tied_softmax": False,
+            "char_width": 4,
+            "char_filters": [[1, 4], [2, 8]],
+        },
+    )
+    record = pretrain(settings, tmp_path / "run")
+    assert record["log"][-1]["heldout"]["forward"] < record["log"][0]["heldout"]["forward"]
+    bilm = store.load(tmp_path / "run" / "model")
+    assert bilm.config.encoder == encoder
+    assert bilm.config.char_filters == ((1, 4), (2, 8))
+    assert bilm.encode([["丁戊己", "新词"]])[0].shape == (3, 2, 16)
+
+
+# the schedule
+
+
+def test_the_learning_rate_rises_and_falls():
+    training = TrainingSettings(max_steps=20, warmup_steps=5, learning_rate=0.1)
+    rates = [learning_rate(step, training) for step in range(20)]
+    assert rates[:6] == sorted(rates[:6])
+    assert rates[5:] == sorted(rates[5:], reverse=True)
+    assert max(rates) == pytest.approx(0.1)
+    assert 0 < rates[0] < 0.02
+    assert 0 < rates[-1] < 0.01
+    flat = TrainingSettings(max_steps=3, warmup_steps=0)
+    assert learning_rate(0, flat) == flat.learning_rate
+    assert learning_rate(2, TrainingSettings(max_steps=3, warmup_steps=100)) > 0
+
+
+def test_a_sample_is_spread_evenly():
+    text = [[str(i)] * 10 for i in range(100)]
+    found = sample(text, 100)
+    assert found == text[::10]
+    assert sample(text, 10**6) == text
+    assert sample(text, 1) == text[:1]

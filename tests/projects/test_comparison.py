@@ -1,0 +1,165 @@
+"""Training, evaluating and reporting: the same seeds on both sides, clear errors, right arithmetic."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import srsly
+from files import write_json
+from report import comparison, fewer_errors, mixes, percent
+from spacy.tokens import Doc, DocBin
+from spacy.vocab import Vocab
+from train_seeds import Run, TrainError, command, plan, train
+
+PROJECT = Path(__file__).parents[2] / "projects" / "zh_elmo"
+
+
+def script(name, *arguments):
+    """Run a script of the project as project.yml does."""
+    call = [sys.executable, f"scripts/{name}.py", *map(str, arguments)]
+    return subprocess.run(call, cwd=PROJECT, capture_output=True, text=True)
+
+
+# --- The project file ---
+
+
+def test_every_command_and_path_of_the_project_is_there():
+    project = srsly.read_yaml(PROJECT / "project.yml")
+    commands = {each["name"]: each for each in project["commands"]}
+    assert project["workflows"]["all"] == ["assets", "corpus", "pretrain", "train", "evaluate", "report"]
+    made = {path for each in commands.values() for path in each.get("outputs", [])}
+    for each in commands.values():
+        for path in each["deps"]:
+            assert path in made or (PROJECT / path).exists(), path
+
+
+# --- Training ---
+
+
+def test_both_sides_get_the_same_seeds():
+    runs = plan("0 1,7 1")
+    sides = [{(run.task, run.seed) for run in runs if run.system == side} for side in ("baseline", "elmo")]
+    assert sides[0] == sides[1] == {(task, seed) for task in ("tagger", "ner") for seed in (0, 1, 7)}
+    assert len(runs) == 12
+
+
+def test_the_two_commands_differ_in_config_and_model_only():
+    calls = [
+        command(
+            Run("ner", system, 3),
+            configs=Path("c"),
+            output=Path("o"),
+            model=Path("m"),
+            gpu=-1,
+            options=["--x", "1"],
+        )
+        for system in ("baseline", "elmo")
+    ]
+    replaced = [part.replace("ner_baseline", "ner").replace("ner_elmo", "ner") for part in calls[0]]
+    assert [part.replace("ner_elmo", "ner") for part in calls[1]] == [
+        *replaced,
+        "--components.elmo.model.path",
+        "m",
+    ]
+
+
+@pytest.mark.parametrize("seeds", ["", "one", "0;1"])
+def test_seeds_that_are_none(seeds):
+    with pytest.raises(TrainError, match="whole numbers"):
+        plan(seeds)
+
+
+def test_a_failing_run_shows_the_end_of_its_log(tmp_path):
+    call = [sys.executable, "-c", "print('first'); raise SystemExit('the reason')"]
+    with pytest.raises(TrainError, match="ner_elmo_0 failed with status 1") as error:
+        train(Run("ner", "elmo", 0), call, tmp_path / "run.log")
+    assert str(error.value).endswith("the reason")
+
+
+# --- Reporting ---
+
+
+def test_arithmetic():
+    assert percent([0.8, 0.82, 0.84]) == "82.00 ± 2.00"
+    assert percent([0.8]) == "80.00"
+    assert fewer_errors([0.8, 0.8], [0.85, 0.83]) == "-20.0 %"
+    assert fewer_errors([0.8], [0.75]) == "+25.0 %"
+    assert fewer_errors([1.0], [1.0]) == "no errors"
+
+
+def runs_with_scores():
+    for run in plan("0 1"):
+        better = 0.1 * (run.system == "elmo")
+        scores = {"task": run.task, "system": run.system, "seed": run.seed}
+        scores["mix"] = {"weights": [0.5, 0.3, 0.2], "gamma": 0.7} if run.system == "elmo" else None
+        if run.task == "tagger":
+            scores["tag_acc"] = 0.8 + better
+        else:
+            part = {"p": 0.5 + better, "r": 0.4, "f": 0.45}
+            scores.update({f"ents_{key}": value for key, value in part.items()})
+            scores["ents_per_type"] = {"PER": part} if run.seed == 0 else {"PER": part, "ORG": part}
+        yield run, scores
+
+
+def test_tables():
+    scores = [each for _, each in runs_with_scores()]
+    table = comparison(scores)
+    assert "| tagging accuracy   | 80.00 ± 0.00  | 90.00 ± 0.00  | -50.0 % |" in table
+    assert "| PER precision      | 50.00 ± 0.00  | 60.00 ± 0.00  | -20.0 % |" in table
+    assert "ORG F1" in table  # of a label that only some runs know
+    assert "| tagger     | 0.50    | 0.30    | 0.20    | 0.70  |" in mixes(scores)
+
+
+def test_report_writes_what_it_prints(tmp_path):
+    for run, scores in runs_with_scores():
+        write_json(tmp_path / f"{run.name}.json", scores)
+    write_json(tmp_path / "perplexity.json", {"forward": 123.45, "units": 1000})
+    done = script("report", tmp_path, tmp_path / "report.md", "--seeds", "0 1")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "report.md").read_text(encoding="utf8")
+    assert done.stdout.startswith(text)
+    assert "123.5" in text
+
+
+def test_report_without_scores_is_one_sentence(tmp_path):
+    done = script("report", tmp_path, tmp_path / "report.md")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: The scores cannot be read")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "report.md").exists()
+
+
+# --- All together, small ---
+
+
+def test_train_and_evaluate(tmp_path):
+    docs = DocBin()
+    for name in ("江泽民", "邓小平", "周恩来", "毛泽东"):
+        doc = Doc(Vocab(), words=[name, "在", "北京"], spaces=[False] * 3, tags=["nr", "p", "ns"])
+        doc.set_ents([doc.char_span(0, 3, "PER"), doc.char_span(4, 6, "LOC")])
+        docs.add(doc)
+    corpus = tmp_path / "corpus.spacy"
+    docs.to_disk(corpus)
+    model = PROJECT.parents[1] / "spacy_elmo" / "models" / "zh_elmo_sm"
+
+    options = ["--seeds", "5", "--max-steps", "2", "--eval-frequency", "1"]
+    done = script("train_seeds", corpus, corpus, model, tmp_path / "training", *options)
+    assert done.returncode == 0, done.stderr
+    configs = [
+        (tmp_path / "training" / run.name / "model-best" / "config.cfg").read_text(encoding="utf8")
+        for run in plan("5")
+    ]
+    assert all("zh_elmo.suffix.v1" in config for config in configs)  # the same features on both sides
+    done = script("evaluate", tmp_path / "training", corpus, tmp_path / "metrics", "--seeds", "5")
+    assert done.returncode == 0, done.stderr
+    names = {"tagger_baseline_5", "tagger_elmo_5", "ner_baseline_5", "ner_elmo_5"}
+    metrics = {path.stem: srsly.read_json(path) for path in (tmp_path / "metrics").iterdir()}
+    assert set(metrics) == names
+    assert all(bool(scores["mix"]) == ("elmo" in name) for name, scores in metrics.items())
+    assert sum(metrics["tagger_elmo_5"]["mix"]["weights"]) == pytest.approx(1.0)
+    assert 0.0 <= metrics["tagger_baseline_5"]["tag_acc"] <= 1.0
+
+    done = script("train_seeds", tmp_path / "missing.spacy", corpus, model, tmp_path / "failed", *options)
+    assert done.returncode == 1
+    assert "failed with status" in done.stderr

@@ -1,0 +1,77 @@
+"""The training configs: a fair comparison, and what regularises what."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import spacy
+from spacy.cli.train import train
+from spacy.tokens import Doc, DocBin
+from thinc.api import Config
+
+ROOT = Path(__file__).parents[2]
+TASKS = ["tagger", "ner"]
+NAMES = [f"{task}{suffix}" for task in TASKS for suffix in ("", "_baseline")]
+
+
+def read(name):
+    return Config().from_disk(ROOT / "configs" / f"{name}.cfg", interpolate=False)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_baseline_is_the_same_without_elmo(task):
+    elmo, baseline = read(task), read(f"{task}_baseline")
+    without = deepcopy(elmo)
+    del without["components"]["elmo"]
+    without["nlp"]["pipeline"] = [task]
+    tok2vec = without["components"][task]["model"]["tok2vec"]
+    assert tok2vec["embed"]["@architectures"] == "spacy-elmo.ConcatEmbed.v1"
+    tok2vec["embed"] = tok2vec["embed"]["embed"]
+    assert without == baseline
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_paths_lead_into_the_project(name):
+    paths = read(name)["paths"]
+    assert paths["train"] == "projects/zh_elmo/corpus/train.spacy"
+    assert paths["dev"] == "projects/zh_elmo/corpus/dev_sample.spacy"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_l2_weight_decay_and_dropout_are_separate(task):
+    config = read(task)
+    mix = config["components"][task]["model"]["tok2vec"]["embed"]["elmo"]
+    assert (mix["mix_dropout"], mix["l2"]) == (0.5, 0.001)
+    assert config["training"]["optimizer"]["L2"] == 0.0  # it would decay the mix too
+    assert config["training"]["frozen_components"] == []
+    assert config["training"]["annotating_components"] == []
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Four sentences with tags and entities."""
+    nlp = spacy.blank("zh")
+    docs = DocBin()
+    for name in ("江泽民", "邓小平", "周恩来", "毛泽东"):
+        doc = Doc(
+            nlp.vocab, words=[name, "在", "北京", "。"], spaces=[False] * 4, tags=["nr", "p", "ns", "w"]
+        )
+        doc.set_ents([doc.char_span(0, 3, "PER"), doc.char_span(4, 6, "LOC")])
+        docs.add(doc)
+    docs.to_disk(tmp_path / "corpus.spacy")
+    return tmp_path / "corpus.spacy"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_trains_as_it_stands(name, corpus, tmp_path):
+    overrides = {
+        "paths.train": str(corpus),
+        "paths.dev": str(corpus),
+        "training.max_steps": 3,
+        "training.eval_frequency": 3,
+    }
+    train(ROOT / "configs" / f"{name}.cfg", tmp_path / "out", overrides=overrides)
+    nlp = spacy.load(tmp_path / "out" / "model-last")
+    assert nlp.pipe_names == read(name)["nlp"]["pipeline"]
+    doc = nlp(Doc(nlp.vocab, words=["江泽民", "在", "北京"], spaces=[False] * 3))
+    assert doc.has_annotation("TAG" if "tagger" in name else "ENT_IOB")
