@@ -54,8 +54,10 @@ def is_east_asian(character: str) -> bool:
     return width in "WF" or (width == "A" and unicodedata.category(character).startswith("P"))
 
 
-def characters(text: str) -> tuple[list[str], list[int]]:
-    """The units that a character model reads in `text`, normalised, and the offset of each in `text`.
+def characters(text: str, *, normalized: bool = True) -> tuple[list[str], list[int]]:
+    """The units that a character model reads in `text`, and the offset of each in `text`.
+
+    normalized: fold full-width letters and digits.
 
     White space is dropped, because it says nothing in Chinese and comes and goes with the
     segmenter; a run of it between two characters of other scripts ("Linux kernel") is one unit " ".
@@ -67,7 +69,7 @@ def characters(text: str) -> tuple[list[str], list[int]]:
     units: list[str] = []
     offsets: list[int] = []
     gap = -1  # offset of the white space since the last unit, -1: none
-    for offset, character in enumerate(normalize(text)):
+    for offset, character in enumerate(normalize(text) if normalized else text):
         if character.isspace():
             gap = offset if gap < 0 else gap
             continue

@@ -32,18 +32,21 @@ class Alignment:
     """(k,) the units that belong to tokens, as indices into all units of all sentences."""
 
 
-def align_characters(text: str, starts: np.ndarray, ends: np.ndarray, limit: int) -> Alignment:
+def align_characters(
+    text: str, starts: np.ndarray, ends: np.ndarray, limit: int, *, normalized: bool = True
+) -> Alignment:
     """For a biLM of characters: each token has its own characters that are not white space.
 
     starts, ends: (n_tokens,) offsets into `text` of tokens that follow one another without overlap.
     limit: units that a sentence may have before it is cut (BiLMConfig.max_sentence).
+    normalized: fold full-width letters and digits (BiLMConfig.normalize).
     """
     sentences: list[list[str]] = []
     offsets: list[int] = []
     units: list[int] = []
     n_units = 0
     for begin, end in sentence_spans(text):
-        read, where = characters(text[begin:end])
+        read, where = characters(text[begin:end], normalized=normalized)
         sentences.extend(read[a:b] for a, b in chunks(len(read), limit))
         for i, unit in enumerate(read):
             if unit != " ":  # the space between two Latin words is read, but is no token's own

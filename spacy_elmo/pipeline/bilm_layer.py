@@ -15,6 +15,7 @@ from ..bilm import store
 from ..bilm.config import BiLMConfig
 from ..bilm.model import BiLM
 from .align import Alignment, align_characters, align_words, token_layers
+from .cache import ActivationCache
 
 PathLike = str | os.PathLike[str]
 
@@ -31,6 +32,7 @@ class BiLMShim(Shim):
     def __init__(self, path: PathLike | None = None, bilm: BiLM | None = None):
         super().__init__(bilm)
         self.path = path
+        self.cache: ActivationCache | None = None  # set by the component when a training begins
         if bilm is None and path is not None and Path(path).exists():
             store.read_config(path)
 
@@ -49,6 +51,7 @@ class BiLMShim(Shim):
     @bilm.setter
     def bilm(self, bilm: BiLM) -> None:
         _one_thread_in_forks()
+        self.cache = None
         self._model = bilm.to(get_torch_default_device()).eval().requires_grad_(False)
 
     @property
@@ -88,7 +91,8 @@ class BiLMShim(Shim):
         return self.copy()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_model": None if self._model is None else self.to_bytes()}
+        data = None if self._model is None else self.to_bytes()
+        return {**self.__dict__, "_model": data, "cache": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         data = state.pop("_model")
@@ -106,7 +110,9 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[np.
     bilm = shim_of(model).bilm
     alignments = [align(doc, bilm.config) for doc in docs]
     # One call for all docs, so that sentences of similar length meet across them.
-    states = bilm.encode([sentence for alignment in alignments for sentence in alignment.sentences])
+    sentences = [sentence for alignment in alignments for sentence in alignment.sentences]
+    cache = shim_of(model).cache
+    states = bilm.encode(sentences) if cache is None else cache.encode(bilm.encode, sentences)
     layers, n = [], 0
     for alignment in alignments:
         own = states[n : n + len(alignment.sentences)]
@@ -128,7 +134,9 @@ def align(doc: Doc, config: BiLMConfig) -> Alignment:
     offsets = np.fromiter((token.idx for token in doc), dtype=np.int64, count=len(doc))
     if config.units == "char":
         lengths = np.fromiter((len(token) for token in doc), dtype=np.int64, count=len(doc))
-        return align_characters(doc.text, offsets, offsets + lengths, config.max_sentence)
+        ends = offsets + lengths
+        fold = config.normalize
+        return align_characters(doc.text, offsets, ends, config.max_sentence, normalized=fold)
     return align_words(doc.text, [token.text for token in doc], offsets, config.max_sentence)
 
 

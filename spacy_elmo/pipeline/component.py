@@ -17,23 +17,33 @@ from thinc.api import Model, Optimizer
 
 from ..bilm import store
 from .bilm_layer import shim_of
+from .cache import ActivationCache
 from .listener import link, listens_to
 from .output import register_extension, set_layers
 
 DEFAULT_CONFIG = {
     "model": {"@architectures": "spacy-elmo.BiLM.v1", "path": None},
     "set_tensor": True,
+    "cache_mb": 512,
 }
 
 
 @Language.factory("elmo", assigns=["doc._.elmo", "doc.tensor"], default_config=DEFAULT_CONFIG)
-def make_elmo(nlp: Language, name: str, model: Model, set_tensor: bool) -> "Elmo":
+def make_elmo(nlp: Language, name: str, model: Model, set_tensor: bool, cache_mb: int) -> "Elmo":
     """The factory "elmo".
 
     model: a spacy-elmo.BiLM.v1. set_tensor: also set `doc.tensor` to the mean of the layers where nothing
-    else has set it, so that `token.vector` and `doc.vector` are contextual.
+    else has set it, so that `token.vector` and `doc.vector` are contextual. cache_mb: megabytes of vectors
+    (4 * L * D bytes a unit) that are kept from epoch to epoch while consumers are trained; 0: none.
     """
-    return Elmo(nlp.vocab, model, name=name, set_tensor=set_tensor, segmenter=segmenter_of(nlp))
+    return Elmo(
+        nlp.vocab,
+        model,
+        name=name,
+        set_tensor=set_tensor,
+        cache_mb=cache_mb,
+        segmenter=segmenter_of(nlp),
+    )
 
 
 def segmenter_of(nlp: Language) -> str:
@@ -56,6 +66,7 @@ class Elmo(TrainablePipe):
         *,
         name: str = "elmo",
         set_tensor: bool = True,
+        cache_mb: int = 512,
         segmenter: str | None = None,
     ):
         self.vocab = vocab
@@ -63,6 +74,7 @@ class Elmo(TrainablePipe):
         self.name = name
         self.cfg: dict[str, Any] = {}
         self.set_tensor = set_tensor
+        self.cache_mb = cache_mb
         self.segmenter = segmenter
         self.listener_map: dict[str, list[Model]] = {}
         self._segmenter_checked = False
@@ -131,6 +143,9 @@ class Elmo(TrainablePipe):
         """Annotate the predicted docs, for the listeners that are updated next; nothing is learnt here."""
         examples = list(examples)
         validate_examples(examples, "Elmo.update")
+        shim = shim_of(self.model)
+        if shim.cache is None and self.cache_mb > 0:
+            shim.cache = ActivationCache(self.cache_mb * 2**20)  # a training begins: its epochs are alike
         docs = [example.predicted for example in examples]
         self.set_annotations(docs, self.predict(docs))
         return {} if losses is None else losses

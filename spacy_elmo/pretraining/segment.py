@@ -81,7 +81,7 @@ def make_segmenter(units: str, segmenter: str, lang: str, *, normalized: bool = 
     for Chinese `segmenter` is that of spacy.zh.ChineseTokenizer ("char", "jieba", "pkuseg").
     """
     if units == "char":
-        return lambda sentence: characters(sentence)[0]
+        return lambda sentence: characters(sentence, normalized=normalized)[0]
     tokenizer = _tokenizer(segmenter, lang)
     fold = normalize if normalized else str
     return lambda sentence: [fold(token.text) for token in tokenizer(sentence) if not token.is_space]

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +188,13 @@ class Trainer:
         log.info("continuing at step %d from %s", step, checkpoints[-1])
 
     def _finish(self) -> None:
-        self.record["heldout"] = self.record["log"][-1]["heldout"]
+        heldout = self.record["heldout"] = self.record["log"][-1]["heldout"]
+        origin = {
+            "perplexity": {key: round(heldout[key], 2) for key in ("forward", "backward")},
+            "pretraining": f"{self.step:,} steps, {self.record['tokens_seen']:,} units",
+        }
+        config = self.bilm.config
+        self.bilm.config = replace(config, meta={**config.meta, **origin})  # for people, see `elmo info`
         dtype = torch.float16 if self.training.weights == "float16" else None
         save(self.bilm, self.output / MODEL, dtype=dtype)
         self._write_record()
