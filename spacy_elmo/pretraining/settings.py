@@ -35,7 +35,7 @@ class TrainingSettings:
     """Section [training]."""
 
     seed: int = 0
-    max_steps: int = 3000
+    max_steps: int = 4000
     """Updates of the weights."""
     batch_tokens: int = 2048
     """Units of a batch, boundaries and padding included."""
