@@ -41,7 +41,7 @@ def test_paths_lead_into_the_project(name):
 def test_l2_weight_decay_and_dropout_are_separate(task):
     config = read(task)
     mix = config["components"][task]["model"]["tok2vec"]["embed"]["elmo"]
-    assert (mix["mix_dropout"], mix["l2"]) == (0.5, 0.001)
+    assert (mix["mix_dropout"], mix["l2"]) == (0.1, 0.001)
     assert config["training"]["optimizer"]["L2"] == 0.0  # it would decay the mix too
     assert config["training"]["frozen_components"] == []
     assert config["training"]["annotating_components"] == []
