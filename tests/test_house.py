@@ -45,6 +45,27 @@ def test_imports_point_down(path):
     assert not {name[0] for name in imports(path)} & MAY_NOT_IMPORT.get(room, set())
 
 
+def test_no_import_cycles():
+    names = {path.relative_to(ROOT).with_suffix("").parts: path for path in MODULES}
+    graph = {name: {n for n in names if n != name and n in _targets(path)} for name, path in names.items()}
+    while graph:
+        leaves = {name for name, targets in graph.items() if not targets & graph.keys()}
+        assert leaves, f"a cycle among {sorted('.'.join(name) for name in graph)}"
+        graph = {name: targets for name, targets in graph.items() if name not in leaves}
+
+
+def _targets(path: Path) -> set[tuple[str, ...]]:
+    """Modules that a file imports, also as `from . import module`."""
+    found = set(imports(path))
+    here = path.relative_to(ROOT).with_suffix("").parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+        if isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level] if node.level else ()
+            base += tuple((node.module or "").split(".")) if node.module else ()
+            found |= {(*base, alias.name) for alias in node.names}
+    return found
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_files_are_rooms(path):
     text = path.read_text(encoding="utf8")

@@ -1,15 +1,17 @@
 """BiLM: two language models over the same units, one for each direction. Units -> layers (L, D)."""
 
 from collections.abc import Sequence
-from os import PathLike
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from . import folder
 from .config import BiLMConfig, ConfigError
 from .embed import Batch, TokenEncoder
+from .folder import PathLike
 from .lstm import Direction
+from .runtime import encode
 from .vocab import Vocab
 
 
@@ -83,15 +85,15 @@ class BiLM(nn.Module):
         Boundaries are added and dropped again. The vectors of a sentence do not depend on the others.
         batch_tokens: units, padding included, that are computed at once.
         """
-        from .runtime import encode
-
         return encode(self, sentences, batch_tokens=batch_tokens)
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write a model folder (see bilm.store)."""
-        from .store import save
+    def save(self, path: PathLike, *, dtype: torch.dtype | None = None) -> None:
+        """Write a model folder: complete beside its place first, then moved there in one step.
 
-        save(self, path)
+        dtype: of the weights on disk (torch.float16 halves them); None: as they are. A folder that holds
+        something other than a model is left alone.
+        """
+        folder.write(path, self.config, self.vocab, self.state_dict(), dtype=dtype)
 
 
 def reverse(x: Tensor, lengths: Tensor) -> Tensor:

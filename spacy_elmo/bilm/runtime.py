@@ -1,16 +1,35 @@
 """Inference: sentences in, layers out. Batches of similar length, no gradient."""
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from .config import BiLMConfig
 from .embed import Batch
-from .model import BiLM
 from .vocab import BOS, EOS, PAD, SPECIALS, Vocab, special_character_ids
 
 
-def encode(bilm: BiLM, sentences: Sequence[Sequence[str]], *, batch_tokens: int = 4096) -> list[np.ndarray]:
+class Network(Protocol):
+    """What inference needs of a BiLM (which offers `encode` as a method and so stands above this file)."""
+
+    config: BiLMConfig
+    vocab: Vocab
+
+    @property
+    def n_layers(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def device(self) -> torch.device: ...
+    def __call__(self, batch: Batch) -> Tensor: ...
+
+
+def encode(
+    bilm: Network, sentences: Sequence[Sequence[str]], *, batch_tokens: int = 4096
+) -> list[np.ndarray]:
     """See BiLM.encode."""
     shape = (bilm.n_layers, 0, bilm.width)
     out = [np.zeros(shape, dtype=np.float32) for _ in sentences]
@@ -41,7 +60,7 @@ def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[lis
         yield group
 
 
-def collate(bilm: BiLM, sentences: Sequence[Sequence[str]]) -> Batch:
+def collate(bilm: Network, sentences: Sequence[Sequence[str]]) -> Batch:
     """Sentences of units as a padded Batch with their boundaries."""
     vocab = bilm.vocab
     lengths = [len(sentence) + 2 for sentence in sentences]

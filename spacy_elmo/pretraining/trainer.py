@@ -19,7 +19,6 @@ from ..bilm.embed import Batch
 from ..bilm.model import BiLM
 from ..bilm.objective import TrainingStep, perplexity
 from ..bilm.precision import has_native_bf16
-from ..bilm.store import save
 from .batches import BatchStream, Position
 from .checkpoint import CheckpointError, find_checkpoints, load_checkpoint, read_checkpoint, save_checkpoint
 from .heldout import measure, read_heldout
@@ -196,7 +195,7 @@ class Trainer:
         config = self.bilm.config
         self.bilm.config = replace(config, meta={**config.meta, **origin})  # for people, see `elmo info`
         dtype = torch.float16 if self.training.weights == "float16" else None
-        save(self.bilm, self.output / MODEL, dtype=dtype)
+        self.bilm.save(self.output / MODEL, dtype=dtype)
         self._write_record()
 
     def _write_record(self) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from spacy_elmo.bilm import folder as folder_format
 from spacy_elmo.bilm import store
 from spacy_elmo.bilm.store import ModelFolderError
 
@@ -72,7 +73,7 @@ def test_a_newer_format(folder, bilm, monkeypatch):
     edit(folder, format_version=2, files="something else")
     for load in (store.load, store.read_config):
         refused(folder, r"format version 2, this spacy-elmo reads up to 1: update spacy-elmo\.", load)
-    monkeypatch.setattr(store, "FORMAT_VERSION", 9)
+    monkeypatch.setattr(folder_format, "FORMAT_VERSION", 9)
     newer = store.to_bytes(bilm)
     monkeypatch.undo()
     with pytest.raises(ModelFolderError, match="format version 9"):

@@ -8,7 +8,7 @@ import typer
 from files import fail
 
 from spacy_elmo.bilm.errors import ElmoError
-from spacy_elmo.bilm.store import load, save
+from spacy_elmo.bilm.store import load
 
 ORIGIN = {
     "name": "zh_elmo_sm",
@@ -28,7 +28,7 @@ def main(
         text = card.read_bytes() if card.is_file() else None
         bilm = load(model)
         bilm.config = replace(bilm.config, meta={**ORIGIN, **bilm.config.meta})
-        save(bilm, target, dtype=torch.float16)
+        bilm.save(target, dtype=torch.float16)
         if text is not None:
             card.write_bytes(text)
     except (ElmoError, OSError) as error:

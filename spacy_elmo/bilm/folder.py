@@ -1,0 +1,167 @@
+"""The format of a model folder: config.json, vocab.txt, characters.txt, weights.safetensors, checksums.
+
+Knows names, bytes and shapes, not the network (that is bilm.store). Nothing in a model folder is pickled.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from .atomic import atomic_folder
+from .config import FORMAT_VERSION, BiLMConfig, ConfigError
+from .errors import ElmoError
+from .vocab import Vocab
+
+CONFIG, UNITS, CHARACTERS, WEIGHTS = "config.json", "vocab.txt", "characters.txt", "weights.safetensors"
+HEADER = "spacy_elmo"  # the safetensors header's entry for all but the weights, in pack()
+
+PathLike = str | os.PathLike[str]
+Tensors = Mapping[str, Tensor]
+Contents = tuple[BiLMConfig, Vocab, dict[str, Tensor]]
+
+
+class ModelFolderError(ElmoError):
+    """A model folder that cannot be read or written."""
+
+
+def read(folder: Path) -> Contents:
+    """Configuration, vocabulary and weights of a model folder, checked. Raises a ModelFolderError."""
+    stored = read_json(folder)
+    parts = {name: _read(folder, name, entry) for name, entry in stored["files"].items()}
+    return _contents(stored, parts, str(folder))
+
+
+def write(
+    path: PathLike, config: BiLMConfig, vocab: Vocab, tensors: Tensors, *, dtype: torch.dtype | None = None
+) -> None:
+    """Write a model folder: complete beside its place first, then moved there in one step.
+
+    dtype: of the weights on disk (torch.float16 halves them); None: as they are. A folder that holds
+    something other than a model is left alone.
+    """
+    with atomic_folder(path, CONFIG, "a model") as folder:
+        for name, data in _parts(config, vocab, tensors, dtype).items():
+            (folder / name).write_bytes(data)
+
+
+def pack(config: BiLMConfig, vocab: Vocab, tensors: Tensors) -> bytes:
+    """A model folder as one string of bytes: a safetensors file with the other parts in its header."""
+    parts = _parts(config, vocab, tensors, None)
+    texts = {name: data.decode("utf8") for name, data in parts.items() if name != WEIGHTS}
+    # One entry: safetensors writes several in any order, and the bytes would differ from call to call.
+    header = {HEADER: json.dumps(texts, ensure_ascii=False)}
+    return save_tensors(_plain(tensors, None), metadata=header)
+
+
+def unpack(data: bytes) -> Contents:
+    """The inverse of pack."""
+    try:
+        size = int.from_bytes(data[:8], "little")
+        texts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][HEADER])
+        parts = {name: text.encode("utf8") for name, text in texts.items()}
+        stored = json.loads(parts.pop(CONFIG))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelFolderError("These bytes are not a biLM: they are damaged or of another kind.") from error
+    _check(stored, "These bytes are", CONFIG)
+    return _contents(stored, {**parts, WEIGHTS: data}, "the bytes")
+
+
+def read_json(folder: Path) -> dict[str, Any]:
+    """config.json of a model folder: format version, settings of the biLM, the files' checksums."""
+    if not folder.exists():
+        raise ModelFolderError(f"There is no model folder {folder}: check the path.")
+    if not folder.is_dir():
+        raise ModelFolderError(f"{folder} is a file: give the folder that holds {CONFIG}.")
+    if not (folder / CONFIG).is_file():
+        raise ModelFolderError(f"{folder} is no model folder: it has no {CONFIG}.")
+    try:
+        stored = json.loads((folder / CONFIG).read_text(encoding="utf8"))
+    except ValueError as error:
+        raise ModelFolderError(f"{folder / CONFIG} is damaged: get the model again.") from error
+    _check(stored, f"{folder} is", folder / CONFIG)
+    return stored
+
+
+def _check(stored: Any, subject: str, config: PathLike) -> None:
+    """Whether this is a config.json that this version reads, and has all that reading needs."""
+    stored = stored if isinstance(stored, dict) else {}
+    version, entries = stored.get("format_version"), stored.get("files")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise ModelFolderError(
+            f"{subject} of format version {version}, this spacy-elmo reads up to {FORMAT_VERSION}: "
+            "update spacy-elmo."
+        )
+    described = isinstance(entries, dict) and all(
+        isinstance(e, dict) and isinstance(e.get("bytes"), int) and "sha256" in e for e in entries.values()
+    )
+    if not isinstance(version, int) or not described or not isinstance(stored.get("bilm"), dict):
+        raise ModelFolderError(f"{config} is damaged or no biLM's: get the model again.")
+
+
+def config_of(stored: dict[str, Any], source: str) -> BiLMConfig:
+    try:
+        return BiLMConfig.from_dict(stored["bilm"])
+    except ConfigError as error:
+        raise ModelFolderError(f"The {CONFIG} of {source} describes no biLM: {error}") from error
+
+
+def _read(folder: Path, name: str, entry: dict[str, Any]) -> bytes:
+    path = folder / name
+    if Path(name).name != name or not path.is_file():
+        raise ModelFolderError(f"{path} is missing: get the model again.")
+    data = path.read_bytes()
+    if len(data) != entry["bytes"]:
+        what = f"{len(data):,} bytes instead of {entry['bytes']:,}"
+        raise ModelFolderError(f"{path} is damaged ({what}): get the model again.")
+    if sha256(data).hexdigest() != entry["sha256"]:
+        raise ModelFolderError(f"{path} is damaged (its checksum differs): get the model again.")
+    return data
+
+
+def _contents(stored: dict[str, Any], parts: dict[str, bytes], source: str) -> Contents:
+    config = config_of(stored, source)
+    for name in (UNITS, WEIGHTS):
+        if name not in parts:
+            raise ModelFolderError(f"The {CONFIG} of {source} lists no {name}: get the model again.")
+    try:
+        tensors = load_tensors(parts[WEIGHTS])
+    except safetensors.SafetensorError as error:
+        raise ModelFolderError(f"The weights of {source} are damaged: get the model again.") from error
+    try:
+        units, characters = (_lines(parts.get(name, b"")) for name in (UNITS, CHARACTERS))
+        vocab = Vocab(units, characters, normalized=config.normalize)
+    except ValueError as error:  # not UTF-8, or an ElmoError
+        raise ModelFolderError(f"The vocabulary of {source} fits no biLM: {error}") from error
+    return config, vocab, tensors
+
+
+def _parts(config: BiLMConfig, vocab: Vocab, tensors: Tensors, dtype: torch.dtype | None) -> dict[str, bytes]:
+    """File name -> content; config.json, which has the checksums of the others, comes last."""
+    parts = {UNITS: "".join(f"{unit}\n" for unit in vocab.units).encode("utf8")}
+    parts[WEIGHTS] = save_tensors(_plain(tensors, dtype))
+    if vocab.characters:
+        parts[CHARACTERS] = "".join(f"{c}\n" for c in vocab.characters).encode("utf8")
+    stored = {
+        "format_version": FORMAT_VERSION,
+        "bilm": config.to_dict(),
+        "files": {name: {"bytes": len(d), "sha256": sha256(d).hexdigest()} for name, d in parts.items()},
+    }
+    parts[CONFIG] = (json.dumps(stored, ensure_ascii=False, indent=2) + "\n").encode("utf8")
+    return parts
+
+
+def _plain(tensors: Tensors, dtype: torch.dtype | None) -> dict[str, Tensor]:
+    return {name: t.detach().cpu().to(dtype or t.dtype).contiguous() for name, t in tensors.items()}
+
+
+def _lines(data: bytes) -> list[str]:
+    return data.decode("utf8").split("\n")[:-1]  # not splitlines: a unit may be U+2028
