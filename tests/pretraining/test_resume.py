@@ -68,7 +68,7 @@ pretrain(make_settings(Path({folder!r})), Path({output!r}))
 
 @pytest.mark.parametrize(
     ("module", "name", "call", "step"),
-    [("trainer", "learning_rate", 4, 2), ("checkpoint", "save_file", 3, 4), ("trainer", "save", 1, 6)],
+    [("trainer", "learning_rate", 4, 2), ("checkpoint", "save_file", 3, 4), ("trainer", "BiLM.save", 1, 6)],
     ids=["between checkpoints", "while a checkpoint is written", "before the model is written"],
 )
 def test_a_run_that_was_killed_goes_on(whole, tmp_path, module, name, call, step):
