@@ -4,7 +4,6 @@ Knows names, bytes and shapes, not the network (that is bilm.store). Nothing in 
 """
 
 import json
-import os
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +15,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from .atomic import atomic_folder
+from .atomic import PathLike, atomic_folder
 from .config import FORMAT_VERSION, BiLMConfig, ConfigError
 from .errors import ElmoError
 from .vocab import Vocab
@@ -24,7 +23,6 @@ from .vocab import Vocab
 CONFIG, UNITS, CHARACTERS, WEIGHTS = "config.json", "vocab.txt", "characters.txt", "weights.safetensors"
 HEADER = "spacy_elmo"  # the safetensors header's entry for all but the weights, in pack()
 
-PathLike = str | os.PathLike[str]
 Tensors = Mapping[str, Tensor]
 Contents = tuple[BiLMConfig, Vocab, dict[str, Tensor]]
 
@@ -48,15 +46,18 @@ def write(
     dtype: of the weights on disk (torch.float16 halves them); None: as they are. A folder that holds
     something other than a model is left alone.
     """
+    parts = {**_texts(vocab), WEIGHTS: save_tensors(_plain(tensors, dtype))}
     with atomic_folder(path, CONFIG, "a model") as folder:
-        for name, data in _parts(config, vocab, tensors, dtype).items():
+        for name, data in parts.items():
             (folder / name).write_bytes(data)
+        (folder / CONFIG).write_bytes(_config_json(config, parts).encode("utf8"))
 
 
 def pack(config: BiLMConfig, vocab: Vocab, tensors: Tensors) -> bytes:
     """A model folder as one string of bytes: a safetensors file with the other parts in its header."""
-    parts = _parts(config, vocab, tensors, None)
-    texts = {name: data.decode("utf8") for name, data in parts.items() if name != WEIGHTS}
+    parts = _texts(vocab)
+    texts = {name: data.decode("utf8") for name, data in parts.items()}
+    texts[CONFIG] = _config_json(config, parts)
     # One entry: safetensors writes several in any order, and the bytes would differ from call to call.
     header = {HEADER: json.dumps(texts, ensure_ascii=False)}
     return save_tensors(_plain(tensors, None), metadata=header)
@@ -108,6 +109,7 @@ def _check(stored: Any, subject: str, config: PathLike) -> None:
 
 
 def config_of(stored: dict[str, Any], source: str) -> BiLMConfig:
+    """The biLM's settings in a config.json. source: names the folder in a ModelFolderError."""
     try:
         return BiLMConfig.from_dict(stored["bilm"])
     except ConfigError as error:
@@ -144,19 +146,24 @@ def _contents(stored: dict[str, Any], parts: dict[str, bytes], source: str) -> C
     return config, vocab, tensors
 
 
-def _parts(config: BiLMConfig, vocab: Vocab, tensors: Tensors, dtype: torch.dtype | None) -> dict[str, bytes]:
-    """File name -> content; config.json, which has the checksums of the others, comes last."""
-    parts = {UNITS: "".join(f"{unit}\n" for unit in vocab.units).encode("utf8")}
-    parts[WEIGHTS] = save_tensors(_plain(tensors, dtype))
-    if vocab.characters:
-        parts[CHARACTERS] = "".join(f"{c}\n" for c in vocab.characters).encode("utf8")
+def _texts(vocab: Vocab) -> dict[str, bytes]:
+    """The vocabulary files: name -> content."""
+    lists = {UNITS: vocab.units, CHARACTERS: vocab.characters}
+    return {
+        name: "".join(f"{unit}\n" for unit in units).encode("utf8")
+        for name, units in lists.items()
+        if units or name == UNITS
+    }
+
+
+def _config_json(config: BiLMConfig, parts: Mapping[str, bytes]) -> str:
+    """config.json, with the checksums of the other parts."""
     stored = {
         "format_version": FORMAT_VERSION,
         "bilm": config.to_dict(),
         "files": {name: {"bytes": len(d), "sha256": sha256(d).hexdigest()} for name, d in parts.items()},
     }
-    parts[CONFIG] = (json.dumps(stored, ensure_ascii=False, indent=2) + "\n").encode("utf8")
-    return parts
+    return json.dumps(stored, ensure_ascii=False, indent=2) + "\n"
 
 
 def _plain(tensors: Tensors, dtype: torch.dtype | None) -> dict[str, Tensor]:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from . import folder
+from .atomic import PathLike
 from .config import BiLMConfig, ConfigError
 from .embed import Batch, TokenEncoder
-from .folder import PathLike
 from .lstm import Direction
 from .runtime import encode
 from .vocab import Vocab

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 
 from . import folder
+from .atomic import PathLike
 from .config import BiLMConfig
 from .errors import ElmoError
-from .folder import ModelFolderError, PathLike
+from .folder import ModelFolderError
 from .model import BiLM
 
 EMBEDDED = "zh_elmo_sm"

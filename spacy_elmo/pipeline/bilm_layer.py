@@ -12,12 +12,11 @@ from spacy.tokens import Doc
 from thinc.api import Model, Shim, get_torch_default_device
 
 from ..bilm import store
+from ..bilm.atomic import PathLike
 from ..bilm.config import BiLMConfig
 from ..bilm.model import BiLM
 from .align import Alignment, align_characters, align_words, token_layers
 from .cache import ActivationCache
-
-PathLike = str | os.PathLike[str]
 
 
 class BiLMShim(Shim):

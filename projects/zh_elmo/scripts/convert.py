@@ -16,6 +16,7 @@ from files import fail, write_atomic
 from spacy.tokens import Doc, DocBin, Span
 from spacy.vocab import Vocab
 
+from spacy_elmo.bilm.errors import ElmoError
 from spacy_elmo.bilm.text import normalize
 
 Word = tuple[str, str]
@@ -240,7 +241,7 @@ def main(
     """Convert the tagged corpus to .spacy files and raw text, in contiguous blocks of 80/10/10 %."""
     try:
         counts = convert(source, folder, n_train=n_train, n_dev=n_dev)
-    except (ConvertError, OSError) as error:
+    except (ConvertError, ElmoError, OSError) as error:
         fail(str(error))
     typer.echo(table(counts))
 

@@ -1,29 +1,14 @@
 """What all scripts of this project share: files written whole or not at all, and errors in one sentence."""
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 
+from spacy_elmo.bilm.atomic import write_atomic
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to `path` whole or not at all: to a temporary file beside it that is then renamed.
-
-    A step that is interrupted leaves no half file that the next step would take for a finished one.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)  # mkstemp's 0600 is for secrets
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+__all__ = ["fail", "read_json", "write_atomic", "write_json"]
 
 
 def write_json(path: Path, data: Any) -> None:
