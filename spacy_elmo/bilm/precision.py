@@ -1,6 +1,12 @@
-"""Which arithmetic a device is good at."""
+"""Which arithmetic a device is good at, and which one inference takes."""
+
+from typing import Literal, get_args
 
 import torch
+
+from .errors import ElmoError
+
+Precision = Literal["auto", "f32", "bf16"]
 
 
 def has_native_bf16(device: torch.device) -> bool:
@@ -9,3 +15,20 @@ def has_native_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private to torch: absent means no
     return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in probes)
+
+
+def check_precision(precision: str) -> None:
+    """Raise an ElmoError unless `precision` is one of Precision."""
+    if precision not in get_args(Precision):
+        options = " or ".join(f'"{option}"' for option in get_args(Precision))
+        raise ElmoError(f"precision = {precision!r} is not known: use {options}.")
+
+
+def inference_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Type of the products. "auto": bfloat16 where the device has it natively, else float32.
+
+    Raises an ElmoError for a precision that is not known.
+    """
+    check_precision(precision)
+    bf16 = precision == "bf16" or (precision == "auto" and has_native_bf16(device))
+    return torch.bfloat16 if bf16 else torch.float32

@@ -7,16 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .config import BiLMConfig
 from .embed import Batch
+from .inference.engine import Network as EngineNetwork
+from .inference.engine import engine_of
+from .precision import Precision, inference_dtype
 from .vocab import BOS, EOS, PAD, SPECIALS, Vocab, special_character_ids
 
 
-class Network(Protocol):
+class Network(EngineNetwork, Protocol):
     """What inference needs of a BiLM (which offers `encode` as a method and so stands above this file)."""
-
-    config: BiLMConfig
-    vocab: Vocab
 
     @property
     def n_layers(self) -> int: ...
@@ -28,18 +27,42 @@ class Network(Protocol):
 
 
 def encode(
-    bilm: Network, sentences: Sequence[Sequence[str]], *, batch_tokens: int = 4096
+    bilm: Network,
+    sentences: Sequence[Sequence[str]],
+    *,
+    batch_tokens: int = 4096,
+    precision: Precision = "f32",
 ) -> list[np.ndarray]:
     """See BiLM.encode."""
-    shape = (bilm.n_layers, 0, bilm.width)
-    out = [np.zeros(shape, dtype=np.float32) for _ in sentences]
-    lengths = [len(sentence) for sentence in sentences]
+    dtype = inference_dtype(precision, bilm.device)
     with torch.inference_mode():
-        for group in batches_by_length(lengths, batch_tokens):
-            batch = collate(bilm, [sentences[i] for i in group]).to(bilm.device)
-            layers = bilm(batch).float().cpu().numpy()  # (L, B, T, D)
-            for row, i in enumerate(group):
-                out[i] = np.ascontiguousarray(layers[:, row, 1 : 1 + lengths[i]])
+        if bilm.device.type != "cpu":
+            return _encode_on_device(bilm, sentences, batch_tokens)
+        return _encode_on_cpu(bilm, sentences, batch_tokens, dtype)
+
+
+def _encode_on_cpu(
+    bilm: Network, sentences: Sequence[Sequence[str]], batch_tokens: int, dtype: torch.dtype
+) -> list[np.ndarray]:
+    lengths = [len(sentence) for sentence in sentences]
+    out = [np.empty((bilm.n_layers, n, bilm.width), dtype=np.float32) for n in lengths]
+    engine = engine_of(bilm, dtype)
+    vectors, ids = engine.units.look_up(sentences)
+    for group in batches_by_length(lengths, batch_tokens):
+        engine.route.run(vectors, engine.units.scale, [ids[i] for i in group], [out[i] for i in group])
+    return out
+
+
+def _encode_on_device(
+    bilm: Network, sentences: Sequence[Sequence[str]], batch_tokens: int
+) -> list[np.ndarray]:
+    lengths = [len(sentence) for sentence in sentences]
+    out = [np.zeros((bilm.n_layers, 0, bilm.width), dtype=np.float32) for _ in sentences]
+    for group in batches_by_length(lengths, batch_tokens):
+        batch = collate(bilm, [sentences[i] for i in group]).to(bilm.device)
+        layers = bilm(batch).float().cpu().numpy()  # (L, B, T, D)
+        for row, i in enumerate(group):
+            out[i] = np.ascontiguousarray(layers[:, row, 1 : 1 + lengths[i]])
     return out
 
 

@@ -1,0 +1,83 @@
+"""What every route reads of a biLM: the weights of its LSTMs, and how sentences are packed into steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..lstm import Direction
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One LSTM layer of one direction, float32. Gates in torch's order: i, f, g, o.
+
+    w_ih: (4H, P); w_hh: (4H, P); bias: (4H,), of both products; w_hr: (P, H), None: no projection, P = H.
+    """
+
+    w_ih: Tensor
+    w_hh: Tensor
+    bias: Tensor
+    w_hr: Tensor | None
+
+    @property
+    def hidden(self) -> int:
+        """H."""
+        return self.w_ih.shape[0] // 4
+
+    @property
+    def projection(self) -> int:
+        """P."""
+        return self.w_hh.shape[1]
+
+
+@dataclass(frozen=True)
+class Switches:
+    """What is done beside the products: see bilm.lstm.Direction."""
+
+    skip: bool
+    cell_clip: float | None
+    projection_clip: float | None
+
+
+def cells_of(direction: Direction) -> list[Cell]:
+    """The layers of a direction, from below."""
+    cells = []
+    for layer in direction.layers:
+        weights = {name: p.detach().float() for name, p in layer.named_parameters()}
+        bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
+        cells.append(
+            Cell(weights["weight_ih_l0"], weights["weight_hh_l0"], bias, weights.get("weight_hr_l0"))
+        )
+    return cells
+
+
+def switches_of(direction: Direction) -> Switches:
+    """Skip connection and clips of a direction."""
+    return Switches(direction.skip, direction.cell_clip, direction.projection_clip)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A batch without padding: at step t, the sentences that are longer than t. N units in all.
+
+    sizes: sentences of each step, descending.
+    forward, backward: (N,) the unit of each step and sentence, step by step, as its place in the
+    sentences one after another; read from the left and from the right.
+    """
+
+    sizes: list[int]
+    forward: Tensor
+    backward: Tensor
+
+
+def pack(lengths: Sequence[int]) -> Steps:
+    """The steps of sentences of these lengths, which descend and are 1 at least."""
+    n = np.asarray(lengths, dtype=np.int64)
+    starts = np.cumsum(n) - n
+    step, row = np.nonzero(np.arange(n[0])[:, None] < n[None])
+    sizes = np.bincount(step).tolist()
+    ahead, back = starts[row] + step, starts[row] + n[row] - 1 - step
+    return Steps(sizes, torch.from_numpy(ahead), torch.from_numpy(back))

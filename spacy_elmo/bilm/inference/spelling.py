@@ -1,0 +1,91 @@
+"""The token encoder at inference: distinct units in, vectors out, each the same whatever its company.
+
+The sums are those of bilm.embed, arranged otherwise: units of like length at once, so that few positions are
+computed that the maximum leaves out, and convolutions as products of packed weights.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..embed import CharCNN, TokenEncoder
+from ..vocab import CHAR_PAD
+from .elementwise import sigmoid_, tanh
+from .linear import Linear, linear
+
+CHUNK = 256  # units at once: bounds the memory, and keeps what a chunk computes in the processor's cache
+
+
+class Speller:
+    """Units to vectors. dtype: of the products; all else is float32."""
+
+    def __init__(self, encoder: TokenEncoder, dtype: torch.dtype):
+        self.table = None if encoder.table is None else encoder.table.weight.detach().float()
+        self.scale = encoder.scale
+        self.cnn = None if encoder.char_cnn is None else _Convolutions(encoder.char_cnn, dtype)
+        project = encoder.project
+        self.project = (
+            _product(project.weight, project.bias, dtype) if isinstance(project, nn.Linear) else None
+        )
+
+    def __call__(self, ids: Tensor, characters: Tensor) -> Tensor:
+        """ids: (U,) rows of the unit table; characters: (U, C) -> (U, P) float32."""
+        order = (characters != CHAR_PAD).sum(1).argsort(stable=True)
+        sorted_ = torch.cat([self._chunk(ids[some], characters[some]) for some in order.split(CHUNK)])
+        out = torch.empty_like(sorted_)
+        out[order] = sorted_
+        return out
+
+    def _chunk(self, ids: Tensor, characters: Tensor) -> Tensor:
+        parts = []
+        if self.table is not None:
+            parts.append(self.table[ids] * self.scale)
+        if self.cnn is not None:
+            parts.append(self.cnn(characters))
+        x = torch.cat(parts, 1)
+        return x if self.project is None else self.project(x)
+
+
+class _Convolutions:
+    """bilm.embed.CharCNN with packed weights: (U, C) -> (U, F)."""
+
+    def __init__(self, cnn: CharCNN, dtype: torch.dtype):
+        self.table = cnn.table.weight.detach().to(dtype)
+        self.widths = [width for width, _ in cnn.filters]
+        weights = [dict(layer.named_parameters()) for layer in cnn.convolutions]
+        self.products = [_product(w["weight"].flatten(1), w["bias"], dtype) for w in weights]
+        self.activation: Linear = F.relu if cnn.activation is F.relu else tanh
+        self.highways = [_Highway(dict(layer.named_parameters()), dtype) for layer in cnn.highways]
+
+    def __call__(self, characters: Tensor) -> Tensor:
+        lengths = (characters != CHAR_PAD).sum(1)
+        longest = max(int(lengths.max()), *self.widths)
+        x = self.table[characters[:, :longest]]  # (U, C, char_width)
+        pooled = []
+        for width, product in zip(self.widths, self.products, strict=True):
+            windows = x.unfold(1, width, 1)  # (U, positions, char_width, width)
+            n, positions = windows.shape[:2]
+            y = product(windows.reshape(n * positions, -1)).view(n, positions, -1)
+            outside = torch.arange(positions) > (lengths[:, None] - width).clamp(min=0)  # (U, positions)
+            pooled.append(y.masked_fill_(outside[:, :, None], float("-inf")).amax(1))
+        out = self.activation(torch.cat(pooled, 1))
+        for highway in self.highways:
+            out = highway(out)
+        return out
+
+
+class _Highway:
+    """bilm.embed.Highway with packed weights."""
+
+    def __init__(self, weights: dict[str, nn.Parameter], dtype: torch.dtype):
+        self.transform = _product(weights["transform.weight"], weights["transform.bias"], dtype)
+        self.gate = _product(weights["gate.weight"], weights["gate.bias"], dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        gate = sigmoid_(self.gate(x))
+        return gate * F.relu(self.transform(x)) + (1 - gate) * x
+
+
+def _product(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Linear:
+    product = linear(weight.detach().to(dtype), bias.detach().to(dtype))
+    return lambda x: product(x.to(dtype)).float()

@@ -1,0 +1,117 @@
+"""The route that runs wherever torch runs: a loop over the steps of a packed batch."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .cells import Cell, Steps, Switches, pack
+from .elementwise import sigmoid_, tanh
+from .linear import linear
+
+INPUT_ROWS = 512  # of the input product at once: enough for full speed, and the result stays in the cache
+
+
+class TorchCell:
+    """One LSTM layer of one direction.
+
+    The gates are kept in the order i, f, o, g and all go through a sigmoid: tanh(x) is 2 sigmoid(2x) - 1, and
+    the first 2 is in the weights, which is exact.
+    """
+
+    def __init__(self, cell: Cell, switches: Switches, dtype: torch.dtype):
+        hidden = cell.hidden
+        i, f, g, o = torch.arange(4 * hidden).chunk(4)
+        order = torch.cat([i, f, o, g])
+        scale = torch.ones(4 * hidden, 1)
+        scale[3 * hidden :] = 2.0
+        self.hidden = hidden
+        self.projection = cell.projection
+        self.switches = switches
+        self.dtype = dtype
+        bias = (cell.bias[order] * scale[:, 0]).to(dtype)
+        self.input = linear((cell.w_ih[order] * scale).to(dtype), bias)
+        self.recurrent = linear((cell.w_hh[order] * scale).to(dtype))
+        self.project = None if cell.w_hr is None else linear(cell.w_hr.to(dtype))
+
+    def __call__(self, x: Tensor, sizes: Sequence[int]) -> Tensor:
+        """x: (N, P) float32, step by step -> h: (N, P) float32."""
+        out = x.new_empty(x.shape)
+        x = x.to(self.dtype)
+        c = torch.zeros(sizes[0], self.hidden)
+        h: Tensor | None = None
+        begin = 0
+        for window in _windows(sizes):
+            gates = self.input(x[begin : begin + sum(window)])  # (rows of the window, 4H)
+            for b, ahead in zip(window, gates.split(window), strict=True):
+                h, c = self._step(ahead, None if h is None else h[:b], c[:b])
+                out[begin : begin + b] = h
+                begin += b
+        return out
+
+    def _step(self, gates: Tensor, h: Tensor | None, c: Tensor) -> tuple[Tensor, Tensor]:
+        """gates: (b, 4H) of the input; h: (b, P); c: (b, H) float32. Returns h and c of the next step."""
+        gates = gates.float() if h is None else gates.float() + self.recurrent(h)
+        i, f, o, g = sigmoid_(gates).chunk(4, 1)
+        c = (f * c).add_(i * g.mul_(2).sub_(1))
+        if self.switches.cell_clip is not None:
+            c.clamp_(-self.switches.cell_clip, self.switches.cell_clip)
+        h = (tanh(c) * o).to(self.dtype)
+        if self.project is not None:
+            h = self.project(h)
+        if self.switches.projection_clip is not None:
+            h = h.clamp(-self.switches.projection_clip, self.switches.projection_clip)
+        return h, c
+
+
+def _windows(sizes: Sequence[int]) -> list[list[int]]:
+    """Consecutive steps whose input products are computed at once."""
+    windows: list[list[int]] = [[]]
+    rows = 0
+    for b in sizes:
+        if windows[-1] and rows + b > INPUT_ROWS:
+            windows.append([])
+            rows = 0
+        windows[-1].append(b)
+        rows += b
+    return windows
+
+
+class TorchRoute:
+    """Both directions of a biLM in torch. dtype: of the products; the cell's state is always float32."""
+
+    def __init__(self, directions: Sequence[Sequence[Cell]], switches: Switches, dtype: torch.dtype):
+        self.name = f"torch, {'bf16' if dtype == torch.bfloat16 else 'f32'}"
+        self.switches = switches
+        self.directions = [[TorchCell(cell, switches, dtype) for cell in cells] for cells in directions]
+
+    def run(
+        self, vectors: Tensor, scale: float, ids: Sequence[np.ndarray], out: Sequence[np.ndarray]
+    ) -> None:
+        """Fill `out`, an (L, n, 2P) float32 array for each sentence, in descending order of n.
+
+        vectors: (U, P) float32, a row for each unit, times `scale`; ids: (n + 2,) rows of a sentence's units,
+        boundaries included.
+        """
+        lengths = [len(sentence) for sentence in ids]
+        steps = pack(lengths)
+        x = vectors[torch.from_numpy(np.concatenate(ids)).long()] * scale  # (N, P)
+        layers = self._layers(x, steps)
+        for begin, n, target in zip(accumulate([0, *lengths]), lengths, out, strict=False):
+            target[:] = layers[:, begin + 1 : begin + n - 1]
+
+    def _layers(self, x: Tensor, steps: Steps) -> np.ndarray:
+        """x: (N, P), sentence by sentence -> (L, N, 2P), the same way."""
+        width = x.shape[1]
+        layers = x.new_empty(len(self.directions[0]) + 1, x.shape[0], 2 * width)
+        layers[0] = x.repeat(1, 2)
+        places = (steps.forward, steps.backward)
+        for side, (cells, place) in enumerate(zip(self.directions, places, strict=True)):
+            y = x[place]
+            for depth, cell in enumerate(cells):
+                h = cell(y, steps.sizes)
+                y = y + h if self.switches.skip and depth else h
+                layers[depth + 1, place, side * width : (side + 1) * width] = y
+        return layers.numpy()

@@ -1,0 +1,116 @@
+"""Vectors of units, below the LSTMs: rows of the table, or of a cache of what the encoder makes of them."""
+
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import BiLMConfig
+from ..embed import TokenEncoder
+from ..vocab import BOS, EOS, SPECIALS, Vocab, special_character_ids
+from .spelling import Speller
+
+UNIT_CACHE_BYTES = 64 * 2**20
+FIRST_ROWS = 1024
+
+Sentences = Sequence[Sequence[str]]
+
+
+class Units(Protocol):
+    """Where a route finds the vectors of units."""
+
+    scale: float
+
+    def look_up(self, sentences: Sentences) -> tuple[Tensor, list[np.ndarray]]:
+        """Vectors (U, P) float32, to be multiplied by `scale`, and the rows of each sentence's units,
+        with its boundaries: (n + 2,).
+        """
+        ...
+
+
+class TableUnits:
+    """A table of width P is itself what is looked up. scale: see TokenEncoder."""
+
+    def __init__(self, encoder: TokenEncoder, vocab: Vocab):
+        assert encoder.table is not None
+        self.vectors = encoder.table.weight.detach().float()
+        self.scale = encoder.scale
+        self.vocab = vocab
+
+    def look_up(self, sentences: Sentences) -> tuple[Tensor, list[np.ndarray]]:
+        """See Units."""
+        return self.vectors, [self.vocab.ids(sentence) for sentence in sentences]
+
+
+class EncodedUnits:
+    """Each distinct unit is encoded once and kept, up to a budget of bytes; when it is spent, all start anew.
+
+    Words follow Zipf's law: after some thousand sentences nine of ten tokens are there, and after a new start
+    soon again. Safe for threads: a table that was handed out only grows in rows that nobody else has.
+
+    budget: bytes of vectors; a call with more distinct units than that still gets all of them.
+    dtype: of the encoder's products.
+    """
+
+    scale = 1.0
+
+    def __init__(
+        self,
+        encoder: TokenEncoder,
+        vocab: Vocab,
+        config: BiLMConfig,
+        *,
+        dtype: torch.dtype,
+        budget: int = UNIT_CACHE_BYTES,
+    ):
+        self.vocab = vocab
+        self.config = config
+        self.limit = max(1, budget // (4 * config.projection))
+        self._speller = Speller(encoder, dtype)
+        self._lock = threading.Lock()
+        self._start_anew()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def look_up(self, sentences: Sentences) -> tuple[Tensor, list[np.ndarray]]:
+        """See Units."""
+        with self._lock:
+            missing = {unit for sentence in sentences for unit in sentence}.difference(self._rows)
+            if missing and len(self._rows) + len(missing) > self.limit:
+                self._start_anew()
+                missing = {unit for sentence in sentences for unit in sentence}
+            if missing:
+                self._add(sorted(missing))
+            get = self._rows.__getitem__
+            ids = [np.array([0, *map(get, sentence), 1], dtype=np.int64) for sentence in sentences]
+            return self._vectors, ids
+
+    def _start_anew(self) -> None:
+        """Nothing but the two boundaries, BOS in row 0 and EOS in row 1."""
+        self._rows: dict[str, int] = {}
+        special = torch.from_numpy(special_character_ids(self.config.max_characters))
+        ids = torch.arange(len(SPECIALS))
+        self._vectors = self._speller(ids, special)[[BOS, EOS]]
+
+    def _add(self, units: list[str]) -> None:
+        characters = self.vocab.character_ids(units, self.config.max_characters)
+        ids = torch.from_numpy(self.vocab.ids(units)[1:-1])
+        fresh = self._speller(ids, torch.from_numpy(characters))
+        used = 2 + len(self._rows)
+        if used + len(units) > len(self._vectors):
+            grown = self._vectors.new_empty(max(FIRST_ROWS, 2 * (used + len(units))), fresh.shape[1])
+            grown[:used] = self._vectors[:used]
+            self._vectors = grown
+        self._vectors[used : used + len(units)] = fresh
+        self._rows.update(zip(units, range(used, used + len(units)), strict=True))
+
+
+def units_of(encoder: TokenEncoder, vocab: Vocab, config: BiLMConfig, dtype: torch.dtype) -> Units:
+    """What fits a biLM's encoder."""
+    if config.encoder == "table" and config.table_dim == config.projection:
+        return TableUnits(encoder, vocab)
+    return EncodedUnits(encoder, vocab, config, dtype=dtype)
