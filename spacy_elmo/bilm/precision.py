@@ -21,7 +21,7 @@ def check_precision(precision: str) -> None:
     """Raise an ElmoError unless `precision` is one of Precision."""
     if precision not in get_args(Precision):
         options = " or ".join(f'"{option}"' for option in get_args(Precision))
-        raise ElmoError(f"precision = {precision!r} is not known: use {options}.")
+        raise ElmoError(f'precision = "{precision}" is not known: use {options}.')
 
 
 def inference_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from .embed import Batch
+from .inference.engine import Engine, engine_of
 from .inference.engine import Network as EngineNetwork
-from .inference.engine import engine_of
 from .precision import Precision, inference_dtype
 from .vocab import BOS, EOS, PAD, SPECIALS, Vocab, special_character_ids
 
@@ -32,21 +32,21 @@ def encode(
     *,
     batch_tokens: int = 4096,
     precision: Precision = "f32",
+    route: str | None = None,
 ) -> list[np.ndarray]:
-    """See BiLM.encode."""
+    """See BiLM.encode. route: one of inference.routes.routes(), on the CPU; None: the best."""
     dtype = inference_dtype(precision, bilm.device)
     with torch.inference_mode():
         if bilm.device.type != "cpu":
             return _encode_on_device(bilm, sentences, batch_tokens)
-        return _encode_on_cpu(bilm, sentences, batch_tokens, dtype)
+        return _encode_on_cpu(bilm, sentences, batch_tokens, engine_of(bilm, dtype, route))
 
 
 def _encode_on_cpu(
-    bilm: Network, sentences: Sequence[Sequence[str]], batch_tokens: int, dtype: torch.dtype
+    bilm: Network, sentences: Sequence[Sequence[str]], batch_tokens: int, engine: Engine
 ) -> list[np.ndarray]:
     lengths = [len(sentence) for sentence in sentences]
     out = [np.empty((bilm.n_layers, n, bilm.width), dtype=np.float32) for n in lengths]
-    engine = engine_of(bilm, dtype)
     vectors, ids = engine.units.look_up(sentences)
     for group in batches_by_length(lengths, batch_tokens):
         engine.route.run(vectors, engine.units.scale, [ids[i] for i in group], [out[i] for i in group])

@@ -1,11 +1,9 @@
 """Engines: a biLM made ready for inference. Made at the first call, and anew when its weights change."""
 
 import threading
-from collections.abc import Sequence
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +12,7 @@ from ..embed import TokenEncoder
 from ..lstm import Direction
 from ..vocab import Vocab
 from .cells import cells_of, switches_of
-from .torch_route import TorchRoute
+from .routes import Route, make_route, routes
 from .units import Units, units_of
 
 
@@ -28,25 +26,16 @@ class Network(Protocol):
     backward_direction: Direction
 
 
-class Route(Protocol):
-    """Layers of packed batches; see TorchRoute.run."""
-
-    name: str
-
-    def run(
-        self, vectors: Tensor, scale: float, ids: Sequence[np.ndarray], out: Sequence[np.ndarray]
-    ) -> None: ...
-
-
 class Engine:
     """A route, and the vectors of units below it, for one biLM in one precision."""
 
-    def __init__(self, bilm: Network, dtype: torch.dtype):
+    def __init__(self, bilm: Network, dtype: torch.dtype, route: str):
         self._vocab = bilm.vocab
         self._state = _state(bilm)
         directions = (bilm.forward_direction, bilm.backward_direction)
         self.units: Units = units_of(bilm.encoder, bilm.vocab, bilm.config, dtype)
-        self.route: Route = TorchRoute([cells_of(d) for d in directions], switches_of(directions[0]), dtype)
+        cells = [cells_of(direction) for direction in directions]
+        self.route: Route = make_route(route, cells, switches_of(directions[0]), dtype)
 
     def fits(self, bilm: Network) -> bool:
         """Whether the biLM still has the weights and the vocabulary that this was made of.
@@ -62,17 +51,21 @@ class Engine:
         return same and bilm.vocab is self._vocab
 
 
-_engines: WeakKeyDictionary[Network, dict[torch.dtype, Engine]] = WeakKeyDictionary()
+_engines: WeakKeyDictionary[Network, dict[tuple[torch.dtype, str], Engine]] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def engine_of(bilm: Network, dtype: torch.dtype) -> Engine:
-    """The engine of a biLM on the CPU. dtype: of the products, float32 or bfloat16."""
+def engine_of(bilm: Network, dtype: torch.dtype, route: str | None = None) -> Engine:
+    """The engine of a biLM on the CPU.
+
+    dtype: of the products, float32 or bfloat16. route: one of routes(); None: the best.
+    """
+    key = (dtype, route or routes()[0])
     with _lock:
         kept = _engines.setdefault(bilm, {})
-        engine = kept.get(dtype)
+        engine = kept.get(key)
         if engine is None or not engine.fits(bilm):
-            engine = kept[dtype] = Engine(bilm, dtype)
+            engine = kept[key] = Engine(bilm, *key)
         return engine
 
 

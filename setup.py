@@ -1,0 +1,23 @@
+"""The native kernel, which setup.cfg cannot declare. Everything else about the package stands there."""
+
+from setuptools import Extension, setup
+
+NATIVE = "spacy_elmo/bilm/inference/native"
+
+setup(
+    ext_modules=[
+        Extension(
+            "spacy_elmo.bilm.inference._native",
+            sources=[f"{NATIVE}/bilm.cpp"],
+            depends=[
+                f"{NATIVE}/{name}.h"
+                for name in ("lstm", "model", "vector_plain", "vector_avx2", "vector_avx512")
+            ],
+            # -ffp-contract: what is fused must not depend on the number of rows in a tile.
+            extra_compile_args=["-O3", "-std=c++17", "-ffp-contract=off", "-pthread", "-Wno-psabi"],
+            extra_link_args=["-pthread"],
+            language="c++",
+            optional=True,  # without a compiler, bilm/inference/torch_route.py does the same
+        )
+    ]
+)

@@ -1,0 +1,324 @@
+// One direction of a biLM over a packed batch. Included once for each instruction set, behind its vectors.
+//
+// Each sum runs over its inputs in one order, one after another in one lane: the input's first, then the
+// state's. How many rows share a tile, and how many steps share a pass over the weights, is then
+// free, and changes no bit of any row.
+
+constexpr float LOG2E = 1.44269504088896341f;
+constexpr float LARGEST = 40.f;  // of exponents of 2: three factors 1 + 2^40 fit into a float
+
+// 2^x for x up to LARGEST. The polynomials are 1 at 0, so that tanh(0) is 0; their relative errors are 9e-8
+// (T = float) and 3e-6 (T = bf16, whose own rounding is 4e-3).
+template <class T>
+INLINE V exp2(V x) {
+    x = at_least(at_most(x, set1(LARGEST)), set1(-100.f));
+    V n = nearest(x), r = sub(x, n), p;
+    if (sizeof(T) == 4) {
+        p = fma(set1(1.326472726e-03f), r, set1(9.671512700e-03f));
+        p = fma(p, r, set1(5.550733744e-02f));
+        p = fma(p, r, set1(2.402224208e-01f));
+        p = fma(p, r, set1(6.931469776e-01f));
+    } else {
+        p = fma(set1(9.582853184e-03f), r, set1(5.590642514e-02f));
+        p = fma(p, r, set1(2.402409861e-01f));
+        p = fma(p, r, set1(6.931241934e-01f));
+    }
+    return ldexp(fma(p, r, set1(1.f)), n);
+}
+
+// Gates (i, f, g, o as exponents, see pack_gates) and cell state to the next cell state and o * tanh(c).
+//   c = c / (1 + F) + (1 - G) / ((1 + I) (1 + G)),  I = e^-i, F = e^-f, G = e^-2g, over one denominator
+template <class T>
+INLINE V step(const V* gates, V* c, float clip) {
+    const V one = set1(1.f);
+    V i = add(exp2<T>(gates[0]), one), f = add(exp2<T>(gates[1]), one), g = exp2<T>(gates[2]);
+    V ig = mul(i, add(g, one));
+    V state = mul(fma(*c, ig, mul(sub(one, g), f)), reciprocal(mul(f, ig)));
+    state = at_least(at_most(state, set1(clip)), set1(-clip));
+    *c = state;
+    V o = add(exp2<T>(gates[3]), one), e = exp2<T>(mul(state, set1(-2.f * LOG2E)));
+    return mul(sub(one, e), reciprocal(mul(o, add(one, e))));
+}
+
+// acc[r][g] += x[r][0..k] * w[0..k][g]
+template <int R>
+INLINE void multiply(V (&acc)[R][GATES], const float* x, long x_row, const float* w, long k) {
+    for (long i = 0; i < k; i++, w += GATES * LANES) {
+        V w0 = load(w), w1 = load(w + LANES), w2 = load(w + 2 * LANES), w3 = load(w + 3 * LANES);
+        UNROLL for (int r = 0; r < R; r++) {
+            V b = set1(x[r * x_row + i]);
+            acc[r][0] = fma(w0, b, acc[r][0]);
+            acc[r][1] = fma(w1, b, acc[r][1]);
+            acc[r][2] = fma(w2, b, acc[r][2]);
+            acc[r][3] = fma(w3, b, acc[r][3]);
+        }
+    }
+}
+
+template <int R>
+INLINE void multiply(V (&acc)[R][GATES], const bf16* x, long x_row, const bf16* w, long k) {
+    for (long i = 0; i < k; i += 2, w += 2 * GATES * LANES) {
+        Pairs w0 = load_pairs(w), w1 = load_pairs(w + 2 * LANES);
+        Pairs w2 = load_pairs(w + 4 * LANES), w3 = load_pairs(w + 6 * LANES);
+        UNROLL for (int r = 0; r < R; r++) {
+            Pairs b = set1_pairs(x + r * x_row + i);
+            acc[r][0] = dot(acc[r][0], w0, b);
+            acc[r][1] = dot(acc[r][1], w1, b);
+            acc[r][2] = dot(acc[r][2], w2, b);
+            acc[r][3] = dot(acc[r][3], w3, b);
+        }
+    }
+}
+
+// R rows of a block: sums from `from` (0: a row's stride, for a bias) on, k inputs further, to `to`.
+template <class T, int R>
+TARGET NOINLINE void sum_tile(
+    const float* from, long from_row, const T* x, long x_row, const T* w, long k, float* to, long to_row) {
+    V acc[R][GATES];
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int g = 0; g < GATES; g++) acc[r][g] = load(from + r * from_row + g * LANES);
+    multiply<R>(acc, x, x_row, w, k);
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int g = 0; g < GATES; g++) store(to + r * to_row + g * LANES, acc[r][g]);
+}
+
+INLINE void store_as(float* p, V x) { store(p, x); }
+INLINE void store_as(bf16* p, V x) { store_bf16(p, x); }
+
+// The same, and then the step. m: what goes into the projection; or y, where there is none, is the state.
+template <class T, int R>
+TARGET NOINLINE void step_tile(
+    const float* from, long from_row, const T* x, long x_row, const T* w, long k,
+    float* c, T* m, float* y, long H_row, float clip) {
+    V acc[R][GATES];
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int g = 0; g < GATES; g++) acc[r][g] = load(from + r * from_row + g * LANES);
+    multiply<R>(acc, x, x_row, w, k);
+    UNROLL for (int r = 0; r < R; r++) {
+        V state = load(c + r * H_row), out = step<T>(acc[r], &state, clip);
+        store(c + r * H_row, state);
+        if (y) store(y + r * H_row, out);
+        else store_as(m + r * H_row, out);
+    }
+}
+
+// Calls TILE<R>(r, ...) for rows 0..n in tiles of at most `most` rows, as equal as they can be.
+#define IN_TILES(n, most, CALL)                                            \
+    for (long r = 0, tiles = ((n) + (most) - 1) / (most); r < (n); tiles--) { \
+        int R_ = (int)(((n) - r + tiles - 1) / tiles);                     \
+        switch (R_) {                                                      \
+            case 1: CALL(1); break;                                        \
+            case 2: CALL(2); break;                                        \
+            case 3: CALL(3); break;                                        \
+            case 4: CALL(4); break;                                        \
+            case 5: CALL(5); break;                                        \
+            default: CALL(6);                                              \
+        }                                                                  \
+        r += R_;                                                           \
+    }
+
+template <class T>
+struct Size;
+template <>
+struct Size<float> {
+    static constexpr int rows = ROWS;
+    static constexpr long segment = 2048 / LANES;  // inputs whose weights of a block fill 32 KiB
+};
+template <>
+struct Size<bf16> {
+    static constexpr int rows = ROWS_BF16;
+    static constexpr long segment = 4096 / LANES;
+};
+
+static inline long smaller(long a, long b) { return a < b ? a : b; }
+static inline long larger(long a, long b) { return a < b ? b : a; }
+
+// Sums of n rows over k inputs, for one block of weights. k may be 0. first: as `from` of sum_tile.
+template <class T>
+TARGET NOINLINE void sum_rows(
+    const float* first, long first_row, const T* x, long x_row, const T* w, long k, float* to, long to_row, long n) {
+    const float* from = first;
+    long from_row = first_row;
+    for (long done = 0; done < k; done += Size<T>::segment) {
+        long some = smaller(k - done, Size<T>::segment);
+#define TILE(R) sum_tile<T, R>(from + r * from_row, from_row, x + r * x_row + done, x_row, \
+                               w + done * GATES * LANES, some, to + r * to_row, to_row)
+        IN_TILES(n, Size<T>::rows, TILE)
+#undef TILE
+        from = to;
+        from_row = to_row;
+    }
+}
+
+constexpr long WINDOW = 64;  // rows of the input product that share a pass over the weights
+
+template <class T>
+struct Direction {
+    const Model& model;
+    const Task& task;
+    long steps, units;           // T, N
+    std::vector<long> sizes;     // (T,) rows of each step
+    std::vector<long> offsets;   // (T + 1,) of a step's first row among the N
+    Buffer<float> current;       // (N, P_row) the layer's input, then its output
+    Buffer<T> inputs;            // (N, P_row) the same as T, where that is another type
+    Buffer<float> c, y;          // (B, H_row) cell state; (B, H_row or P_row) state before its clip
+    Buffer<T> m, h;              // (B, H_row) before the projection; (B, P_row) state
+    Buffer<float> sums;          // of the input product: a window of all blocks, or one block of a step
+    explicit Direction(const Task& t);
+};
+
+static std::vector<long> sizes_of(const Task& t) {
+    std::vector<long> sizes(t.lengths[0]);
+    long b = t.rows;
+    for (long i = 0; i < t.lengths[0]; sizes[i++] = b)
+        while (t.lengths[b - 1] <= i) b--;
+    return sizes;
+}
+
+static std::vector<long> offsets_of(const std::vector<long>& sizes) {
+    std::vector<long> offsets(1, 0);
+    for (long b : sizes) offsets.push_back(offsets.back() + b);
+    return offsets;
+}
+
+template <class T>
+Direction<T>::Direction(const Task& t)
+    : model(*t.model), task(t), steps(t.lengths[0]), units(0), sizes(sizes_of(t)), offsets(offsets_of(sizes)),
+      current(offsets.back() * t.model->P_row),
+      inputs(sizeof(T) == 4 ? 0 : offsets.back() * t.model->P_row),
+      c(t.rows * t.model->H_row), y(t.rows * (t.model->projects ? t.model->P_row : t.model->H_row)),
+      m(t.model->projects ? t.rows * t.model->H_row : 0), h(t.rows * t.model->P_row),
+      sums(larger(t.rows, WINDOW * (t.model->H_row / LANES)) * GATES * LANES) {
+    units = offsets.back();
+}
+
+INLINE float* as_inputs(float* current, float*) { return current; }
+INLINE bf16* as_inputs(float*, bf16* inputs) { return inputs; }
+
+// Where a row of step t stands in its sentence.
+INLINE long place(const Task& task, long row, long t) {
+    return task.side ? task.lengths[row] - 1 - t : t;
+}
+
+// A row of a layer goes where the caller wants it, boundaries left out.
+INLINE void write(const Model& model, const Task& task, long layer, long row, long at, const float* from) {
+    long n = task.lengths[row] - 2;
+    if (at < 1 || at > n) return;
+    memcpy(task.out[row] + ((layer * n + at - 1) * 2 + task.side) * model.P, from, model.P * sizeof(float));
+}
+
+template <class T>
+TARGET static void embed(Direction<T>& d) {
+    const Model& model = d.model;
+    const Task& task = d.task;
+    for (long t = 0; t < d.steps; t++) {
+        for (long row = 0; row < d.sizes[t]; row++) {
+            long at = place(task, row, t), n = (d.offsets[t] + row) * model.P_row;
+            const float* vector = task.vectors + task.ids[row][at] * model.P;
+            float* x = d.current.get() + n;
+            for (long i = 0; i < model.P; i++) x[i] = vector[i] * task.scale;
+            if (sizeof(T) != 4)
+                for (long i = 0; i < model.P; i += LANES) store_as(d.inputs.get() + n + i, load(x + i));
+            write(model, task, 0, row, at, x);
+        }
+    }
+}
+
+// The state of step t: clipped, kept for the next step, and with the skip connection the layer's output.
+template <class T>
+TARGET static void finish(Direction<T>& d, long layer, long t) {
+    const Model& model = d.model;
+    const long y_row = model.projects ? model.P_row : model.H_row;
+    const V top = set1(model.projection_clip), low = set1(-model.projection_clip);
+    for (long row = 0; row < d.sizes[t]; row++) {
+        const float* y = d.y.get() + row * y_row;
+        T* h = d.h.get() + row * model.P_row;
+        long n = (d.offsets[t] + row) * model.P_row;
+        float* x = d.current.get() + n;
+        for (long i = 0; i < model.P; i += LANES) {
+            V state = at_least(at_most(load(y + i), top), low);
+            store_as(h + i, state);
+            if (model.skip && layer) state = add(state, load(x + i));
+            store(x + i, state);
+            if (sizeof(T) != 4) store_as(d.inputs.get() + n + i, state);
+        }
+        write(model, d.task, layer + 1, row, place(d.task, row, t), x);
+    }
+}
+
+template <class T>
+TARGET static void project(Direction<T>& d, const T* weights, long b) {
+    const Model& model = d.model;
+    static const float zeros[GATES * 16] = {};
+    for (long at = 0; at < model.P; at += GATES * LANES, weights += model.M * GATES * LANES)
+        sum_rows<T>(zeros, 0, d.m.get(), model.H_row, weights, model.M, d.y.get() + at, model.P_row, b);
+}
+
+// All blocks of the gates of step t, from the sums of the input product on.
+template <class T>
+TARGET static void recur(
+    Direction<T>& d, long block, const T* w, const float* sums, long b, long k, float* scratch) {
+    const Model& model = d.model;
+    const long row = GATES * LANES, last = k ? (k - 1) / Size<T>::segment * Size<T>::segment : 0;
+    const float* from = sums;
+    const T* h = d.h.get();
+    if (last) {
+        sum_rows<T>(from, row, h, model.P_row, w, last, scratch, row, b);
+        from = scratch;
+    }
+    float* c = d.c.get() + block * LANES;
+    T* m = d.m.get() + (model.projects ? block * LANES : 0);
+    float* y = model.projects ? nullptr : d.y.get() + block * LANES;
+#define TILE(R) step_tile<T, R>(from + r * row, row, h + r * model.P_row + last, model.P_row, w + last * row, \
+                                k - last, c + r * model.H_row, m + r * model.H_row,                          \
+                                y ? y + r * model.H_row : nullptr, model.H_row, model.cell_clip)
+    IN_TILES(b, Size<T>::rows, TILE)
+#undef TILE
+}
+
+template <class T>
+TARGET static void run_layer(Direction<T>& d, long number) {
+    const Model& model = d.model;
+    const Layer& layer = model.directions[d.task.side][number];
+    const long block_size = 2 * model.K * GATES * LANES, row = GATES * LANES;
+    const long blocks = (model.H + LANES - 1) / LANES;
+    const T* gates = (const T*)layer.gates.get();
+    const float* bias = layer.bias.get();
+    T* inputs = as_inputs(d.current.get(), d.inputs.get());
+    float* sums = d.sums.get();
+    memset(d.c.get(), 0, d.task.rows * model.H_row * sizeof(float));
+    for (long begin = 0, end; begin < d.steps; begin = end) {
+        end = begin + 1;
+        while (end < d.steps && d.offsets[end + 1] - d.offsets[begin] <= WINDOW) end++;
+        const long rows = d.offsets[end] - d.offsets[begin];
+        const bool window = end > begin + 1;  // else a block's weights serve input and state while they are hot
+        const T* x = inputs + d.offsets[begin] * model.P_row;
+        for (long j = 0; window && j < blocks; j++)
+            sum_rows<T>(bias + j * row, 0, x, model.P_row, gates + j * block_size, model.K,
+                        sums + j * rows * row, row, rows);
+        for (long t = begin; t < end; t++) {
+            const long b = d.sizes[t], k = t ? model.K : 0;
+            for (long j = 0; j < blocks; j++) {
+                const T* w = gates + j * block_size;
+                float* own = sums;
+                if (window) own += (j * rows + d.offsets[t] - d.offsets[begin]) * row;
+                else sum_rows<T>(bias + j * row, 0, x, model.P_row, w, model.K, own, row, b);
+                recur<T>(d, j, w + model.K * row, own, b, k, own);
+            }
+            if (model.projects) project<T>(d, (const T*)layer.project.get(), b);
+            finish<T>(d, number, t);
+        }
+    }
+}
+
+template <class T>
+TARGET static void run_as(const Task& task) {
+    Direction<T> d(task);
+    embed<T>(d);
+    for (long number = 0; number < d.model.layers; number++) run_layer<T>(d, number);
+}
+
+static void run(const Task& task) {
+    if (task.model->half) run_as<bf16>(task);
+    else run_as<float>(task);
+}

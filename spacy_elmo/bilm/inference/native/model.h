@@ -1,0 +1,93 @@
+// A biLM with its weights packed for one instruction set, and a batch's share of work for one thread.
+//
+// Letters: P projection width, H cells, L LSTM layers, K inputs of a product, V lanes of a vector register.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <new>
+#include <vector>
+
+namespace elmo {
+
+typedef uint16_t bf16;
+
+constexpr int GATES = 4;  // i, f, g, o: a block of weights is GATES registers wide
+constexpr size_t LINE = 64;
+
+// Zeroed memory on a cache line's boundary.
+template <class T>
+class Buffer {
+  public:
+    explicit Buffer(size_t n = 0) : size_(n * sizeof(T) + LINE), data_(static_cast<T*>(allocate(size_))) {
+        memset(data_, 0, size_);
+    }
+    Buffer(Buffer&& other) noexcept : size_(other.size_), data_(other.data_) { other.data_ = nullptr; }
+    Buffer& operator=(Buffer&& other) noexcept {
+        T* mine = data_;
+        data_ = other.data_;
+        size_ = other.size_;
+        other.data_ = mine;
+        return *this;
+    }
+    Buffer(const Buffer&) = delete;
+    Buffer& operator=(const Buffer&) = delete;
+    ~Buffer() {
+        if (data_) ::operator delete(data_, std::align_val_t(LINE));
+    }
+    T* get() const { return data_; }
+
+  private:
+    static void* allocate(size_t n) { return ::operator new(n, std::align_val_t(LINE)); }
+    size_t size_;
+    T* data_;
+};
+
+inline size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+inline bf16 to_bf16(float x) {  // to nearest, ties to even; a NaN stays one
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    if (x != x) return static_cast<bf16>((bits >> 16) | 0x40);
+    return static_cast<bf16>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+// One LSTM layer of one direction.
+//   gates    [H / V blocks][2K / pair][GATES][V][pair]: inputs first, then the state
+//   bias     [H / V blocks][GATES][V] float
+//   project  [P / 4V blocks][H / pair][4][V][pair]; empty: no projection
+// pair: 1 for float32; 2 for bf16, where a register holds two inputs of each lane.
+struct Layer {
+    Buffer<char> gates;
+    Buffer<float> bias;
+    Buffer<char> project;
+};
+
+struct Model {
+    int isa;
+    bool half;         // bf16 instead of float32
+    long lanes;        // V
+    long layers;       // L
+    long P, H;
+    long K;            // P, even for bf16
+    long M;            // inputs of the projection: H, even for bf16
+    long P_row, H_row;  // elements from one row to the next, padding included
+    bool skip, projects;
+    float cell_clip, projection_clip;  // infinite: none
+    std::vector<Layer> directions[2];
+};
+
+// Sentences of one direction, in descending order of length.
+struct Task {
+    const Model* model;
+    int side;                 // 0 forward, 1 backward
+    long rows;
+    const int64_t* lengths;   // (rows,) units, boundaries included
+    const int64_t* const* ids;  // (rows,) to the rows of `vectors` of each unit
+    const float* vectors;     // (U, P)
+    float scale;
+    float* const* out;        // (rows,) to (L + 1, n, 2P) of each sentence, without boundaries
+};
+
+}  // namespace elmo

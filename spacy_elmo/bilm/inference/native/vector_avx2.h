@@ -1,0 +1,44 @@
+// Eight lanes: AVX2 with FMA.
+
+typedef __m256 V;
+constexpr long LANES = 8;
+constexpr int ROWS = 3, ROWS_BF16 = 2;
+
+INLINE V load(const float* p) { return _mm256_loadu_ps(p); }
+INLINE void store(float* p, V x) { _mm256_storeu_ps(p, x); }
+INLINE V set1(float x) { return _mm256_set1_ps(x); }
+INLINE V add(V a, V b) { return _mm256_add_ps(a, b); }
+INLINE V sub(V a, V b) { return _mm256_sub_ps(a, b); }
+INLINE V mul(V a, V b) { return _mm256_mul_ps(a, b); }
+INLINE V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+INLINE V at_most(V x, V top) { return _mm256_min_ps(top, x); }  // in this order a NaN stays one
+INLINE V at_least(V x, V low) { return _mm256_max_ps(low, x); }
+INLINE V nearest(V x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+INLINE V ldexp(V x, V n) {  // x * 2^n, n a whole number above -127
+    __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
+    return _mm256_mul_ps(x, _mm256_castsi256_ps(power));
+}
+INLINE V reciprocal(V x) { return _mm256_div_ps(_mm256_set1_ps(1.f), x); }
+
+INLINE void store_bf16(bf16* p, V x) {
+    __m256i bits = _mm256_castps_si256(x);
+    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    bits = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    bits = _mm256_srli_epi32(bits, 16);
+    bits = _mm256_permute4x64_epi64(_mm256_packus_epi32(bits, bits), 0x08);
+    _mm_storeu_si128((__m128i*)p, _mm256_castsi256_si128(bits));
+}
+struct Pairs {
+    V even, odd;
+};
+INLINE Pairs pairs(__m256i x) {
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(x, 16)),
+            _mm256_castsi256_ps(_mm256_and_si256(x, _mm256_set1_epi32(0xffff0000u)))};
+}
+INLINE Pairs load_pairs(const bf16* p) { return pairs(_mm256_loadu_si256((const __m256i*)p)); }
+INLINE Pairs set1_pairs(const bf16* p) {
+    int32_t x;
+    memcpy(&x, p, 4);
+    return pairs(_mm256_set1_epi32(x));
+}
+INLINE V dot(V sum, Pairs a, Pairs b) { return fma(a.odd, b.odd, fma(a.even, b.even, sum)); }

@@ -1,0 +1,39 @@
+"""The ways to compute layers on this machine, best first. They differ by rounding only."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .cells import Cell, Switches
+from .native_route import NativeRoute, instruction_sets
+from .torch_route import TorchRoute
+
+TORCH = "torch"
+NATIVE = "native "
+
+
+class Route(Protocol):
+    """Layers of batches; see TorchRoute.run."""
+
+    name: str
+
+    def run(
+        self, vectors: Tensor, scale: float, ids: Sequence[np.ndarray], out: Sequence[np.ndarray]
+    ) -> None: ...
+
+
+def routes() -> list[str]:
+    """Their names: "native " and an instruction set, for each that the processor has, and "torch"."""
+    return [*(NATIVE + name for name in instruction_sets()), TORCH]
+
+
+def make_route(
+    name: str, directions: Sequence[Sequence[Cell]], switches: Switches, dtype: torch.dtype
+) -> Route:
+    """A route of routes(), with weights of its own. dtype: of the products."""
+    if name == TORCH:
+        return TorchRoute(directions, switches, dtype)
+    return NativeRoute(directions, switches, dtype, name.removeprefix(NATIVE))

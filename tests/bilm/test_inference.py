@@ -1,0 +1,219 @@
+"""Every route, instruction set and precision gives the layers of the plain network, whatever the batch."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spacy_elmo.bilm.errors import ElmoError
+from spacy_elmo.bilm.inference import native_route, units
+from spacy_elmo.bilm.inference.routes import routes
+from spacy_elmo.bilm.model import BiLM
+from spacy_elmo.bilm.runtime import encode
+from spacy_elmo.bilm.vocab import Vocab
+
+from .helpers import ENCODERS, WORDS, layers, make_bilm
+
+ROUTES = routes()
+PRECISIONS = ("f32", "bf16")
+SENTENCE = ["我", "爱", "北京", "天安门", "？未知", "，", "Linux"]
+SIZES = [
+    {},
+    {"projection": 5, "hidden": 5},
+    {"projection": 5, "hidden": 7, "cell_clip": 0.2, "projection_clip": 0.1},
+    {"projection": 7, "hidden": 7, "cell_clip": 0.2, "projection_clip": 0.1, "skip": False},
+    {"projection": 64, "hidden": 64, "n_layers": 3},
+    {"projection": 65, "hidden": 130, "projection_clip": 0.5},
+    {"projection": 32, "hidden": 300, "n_layers": 1},
+    {"projection": 530, "hidden": 600},  # more inputs than a segment of the kernel has
+]
+
+
+def soften(bilm: BiLM) -> BiLM:
+    """Weights of the size of trained ones: with large ones, the gates of a random model are switches."""
+    with torch.no_grad():
+        for name, parameter in bilm.named_parameters():
+            if "direction" in name and parameter.dim() == 2:
+                parameter.div_(0.4 * parameter.shape[1] ** 0.5)
+    return bilm
+
+
+MODELS = {str(options): soften(make_bilm(**options)) for options in [*ENCODERS.values(), *SIZES[1:]]}
+UNITS = [*WORDS, "未知", "京北", "一个很长很长的词", " ", "<s>"]
+sentences = st.lists(st.lists(st.sampled_from(UNITS), max_size=10), max_size=70)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def some_threads():
+    """Batches are shared out among threads, also on a machine with one core."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of the vectors of two arrays, each."""
+    return (a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("name", MODELS)
+def test_f32_is_like_the_plain_network(name, route):
+    bilm = MODELS[name]
+    for sentence in (SENTENCE, ["我"], SENTENCE * 9):
+        found = encode(bilm, [sentence], route=route)[0]
+        np.testing.assert_allclose(found, layers(bilm, sentence), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("name", MODELS)
+def test_bf16_is_close_to_the_plain_network(name, route):
+    bilm = MODELS[name]
+    for sentence in (SENTENCE, ["我"], SENTENCE * 3):
+        found = encode(bilm, [sentence], precision="bf16", route=route)[0]
+        assert cosines(found, layers(bilm, sentence)).min() >= 0.9995
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_gates_far_from_zero(route):
+    """Sigmoid and tanh over all that a float can be: nothing overflows, and the ends are exact."""
+    bilm = make_bilm(projection=6, hidden=6, n_layers=1)
+    for size in (1e-6, 0.3, 30.0, 1e6, 1e30):
+        with torch.no_grad():
+            bilm.encoder.table.weight.normal_(std=size)
+        with np.errstate(over="ignore"):
+            np.testing.assert_allclose(
+                encode(bilm, [SENTENCE], route=route)[0][1], layers(bilm, SENTENCE)[1], atol=1e-5
+            )
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_damaged_weights_show(route, precision):
+    bilm = make_bilm()
+    with torch.no_grad():
+        bilm.forward_direction.layers[0].weight_ih_l0[3, 2] = float("nan")
+    found = encode(bilm, [SENTENCE], precision=precision, route=route)[0]
+    assert np.isnan(found[1, :, :6]).all()
+    assert np.isfinite(found[1:, :, 6:]).all()
+
+
+@settings(max_examples=12, deadline=None)
+@given(sentences=sentences, batch_tokens=st.sampled_from([1, 40, 300, 4096]), data=st.data())
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_sentence_has_the_same_bits_in_every_batch(route, precision, sentences, batch_tokens, data):
+    bilm = MODELS[data.draw(st.sampled_from(sorted(MODELS)))]
+    alone = [encode(bilm, [sentence], precision=precision, route=route)[0] for sentence in sentences]
+    order = data.draw(st.permutations(range(len(sentences))))
+    mixed = [sentences[i] for i in order]
+    together = encode(bilm, mixed, batch_tokens=batch_tokens, precision=precision, route=route)
+    for i, found in zip(order, together, strict=True):
+        np.testing.assert_array_equal(found, alone[i])
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_same_bits_in_a_large_batch_of_a_large_model(route, precision):
+    bilm = make_bilm(projection=128, hidden=512, seed=3)
+    generator = np.random.default_rng(0)
+    texts = [list(generator.choice(UNITS, n)) for n in generator.integers(1, 40, 150)]
+    together = encode(bilm, texts, precision=precision, route=route, batch_tokens=10**6)
+    for i in (0, 7, 33, 149):
+        alone = encode(bilm, [texts[i]], precision=precision, route=route)[0]
+        np.testing.assert_array_equal(together[i], alone)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_new_weights_are_seen(route):
+    bilm = make_bilm()
+
+    def now() -> np.ndarray:
+        return encode(bilm, [SENTENCE], route=route)[0]
+
+    def check(before: np.ndarray) -> np.ndarray:
+        assert np.abs(now() - before).max() > 1e-3
+        np.testing.assert_allclose(now(), layers(bilm, SENTENCE), atol=1e-5)
+        return now()
+
+    found = now()
+    with torch.no_grad():
+        bilm.backward_direction.layers[1].weight_hh_l0.mul_(1.5)
+    found = check(found)
+    bilm.load_state_dict(make_bilm(seed=1).state_dict())
+    found = check(found)
+    bilm.load_state_dict(make_bilm(seed=2).state_dict(), assign=True)
+    found = check(found)
+    bilm.encoder.table.weight = torch.nn.Parameter(bilm.encoder.table.weight * 2)
+    found = check(found)
+    bilm.vocab = Vocab(WORDS[::-1])
+    check(found)
+
+
+def test_new_weights_of_an_encoder_are_seen():
+    bilm = make_bilm(**ENCODERS["both"])
+    before = bilm.encode([SENTENCE])[0]
+    with torch.no_grad():
+        bilm.encoder.char_cnn.convolutions[0].weight.mul_(2)
+    after = bilm.encode([SENTENCE])[0]
+    assert np.abs(after - before).max() > 1e-3
+    np.testing.assert_allclose(after, layers(bilm, SENTENCE), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["wide table", "char_cnn", "both"])
+@settings(max_examples=20, deadline=None)
+@given(batches=st.lists(st.lists(st.lists(st.text("京北天安门我爱x", max_size=5), max_size=5), max_size=4)))
+def test_the_cache_of_units_changes_nothing_and_keeps_its_budget(name, batches):
+    bilm = MODELS[str(ENCODERS[name])]
+    room = units.EncodedUnits(
+        bilm.encoder, bilm.vocab, bilm.config, dtype=torch.float32, budget=5 * 4 * bilm.config.projection
+    )
+    largest = 5  # a call gets all of its units
+    with torch.inference_mode():
+        for batch in batches:
+            vectors, ids = room.look_up(batch)
+            largest = max(largest, len({unit for sentence in batch for unit in sentence}))
+            assert len(room) <= largest
+            for sentence, rows in zip(batch, ids, strict=True):
+                expected = bilm.encode([sentence])[0][0, :, :6]
+                np.testing.assert_array_equal(vectors[rows].numpy()[1:-1], expected)
+
+
+def test_one_model_serves_several_threads():
+    bilm = make_bilm(**ENCODERS["both"])
+    texts = [[f"{i}京", "北京", "我"] * (1 + i % 3) for i in range(60)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda text: bilm.encode([text])[0], texts))
+    for text, one in zip(texts, found, strict=True):
+        np.testing.assert_array_equal(one, make_bilm(**ENCODERS["both"]).encode([text])[0])
+
+
+def test_without_the_native_kernel_torch_does_the_same(monkeypatch):
+    bilm = make_bilm()
+    before = bilm.encode([SENTENCE])[0]
+    for name in (native_route.library, native_route.instruction_sets):
+        name.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(native_route, "LIBRARY", "spacy_elmo.bilm.inference.nothing")
+        assert routes() == ["torch"]
+        np.testing.assert_allclose(make_bilm().encode([SENTENCE])[0], before, atol=1e-5)
+    for name in (native_route.library, native_route.instruction_sets):
+        name.cache_clear()
+    assert routes() == ROUTES
+
+
+def test_a_precision_that_is_not_known():
+    with pytest.raises(ElmoError, match='precision = "half" is not known: use "auto" or "f32" or "bf16"'):
+        make_bilm().encode([SENTENCE], precision="half")
+
+
+def test_auto_is_one_of_the_two():
+    bilm = soften(make_bilm(projection=64, hidden=64))
+    found = bilm.encode([SENTENCE], precision="auto")[0]
+    assert any(np.array_equal(found, bilm.encode([SENTENCE], precision=p)[0]) for p in PRECISIONS)
+    f32, bf16 = (bilm.encode([SENTENCE], precision=p)[0] for p in PRECISIONS)
+    assert not np.array_equal(f32, bf16)
