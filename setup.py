@@ -11,7 +11,7 @@ setup(
             sources=[f"{NATIVE}/bilm.cpp"],
             depends=[
                 f"{NATIVE}/{name}.h"
-                for name in ("lstm", "model", "vector_plain", "vector_avx2", "vector_avx512")
+                for name in ("lstm", "training", "model", "vector_plain", "vector_avx2", "vector_avx512")
             ],
             # -ffp-contract: what is fused must not depend on the number of rows in a tile.
             extra_compile_args=["-O3", "-std=c++17", "-ffp-contract=off", "-pthread", "-Wno-psabi"],

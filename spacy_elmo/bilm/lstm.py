@@ -8,6 +8,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from .config import BiLMConfig
+from .kernels import LSTMFunction, kernels
 
 # True, and nothing that a user could do about it.
 warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
@@ -65,6 +66,11 @@ class Direction(nn.Module):
         weights = {name: p if dtype is None else p.to(dtype) for name, p in layer.named_parameters()}
         x = x if dtype is None else x.to(dtype)
         if self.cell_clip is None and self.projection_clip is None:
+            if kernels(x) is not None:
+                bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
+                recurrent = weights["weight_hh_l0"], bias, weights.get("weight_hr_l0")
+                y: Tensor = LSTMFunction.apply(x.transpose(0, 1), weights["weight_ih_l0"], *recurrent)
+                return y.transpose(0, 1)
             return functional_call(layer, weights, (x,))[0]
         return clipped_lstm(x, weights, self.cell_clip, self.projection_clip)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .embed import Batch
+from .kernels import column_sums, kernels
 from .lstm import Direction, Dropout
 from .model import BiLM, reverse
 from .vocab import PAD
@@ -30,22 +31,15 @@ class FullSoftmaxLoss(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, chunk: int) -> Tensor:
         """x: (N, P); weight: (V, P); bias: (V,); targets: (N,). Returns a float32 scalar."""
         w = weight.detach().to(x.dtype)
-        needs_grad = any(ctx.needs_input_grad[:3])
         d_x, d_weight, d_bias = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(bias)
         loss = torch.zeros((), device=x.device)
         for start in range(0, len(x), chunk):
             rows = slice(start, start + chunk)
-            target = targets[rows, None]  # (n, 1)
-            logits = F.linear(x[rows], w).float().add_(bias)  # (n, V)
-            logits -= logits.amax(1, keepdim=True)
-            of_target = logits.gather(1, target)
-            total = logits.exp_().sum(1, keepdim=True)
-            loss += (total.log() - of_target).sum()
-            if needs_grad:
-                d_logits = logits.div_(total)
-                d_logits.scatter_add_(1, target, torch.full_like(total, -1.0))
-                d_bias += d_logits.sum(0)
-                d_logits = d_logits.to(x.dtype)
+            logits = F.linear(x[rows], w)  # (n, V)
+            part, d_logits = _cross_entropy(logits, bias, targets[rows])
+            loss += part
+            if any(ctx.needs_input_grad[:3]):
+                d_bias += column_sums(d_logits)
                 d_x[rows] = d_logits @ w
                 d_weight += d_logits.t() @ x[rows]
         ctx.save_for_backward(d_x, d_weight, d_bias)
@@ -55,6 +49,20 @@ class FullSoftmaxLoss(torch.autograd.Function):
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
         d_x, d_weight, d_bias = ctx.saved_tensors
         return d_x * d_loss.to(d_x.dtype), d_weight * d_loss, d_bias * d_loss, None, None
+
+
+def _cross_entropy(logits: Tensor, bias: Tensor, targets: Tensor) -> tuple[Tensor | float, Tensor]:
+    """Sum of -log softmax(logits + bias)[target] and the logits' gradient (n, V), which takes their place."""
+    native = kernels(logits)
+    if native is not None:
+        return native.cross_entropy(logits, bias, targets), logits
+    scores = logits.float() + bias
+    scores -= scores.amax(1, keepdim=True)
+    of_target = scores.gather(1, targets[:, None])
+    total = scores.exp_().sum(1, keepdim=True)
+    gradient = scores.div_(total)
+    gradient.scatter_add_(1, targets[:, None], torch.full_like(total, -1.0))
+    return (total.log() - of_target).sum(), gradient.to(logits.dtype)
 
 
 @dataclass

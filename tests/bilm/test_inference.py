@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacy_elmo.bilm.errors import ElmoError
-from spacy_elmo.bilm.inference import native_route, units
+from spacy_elmo.bilm.inference import library, units
 from spacy_elmo.bilm.inference.routes import routes
 from spacy_elmo.bilm.model import BiLM
 from spacy_elmo.bilm.runtime import encode
@@ -195,13 +195,13 @@ def test_one_model_serves_several_threads():
 def test_without_the_native_kernel_torch_does_the_same(monkeypatch):
     bilm = make_bilm()
     before = bilm.encode([SENTENCE])[0]
-    for name in (native_route.library, native_route.instruction_sets):
+    for name in (library.library, library.instruction_sets):
         name.cache_clear()
     with monkeypatch.context() as patch:
-        patch.setattr(native_route, "LIBRARY", "spacy_elmo.bilm.inference.nothing")
+        patch.setattr(library, "LIBRARY", "spacy_elmo.bilm.inference.nothing")
         assert routes() == ["torch"]
         np.testing.assert_allclose(make_bilm().encode([SENTENCE])[0], before, atol=1e-5)
-    for name in (native_route.library, native_route.instruction_sets):
+    for name in (library.library, library.instruction_sets):
         name.cache_clear()
     assert routes() == ROUTES
 

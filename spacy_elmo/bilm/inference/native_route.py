@@ -3,11 +3,8 @@
 The library is built at installation where there is a compiler, and bound to no version of Python or torch.
 """
 
-import ctypes
 import math
 from collections.abc import Sequence
-from functools import cache
-from importlib.util import find_spec
 from weakref import finalize
 
 import numpy as np
@@ -15,52 +12,7 @@ import torch
 from torch import Tensor
 
 from .cells import Cell, Switches
-
-LIBRARY = "spacy_elmo.bilm.inference._native"
-
-
-@cache
-def library() -> ctypes.CDLL | None:
-    """The native kernel; None where it was not built, or was built for another kind of machine."""
-    found = find_spec(LIBRARY)
-    if found is None or found.origin is None:
-        return None
-    try:
-        native = ctypes.CDLL(found.origin)
-        native.elmo_isa.restype = ctypes.c_char_p
-        native.elmo_new.restype = ctypes.c_void_p
-        native.elmo_new.argtypes = [
-            *[ctypes.c_int] * 2,
-            *[ctypes.c_long] * 3,
-            ctypes.c_int,
-            *[ctypes.c_float] * 2,
-            ctypes.c_void_p,
-        ]
-        native.elmo_free.argtypes = [ctypes.c_void_p]
-        native.elmo_run.argtypes = [
-            ctypes.c_void_p,
-            ctypes.c_long,
-            *[ctypes.c_void_p] * 3,
-            ctypes.c_float,
-            ctypes.c_void_p,
-            ctypes.c_int,
-        ]
-    except (OSError, AttributeError):
-        return None
-    return native
-
-
-@cache
-def instruction_sets() -> dict[str, int]:
-    """Those of the kernel that this processor has, best first, with their numbers."""
-    native = library()
-    found: dict[str, int] = {}
-    number = 0
-    while native is not None and (name := native.elmo_isa(number)) is not None:
-        if native.elmo_supported(number):
-            found[name.decode("ascii")] = number
-        number += 1
-    return found
+from .library import instruction_sets, library
 
 
 class NativeRoute:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from .cells import Cell, Switches
-from .native_route import NativeRoute, instruction_sets
+from .library import instruction_sets
+from .native_route import NativeRoute
 from .torch_route import TorchRoute
 
 TORCH = "torch"

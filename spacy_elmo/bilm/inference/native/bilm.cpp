@@ -25,12 +25,28 @@
 
 namespace elmo {
 
+template <class T>
+static T convert(float x);
+template <>
+float convert<float>(float x) { return x; }
+template <>
+bf16 convert<bf16>(float x) { return to_bf16(x); }
+
+static inline float to_float(float x) { return x; }
+static inline float to_float(bf16 x) {
+    uint32_t bits = static_cast<uint32_t>(x) << 16;
+    float wide;
+    memcpy(&wide, &bits, 4);
+    return wide;
+}
+
 // clang-format off: the same kernel, once for each instruction set
 #define INLINE static inline __attribute__((always_inline))
 #define TARGET
 namespace plain {
 #include "vector_plain.h"
 #include "lstm.h"
+#include "training.h"
 }
 #undef INLINE
 #undef TARGET
@@ -41,6 +57,7 @@ namespace plain {
 namespace avx2 {
 #include "vector_avx2.h"
 #include "lstm.h"
+#include "training.h"
 }
 #undef INLINE
 #undef TARGET
@@ -50,6 +67,7 @@ namespace avx2 {
 namespace avx512 {
 #include "vector_avx512.h"
 #include "lstm.h"
+#include "training.h"
 }
 #undef INLINE
 #undef TARGET
@@ -60,17 +78,32 @@ namespace avx512 {
 namespace avx512bf16 {
 #include "vector_avx512.h"
 #include "lstm.h"
+#include "training.h"
 }
 #undef INLINE
 #undef TARGET
 #endif
 // clang-format on
 
+// Of one instruction set; see training.h.
+template <class T>
+struct Training {
+    void (*cells_forward)(long, long, const T*, const T*, const float*, T*, float*, T*);
+    void (*cells_backward)(long, long, const T*, const float*, const float*, const T*, float*, T*);
+    double (*cross_entropy)(long, long, T*, const float*, const int64_t*);
+};
+
+#define TRAINING(isa, T) {isa::cells_forward<T>, isa::cells_backward<T>, isa::cross_entropy<T>}
+#define ISA(name, supported) \
+    {#name, name::LANES, supported, name::run, TRAINING(name, float), TRAINING(name, bf16)}
+
 struct Isa {
     const char* name;
     long lanes;
     bool (*supported)();
     void (*run)(const Task&);
+    Training<float> single;
+    Training<bf16> half;
 };
 
 static bool always() { return true; }
@@ -83,20 +116,13 @@ static bool has_avx512bf16() { return has_avx512() && __builtin_cpu_supports("av
 // Best first.
 static const Isa ISAS[] = {
 #if defined(__x86_64__)
-    {"avx512bf16", avx512bf16::LANES, has_avx512bf16, avx512bf16::run},
-    {"avx512", avx512::LANES, has_avx512, avx512::run},
-    {"avx2", avx2::LANES, has_avx2, avx2::run},
+    ISA(avx512bf16, has_avx512bf16),
+    ISA(avx512, has_avx512),
+    ISA(avx2, has_avx2),
 #endif
-    {"plain", plain::LANES, always, plain::run},
+    ISA(plain, always),
 };
 constexpr int N_ISAS = sizeof(ISAS) / sizeof(Isa);
-
-template <class T>
-static T convert(float x);
-template <>
-float convert<float>(float x) { return x; }
-template <>
-bf16 convert<bf16>(float x) { return to_bf16(x); }
 
 // Columns k0.. of a block of weights: rows of `w` (N, K) by lane of each of the four registers, -1: zeros.
 template <class T>
@@ -249,6 +275,29 @@ int elmo_run(const void* model, long rows, const int64_t* lengths, const int64_t
     return failed;
 } catch (const std::bad_alloc&) {
     return 1;
+}
+
+// See training.h. half: of bf16, not float32.
+void elmo_cells_forward(int isa, int half, long rows, long H, const void* x, const void* h, const float* before,
+                               void* gates, float* c, void* m) {
+    if (half)
+        ISAS[isa].half.cells_forward(rows, H, (const bf16*)x, (const bf16*)h, before, (bf16*)gates, c, (bf16*)m);
+    else
+        ISAS[isa].single.cells_forward(rows, H, (const float*)x, (const float*)h, before, (float*)gates, c, (float*)m);
+}
+
+void elmo_cells_backward(int isa, int half, long rows, long H, const void* gates, const float* before,
+                                const float* c, const void* d_m, float* d_c, void* d_sums) {
+    if (half)
+        ISAS[isa].half.cells_backward(rows, H, (const bf16*)gates, before, c, (const bf16*)d_m, d_c, (bf16*)d_sums);
+    else
+        ISAS[isa].single.cells_backward(rows, H, (const float*)gates, before, c, (const float*)d_m, d_c, (float*)d_sums);
+}
+
+double elmo_cross_entropy(int isa, int half, long rows, long size, void* logits, const float* bias,
+                                 const int64_t* targets) {
+    if (half) return ISAS[isa].half.cross_entropy(rows, size, (bf16*)logits, bias, targets);
+    return ISAS[isa].single.cross_entropy(rows, size, (float*)logits, bias, targets);
 }
 
 }  // extern "C"

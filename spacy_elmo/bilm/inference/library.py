@@ -1,0 +1,54 @@
+"""The native kernel as a shared library: where it is, and which instruction sets of it this processor has.
+
+It is built at installation where there is a compiler (setup.py), and bound to no version of Python or torch.
+"""
+
+import ctypes
+from functools import cache
+from importlib.util import find_spec
+
+LIBRARY = "spacy_elmo.bilm.inference._native"
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The native kernel; None where it was not built, or was built for another kind of machine."""
+    found = find_spec(LIBRARY)
+    if found is None or found.origin is None:
+        return None
+    try:
+        native = ctypes.CDLL(found.origin)
+        native.elmo_isa.restype = ctypes.c_char_p
+        native.elmo_new.restype = ctypes.c_void_p
+        native.elmo_new.argtypes = [
+            *[ctypes.c_int] * 2,
+            *[ctypes.c_long] * 3,
+            ctypes.c_int,
+            *[ctypes.c_float] * 2,
+            ctypes.c_void_p,
+        ]
+        native.elmo_free.argtypes = [ctypes.c_void_p]
+        native.elmo_run.argtypes = [
+            ctypes.c_void_p,
+            ctypes.c_long,
+            *[ctypes.c_void_p] * 3,
+            ctypes.c_float,
+            ctypes.c_void_p,
+            ctypes.c_int,
+        ]
+    except (OSError, AttributeError):
+        return None
+    return native
+
+
+@cache
+def instruction_sets() -> dict[str, int]:
+    """Those of the kernel that this processor has, best first, with their numbers."""
+    native = library()
+    found: dict[str, int] = {}
+    number = 0
+    while native is not None and (name := native.elmo_isa(number)) is not None:
+        if native.elmo_supported(number):
+            found[name.decode("ascii")] = number
+        number += 1
+    return found

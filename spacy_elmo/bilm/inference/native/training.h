@@ -1,0 +1,133 @@
+// What training does between its matrix products. Included once for each instruction set, behind lstm.h.
+
+typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));
+typedef uint32_t Words __attribute__((vector_size(4 * LANES)));
+
+// LANES numbers, the first n of them from p.
+INLINE V load_some(const float* p, long n) {
+    if (n >= LANES) return load(p);
+    float padded[LANES] = {};
+    memcpy(padded, p, n * sizeof(float));
+    return load(padded);
+}
+INLINE V load_some(const bf16* p, long n) {
+    Halves x = {};
+    if (n >= LANES) memcpy(&x, p, sizeof(x));
+    else memcpy(&x, p, n * sizeof(bf16));
+    Words bits = __builtin_convertvector(x, Words) << 16;
+    V wide;
+    memcpy(&wide, &bits, sizeof(V));
+    return wide;
+}
+template <class T>
+INLINE void store_some(T* p, V x, long n) {
+    if (n >= LANES) {
+        store_as(p, x);
+        return;
+    }
+    T padded[LANES];
+    store_as(padded, x);
+    memcpy(p, padded, n * sizeof(T));
+}
+
+INLINE V sigmoid(V x) { return reciprocal(add(exp2<float>(mul(x, set1(-LOG2E))), set1(1.f))); }
+INLINE V tangent(V x) {
+    V e = exp2<float>(mul(x, set1(-2.f * LOG2E)));
+    return mul(sub(set1(1.f), e), reciprocal(add(set1(1.f), e)));
+}
+
+// A step of `rows` cells: i, f, g, o of x + h, the next cell state, and o * tanh(c).
+template <class T>
+TARGET static void cells_forward(long rows, long H, const T* x, const T* h, const float* before, T* gates, float* c, T* m) {
+    for (long row = 0; row < rows; row++, x += 4 * H, h += 4 * H, gates += 4 * H, before += H, c += H, m += H)
+        for (long j = 0; j < H; j += LANES) {
+            const long n = H - j;
+            V sums[GATES];
+            for (int g = 0; g < GATES; g++) sums[g] = add(load_some(x + g * H + j, n), load_some(h + g * H + j, n));
+            V i = sigmoid(sums[0]), f = sigmoid(sums[1]), g = tangent(sums[2]), o = sigmoid(sums[3]);
+            V state = fma(f, load_some(before + j, n), mul(i, g));
+            store_some(c + j, state, n);
+            store_some(m + j, mul(o, tangent(state)), n);
+            store_some(gates + j, i, n);
+            store_some(gates + H + j, f, n);
+            store_some(gates + 2 * H + j, g, n);
+            store_some(gates + 3 * H + j, o, n);
+        }
+}
+
+// Its gradients. d_m: of o * tanh(c); d_c: of the cell state, from the next step in, to the one before out;
+// d_sums: of x + h.
+template <class T>
+TARGET static void cells_backward(
+    long rows, long H, const T* gates, const float* before, const float* c, const T* d_m, float* d_c, T* d_sums) {
+    const V one = set1(1.f);
+    for (long row = 0; row < rows; row++, gates += 4 * H, d_sums += 4 * H, before += H, c += H, d_m += H, d_c += H)
+        for (long j = 0; j < H; j += LANES) {
+            const long n = H - j;
+            V i = load_some(gates + j, n), f = load_some(gates + H + j, n);
+            V g = load_some(gates + 2 * H + j, n), o = load_some(gates + 3 * H + j, n);
+            V t = tangent(load_some(c + j, n)), dm = load_some(d_m + j, n);
+            V dc = fma(mul(dm, o), sub(one, mul(t, t)), load_some(d_c + j, n));
+            store_some(d_sums + j, mul(mul(dc, g), mul(i, sub(one, i))), n);
+            store_some(d_sums + H + j, mul(mul(dc, load_some(before + j, n)), mul(f, sub(one, f))), n);
+            store_some(d_sums + 2 * H + j, mul(mul(dc, i), sub(one, mul(g, g))), n);
+            store_some(d_sums + 3 * H + j, mul(mul(dm, t), mul(o, sub(one, o))), n);
+            store_some(d_c + j, mul(dc, f), n);
+        }
+}
+
+INLINE float largest(V x) {
+    float lanes[LANES];
+    store(lanes, x);
+    float top = lanes[0];
+    for (long i = 1; i < LANES; i++) top = lanes[i] > top || lanes[i] != lanes[i] ? lanes[i] : top;
+    return top;
+}
+INLINE float total(V x) {
+    float lanes[LANES];
+    store(lanes, x);
+    float sum = 0;
+    for (long i = 0; i < LANES; i++) sum += lanes[i];
+    return sum;
+}
+
+// 2^x for x <= 0, 0 far below.
+INLINE V exp2_below(V x) { return exp2<float>(at_least(x, set1(-126.f))); }
+
+// Sum of -log softmax(logits + bias)[target] over the rows of (N, size); the logits become its gradient.
+template <class T>
+TARGET static double cross_entropy(long N, long size, T* logits, const float* bias, const int64_t* targets) {
+    double loss = 0;
+    const V scale = set1(LOG2E);
+    for (long row = 0; row < N; row++, logits += size) {
+        const long whole = size / LANES * LANES, target = targets[row];
+        V top = set1(-3.4e38f);
+        for (long j = 0; j < whole; j += LANES) {
+            V x = add(load_some(logits + j, LANES), load(bias + j));
+            top = at_least(x, top);
+        }
+        float peak = largest(top);
+        for (long j = whole; j < size; j++) {
+            float x = to_float(logits[j]) + bias[j];
+            if (!(x <= peak)) peak = x;
+        }
+        const float of_target = to_float(logits[target]) + bias[target];
+        V sums = set1(0.f);
+        const V low = set1(peak);
+        for (long j = 0; j < whole; j += LANES)
+            sums = add(sums, exp2_below(mul(sub(add(load_some(logits + j, LANES), load(bias + j)), low), scale)));
+        float sum = total(sums);
+        for (long j = whole; j < size; j++) sum += std::exp(to_float(logits[j]) + bias[j] - peak);
+        loss += std::log(sum) + peak - of_target;
+        const float share = 1.f / sum;
+        for (long j = 0; j < whole; j += LANES) {
+            V x = mul(sub(add(load_some(logits + j, LANES), load(bias + j)), low), scale);
+            store_as(logits + j, mul(exp2_below(x), set1(share)));
+        }
+        for (long j = whole; j < size; j++)
+            logits[j] = convert<T>(std::exp(to_float(logits[j]) + bias[j] - peak) * share);
+        // From the probability itself: that of a sure target, rounded, would leave no gradient.
+        logits[target] = convert<T>(std::exp(of_target - peak) * share - 1.f);
+    }
+    return loss;
+}
