@@ -49,11 +49,12 @@ def occurrences(text: str, word: str, *, normalized: bool = True) -> Iterator[li
     >>> [[o.start for o in found] for found in occurrences("他打球。我打字，她打水。", "打")]
     [[1], [1, 5]]
     """
-    fold = normalize if normalized else str
-    pattern = re.compile(re.escape(fold(word)))
-    for begin, end in sentence_spans(text) if word else []:
+    pattern = re.compile("".join(map(_either_width, word) if normalized else re.escape(word)))
+    if not word.strip() or not pattern.search(text):  # most of a long text does not hold the word
+        return
+    for begin, end in sentence_spans(text):
         sentence = text[begin:end].strip()
-        places = (match.span() for match in pattern.finditer(fold(sentence)))
+        places = (match.span() for match in pattern.finditer(sentence))
         found = [Occurrence(sentence, *place) for place in places if not _cuts_a_word(sentence, *place)]
         if found:
             yield found
@@ -138,6 +139,13 @@ class Nearest:
                 continue
             insort(self.best, Neighbour(cosine, occurrence), key=lambda known: -known.similarity)
             del self.best[self.n :]
+
+
+def _either_width(character: str) -> str:
+    """A pattern for a letter or digit in its full-width and its ordinary form, as normalize() folds them."""
+    narrow = normalize(character)
+    wide = chr(ord(narrow) + 0xFEE0) if narrow.isascii() else narrow
+    return f"[{narrow}{wide}]" if normalize(wide) == narrow != wide else re.escape(character)
 
 
 def _rest(text: str, segment: Segment | None) -> list[str]:

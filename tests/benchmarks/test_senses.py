@@ -70,7 +70,8 @@ def test_a_layer_without_context_has_chance():
 @given(st.permutations(range(6)))
 def test_ties_count_by_lot_whatever_the_order(order):
     vectors = np.asarray([[1, 0, 0], [1, 0, 0], [1, 1, 0], [1, 0, 0], [0, 0, 1], [0, 1, 1]])
-    expected = np.asarray([1 / 2, 1 / 2, 2 / 3, 0, 1, 1])  # of the three at 45 degrees two are a
+    # Of the three at 45 degrees to the third, two have its sense.
+    expected = np.asarray([1 / 2, 1 / 2, 2 / 3, 0, 1, 1])
     found = senses.same_sense(rows(vectors[list(order)]), [SENSES[i] for i in order])
     assert found == pytest.approx(expected[list(order)])
 
