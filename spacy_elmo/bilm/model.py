@@ -40,8 +40,8 @@ class BiLM(nn.Module):
         self.softmax_bias = nn.Parameter(torch.zeros(len(vocab)))
         self.untied_softmax_weight: nn.Parameter | None = None
         if not config.tied_softmax:
-            weight = torch.randn(len(vocab), config.projection) * config.projection**-0.5
-            self.untied_softmax_weight = nn.Parameter(weight)
+            self.untied_softmax_weight = nn.Parameter(torch.empty(len(vocab), config.projection))
+            nn.init.normal_(self.untied_softmax_weight, std=config.projection**-0.5)
 
     @property
     def n_layers(self) -> int:

@@ -3,13 +3,16 @@
 import functools
 import logging
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import typer
+from tqdm.auto import tqdm
 from wasabi import msg
 
 from ..bilm.errors import ElmoError
+
+T = TypeVar("T")
 
 app = typer.Typer(
     name="elmo",
@@ -43,3 +46,8 @@ def command(name: str, **settings: Any) -> Callable[[Callable], Callable]:
 def on_terminal() -> bool:
     """Whether a person watches: then bars, elsewhere plain lines."""
     return sys.stderr.isatty()
+
+
+def progress(lines: Iterable[T], name: str) -> Iterator[T]:
+    """The lines of a file, with a bar where a person watches."""
+    yield from tqdm(lines, desc=name, unit=" lines", disable=not on_terminal())

@@ -1,16 +1,11 @@
 """`spacy elmo corpus`: text -> sentences -> unit ids on disk."""
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import typer
-from tqdm.auto import tqdm
 from wasabi import msg
 
-from .app import command, on_terminal
-
-T = TypeVar("T")
+from .app import command, progress
 
 
 @command("corpus")
@@ -40,7 +35,7 @@ def corpus(
     found = (
         sentence
         for path in files
-        for line in _progress(read_lines(path), path.name)
+        for line in progress(read_lines(path), path.name)
         for sentence in sentences(line, segment, max_sentence)
     )
     settings = {
@@ -55,7 +50,3 @@ def corpus(
         f"{output}: {manifest['sentences']:,} sentences, {manifest['tokens']:,} units, "
         f"{manifest['types']:,} of them distinct"
     )
-
-
-def _progress(lines: Iterable[T], name: str) -> Iterator[T]:
-    yield from tqdm(lines, desc=name, unit=" lines", disable=not on_terminal())

@@ -200,3 +200,18 @@ def test_the_public_names_are_there():
     assert spacy_elmo.BiLM is BiLM
     with pytest.raises(AttributeError, match="nonsense"):
         _ = spacy_elmo.nonsense
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_reading_a_model_does_not_bring_in_torchs_compiler(name, tmp_path):
+    make_bilm(**ENCODERS[name]).save(tmp_path / "model")
+    code = (
+        "import sys\n"
+        "from spacy_elmo.bilm import store\n"
+        "before = set(sys.modules)\n"
+        "store.load(sys.argv[1])\n"
+        "print(*(m for m in set(sys.modules) - before if m.startswith(('torch._dynamo', 'sympy'))))\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "model")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

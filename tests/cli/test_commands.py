@@ -74,7 +74,7 @@ def test_info_of_the_embedded_model():
 
 
 def test_help():
-    for command in ("corpus", "pretrain", "evaluate", "info"):
+    for command in ("corpus", "pretrain", "evaluate", "info", "nearest"):
         assert run(command, "--help").exit_code == 0
         assert command in run("--help").output
 

@@ -1,0 +1,151 @@
+"""`spacy elmo nearest`: where in a text a word is meant as it is meant here."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from unicodedata import east_asian_width
+
+import typer
+from wasabi import msg
+
+from ..bilm.errors import ElmoError
+from .app import command, progress
+
+if TYPE_CHECKING:
+    from ..bilm.model import BiLM
+    from ..pipeline.occurrences import Occurrence
+
+T = TypeVar("T")
+BATCH = 256  # sentences that are read at once
+CONTEXT = 30  # columns on each side of the word; a Chinese character fills two
+
+
+@command("nearest")
+def nearest(
+    sentence: str = typer.Argument(..., help="A sentence"),
+    word: str = typer.Argument(..., help="A word in it, of one character or more"),
+    texts: list[Path] = typer.Argument(
+        ..., help="UTF-8 text to look in: .txt, .jsonl, also .gz and .xz, or folders"
+    ),
+    model: Path | None = typer.Option(None, help="A model folder; the embedded model when left out"),
+    n: int = typer.Option(10, "-n", min=1, help="How many to show"),
+    layer: str | None = typer.Option(
+        None, help='Layer to compare by: 0, 1, 2 or "mean"; the top layer when left out'
+    ),
+    occurrence: int | None = typer.Option(
+        None, min=1, help="Which one, from 1, of a word that occurs more than once in the sentence"
+    ),
+    any_token: bool = typer.Option(False, "--any", help="Compare with every token of the text"),
+    segmenter: str | None = typer.Option(
+        None, help='What is a token for --any: "char" (when left out), "jieba" or "pkuseg"'
+    ),
+) -> None:
+    """Show the occurrences of a word that are nearest to the one in the sentence, by cosine.
+
+    The word is found as a string: no segmenter need agree with you on what a word is.
+    """
+    from ..bilm.store import embedded, read_config
+    from ..pipeline.architectures import BiLM_v1
+    from ..pipeline.bilm_layer import shim_of
+    from ..pipeline.occurrences import Nearest, every_token, occurrences, of_layer, vectors
+    from ..pretraining.segment import find_files, make_segmenter, read_lines
+
+    folder = embedded() if model is None else model
+    config = read_config(folder)
+    fold, of_words = config.normalize, config.units == "word"
+    if segmenter is not None and (of_words or not any_token):
+        raise ElmoError("--segmenter goes with --any and a model of characters only: leave it out.")
+    index = _layer_index(layer, config.n_layers)
+    found = [each for places in occurrences(sentence, word, normalized=fold) for each in places]
+    itself = _choose(found, word, occurrence)
+    files = find_files(texts)
+    units = "char" if not of_words and segmenter in (None, "char") else "word"
+    segment = make_segmenter(units, segmenter or config.segmenter, config.lang, normalized=fold)
+    between = segment if of_words else None
+
+    bilm = BiLM_v1(folder)
+    _warn_of_unknown(shim_of(bilm).bilm, word)
+    (query,) = of_layer(vectors(bilm, [[itself]], between), index)
+    result = Nearest(query, n, itself)
+    lines = (line for path in files for line in progress(read_lines(path), path.name))
+    if any_token:
+        sentences = (places for line in lines for places in every_token(line, segment, normalized=fold))
+    else:
+        sentences = (places for line in lines for places in occurrences(line, word, normalized=fold))
+    for batch in _batches(sentences, BATCH):
+        rows = of_layer(vectors(bilm, batch, between), index)
+        result.add([each for places in batch for each in places], rows)
+
+    source = texts[0] if len(texts) == 1 else f"{len(texts)} inputs"
+    if not result.best:
+        other = "no other token" if any_token else f'no "{word}" besides the one in the sentence'
+        raise ElmoError(f"There is {other} in {source}: give another text.")
+    print(f"{'':6}  {_in_context(itself)}")
+    for neighbour in result.best:
+        print(f"{neighbour.similarity:6.3f}  {_in_context(neighbour.occurrence)}")
+    compared = f"{result.compared:,} {'tokens' if any_token else 'occurrences'}"
+    by = "the mean of the layers" if index is None else f"layer {index}"
+    print(f"{len(result.best)} nearest of {compared} in {source}, by {by} of {folder.name}")
+
+
+def _layer_index(layer: str | None, top: int) -> int | None:
+    """None for the mean. top: index of the highest layer, which is meant when nothing is said."""
+    known = [str(i) for i in range(top + 1)]
+    if layer is None or layer in known:
+        return top if layer is None else int(layer)
+    if layer != "mean":
+        raise ElmoError(f'--layer {layer} is not known: use {", ".join(known)} or "mean".')
+    return None
+
+
+def _choose(found: "list[Occurrence]", word: str, number: int | None) -> "Occurrence":
+    """The one that is meant. number: from 1; None where there is no choice."""
+    if not found:
+        raise ElmoError(f'"{word}" does not occur in the sentence: give a word that does.')
+    times = "once" if len(found) == 1 else f"{len(found)} times"
+    if number is None and len(found) > 1:
+        raise ElmoError(
+            f'"{word}" occurs {times} in the sentence: choose one, --occurrence 1 to {len(found)}.'
+        )
+    if number is not None and number > len(found):
+        raise ElmoError(f'"{word}" occurs {times} in the sentence: there is no --occurrence {number}.')
+    return found[(number or 1) - 1]
+
+
+def _warn_of_unknown(bilm: "BiLM", word: str) -> None:
+    """A unit that the model never met is `<unk>` for it: what it shows then is the context alone."""
+    units = [word] if bilm.config.units == "word" else [c for c in word if not c.isspace()]
+    unknown = [unit for unit in units if unit not in bilm.vocab]
+    if unknown:
+        msg.warn(f"The model does not know {' '.join(unknown)}: it compares the contexts only.")
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _in_context(occurrence: "Occurrence") -> str:
+    """The word in the middle and what fits on each side of it, so that the words stand below one another."""
+    sentence, start, end = occurrence.sentence, occurrence.start, occurrence.end
+    before = _fit(sentence[:start][::-1])[::-1]
+    padding = " " * (CONTEXT - sum(map(_columns, before)))
+    return f"{padding}{before}  {sentence[start:end]}  {_fit(sentence[end:])}"
+
+
+def _fit(text: str) -> str:
+    """As much of the beginning as the context's columns hold."""
+    kept, room = "", CONTEXT
+    for character in text:
+        room -= _columns(character)
+        if room < 0:
+            break
+        kept += character
+    return kept
+
+
+def _columns(character: str) -> int:
+    """How wide a terminal draws it."""
+    return 2 if east_asian_width(character) in "WF" else 1
