@@ -14,7 +14,14 @@ setup(
                 for name in ("lstm", "model", "vector_plain", "vector_avx2", "vector_avx512")
             ],
             # -ffp-contract: what is fused must not depend on the number of rows in a tile.
-            extra_compile_args=["-O3", "-std=c++17", "-ffp-contract=off", "-fvisibility=hidden", "-pthread", "-Wno-psabi"],
+            extra_compile_args=[
+                "-O3",
+                "-std=c++17",
+                "-ffp-contract=off",
+                "-fvisibility=hidden",
+                "-pthread",
+                "-Wno-psabi",
+            ],
             extra_link_args=["-pthread"],
             language="c++",
             optional=True,  # without a compiler, bilm/inference/torch_route.py does the same

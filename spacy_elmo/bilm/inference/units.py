@@ -89,6 +89,11 @@ class EncodedUnits:
             ids = [np.array([0, *map(get, sentence), 1], dtype=np.int64) for sentence in sentences]
             return self._vectors, ids
 
+    def forget(self) -> None:
+        """Start anew at once."""
+        with self._lock:
+            self._start_anew()
+
     def _start_anew(self) -> None:
         """Nothing but the two boundaries, BOS in row 0 and EOS in row 1."""
         self._rows: dict[str, int] = {}
