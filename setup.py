@@ -20,7 +20,10 @@ setup(
                 "-ffp-contract=off",
                 "-fvisibility=hidden",
                 "-pthread",
+                "-g0",
                 "-Wno-psabi",
+                "-Wno-uninitialized",  # GCC 12 warns of its own intrinsics
+                "-Wno-maybe-uninitialized",
             ],
             extra_link_args=["-pthread"],
             language="c++",

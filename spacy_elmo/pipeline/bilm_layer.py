@@ -135,11 +135,11 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
 
 def align(doc: Doc, config: BiLMConfig) -> Alignment:
     """The units of a Doc for a biLM of this configuration."""
-    offsets = np.fromiter((token.idx for token in doc), dtype=np.int64, count=len(doc))
+    offsets, lengths = (
+        doc.to_array(["IDX", "LENGTH"]).astype(np.int64).reshape(-1, 2).T
+    )  # an empty Doc has (0,)
     if config.units == "char":
-        lengths = np.fromiter((len(token) for token in doc), dtype=np.int64, count=len(doc))
-        ends = offsets + lengths
-        fold = config.normalize
+        ends, fold = offsets + lengths, config.normalize
         return align_characters(doc.text, offsets, ends, config.max_sentence, normalized=fold)
     return align_words(doc.text, [token.text for token in doc], offsets, config.max_sentence)
 
