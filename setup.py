@@ -14,7 +14,17 @@ setup(
                 for name in ("lstm", "training", "model", "vector_plain", "vector_avx2", "vector_avx512")
             ],
             # -ffp-contract: what is fused must not depend on the number of rows in a tile.
-            extra_compile_args=["-O3", "-std=c++17", "-ffp-contract=off", "-pthread", "-Wno-psabi"],
+            extra_compile_args=[
+                "-O3",
+                "-std=c++17",
+                "-ffp-contract=off",
+                "-fvisibility=hidden",
+                "-pthread",
+                "-g0",
+                "-Wno-psabi",
+                "-Wno-uninitialized",  # GCC 12 warns of its own intrinsics
+                "-Wno-maybe-uninitialized",
+            ],
             extra_link_args=["-pthread"],
             language="c++",
             optional=True,  # without a compiler, bilm/inference/torch_route.py does the same

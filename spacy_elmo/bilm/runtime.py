@@ -37,8 +37,8 @@ def encode(
     """See BiLM.encode. route: one of inference.routes.routes(), on the CPU; None: the best."""
     dtype = inference_dtype(precision, bilm.device)
     with torch.inference_mode():
-        if bilm.device.type != "cpu":
-            return _encode_on_device(bilm, sentences, batch_tokens)
+        if bilm.device.type != "cpu" or not hasattr(bilm, "forward_direction"):
+            return _encode_with_module(bilm, sentences, batch_tokens)
         return _encode_on_cpu(bilm, sentences, batch_tokens, engine_of(bilm, dtype, route))
 
 
@@ -53,7 +53,7 @@ def _encode_on_cpu(
     return out
 
 
-def _encode_on_device(
+def _encode_with_module(
     bilm: Network, sentences: Sequence[Sequence[str]], batch_tokens: int
 ) -> list[np.ndarray]:
     lengths = [len(sentence) for sentence in sentences]

@@ -66,10 +66,13 @@ def characters(text: str, *, normalized: bool = True) -> tuple[list[str], list[i
     >>> characters("用 Linux kernel")[0]
     ['用', 'L', 'i', 'n', 'u', 'x', ' ', 'k', 'e', 'r', 'n', 'e', 'l']
     """
+    text = normalize(text) if normalized else text
+    if text.split() == [text]:  # no white space at all, as in most Chinese sentences
+        return list(text), list(range(len(text)))
     units: list[str] = []
     offsets: list[int] = []
     gap = -1  # offset of the white space since the last unit, -1: none
-    for offset, character in enumerate(normalize(text) if normalized else text):
+    for offset, character in enumerate(text):
         if character.isspace():
             gap = offset if gap < 0 else gap
             continue

@@ -26,8 +26,22 @@ def info(
         "layers": f"{bilm.n_layers} of width {bilm.width}",
         "LSTM": f"{config.n_layers} x {config.hidden}, projection {config.projection}, each direction",
         "parameters": f"{sum(p.numel() for p in bilm.parameters()):,}",
+        "runs on": _route(),
         "on disk": f"{sum(p.stat().st_size for p in folder.iterdir()) / 2**20:.1f} MiB",
         **config.meta,
         "spacy-elmo": __version__,
     }
     print(table([(key, str(value)) for key, value in rows.items()]))
+
+
+def _route() -> str:
+    """How vectors are computed on this processor, see bilm.inference."""
+    import torch
+
+    from ..bilm.inference.routes import TORCH, routes
+    from ..bilm.precision import inference_dtype
+
+    best = routes()[0]
+    hint = "; the native kernel is not there: it wants a C++ compiler at installation" * (best == TORCH)
+    dtype = "bf16" if inference_dtype("auto", torch.device("cpu")) == torch.bfloat16 else "f32"
+    return f"{best}, {dtype} where precision is auto{hint}"

@@ -48,10 +48,10 @@ def align_characters(
     for begin, end in sentence_spans(text):
         read, where = characters(text[begin:end], normalized=normalized)
         sentences.extend(read[a:b] for a, b in chunks(len(read), limit))
-        for i, unit in enumerate(read):
-            if unit != " ":  # the space between two Latin words is read, but is no token's own
-                units.append(n_units + i)
-                offsets.append(begin + where[i])
+        # The space between two Latin words is read, but is no token's own.
+        own = [i for i, unit in enumerate(read) if unit != " "] if " " in read else range(len(read))
+        units.extend(n_units + i for i in own)
+        offsets.extend(begin + where[i] for i in own)
         n_units += len(read)
     position = np.asarray(offsets, dtype=np.int64)  # ascending
     first = np.searchsorted(position, starts, side="left")

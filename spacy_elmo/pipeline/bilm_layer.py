@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..bilm import store
 from ..bilm.atomic import PathLike
 from ..bilm.config import BiLMConfig
 from ..bilm.model import BiLM
+from ..bilm.precision import Precision, check_precision
 from .align import Alignment, align_characters, align_words, token_layers
 from .cache import ActivationCache
 
@@ -26,11 +27,14 @@ class BiLMShim(Shim):
     which brings its own does not read others before. A path that is there is checked at once, so that
     a wrong one is found where it was given; one that is not there may have been on the machine where a
     saved pipeline was made, so it is missed only at first use.
+    precision: of BiLM.encode.
     """
 
-    def __init__(self, path: PathLike | None = None, bilm: BiLM | None = None):
+    def __init__(self, path: PathLike | None = None, bilm: BiLM | None = None, precision: Precision = "auto"):
         super().__init__(bilm)
+        check_precision(precision)
         self.path = path
+        self.precision = precision
         self.cache: ActivationCache | None = None  # set by the component when a training begins
         if bilm is None and path is not None and Path(path).exists():
             store.read_config(path)
@@ -82,7 +86,7 @@ class BiLMShim(Shim):
 
     def copy(self) -> "BiLMShim":
         """A shim of its own around the same weights: they are frozen, and from_bytes replaces the biLM."""
-        copied = BiLMShim(bilm=self._model)
+        copied = BiLMShim(bilm=self._model, precision=self.precision)
         copied.path = self.path
         return copied
 
@@ -100,18 +104,19 @@ class BiLMShim(Shim):
             self.from_bytes(data)
 
 
-def BiLMLayer(path: PathLike | None = None) -> Model:
-    """List[Doc] -> List[Floats3d (L, n_tokens, D)], on the CPU, without gradient. path: as of BiLMShim."""
-    return Model("elmo-bilm", forward, init=init, shims=[BiLMShim(path)])
+def BiLMLayer(path: PathLike | None = None, precision: Precision = "auto") -> Model:
+    """List[Doc] -> List[Floats3d (L, n_tokens, D)], on the CPU, without gradient. Settings: of BiLMShim."""
+    return Model("elmo-bilm", forward, init=init, shims=[BiLMShim(path, precision=precision)])
 
 
 def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[np.ndarray], Callable]:
-    bilm = shim_of(model).bilm
+    shim = shim_of(model)
+    bilm = shim.bilm
     alignments = [align(doc, bilm.config) for doc in docs]
     # One call for all docs, so that sentences of similar length meet across them.
     sentences = [sentence for alignment in alignments for sentence in alignment.sentences]
-    cache = shim_of(model).cache
-    states = bilm.encode(sentences) if cache is None else cache.encode(bilm.encode, sentences)
+    encode = partial(bilm.encode, precision=shim.precision)
+    states = encode(sentences) if shim.cache is None else shim.cache.encode(encode, sentences)
     layers, n = [], 0
     for alignment in alignments:
         own = states[n : n + len(alignment.sentences)]
@@ -130,11 +135,11 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
 
 def align(doc: Doc, config: BiLMConfig) -> Alignment:
     """The units of a Doc for a biLM of this configuration."""
-    offsets = np.fromiter((token.idx for token in doc), dtype=np.int64, count=len(doc))
+    offsets, lengths = (
+        doc.to_array(["IDX", "LENGTH"]).astype(np.int64).reshape(-1, 2).T
+    )  # an empty Doc has (0,)
     if config.units == "char":
-        lengths = np.fromiter((len(token) for token in doc), dtype=np.int64, count=len(doc))
-        ends = offsets + lengths
-        fold = config.normalize
+        ends, fold = offsets + lengths, config.normalize
         return align_characters(doc.text, offsets, ends, config.max_sentence, normalized=fold)
     return align_words(doc.text, [token.text for token in doc], offsets, config.max_sentence)
 

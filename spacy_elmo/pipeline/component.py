@@ -22,7 +22,7 @@ from .listener import link, listens_to
 from .output import register_extension, set_layers
 
 DEFAULT_CONFIG = {
-    "model": {"@architectures": "spacy-elmo.BiLM.v1", "path": None},
+    "model": {"@architectures": "spacy-elmo.BiLM.v1", "path": None, "precision": "auto"},
     "set_tensor": True,
     "cache_mb": 512,
 }

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from spacy_elmo.bilm import store
+from spacy_elmo.bilm.inference.routes import routes
 
 from .helpers import plain, run, tiny
 
@@ -65,6 +66,7 @@ def test_info(made):
     assert result.exit_code == 0
     for text in ("char (zh, segmenter char)", "12 units", "3 of width 8", "2 x 8, projection 4"):
         assert text in result.output
+    assert f"{routes()[0]}, " in result.output
 
 
 def test_info_of_the_embedded_model():

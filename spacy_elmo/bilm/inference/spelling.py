@@ -54,20 +54,24 @@ class _Convolutions:
         self.widths = [width for width, _ in cnn.filters]
         weights = [dict(layer.named_parameters()) for layer in cnn.convolutions]
         self.products = [_product(w["weight"].flatten(1), w["bias"], dtype) for w in weights]
+        self.reads_padding = getattr(cnn, "reads_padding", False)
         self.activation: Linear = F.relu if cnn.activation is F.relu else tanh
         self.highways = [_Highway(dict(layer.named_parameters()), dtype) for layer in cnn.highways]
 
     def __call__(self, characters: Tensor) -> Tensor:
         lengths = (characters != CHAR_PAD).sum(1)
-        longest = max(int(lengths.max()), *self.widths)
-        x = self.table[characters[:, :longest]]  # (U, C, char_width)
+        if not self.reads_padding:
+            characters = characters[:, : max(int(lengths.max()), *self.widths)]
+        x = self.table[characters]  # (U, C, char_width)
         pooled = []
         for width, product in zip(self.widths, self.products, strict=True):
             windows = x.unfold(1, width, 1)  # (U, positions, char_width, width)
             n, positions = windows.shape[:2]
             y = product(windows.reshape(n * positions, -1)).view(n, positions, -1)
-            outside = torch.arange(positions) > (lengths[:, None] - width).clamp(min=0)  # (U, positions)
-            pooled.append(y.masked_fill_(outside[:, :, None], float("-inf")).amax(1))
+            if not self.reads_padding:
+                outside = torch.arange(positions) > (lengths[:, None] - width).clamp(min=0)  # (U, positions)
+                y.masked_fill_(outside[:, :, None], float("-inf"))
+            pooled.append(y.amax(1))
         out = self.activation(torch.cat(pooled, 1))
         for highway in self.highways:
             out = highway(out)

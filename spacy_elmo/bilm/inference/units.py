@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..config import BiLMConfig
 from ..embed import TokenEncoder
-from ..vocab import BOS, EOS, SPECIALS, Vocab, special_character_ids
+from ..vocab import BOS, EOS, SPECIALS, UNK, Vocab, special_character_ids
 from .spelling import Speller
 
 UNIT_CACHE_BYTES = 64 * 2**20
@@ -31,6 +31,19 @@ class Units(Protocol):
         ...
 
 
+class _Rows(dict[str, int]):
+    """Rows of units, unknown ones too. Known ones are kept as they are written, full-width forms and all."""
+
+    def __init__(self, vocab: Vocab):
+        self.vocab = vocab
+
+    def __missing__(self, unit: str) -> int:
+        row = self.vocab.id(unit)
+        if row != UNK:  # of which there is no end
+            self[unit] = row
+        return row
+
+
 class TableUnits:
     """A table of width P is itself what is looked up. scale: see TokenEncoder."""
 
@@ -38,11 +51,13 @@ class TableUnits:
         assert encoder.table is not None
         self.vectors = encoder.table.weight.detach().float()
         self.scale = encoder.scale
-        self.vocab = vocab
+        self._rows = _Rows(vocab)
 
     def look_up(self, sentences: Sentences) -> tuple[Tensor, list[np.ndarray]]:
         """See Units."""
-        return self.vectors, [self.vocab.ids(sentence) for sentence in sentences]
+        get = self._rows.__getitem__
+        ids = [np.array([BOS, *map(get, sentence), EOS], dtype=np.int64) for sentence in sentences]
+        return self.vectors, ids
 
 
 class EncodedUnits:
@@ -88,6 +103,11 @@ class EncodedUnits:
             get = self._rows.__getitem__
             ids = [np.array([0, *map(get, sentence), 1], dtype=np.int64) for sentence in sentences]
             return self._vectors, ids
+
+    def forget(self) -> None:
+        """Start anew at once."""
+        with self._lock:
+            self._start_anew()
 
     def _start_anew(self) -> None:
         """Nothing but the two boundaries, BOS in row 0 and EOS in row 1."""

@@ -192,17 +192,19 @@ constexpr double WORTH_A_THREAD = 2e7;  // operations; starting one takes some t
 
 using namespace elmo;
 
+#define PUBLIC __attribute__((visibility("default")))
+
 extern "C" {
 
 // Name of instruction set `isa`, best first; null behind the last.
-const char* elmo_isa(int isa) { return isa < N_ISAS ? ISAS[isa].name : nullptr; }
+PUBLIC const char* elmo_isa(int isa) { return isa < N_ISAS ? ISAS[isa].name : nullptr; }
 
-int elmo_supported(int isa) { return isa < N_ISAS && ISAS[isa].supported(); }
+PUBLIC int elmo_supported(int isa) { return isa < N_ISAS && ISAS[isa].supported(); }
 
 // weights: w_ih (4H, P), w_hh (4H, P), bias (4H), w_hr (P, H) or null, for each layer of each direction, forward
 // first. Clips: infinite for none. They are packed, not kept. Null: no memory.
-void* elmo_new(int isa, int half, long layers, long P, long H, int skip, float cell_clip, float projection_clip,
-               const float* const* weights) try {
+PUBLIC void* elmo_new(int isa, int half, long layers, long P, long H, int skip, float cell_clip, float projection_clip,
+                      const float* const* weights) try {
     const long V = ISAS[isa].lanes;
     Model* m = new Model();
     m->isa = isa;
@@ -236,11 +238,11 @@ void* elmo_new(int isa, int half, long layers, long P, long H, int skip, float c
     return nullptr;
 }
 
-void elmo_free(void* model) { delete static_cast<Model*>(model); }
+PUBLIC void elmo_free(void* model) { delete static_cast<Model*>(model); }
 
 // See Task; both directions. threads: to use at most. Returns 0, or 1: no memory.
-int elmo_run(const void* model, long rows, const int64_t* lengths, const int64_t* const* ids,
-             const float* vectors, float scale, float* const* out, int threads) try {
+PUBLIC int elmo_run(const void* model, long rows, const int64_t* lengths, const int64_t* const* ids,
+                    const float* vectors, float scale, float* const* out, int threads) try {
     const Model* m = static_cast<const Model*>(model);
     double units = 0;
     for (long r = 0; r < rows; r++) units += static_cast<double>(lengths[r]);

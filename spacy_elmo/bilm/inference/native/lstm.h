@@ -11,7 +11,7 @@ constexpr float LARGEST = 40.f;  // of exponents of 2: three factors 1 + 2^40 fi
 // (T = float) and 3e-6 (T = bf16, whose own rounding is 4e-3).
 template <class T>
 INLINE V exp2(V x) {
-    x = at_least(at_most(x, set1(LARGEST)), set1(-100.f));
+    x = at_most(x, set1(LARGEST));
     V n = nearest(x), r = sub(x, n), p;
     if (sizeof(T) == 4) {
         p = fma(set1(1.326472726e-03f), r, set1(9.671512700e-03f));
@@ -40,10 +40,11 @@ INLINE V step(const V* gates, V* c, float clip) {
     return mul(sub(one, e), reciprocal(mul(o, add(one, e))));
 }
 
-// acc[r][g] += x[r][0..k] * w[0..k][g]
+// acc[r][g] += x[r][0..k] * w[0..k][g]. next: weights that will be wanted soon, a line for each step.
 template <int R>
-INLINE void multiply(V (&acc)[R][GATES], const float* x, long x_row, const float* w, long k) {
+INLINE void multiply(V (&acc)[R][GATES], const float* x, long x_row, const float* w, long k, const char* next) {
     for (long i = 0; i < k; i++, w += GATES * LANES) {
+        __builtin_prefetch(next + i * LINE);
         V w0 = load(w), w1 = load(w + LANES), w2 = load(w + 2 * LANES), w3 = load(w + 3 * LANES);
         UNROLL for (int r = 0; r < R; r++) {
             V b = set1(x[r * x_row + i]);
@@ -56,8 +57,9 @@ INLINE void multiply(V (&acc)[R][GATES], const float* x, long x_row, const float
 }
 
 template <int R>
-INLINE void multiply(V (&acc)[R][GATES], const bf16* x, long x_row, const bf16* w, long k) {
+INLINE void multiply(V (&acc)[R][GATES], const bf16* x, long x_row, const bf16* w, long k, const char* next) {
     for (long i = 0; i < k; i += 2, w += 2 * GATES * LANES) {
+        __builtin_prefetch(next + i / 2 * LINE);
         Pairs w0 = load_pairs(w), w1 = load_pairs(w + 2 * LANES);
         Pairs w2 = load_pairs(w + 4 * LANES), w3 = load_pairs(w + 6 * LANES);
         UNROLL for (int r = 0; r < R; r++) {
@@ -73,11 +75,12 @@ INLINE void multiply(V (&acc)[R][GATES], const bf16* x, long x_row, const bf16* 
 // R rows of a block: sums from `from` (0: a row's stride, for a bias) on, k inputs further, to `to`.
 template <class T, int R>
 TARGET NOINLINE void sum_tile(
-    const float* from, long from_row, const T* x, long x_row, const T* w, long k, float* to, long to_row) {
+    const float* from, long from_row, const T* x, long x_row, const T* w, long k, float* to, long to_row,
+    const char* next) {
     V acc[R][GATES];
     UNROLL for (int r = 0; r < R; r++)
         UNROLL for (int g = 0; g < GATES; g++) acc[r][g] = load(from + r * from_row + g * LANES);
-    multiply<R>(acc, x, x_row, w, k);
+    multiply<R>(acc, x, x_row, w, k, next);
     UNROLL for (int r = 0; r < R; r++)
         UNROLL for (int g = 0; g < GATES; g++) store(to + r * to_row + g * LANES, acc[r][g]);
 }
@@ -89,11 +92,11 @@ INLINE void store_as(bf16* p, V x) { store_bf16(p, x); }
 template <class T, int R>
 TARGET NOINLINE void step_tile(
     const float* from, long from_row, const T* x, long x_row, const T* w, long k,
-    float* c, T* m, float* y, long H_row, float clip) {
+    float* c, T* m, float* y, long H_row, float clip, const char* next) {
     V acc[R][GATES];
     UNROLL for (int r = 0; r < R; r++)
         UNROLL for (int g = 0; g < GATES; g++) acc[r][g] = load(from + r * from_row + g * LANES);
-    multiply<R>(acc, x, x_row, w, k);
+    multiply<R>(acc, x, x_row, w, k, next);
     UNROLL for (int r = 0; r < R; r++) {
         V state = load(c + r * H_row), out = step<T>(acc[r], &state, clip);
         store(c + r * H_row, state);
@@ -133,6 +136,14 @@ struct Size<bf16> {
 static inline long smaller(long a, long b) { return a < b ? a : b; }
 static inline long larger(long a, long b) { return a < b ? b : a; }
 
+// While rows r.. go over the inputs done..done + some of a block, they fetch weights of the next inputs: the
+// first tiles a share each, so that whichever comes first finds all of them near.
+template <class T>
+INLINE const char* next_weights(const T* w, long done, long some, long r) {
+    const long size = GATES * LANES * (long)sizeof(T), shares = 4 * Size<T>::rows;
+    return (const char*)w + (done + some) * size + (r < shares ? r * some * size / shares : 0);
+}
+
 // Sums of n rows over k inputs, for one block of weights. k may be 0. first: as `from` of sum_tile.
 template <class T>
 TARGET NOINLINE void sum_rows(
@@ -142,7 +153,8 @@ TARGET NOINLINE void sum_rows(
     for (long done = 0; done < k; done += Size<T>::segment) {
         long some = smaller(k - done, Size<T>::segment);
 #define TILE(R) sum_tile<T, R>(from + r * from_row, from_row, x + r * x_row + done, x_row, \
-                               w + done * GATES * LANES, some, to + r * to_row, to_row)
+                               w + done * GATES * LANES, some, to + r * to_row, to_row,              \
+                               next_weights(w, done, some, r))
         IN_TILES(n, Size<T>::rows, TILE)
 #undef TILE
         from = to;
@@ -271,7 +283,8 @@ TARGET static void recur(
     float* y = model.projects ? nullptr : d.y.get() + block * LANES;
 #define TILE(R) step_tile<T, R>(from + r * row, row, h + r * model.P_row + last, model.P_row, w + last * row, \
                                 k - last, c + r * model.H_row, m + r * model.H_row,                          \
-                                y ? y + r * model.H_row : nullptr, model.H_row, model.cell_clip)
+                                y ? y + r * model.H_row : nullptr, model.H_row, model.cell_clip,              \
+                                next_weights(w, last, k - last, r))
     IN_TILES(b, Size<T>::rows, TILE)
 #undef TILE
 }

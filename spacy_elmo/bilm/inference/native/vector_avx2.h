@@ -14,7 +14,8 @@ INLINE V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 INLINE V at_most(V x, V top) { return _mm256_min_ps(top, x); }  // in this order a NaN stays one
 INLINE V at_least(V x, V low) { return _mm256_max_ps(low, x); }
 INLINE V nearest(V x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-INLINE V ldexp(V x, V n) {  // x * 2^n, n a whole number above -127
+INLINE V ldexp(V x, V n) {  // x * 2^n, n whole; as far as 2^-126
+    n = _mm256_max_ps(_mm256_set1_ps(-126.f), n);
     __m256i power = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
     return _mm256_mul_ps(x, _mm256_castsi256_ps(power));
 }

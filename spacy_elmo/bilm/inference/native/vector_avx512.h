@@ -20,10 +20,7 @@ INLINE V at_most(V x, V top) { return _mm512_min_ps(top, x); }  // in this order
 INLINE V at_least(V x, V low) { return _mm512_max_ps(low, x); }
 INLINE V nearest(V x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 INLINE V ldexp(V x, V n) { return _mm512_scalef_ps(x, n); }
-INLINE V reciprocal(V x) {  // 14 bits, and Newton's step doubles them
-    V y = _mm512_rcp14_ps(x);
-    return _mm512_fmadd_ps(y, _mm512_fnmadd_ps(x, y, _mm512_set1_ps(1.f)), y);
-}
+INLINE V reciprocal(V x) { return _mm512_div_ps(_mm512_set1_ps(1.f), x); }
 
 #ifdef NATIVE_BF16
 INLINE void store_bf16(bf16* p, V x) {

@@ -23,8 +23,9 @@ INLINE V nearest(V x) {  // of numbers far below 2^22
     const V magic = set1(12582912.f);  // 1.5 * 2^23: no fraction fits behind it
     return (x + magic) - magic;
 }
-INLINE V ldexp(V x, V n) {  // x * 2^n, n a whole number above -127
+INLINE V ldexp(V x, V n) {  // x * 2^n, n whole; as far as 2^-126
     typedef int32_t I __attribute__((vector_size(16)));
+    n = at_least(n, set1(-126.f));
     return x * (V)((__builtin_convertvector(n, I) + 127) << 23);
 }
 INLINE V reciprocal(V x) { return set1(1.f) / x; }
