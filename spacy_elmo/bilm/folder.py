@@ -140,7 +140,8 @@ def _contents(stored: dict[str, Any], parts: dict[str, bytes], source: str) -> C
         raise ModelFolderError(f"The weights of {source} are damaged: get the model again.") from error
     try:
         units, characters = (_lines(parts.get(name, b"")) for name in (UNITS, CHARACTERS))
-        vocab = Vocab(units, characters, normalized=config.normalize)
+        in_bytes = config.spelling == "byte"
+        vocab = Vocab(units, characters, normalized=config.normalize, in_bytes=in_bytes)
     except ValueError as error:  # not UTF-8, or an ElmoError
         raise ModelFolderError(f"The vocabulary of {source} fits no biLM: {error}") from error
     return config, vocab, tensors

@@ -10,9 +10,12 @@ from . import folder
 from .atomic import PathLike
 from .config import BiLMConfig, ConfigError
 from .embed import Batch, TokenEncoder
-from .lstm import Direction
+from .errors import ElmoError
+from .joined import JoinedDirections
+from .lstm import Direction, reverse
 from .runtime import encode
-from .vocab import Vocab
+from .stateful import Carried, encode_stateful
+from .vocab import CHAR_SPECIALS, Vocab
 
 
 class BiLM(nn.Module):
@@ -29,23 +32,30 @@ class BiLM(nn.Module):
 
     def __init__(self, config: BiLMConfig, vocab: Vocab):
         super().__init__()
-        if config.encoder != "table" and not vocab.characters:
+        if vocab.in_bytes != (config.spelling == "byte"):
+            raise ConfigError(f'spelling = "{config.spelling}" is not that of the vocabulary.')
+        if config.encoder != "table" and vocab.n_characters == len(CHAR_SPECIALS):
             raise ConfigError(f'encoder = "{config.encoder}" needs a vocabulary of characters: give it one.')
         self.config = config
         self.vocab = vocab
         self.encoder = TokenEncoder(config, len(vocab), vocab.n_characters)
-        self.forward_direction = Direction(config)
-        self.backward_direction = Direction(config)
-        self.softmax_bias = nn.Parameter(torch.zeros(len(vocab)))
+        if config.joined:
+            self.joined_directions = JoinedDirections(config)
+        else:
+            self.forward_direction = Direction(config)
+            self.backward_direction = Direction(config)
+        self.carried = Carried()
+        predicted = len(vocab) if config.softmax else 0
+        self.softmax_bias = nn.Parameter(torch.zeros(predicted))
         self.untied_softmax_weight: nn.Parameter | None = None
         if not config.tied_softmax:
-            weight = torch.randn(len(vocab), config.projection) * config.projection**-0.5
+            weight = torch.randn(predicted, config.projection) * config.projection**-0.5
             self.untied_softmax_weight = nn.Parameter(weight)
 
     @property
     def n_layers(self) -> int:
-        """L: the embedding layer and the LSTM layers."""
-        return self.config.n_layers + 1
+        """L: the embedding layer and the LSTM layers, of which joined ones show the last alone."""
+        return 2 if self.config.joined else self.config.n_layers + 1
 
     @property
     def width(self) -> int:
@@ -59,7 +69,9 @@ class BiLM(nn.Module):
 
     @property
     def softmax_weight(self) -> Tensor:
-        """(V, P), of both directions."""
+        """(V, P), of both directions. Raises an ElmoError for a model without a softmax."""
+        if not self.config.softmax:
+            raise ElmoError("This model has no softmax: it gives vectors, but no perplexity and no training.")
         if self.untied_softmax_weight is not None:
             return self.untied_softmax_weight
         assert self.encoder.table is not None
@@ -72,6 +84,9 @@ class BiLM(nn.Module):
         sentence's end is undefined.
         """
         embedded = self.encoder(batch)  # (B, T, P)
+        if self.config.joined:
+            joined = self.joined_directions(embedded, batch.lengths)
+            return torch.stack([torch.cat([embedded, embedded], -1), joined])
         forwards = self.forward_direction(embedded)
         backwards = self.backward_direction(reverse(embedded, batch.lengths))
         layers = [torch.cat([embedded, embedded], -1)]
@@ -79,12 +94,19 @@ class BiLM(nn.Module):
             layers.append(torch.cat([ahead, reverse(back, batch.lengths)], -1))
         return torch.stack(layers)
 
-    def encode(self, sentences: Sequence[Sequence[str]], *, batch_tokens: int = 4096) -> list[np.ndarray]:
+    def encode(
+        self, sentences: Sequence[Sequence[str]], *, batch_tokens: int = 4096, stateful: bool = False
+    ) -> list[np.ndarray]:
         """The layers of sentences that are lists of units: one (L, n, D) float32 array each.
 
         Boundaries are added and dropped again. The vectors of a sentence do not depend on the others.
         batch_tokens: units, padding included, that are computed at once.
+        stateful: only to match old vectors. The sentences are one batch, and the LSTMs go on in each row
+        from where the last stateful batch left it, so the same sentence gets other vectors each time;
+        `carried.forget()` starts anew.
         """
+        if stateful:
+            return encode_stateful(self, sentences, self.carried)
         return encode(self, sentences, batch_tokens=batch_tokens)
 
     def save(self, path: PathLike, *, dtype: torch.dtype | None = None) -> None:
@@ -94,14 +116,3 @@ class BiLM(nn.Module):
         something other than a model is left alone.
         """
         folder.write(path, self.config, self.vocab, self.state_dict(), dtype=dtype)
-
-
-def reverse(x: Tensor, lengths: Tensor) -> Tensor:
-    """Reverse each sentence within its own length; the padding stays where it is.
-
-    x: (B, T, ...); lengths: (B,). Its own inverse.
-    """
-    steps = torch.arange(x.shape[1], device=x.device)[None]  # (1, T)
-    last = lengths[:, None] - 1
-    index = torch.where(steps <= last, last - steps, steps)  # (B, T)
-    return x[torch.arange(x.shape[0], device=x.device)[:, None], index]
