@@ -53,6 +53,8 @@ class BiLMConfig:
     """Non-linearity behind the convolutions."""
     max_characters: int = 16
     """Characters (or bytes) of a word that the char-CNN reads, without its two boundary marks."""
+    longest_unit: int | None = None
+    """Characters of a unit that are looked up in the unit table; None: all, and so should it be."""
     spelling: Spelling = "character"
     """What the char-CNN spells a word in: characters of the vocabulary, or the bytes of its UTF-8."""
     char_padding: bool = False
@@ -101,7 +103,10 @@ class BiLMConfig:
         sizes = ("projection", "hidden", "n_layers", "max_sentence", "max_characters", "char_width")
         wanted: dict[str, tuple[tuple[str, ...], Callable[[Any], bool]]] = {
             "a whole number of at least 1": (sizes, _is_size),
-            "null or a whole number of at least 1": (("table_width",), lambda x: x is None or _is_size(x)),
+            "null or a whole number of at least 1": (
+                ("table_width", "longest_unit"),
+                lambda x: x is None or _is_size(x),
+            ),
             "a whole number": (("n_highway",), lambda x: x == 0 or _is_size(x)),
             "null or a number above 0": (("cell_clip", "projection_clip"), _is_clip),
             "true or false": (SWITCHES, lambda x: isinstance(x, bool)),

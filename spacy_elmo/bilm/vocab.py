@@ -24,6 +24,7 @@ class Vocab:
     characters: distinct characters for a char-CNN; empty for table models.
     normalized: fold full-width forms before looking up.
     in_bytes: a char-CNN spells units in the 256 bytes of UTF-8, which need no list.
+    longest: units are cut to this many characters before looking up; None: they are not.
     """
 
     def __init__(
@@ -33,7 +34,9 @@ class Vocab:
         *,
         normalized: bool = True,
         in_bytes: bool = False,
+        longest: int | None = None,
     ):
+        self.longest = longest
         self.in_bytes = in_bytes
         self.units = list(units)
         self.characters = list(characters)
@@ -59,12 +62,12 @@ class Vocab:
 
     def id(self, unit: str) -> int:
         """Row of `unit`, UNK when it is not in the vocabulary."""
-        return self._ids.get(normalize(unit) if self.normalized else unit, UNK)
+        return self._ids.get(self._form(unit), UNK)
 
     def ids(self, units: Iterable[str]) -> np.ndarray:
         """Rows of a sentence's units with BOS in front and EOS behind: (n + 2,) int64."""
-        if self.normalized:
-            units = map(normalize, units)
+        if self.normalized or self.longest:
+            units = map(self._form, units)
         get = self._ids.get
         return np.array([BOS, *(get(unit, UNK) for unit in units), EOS], dtype=np.int64)
 
@@ -73,11 +76,11 @@ class Vocab:
 
         A unit longer than `max_characters` is cut; bytes may be cut within a character.
         """
-        rows = []
-        for unit in units:
-            text = normalize(unit) if self.normalized else unit
-            rows.append([BOW, *self._spell(text, max_characters), EOW])
+        rows = [[BOW, *self._spell(self._form(unit), max_characters), EOW] for unit in units]
         return _padded(rows, max_characters + 2)
+
+    def _form(self, unit: str) -> str:
+        return (normalize(unit) if self.normalized else unit)[: self.longest]
 
     def _spell(self, text: str, limit: int) -> list[int]:
         if self.in_bytes:
