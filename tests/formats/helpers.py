@@ -86,11 +86,11 @@ def write_bilm_tf(folder, options, tensors, words=None):
     return folder / "options.json", folder / "model.hdf5"
 
 
-def spelled(word):
-    """The ids of a word, or of a boundary (256 or 257)."""
-    inner = [word] if isinstance(word, int) else list(word.encode("utf8")[:48])
+def spelled(word, longest):
+    """The ids of a word, or of a boundary (256 or 257): `longest` of them."""
+    inner = [word] if isinstance(word, int) else list(word.encode("utf8")[: longest - 2])
     ids = [258, *inner, 259]
-    return ids + [260] * (50 - len(ids))
+    return ids + [260] * (longest - len(ids))
 
 
 def bilm_tf_embeddings(options, tensors, sentence):
@@ -99,7 +99,8 @@ def bilm_tf_embeddings(options, tensors, sentence):
     kernels = [(tensors[f"CNN/W_cnn_{i}"][0], tensors[f"CNN/b_cnn_{i}"]) for i in range(len(cnn["filters"]))]
     rows = []
     for word in (256, *sentence, 257):
-        x = plain.convolve(tensors["char_embed"], spelled(word), kernels, cnn["activation"])
+        ids = spelled(word, cnn["max_characters_per_token"])
+        x = plain.convolve(tensors["char_embed"], ids, kernels, cnn["activation"])
         for i in range(cnn.get("n_highway", 0)):
             carry, transform = (
                 x @ tensors[f"CNN_high_{i}/W_{part}"] + tensors[f"CNN_high_{i}/b_{part}"]
