@@ -100,15 +100,15 @@ def config_from(options: Any, where: str, made: Mapping[str, str | None], *, pro
 
     made: as of build. projected: whether the weights have a projection behind the cells.
     """
-    where = f"The options of {where}"
+    where = f"the options of {where}"
     lstm = setting(options, "lstm", where=where)
     hidden, projection = (setting(options, "lstm", key, where=where) for key in ("dim", "projection_dim"))
     if not isinstance(hidden, int) or not isinstance(projection, int):
         raise FormatError(
-            f"{where} give no whole numbers as lstm.dim and lstm.projection_dim: get them again."
+            f"lstm.dim and lstm.projection_dim in {where} are no whole numbers: get them again."
         )
     if options.get("bidirectional", True) is not True:
-        raise FormatError(f"{where} describe one direction only: ELMo needs two.")
+        raise FormatError(f"bidirectional is false in {where}, but ELMo needs both directions.")
     settings: dict[str, Any] = {
         "units": "word",
         "projection": projection,
@@ -146,7 +146,7 @@ def config_from(options: Any, where: str, made: Mapping[str, str | None], *, pro
     try:
         return BiLMConfig.from_dict(settings)
     except ConfigError as error:
-        raise FormatError(f"{where} describe no biLM: {error}") from error
+        raise FormatError(f"No biLM is described by {where}: {error}") from error
 
 
 def word_rows(lines: Sequence[str]) -> tuple[list[str], list[int], int]:

@@ -6,7 +6,7 @@ characters (not bytes), the padding takes part in the convolutions.
 
 import io
 import pickle
-import zipfile
+import warnings
 from collections.abc import Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
@@ -83,7 +83,7 @@ def load_elmoformanylangs(path: PathLike, *, lang: str | None = None, segmenter:
 
 def config_from(described: Any, where: str, *, lang: str | None, segmenter: str | None) -> BiLMConfig:
     """Our settings for an architecture. Raises a FormatError. where: names its file."""
-    where = f"The architecture of {where}"
+    where = f"the architecture of {where}"
     kind, projection, hidden, n_layers = (
         setting(described, "encoder", key, where=where)
         for key in ("name", "projection_dim", "dim", "n_layers")
@@ -95,13 +95,15 @@ def config_from(described: Any, where: str, *, lang: str | None, segmenter: str 
     kind, name = str(kind).lower(), str(name).lower()
     if kind not in ("elmo", "lstm") or name not in ("cnn", "lstm"):
         raise FormatError(
-            f'{where} has the encoder "{kind}" over "{name}": "elmo" and "lstm" over "cnn" are known.'
+            f'The encoder "{kind}" over "{name}" in {where} is not known: "elmo" and "lstm" over "cnn" are.'
         )
     sizes = (projection, hidden, n_layers, word_dim, char_dim)
     if not all(isinstance(size, int) for size in sizes) or word_dim <= 0 >= char_dim:
-        raise FormatError(f"{where} gives no sizes: get the model again.")
+        raise FormatError(f"Sizes are missing in {where}: get the model again.")
     if name == "lstm" and char_dim > 0:
-        raise FormatError(f'{where} spells words with an "lstm", which its own program cannot run either.')
+        raise FormatError(
+            f'Words are spelled with an "lstm" in {where}, which its own program cannot run either.'
+        )
     settings: dict[str, Any] = {
         "units": "word",
         "encoder": "table" if char_dim <= 0 else "both" if word_dim > 0 else "char_cnn",
@@ -124,7 +126,7 @@ def config_from(described: Any, where: str, *, lang: str | None, segmenter: str 
     if name == "cnn":
         longest = setting(described, "token_embedder", "max_characters_per_token", where=where)
         if not isinstance(longest, int) or longest < 3:
-            raise FormatError(f"{where} gives no max_characters_per_token: get the model again.")
+            raise FormatError(f"max_characters_per_token is no number in {where}: get the model again.")
         settings["longest_unit"] = longest - 2
     if char_dim > 0:
         keys = {"filters": "char_filters", "n_highway": "n_highway", "activation": "activation"}
@@ -134,7 +136,7 @@ def config_from(described: Any, where: str, *, lang: str | None, segmenter: str 
     try:
         return BiLMConfig.from_dict(settings)
     except ConfigError as error:
-        raise FormatError(f"{where} describes no biLM: {error}") from error
+        raise FormatError(f"No biLM is described by {where}: {error}") from error
 
 
 def _architecture(source: Source) -> Any:
@@ -176,17 +178,23 @@ def _stored(source: Source, name: str) -> Mapping[str, Stored]:
     """The tensors of a file of torch. Only tensors are unpickled, whatever else is in it."""
     where, data = source.where(name), source.read(name)
     try:
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged files, which are refused below
+            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise FormatError(
             f"{where} is damaged, or holds more than tensors, which could run any code: "
             "save its state_dict() again with torch.save, where you trust it."
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, OSError) as error:
+    except Exception as error:  # torch checks little: of damaged bytes, anything can come
         raise FormatError(f"{where} is no file of torch or damaged: get it again.") from error
-    if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):
+    if not isinstance(state, Mapping) or not all(_is_plain(t) for t in state.values()):
         raise FormatError(f"{where} is no state dict of tensors: save its state_dict() with torch.save.")
     return {str(key): _stored_tensor(t) for key, t in state.items()}
+
+
+def _is_plain(t: Any) -> bool:
+    return isinstance(t, Tensor) and t.layout == torch.strided and not t.is_meta
 
 
 def _stored_tensor(t: Tensor) -> Stored:

@@ -100,7 +100,7 @@ def setting(options: Any, *path: str, where: str) -> Any:
     """The value at `path` in JSON options. Raises a FormatError when it is not there."""
     for key in path:
         if not isinstance(options, dict) or key not in options:
-            raise FormatError(f"{where} has no {'.'.join(path)}: it does not describe such a model.")
+            raise FormatError(f"{'.'.join(path)} is missing in {where}: it describes no such model.")
         options = options[key]
     return options
 
