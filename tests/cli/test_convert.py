@@ -20,7 +20,7 @@ from formats.helpers import (
 
 from spacy_elmo.bilm import store
 
-from .helpers import plain, run
+from .helpers import plain, run, tiny
 from .test_errors import refused
 
 pytest.importorskip("h5py", reason="reads and writes HDF5")
@@ -102,6 +102,29 @@ def test_a_pretrained_model_for_others(made, tmp_path):
     assert run("convert", "simple-elmo", tmp_path / "out", tmp_path / "back").exit_code == 0
     one, other = (store.load(path).encode([sentence])[0] for path in (ours, tmp_path / "back"))
     np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_a_char_cnn_of_bytes_is_pretrained_for_others(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("The cat sat on the mat.\nКошка сидит на ковре.\n" * 10, encoding="utf8")
+    corpus = ["corpus", text, tmp_path / "corpus", "--units", "word", "--lang", "xx"]
+    assert run(*corpus).exit_code == 0
+    settings = {
+        "--model.encoder": "char_cnn",
+        "--model.spelling": "byte",
+        "--model.char_padding": "true",
+        "--model.tied_softmax": "false",
+    }
+    result = run(*tiny(tmp_path, **settings))
+    assert result.exit_code == 0, result.output
+    ours = tmp_path / "run" / "model"
+    assert run("convert", ours, tmp_path / "out", "--to", "bilm-tf").exit_code == 0
+    assert run("convert", "simple-elmo", tmp_path / "out", tmp_path / "back").exit_code == 0
+    one, other = (store.load(path).encode([SENTENCE])[0] for path in (ours, tmp_path / "back"))
+    np.testing.assert_allclose(one, other, atol=1e-5)
+    args = tiny(tmp_path, **settings, **{"--model.softmax": "false"})
+    args[args.index("--output") + 1] = tmp_path / "2"
+    refused(tmp_path, *args, message="A model without a softmax cannot be trained")
 
 
 def test_what_is_refused(theirs, tmp_path, made):
