@@ -125,6 +125,11 @@ class BiLMConfig:
         return self.table_width or self.projection
 
     @property
+    def total_layers(self) -> int:
+        """L: the embedding layer and the LSTM layers, of which joined ones show the last alone."""
+        return 2 if self.joined else self.n_layers + 1
+
+    @property
     def width(self) -> int:
         """D: width of a layer, both directions together."""
         return 2 * self.projection

@@ -54,8 +54,8 @@ class BiLM(nn.Module):
 
     @property
     def n_layers(self) -> int:
-        """L: the embedding layer and the LSTM layers, of which joined ones show the last alone."""
-        return 2 if self.config.joined else self.config.n_layers + 1
+        """L, see BiLMConfig.total_layers."""
+        return self.config.total_layers
 
     @property
     def width(self) -> int:

@@ -45,6 +45,8 @@ def load_bilm_tf(
     spaCy's ordinary "Tokenizer". Raises a FormatError that names what is missing, extra or wrong.
     """
     parsed = parse_json(read_file(options), str(options))
+    if not isinstance(parsed, dict):
+        raise FormatError(f"{options} is no JSON object: it describes no such model.")
     lines = None if vocab is None else split_lines(read_file(vocab), str(vocab))
     made = {"lang": lang, "segmenter": segmenter}
     with open_tensors(Path(weights), str(weights)) as stored:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import spacy_elmo
 from spacy_elmo.bilm import store
 from spacy_elmo.formats import load_bilm_tf
 
@@ -223,6 +224,10 @@ def test_the_model_folder_gives_the_same_bits(tmp_path, bilm_and_tensors):
     back = store.load(tmp_path / "model")
     assert back.config == bilm.config
     np.testing.assert_array_equal(back.encode([SENTENCE])[0], bilm.encode([SENTENCE])[0])
+
+
+def test_the_names_are_there_without_an_import():
+    assert spacy_elmo.formats.load_bilm_tf is load_bilm_tf
 
 
 def test_language_and_segmenter_are_recorded(tmp_path):

@@ -115,7 +115,7 @@ def test_options_that_are_no_json(data, tmp_path):
 
 def test_options_that_describe_nothing(tmp_path):
     for described, message in (
-        ([], "give the vocabulary"),
+        ([], "options.json is no JSON object"),
         ({"char_cnn": {}}, "lstm is missing in the options of"),
         ({**OPTIONS, "lstm": []}, "lstm.dim is missing in the options of"),
         ({**OPTIONS, "lstm": {"dim": 12}}, "lstm.projection_dim is missing in the options of"),

@@ -5,7 +5,9 @@ import warnings
 import numpy as np
 import pytest
 import spacy
+from pipeline.helpers import tagger_config
 from spacy.tokens import Doc
+from spacy.training import Example
 
 from spacy_elmo.formats import load_bilm_tf, load_elmoformanylangs
 
@@ -71,6 +73,10 @@ def test_words_of_many_langs(encoder, tmp_path):
         np.testing.assert_allclose(doc._.elmo.layers, wanted, atol=1e-5)
     else:
         assert doc._.elmo.layers.shape == (2, 4, 12)
+    nlp.add_pipe("tagger", config=tagger_config())
+    gold = Example.from_dict(nlp.make_doc("the cat"), {"tags": ["A", "B"]})
+    nlp.update([gold], sgd=nlp.initialize(lambda: [gold]))
+    assert all(token.tag_ in ("A", "B") for token in nlp("the cat sat"))
 
 
 def test_chinese_words_of_another_segmenter_are_warned_of(tmp_path):
