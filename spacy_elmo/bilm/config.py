@@ -54,7 +54,7 @@ class BiLMConfig:
     max_characters: int = 16
     """Characters (or bytes) of a word that the char-CNN reads, without its two boundary marks."""
     longest_unit: int | None = None
-    """Characters of a unit that are looked up in the unit table; None: all, and so should it be."""
+    """Characters of a unit that count when it is looked up, as in ELMoForManyLangs; None: all."""
     spelling: Spelling = "character"
     """What the char-CNN spells a word in: characters of the vocabulary, or the bytes of its UTF-8."""
     char_padding: bool = False

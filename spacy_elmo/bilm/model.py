@@ -80,8 +80,8 @@ class BiLM(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """The layers of every unit, boundaries included: (L, B, T, D).
 
-        Layer 0 is [embedding; embedding], layer j is [forward_j; backward_j]. What stands behind a
-        sentence's end is undefined.
+        Layer 0 is [embedding; embedding], layer j is [forward_j; backward_j]; of joined layers, layer 1 is
+        the last. What stands behind a sentence's end is undefined.
         """
         embedded = self.encoder(batch)  # (B, T, P)
         if self.config.joined:

@@ -32,7 +32,9 @@ def embed(
     with tqdm(unit=" sentences", disable=not on_terminal()) as bar:
 
         def progress(done: int, total: int) -> None:
-            bar.total = total
+            if bar.total is None:  # what an earlier run did says nothing of the speed
+                bar.reset(total)
+                bar.initial = bar.n = done
             bar.update(done - bar.n)
 
         wanted = Vectors(layers, dtype)  # type: ignore[arg-type]

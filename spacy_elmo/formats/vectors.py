@@ -93,10 +93,10 @@ def embed_file(
         block = list(_take(lines, bilm))
         units = [_units(line, bilm) for line in block]
         arrays = {str(done + i): vectors.of(layers) for i, layers in enumerate(bilm.encode(units))}
-        _write(blocks / f"{done:012}-{len(block)}.h5", partial(_add, arrays))
+        _write(blocks / f"{done:012}-{len(block)}.h5", blocks, partial(_add, arrays))
         done += len(block)
         progress(done, total)
-    _write(target, partial(_join, blocks, source if keep_sentences else None))
+    _write(target, blocks, partial(_join, blocks, source if keep_sentences else None))
     shutil.rmtree(blocks)
     return total
 
@@ -116,7 +116,7 @@ def _open_blocks(target: Path, record: dict[str, Any]) -> Path:
                 f"{blocks} holds an unfinished run of another model, text or settings: "
                 "finish that one, remove the folder, or name another output."
             )
-        for scratch in blocks.glob(".*"):
+        for scratch in blocks.glob(".*"):  # of a run that was killed
             scratch.unlink()
     else:
         write_atomic(blocks / RECORD, json.dumps(record).encode("utf8"))
@@ -162,9 +162,9 @@ def _units(line: str, bilm: BiLM) -> list[str]:
     return characters(line, normalized=bilm.config.normalize)[0]
 
 
-def _write(path: Path, fill: Callable[[Any], None]) -> None:
-    """An HDF5 file, complete beside its place before it is moved there."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+def _write(path: Path, blocks: Path, fill: Callable[[Any], None]) -> None:
+    """An HDF5 file, complete among the blocks before it is moved to its place."""
+    scratch = blocks / f".{path.name}.{os.getpid()}"
     try:
         with h5py().File(scratch, "w") as file:
             fill(file)
