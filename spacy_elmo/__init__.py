@@ -24,6 +24,8 @@ __all__ = ["BiLM", "__version__", "load", "similarity"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "formats":  # load_bilm_tf and others
+        return import_module("spacy_elmo.formats")
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,10 +16,11 @@ MAY_IMPORT = {
     "bilm": set(),
     "pretraining": {"bilm"},
     "pipeline": {"bilm"},
-    "cli": {"bilm", "pretraining", "pipeline", "about"},
+    "formats": {"bilm"},
+    "cli": {"bilm", "pretraining", "pipeline", "formats", "about"},
     "models": set(),
 }
-MAY_NOT_IMPORT = {"bilm": {"spacy", "thinc"}, "pretraining": set(), "pipeline": set(), "cli": set()}
+MAY_NOT_IMPORT = {"bilm": {"spacy", "thinc", "h5py"}, "formats": {"spacy", "thinc"}}
 
 
 def imports(path: Path) -> set[tuple[str, ...]]:

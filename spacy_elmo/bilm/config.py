@@ -9,8 +9,12 @@ from .errors import ElmoError
 Units = Literal["word", "char"]
 Encoder = Literal["table", "char_cnn", "both"]
 Activation = Literal["relu", "tanh"]
+Spelling = Literal["character", "byte"]
 
 FORMAT_VERSION = 1
+
+CHOICES = {"units": Units, "encoder": Encoder, "activation": Activation, "spelling": Spelling}
+SWITCHES = ("skip", "char_padding", "joined", "softmax", "tied_softmax", "normalize")
 
 
 class ConfigError(ElmoError):
@@ -48,7 +52,18 @@ class BiLMConfig:
     activation: Activation = "relu"
     """Non-linearity behind the convolutions."""
     max_characters: int = 16
-    """Characters of a word that the char-CNN reads, without its two boundary marks."""
+    """Characters (or bytes) of a word that the char-CNN reads, without its two boundary marks."""
+    longest_unit: int | None = None
+    """Characters of a unit that count when it is looked up, as in ELMoForManyLangs; None: all."""
+    spelling: Spelling = "character"
+    """What the char-CNN spells a word in: characters of the vocabulary, or the bytes of its UTF-8."""
+    char_padding: bool = False
+    """The padding behind a word takes part in the convolutions, as in the models of others."""
+    joined: bool = False
+    """Each LSTM layer reads both directions of the one below, as in ELMoForManyLangs' encoder "lstm". Such
+    a model has two layers, embedding and output, and is no language model."""
+    softmax: bool = True
+    """False: weights of others that came without a softmax: vectors, but no perplexity and no training."""
     tied_softmax: bool = True
     """The softmax shares its weights with the unit table (needs encoder "table" of width P)."""
     max_sentence: int = 128
@@ -69,25 +84,32 @@ class BiLMConfig:
                 'tied_softmax needs encoder = "table" with table_width equal to projection: '
                 "set tied_softmax = false."
             )
+        if not self.softmax and self.tied_softmax:
+            raise ConfigError("A model without a softmax ties none: set tied_softmax = false.")
+        if self.joined and self.softmax:
+            raise ConfigError("joined layers have read what a softmax would predict: set softmax = false.")
         if self.encoder != "table" and max(w for w, _ in self.char_filters) > self.max_characters + 2:
             raise ConfigError("A filter of char_filters is wider than a word: raise max_characters.")
-        if self.hidden < self.projection:
+        if self.hidden < self.projection and not self.joined:
             raise ConfigError("hidden must be at least as large as projection.")
         if self.units == "char" and self.encoder != "table":
             raise ConfigError('Character units have no characters of their own: use encoder = "table".')
 
     def _check_types(self) -> None:
-        for name, allowed in (("units", Units), ("encoder", Encoder), ("activation", Activation)):
+        for name, allowed in CHOICES.items():
             if getattr(self, name) not in get_args(allowed):
                 options = " or ".join(f'"{option}"' for option in get_args(allowed))
                 raise ConfigError(f'{name} = "{getattr(self, name)}" is not known: use {options}.')
         sizes = ("projection", "hidden", "n_layers", "max_sentence", "max_characters", "char_width")
         wanted: dict[str, tuple[tuple[str, ...], Callable[[Any], bool]]] = {
             "a whole number of at least 1": (sizes, _is_size),
-            "null or a whole number of at least 1": (("table_width",), lambda x: x is None or _is_size(x)),
+            "null or a whole number of at least 1": (
+                ("table_width", "longest_unit"),
+                lambda x: x is None or _is_size(x),
+            ),
             "a whole number": (("n_highway",), lambda x: x == 0 or _is_size(x)),
             "null or a number above 0": (("cell_clip", "projection_clip"), _is_clip),
-            "true or false": (("skip", "tied_softmax", "normalize"), lambda x: isinstance(x, bool)),
+            "true or false": (SWITCHES, lambda x: isinstance(x, bool)),
             "a string": (("lang", "segmenter"), lambda x: isinstance(x, str)),
             "a list of pairs [width, number]": (("char_filters",), _are_filters),
             "a section of its own": (("meta",), lambda x: isinstance(x, dict)),
@@ -101,6 +123,11 @@ class BiLMConfig:
     def table_dim(self) -> int:
         """Width of the unit table."""
         return self.table_width or self.projection
+
+    @property
+    def total_layers(self) -> int:
+        """L: the embedding layer and the LSTM layers, of which joined ones show the last alone."""
+        return 2 if self.joined else self.n_layers + 1
 
     @property
     def width(self) -> int:

@@ -54,12 +54,14 @@ class CharCNN(nn.Module):
 
     Shapes: (U, C) character ids -> (U, F), F the sum of the filters. The padding takes no part: a
     position whose window reaches into it is left out of the maximum, unless the word is shorter than
-    the window.
+    the window. With `config.char_padding` it is a character like others.
     """
 
     def __init__(self, config: BiLMConfig, n_characters: int):
         super().__init__()
-        self.table = nn.Embedding(n_characters, config.char_width, padding_idx=CHAR_PAD)
+        self.reads_padding = config.char_padding
+        padding = None if self.reads_padding else CHAR_PAD
+        self.table = nn.Embedding(n_characters, config.char_width, padding_idx=padding)
         self.filters = config.char_filters
         self.convolutions = nn.ModuleList(nn.Conv1d(config.char_width, n, w) for w, n in self.filters)
         self.width = sum(n for _, n in self.filters)
@@ -72,10 +74,11 @@ class CharCNN(nn.Module):
         pooled = []
         for convolution, (width, _) in zip(self.convolutions, self.filters, strict=True):
             y = convolution(x)  # (U, n, C - width + 1)
-            positions = torch.arange(y.shape[2], device=y.device)
-            inside = positions <= (lengths - width).clamp(min=0)  # (U, positions)
-            y = y.masked_fill(~inside[:, None], float("-inf")).amax(2)
-            pooled.append(self.activation(y))
+            if not self.reads_padding:
+                positions = torch.arange(y.shape[2], device=y.device)
+                inside = positions <= (lengths - width).clamp(min=0)  # (U, positions)
+                y = y.masked_fill(~inside[:, None], float("-inf"))
+            pooled.append(self.activation(y.amax(2)))
         out = torch.cat(pooled, 1)
         for highway in self.highways:
             out = highway(out)

@@ -4,7 +4,7 @@ Knows names, bytes and shapes, not the network (that is bilm.store). Nothing in 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,7 @@ def _contents(stored: dict[str, Any], parts: dict[str, bytes], source: str) -> C
         raise ModelFolderError(f"The weights of {source} are damaged: get the model again.") from error
     try:
         units, characters = (_lines(parts.get(name, b"")) for name in (UNITS, CHARACTERS))
-        vocab = Vocab(units, characters, normalized=config.normalize)
+        vocab = vocab_of(config, units, characters)
     except ValueError as error:  # not UTF-8, or an ElmoError
         raise ModelFolderError(f"The vocabulary of {source} fits no biLM: {error}") from error
     return config, vocab, tensors
@@ -168,6 +168,13 @@ def _config_json(config: BiLMConfig, parts: Mapping[str, bytes]) -> str:
 
 def _plain(tensors: Tensors, dtype: torch.dtype | None) -> dict[str, Tensor]:
     return {name: t.detach().cpu().to(dtype or t.dtype).contiguous() for name, t in tensors.items()}
+
+
+def vocab_of(config: BiLMConfig, units: Sequence[str], characters: Sequence[str] = ()) -> Vocab:
+    """The vocabulary of a model with these settings. Raises an ElmoError."""
+    in_bytes = config.spelling == "byte"
+    longest = config.longest_unit
+    return Vocab(units, characters, normalized=config.normalize, in_bytes=in_bytes, longest=longest)
 
 
 def _lines(data: bytes) -> list[str]:

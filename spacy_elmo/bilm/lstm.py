@@ -98,14 +98,34 @@ def clipped_lstm(
     c = x.new_zeros(x.shape[0], w_hh.shape[0] // 4)  # (B, H)
     outputs = []
     for step in gates_x.unbind(1):  # (B, 4H); unbind: indexing is several times slower under autograd
-        i, f, g, o = (step + F.linear(h, w_hh)).chunk(4, 1)
-        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-        if cell_clip is not None:
-            c = c.clamp(-cell_clip, cell_clip)
-        h = torch.sigmoid(o) * torch.tanh(c)
-        if w_hr is not None:
-            h = F.linear(h, w_hr)
-        if projection_clip is not None:
-            h = h.clamp(-projection_clip, projection_clip)
+        h, c = lstm_step(step + F.linear(h, w_hh), c, w_hr, cell_clip, projection_clip)
         outputs.append(h)
     return torch.stack(outputs, 1)
+
+
+def lstm_step(
+    gates: Tensor, c: Tensor, w_hr: Tensor | None, cell_clip: float | None, projection_clip: float | None
+) -> tuple[Tensor, Tensor]:
+    """One step of a layer. gates: (B, 4H) before their non-linearities; c: (B, H); w_hr: (P, H), None where
+    nothing is projected. Returns h (B, P) and c (B, H)."""
+    i, f, g, o = gates.chunk(4, 1)
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    if cell_clip is not None:
+        c = c.clamp(-cell_clip, cell_clip)
+    h = torch.sigmoid(o) * torch.tanh(c)
+    if w_hr is not None:
+        h = F.linear(h, w_hr)
+    if projection_clip is not None:
+        h = h.clamp(-projection_clip, projection_clip)
+    return h, c
+
+
+def reverse(x: Tensor, lengths: Tensor) -> Tensor:
+    """Reverse each sentence within its own length; the padding stays where it is.
+
+    x: (B, T, ...); lengths: (B,). Its own inverse.
+    """
+    steps = torch.arange(x.shape[1], device=x.device)[None]  # (1, T)
+    last = lengths[:, None] - 1
+    index = torch.where(steps <= last, last - steps, steps)  # (B, T)
+    return x[torch.arange(x.shape[0], device=x.device)[:, None], index]

@@ -10,10 +10,13 @@ from . import folder
 from .atomic import PathLike
 from .config import BiLMConfig, ConfigError
 from .embed import Batch, TokenEncoder
-from .lstm import Direction
+from .errors import ElmoError
+from .joined import JoinedDirections
+from .lstm import Direction, reverse
 from .precision import Precision
 from .runtime import encode
-from .vocab import Vocab
+from .stateful import Carried, encode_stateful
+from .vocab import CHAR_SPECIALS, Vocab
 
 
 class BiLM(nn.Module):
@@ -30,23 +33,30 @@ class BiLM(nn.Module):
 
     def __init__(self, config: BiLMConfig, vocab: Vocab):
         super().__init__()
-        if config.encoder != "table" and not vocab.characters:
+        if vocab.in_bytes != (config.spelling == "byte"):
+            raise ConfigError(f'spelling = "{config.spelling}" is not that of the vocabulary.')
+        if config.encoder != "table" and vocab.n_characters == len(CHAR_SPECIALS):
             raise ConfigError(f'encoder = "{config.encoder}" needs a vocabulary of characters: give it one.')
         self.config = config
         self.vocab = vocab
         self.encoder = TokenEncoder(config, len(vocab), vocab.n_characters)
-        self.forward_direction = Direction(config)
-        self.backward_direction = Direction(config)
-        self.softmax_bias = nn.Parameter(torch.zeros(len(vocab)))
+        if config.joined:
+            self.joined_directions = JoinedDirections(config)
+        else:
+            self.forward_direction = Direction(config)
+            self.backward_direction = Direction(config)
+        self.carried = Carried()
+        predicted = len(vocab) if config.softmax else 0
+        self.softmax_bias = nn.Parameter(torch.zeros(predicted))
         self.untied_softmax_weight: nn.Parameter | None = None
         if not config.tied_softmax:
-            self.untied_softmax_weight = nn.Parameter(torch.empty(len(vocab), config.projection))
+            self.untied_softmax_weight = nn.Parameter(torch.empty(predicted, config.projection))
             nn.init.normal_(self.untied_softmax_weight, std=config.projection**-0.5)
 
     @property
     def n_layers(self) -> int:
-        """L: the embedding layer and the LSTM layers."""
-        return self.config.n_layers + 1
+        """L, see BiLMConfig.total_layers."""
+        return self.config.total_layers
 
     @property
     def width(self) -> int:
@@ -60,7 +70,9 @@ class BiLM(nn.Module):
 
     @property
     def softmax_weight(self) -> Tensor:
-        """(V, P), of both directions."""
+        """(V, P), of both directions. Raises an ElmoError for a model without a softmax."""
+        if not self.config.softmax:
+            raise ElmoError("This model has no softmax: it gives vectors, but no perplexity and no training.")
         if self.untied_softmax_weight is not None:
             return self.untied_softmax_weight
         assert self.encoder.table is not None
@@ -69,10 +81,13 @@ class BiLM(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """The layers of every unit, boundaries included: (L, B, T, D).
 
-        Layer 0 is [embedding; embedding], layer j is [forward_j; backward_j]. What stands behind a
-        sentence's end is undefined.
+        Layer 0 is [embedding; embedding], layer j is [forward_j; backward_j]; of joined layers, layer 1 is
+        the last. What stands behind a sentence's end is undefined.
         """
         embedded = self.encoder(batch)  # (B, T, P)
+        if self.config.joined:
+            joined = self.joined_directions(embedded, batch.lengths)
+            return torch.stack([torch.cat([embedded, embedded], -1), joined])
         forwards = self.forward_direction(embedded)
         backwards = self.backward_direction(reverse(embedded, batch.lengths))
         layers = [torch.cat([embedded, embedded], -1)]
@@ -86,6 +101,7 @@ class BiLM(nn.Module):
         *,
         batch_tokens: int = 4096,
         precision: Precision = "f32",
+        stateful: bool = False,
     ) -> list[np.ndarray]:
         """The layers of sentences that are lists of units: one (L, n, D) float32 array each.
 
@@ -93,7 +109,12 @@ class BiLM(nn.Module):
         CPU they are the same to the last bit whatever else is computed with them.
         batch_tokens: units that are computed at once, each sentence counted as long as the longest.
         precision: of the products; "bf16" is faster where the processor has it, "auto" takes it there.
+        stateful: only to match old vectors, in float32. The sentences are one batch, and the LSTMs go on in
+        each row from where the last stateful batch left it, so the same sentence gets other vectors each
+        time; `carried.forget()` starts anew.
         """
+        if stateful:
+            return encode_stateful(self, sentences, self.carried)
         return encode(self, sentences, batch_tokens=batch_tokens, precision=precision)
 
     def save(self, path: PathLike, *, dtype: torch.dtype | None = None) -> None:
@@ -103,14 +124,3 @@ class BiLM(nn.Module):
         something other than a model is left alone.
         """
         folder.write(path, self.config, self.vocab, self.state_dict(), dtype=dtype)
-
-
-def reverse(x: Tensor, lengths: Tensor) -> Tensor:
-    """Reverse each sentence within its own length; the padding stays where it is.
-
-    x: (B, T, ...); lengths: (B,). Its own inverse.
-    """
-    steps = torch.arange(x.shape[1], device=x.device)[None]  # (1, T)
-    last = lengths[:, None] - 1
-    index = torch.where(steps <= last, last - steps, steps)  # (B, T)
-    return x[torch.arange(x.shape[0], device=x.device)[:, None], index]

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from .embed import Batch
 from .kernels import column_sums, kernels
-from .lstm import Direction, Dropout
-from .model import BiLM, reverse
+from .lstm import Direction, Dropout, reverse
+from .model import BiLM
 from .vocab import PAD
 
 Side = tuple[Direction, Tensor, Tensor]
@@ -87,9 +87,9 @@ class LMLoss:
 def lm_loss(bilm: BiLM, batch: Batch) -> LMLoss:
     """Both directions' losses on a batch, with the full softmax and without gradients."""
     with torch.no_grad():
-        sides = _sides(bilm, batch, bilm.encoder(batch))
         # Detached: FullSoftmaxLoss would compute their gradients otherwise, no_grad or not.
         weight, bias = bilm.softmax_weight.detach(), bilm.softmax_bias.detach()
+        sides = _sides(bilm, batch, bilm.encoder(batch))
         forward, backward = (float(_direction_loss(*side, weight, bias)) for side in sides)
     return LMLoss(forward, backward, _predictions(batch))
 

@@ -37,7 +37,7 @@ def encode(
     """See BiLM.encode. route: one of inference.routes.routes(), on the CPU; None: the best."""
     dtype = inference_dtype(precision, bilm.device)
     with torch.inference_mode():
-        if bilm.device.type != "cpu" or not hasattr(bilm, "forward_direction"):
+        if bilm.device.type != "cpu" or bilm.config.joined:
             return _encode_with_module(bilm, sentences, batch_tokens)
         return _encode_on_cpu(bilm, sentences, batch_tokens, engine_of(bilm, dtype, route))
 

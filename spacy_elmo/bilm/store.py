@@ -23,6 +23,7 @@ EMBEDDED = "zh_elmo_sm"
 __all__ = [
     "EMBEDDED",
     "ModelFolderError",
+    "assemble",
     "embedded",
     "from_bytes",
     "load",
@@ -38,7 +39,7 @@ def load(path: PathLike | None = None) -> BiLM:
     missing, damaged or newer than this version of spacy-elmo.
     """
     place = embedded() if path is None else Path(path)
-    return _assemble(folder.read(place), str(place))
+    return assemble(folder.read(place), str(place))
 
 
 def to_bytes(bilm: BiLM) -> bytes:
@@ -48,7 +49,7 @@ def to_bytes(bilm: BiLM) -> bytes:
 
 def from_bytes(data: bytes) -> BiLM:
     """The inverse of to_bytes."""
-    return _assemble(folder.unpack(data), "the bytes")
+    return assemble(folder.unpack(data), "the bytes")
 
 
 def embedded() -> Path:
@@ -68,7 +69,8 @@ def read_config(path: PathLike | None = None) -> BiLMConfig:
     return folder.config_of(folder.read_json(place), str(place))
 
 
-def _assemble(contents: folder.Contents, source: str) -> BiLM:
+def assemble(contents: folder.Contents, source: str) -> BiLM:
+    """A biLM of given weights. source: names their origin in a ModelFolderError, where they do not fit."""
     config, vocab, tensors = contents
     try:
         with torch.device("meta"), _Undrawn():  # no random weights that would be thrown away

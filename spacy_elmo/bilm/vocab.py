@@ -14,6 +14,7 @@ SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
 # The same for characters: BOW and EOW frame a word; a boundary unit is one character of its own.
 CHAR_PAD, CHAR_UNK, BOW, EOW, CHAR_BOS, CHAR_EOS = range(6)
 CHAR_SPECIALS = ("<pad>", "<unk>", "<w>", "</w>", "<s>", "</s>")
+N_BYTES = 256
 
 
 class Vocab:
@@ -22,9 +23,21 @@ class Vocab:
     units: distinct units without line breaks, none of them a special.
     characters: distinct characters for a char-CNN; empty for table models.
     normalized: fold full-width forms before looking up.
+    in_bytes: a char-CNN spells units in the 256 bytes of UTF-8, which need no list.
+    longest: units are cut to this many characters before looking up; None: they are not.
     """
 
-    def __init__(self, units: Sequence[str], characters: Sequence[str] = (), *, normalized: bool = True):
+    def __init__(
+        self,
+        units: Sequence[str],
+        characters: Sequence[str] = (),
+        *,
+        normalized: bool = True,
+        in_bytes: bool = False,
+        longest: int | None = None,
+    ):
+        self.longest = longest
+        self.in_bytes = in_bytes
         self.units = list(units)
         self.characters = list(characters)
         self.normalized = normalized
@@ -42,32 +55,37 @@ class Vocab:
     @property
     def n_characters(self) -> int:
         """Rows of the character table, specials included."""
-        return len(CHAR_SPECIALS) + len(self.characters)
+        return len(CHAR_SPECIALS) + (N_BYTES if self.in_bytes else len(self.characters))
 
     def __contains__(self, unit: str) -> bool:
         return self.id(unit) != UNK
 
     def id(self, unit: str) -> int:
         """Row of `unit`, UNK when it is not in the vocabulary."""
-        return self._ids.get(normalize(unit) if self.normalized else unit, UNK)
+        return self._ids.get(self._form(unit), UNK)
 
     def ids(self, units: Iterable[str]) -> np.ndarray:
         """Rows of a sentence's units with BOS in front and EOS behind: (n + 2,) int64."""
-        if self.normalized:
-            units = map(normalize, units)
+        if self.normalized or self.longest:
+            units = map(self._form, units)
         get = self._ids.get
         return np.array([BOS, *(get(unit, UNK) for unit in units), EOS], dtype=np.int64)
 
     def character_ids(self, units: Sequence[str], max_characters: int) -> np.ndarray:
         """Characters of each unit: (n, max_characters + 2) int64, BOW, characters, EOW and padding.
 
-        A unit longer than `max_characters` is cut.
+        A unit longer than `max_characters` is cut; bytes may be cut within a character.
         """
-        rows = []
-        for unit in units:
-            text = (normalize(unit) if self.normalized else unit)[:max_characters]
-            rows.append([BOW, *(self._char_ids.get(c, CHAR_UNK) for c in text), EOW])
+        rows = [[BOW, *self._spell(self._form(unit), max_characters), EOW] for unit in units]
         return _padded(rows, max_characters + 2)
+
+    def _form(self, unit: str) -> str:
+        return (normalize(unit) if self.normalized else unit)[: self.longest]
+
+    def _spell(self, text: str, limit: int) -> list[int]:
+        if self.in_bytes:
+            return [len(CHAR_SPECIALS) + byte for byte in text.encode("utf8", "ignore")[:limit]]
+        return [self._char_ids.get(character, CHAR_UNK) for character in text[:limit]]
 
 
 def special_character_ids(max_characters: int) -> np.ndarray:

@@ -22,7 +22,7 @@ def info(
     rows = {
         "model": folder,
         "units": f"{config.units} ({config.lang}, segmenter {config.segmenter})",
-        "vocabulary": f"{len(bilm.vocab.units):,} units",
+        "vocabulary": "bytes of UTF-8" if config.spelling == "byte" else f"{len(bilm.vocab.units):,} units",
         "layers": f"{bilm.n_layers} of width {bilm.width}",
         "LSTM": f"{config.n_layers} x {config.hidden}, projection {config.projection}, each direction",
         "parameters": f"{sum(p.numel() for p in bilm.parameters()):,}",

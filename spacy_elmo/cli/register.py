@@ -3,12 +3,15 @@
 from spacy.cli._util import app as spacy_app
 
 from .app import app
+from .convert import convert
 from .corpus import corpus
+from .download import download
+from .embed import embed
 from .evaluate import evaluate
 from .info import info
 from .nearest import nearest
 from .pretrain import pretrain
 
-__all__ = ["app", "corpus", "evaluate", "info", "nearest", "pretrain"]
+__all__ = ["app", "convert", "corpus", "download", "embed", "evaluate", "info", "nearest", "pretrain"]
 
 spacy_app.add_typer(app, name="elmo")

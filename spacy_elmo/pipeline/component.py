@@ -178,7 +178,7 @@ class Elmo(TrainablePipe):
         if not any(known is listener for known in listeners):
             listeners.append(listener)
         config = shim_of(self.model).config
-        n_layers, width = (config.n_layers + 1, config.width) if config else (None, None)
+        n_layers, width = (config.total_layers, config.width) if config else (None, None)
         link(listener, self.name, component_name, n_layers, width)
 
     def remove_listener(self, listener: Model, component_name: str) -> bool:

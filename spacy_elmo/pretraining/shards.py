@@ -134,17 +134,24 @@ class Corpus:
             raise CorpusError(f"{self.path / TYPES} is damaged: make the corpus again.")
         return counted
 
-    def vocab(self, *, min_count: int = 1, max_size: int | None = None, spelled: bool = False) -> Vocab:
+    def vocab(
+        self,
+        *,
+        min_count: int = 1,
+        max_size: int | None = None,
+        spelled: bool = False,
+        in_bytes: bool = False,
+    ) -> Vocab:
         """The most frequent units: at least `min_count` times, at most `max_size` of them.
 
-        spelled: with the characters of these units too, for a char-CNN.
+        spelled: with the characters of these units too, for a char-CNN. in_bytes: it reads bytes instead.
         """
         units = [unit for unit, count in self.counts()[:max_size] if count >= min_count]
         if not units:
             raise CorpusError(f"No unit of {self.path} occurs {min_count} times: lower min_count.")
         counter = Counter(character for unit in units for character in unit) if spelled else Counter()
         ordered = [c for c, _ in sorted(counter.items(), key=lambda item: (-item[1], item[0]))]
-        return Vocab(units, ordered, normalized=self.manifest["normalize"])
+        return Vocab(units, ordered, normalized=self.manifest["normalize"], in_bytes=in_bytes)
 
     def _read_manifest(self) -> dict[str, Any]:
         if not (self.path / MANIFEST).is_file():

@@ -58,10 +58,13 @@ def build_model(corpus: Corpus, settings: Settings) -> BiLM:
                 "leave it out, or make the corpus again."
             )
     config = BiLMConfig.from_dict({**settings.model, **made})
+    if not config.softmax:
+        raise ConfigError("A model without a softmax cannot be trained: leave [model] softmax out.")
     vocab = corpus.vocab(
         min_count=settings.vocab.min_count,
         max_size=settings.vocab.max_size,
-        spelled=config.encoder != "table",
+        spelled=config.encoder != "table" and config.spelling == "character",
+        in_bytes=config.spelling == "byte",
     )
     return BiLM(config, vocab)
 

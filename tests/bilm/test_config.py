@@ -57,6 +57,11 @@ def test_round_trip_through_json():
         ({"char_filters": ["12"]}, "char_filters"),
         ({"hidden": 8, "projection": 16}, "hidden must be at least"),
         ({"table_width": 64}, "tied_softmax"),
+        ({"softmax": False}, "A model without a softmax ties none"),
+        ({"joined": True, "tied_softmax": False}, "set softmax = false"),
+        ({"joined": 1}, "joined = 1"),
+        ({"spelling": "bytes"}, 'spelling = "bytes"'),
+        ({"longest_unit": 0}, "longest_unit = 0"),
         ({"units": "word", "encoder": "char_cnn"}, "tied_softmax"),
         ({"encoder": "both", "tied_softmax": False}, "Character units"),
         (

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacy_elmo.bilm.config import BiLMConfig, ConfigError
-from spacy_elmo.bilm.model import BiLM, reverse
+from spacy_elmo.bilm.lstm import reverse
+from spacy_elmo.bilm.model import BiLM
 from spacy_elmo.bilm.runtime import collate
 from spacy_elmo.bilm.vocab import Vocab
 

@@ -75,3 +75,18 @@ def test_specials_in_characters():
 def test_what_no_file_can_hold_is_refused(lists):
     with pytest.raises(ElmoError, match="vocabulary"):
         Vocab(*lists)
+
+
+def test_units_are_cut_before_they_are_looked_up():
+    vocab = Vocab(["abc", "abcd"], longest=3)
+    assert [vocab.id(unit) for unit in ("abc", "abcx", "abcd", "ab")] == [4, 4, 4, UNK]
+    assert vocab.ids(["abcx", "ab"]).tolist() == [BOS, 4, UNK, EOS]
+
+
+@given(st.text(max_size=20))
+def test_units_in_bytes(unit):
+    vocab = Vocab([], normalized=False, in_bytes=True)
+    assert vocab.n_characters == 6 + 256
+    row = vocab.character_ids([unit], 12)[0].tolist()
+    data = unit.encode("utf8", "ignore")[:12]
+    assert row == [2, *(6 + byte for byte in data), 3] + [0] * (12 - len(data))

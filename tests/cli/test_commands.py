@@ -92,7 +92,7 @@ def shell(*args) -> tuple[int, str]:
 def test_as_a_module(text, tmp_path):
     status, said = shell("-m", "spacy_elmo", "corpus", text, tmp_path / "corpus")
     assert status == 0, said
-    assert "40 sentences" in said
+    assert "40 sentences" in plain(said)
     assert (tmp_path / "corpus" / "manifest.json").is_file()
 
 

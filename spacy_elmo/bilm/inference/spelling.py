@@ -51,6 +51,7 @@ class _Convolutions:
 
     def __init__(self, cnn: CharCNN, dtype: torch.dtype):
         self.table = cnn.table.weight.detach().to(dtype)
+        self.reads_padding = cnn.reads_padding
         self.widths = [width for width, _ in cnn.filters]
         weights = [dict(layer.named_parameters()) for layer in cnn.convolutions]
         self.products = [_product(w["weight"].flatten(1), w["bias"], dtype) for w in weights]

@@ -280,7 +280,7 @@ PUBLIC int elmo_run(const void* model, long rows, const int64_t* lengths, const 
 }
 
 // See training.h. half: of bf16, not float32.
-void elmo_cells_forward(int isa, int half, long rows, long H, const void* x, const void* h, const float* before,
+PUBLIC void elmo_cells_forward(int isa, int half, long rows, long H, const void* x, const void* h, const float* before,
                                void* gates, float* c, void* m) {
     if (half)
         ISAS[isa].half.cells_forward(rows, H, (const bf16*)x, (const bf16*)h, before, (bf16*)gates, c, (bf16*)m);
@@ -288,7 +288,7 @@ void elmo_cells_forward(int isa, int half, long rows, long H, const void* x, con
         ISAS[isa].single.cells_forward(rows, H, (const float*)x, (const float*)h, before, (float*)gates, c, (float*)m);
 }
 
-void elmo_cells_backward(int isa, int half, long rows, long H, const void* gates, const float* before,
+PUBLIC void elmo_cells_backward(int isa, int half, long rows, long H, const void* gates, const float* before,
                                 const float* c, const void* d_m, float* d_c, void* d_sums) {
     if (half)
         ISAS[isa].half.cells_backward(rows, H, (const bf16*)gates, before, c, (const bf16*)d_m, d_c, (bf16*)d_sums);
@@ -296,7 +296,7 @@ void elmo_cells_backward(int isa, int half, long rows, long H, const void* gates
         ISAS[isa].single.cells_backward(rows, H, (const float*)gates, before, c, (const float*)d_m, d_c, (float*)d_sums);
 }
 
-double elmo_cross_entropy(int isa, int half, long rows, long size, void* logits, const float* bias,
+PUBLIC double elmo_cross_entropy(int isa, int half, long rows, long size, void* logits, const float* bias,
                                  const int64_t* targets) {
     if (half) return ISAS[isa].half.cross_entropy(rows, size, (bf16*)logits, bias, targets);
     return ISAS[isa].single.cross_entropy(rows, size, (float*)logits, bias, targets);

@@ -1,0 +1,27 @@
+"""LSTM layers that read both directions of the layer below: the encoder "lstm" of ELMoForManyLangs."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from .config import BiLMConfig
+
+
+class JoinedDirections(nn.Module):
+    """Bidirectional LSTM layers, and one projection that both halves of the last layer share.
+
+    Shapes: (B, T, P) and lengths (B,) -> (B, T, 2P), [forward; backward], 0 behind a sentence's end. From
+    the second layer on a state has seen the whole sentence, so that nothing is left to predict.
+    """
+
+    def __init__(self, config: BiLMConfig):
+        super().__init__()
+        width, hidden = config.projection, config.hidden
+        self.lstm = nn.LSTM(width, hidden, config.n_layers, batch_first=True, bidirectional=True)
+        self.project = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        # Packed, so that the backward direction begins at a sentence's own end.
+        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        y, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=x.shape[1])
+        return torch.cat([self.project(half) for half in y.chunk(2, -1)], -1)

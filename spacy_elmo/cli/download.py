@@ -1,0 +1,34 @@
+"""`spacy elmo download`: models of other systems, by name."""
+
+from pathlib import Path
+
+import typer
+from tqdm.auto import tqdm
+from wasabi import msg, table
+
+from .app import command, on_terminal
+
+
+@command("download")
+def download(
+    name: str | None = typer.Argument(None, help="A known model; left out: list them"),
+    output: Path | None = typer.Argument(None, help="Folder for its files; its name when left out"),
+) -> None:
+    """Fetch a published model as it is, and say how to convert it. Nothing else here uses the network."""
+    from ..formats.download import fetch, find, known_models
+
+    if name is None:
+        rows = [(m.name, m.lang, m.kind, m.licence) for m in known_models().values()]
+        print(table(rows, header=("name", "lang", "kind", "licence"), divider=True))
+        return
+    model, folder = find(name), output or Path(name)
+    with tqdm(unit="B", unit_scale=True, disable=not on_terminal()) as bar:
+
+        def progress(file: str, n: int) -> None:
+            bar.set_description(file)
+            bar.update(n)
+
+        fetch(model, folder, progress=progress)
+    msg.good(f"{folder}: {', '.join(model.files)} ({model.page}; licence: {model.licence})")
+    sources = " ".join(str(folder / file) for file in model.files)
+    print(f"spacy elmo convert {model.kind} {sources} OUTPUT --lang {model.lang}")

@@ -1,0 +1,42 @@
+"""`spacy elmo embed`: vectors of a text on disk."""
+
+from pathlib import Path
+
+import typer
+from tqdm.auto import tqdm
+from wasabi import msg
+
+from .app import command, on_terminal
+
+
+@command("embed")
+def embed(
+    model: Path = typer.Argument(..., help="A model folder"),
+    text: Path = typer.Argument(..., help="UTF-8 text, a sentence a line, its words parted by white space"),
+    output: Path = typer.Argument(..., help="HDF5 file to write"),
+    layers: str = typer.Option("all", help='"all", "average", "top", or the number of a layer'),
+    dtype: str = typer.Option("float32", help='"float32" or "float16"'),
+    sentences: bool = typer.Option(True, help="Write the sentences too"),
+) -> None:
+    """Write the vectors of every sentence in the layout of AllenNLP's command `elmo`.
+
+    Dataset "7" holds those of the eighth line: (layers, words, width), or (words, width) of one layer. The
+    same command continues a run that was interrupted.
+    """
+    import torch
+
+    from ..bilm.store import load
+    from ..formats.vectors import Vectors, embed_file
+
+    bilm = load(model).to("cuda" if torch.cuda.is_available() else "cpu")
+    with tqdm(unit=" sentences", disable=not on_terminal()) as bar:
+
+        def progress(done: int, total: int) -> None:
+            if bar.total is None:  # what an earlier run did says nothing of the speed
+                bar.reset(total)
+                bar.initial = bar.n = done
+            bar.update(done - bar.n)
+
+        wanted = Vectors(layers, dtype)  # type: ignore[arg-type]
+        n = embed_file(bilm, model, text, output, wanted, keep_sentences=sentences, progress=progress)
+    msg.good(f"{output}: vectors of {n:,} sentences")

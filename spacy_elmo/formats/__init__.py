@@ -1,0 +1,8 @@
+"""Other people's weights: read into a BiLM, exactly, and written for their programs."""
+
+from .bilm_tf import load_bilm_tf, save_bilm_tf
+from .elmoformanylangs import load_elmoformanylangs
+from .simple_elmo import load_simple_elmo
+from .tables import FormatError
+
+__all__ = ["FormatError", "load_bilm_tf", "load_elmoformanylangs", "load_simple_elmo", "save_bilm_tf"]

@@ -1,0 +1,256 @@
+"""bilm-tf and AllenNLP: options.json and weights in HDF5, for words by their bytes or by a vocabulary."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..bilm.atomic import PathLike, atomic_folder
+from ..bilm.config import BiLMConfig, ConfigError
+from ..bilm.folder import vocab_of
+from ..bilm.model import BiLM
+from ..bilm.store import assemble
+from . import bilm_tf_layout as layout
+from .cells import cells_for
+from .hdf5 import open_tensors, pack_tensors
+from .source import parse_json, read_file, split_lines
+from .tables import FormatError, Stored, read_table, setting, write_table
+
+OPTIONS, WEIGHTS, VOCAB = "options.json", "model.hdf5", "vocab.txt"
+UNKNOWN, BEGIN, END = "<UNK>", "<S>", "</S>"
+LONG = 512  # units; these systems cut nothing, so cut only what no sentence is
+
+# What their options have no name for: our own export records it under OURS, and others ignore it.
+OURS = "spacy_elmo"
+RECORDED = ("units", "lang", "segmenter", "normalize", "max_sentence", "meta")
+
+
+def load_bilm_tf(
+    options: PathLike,
+    weights: PathLike,
+    *,
+    vocab: PathLike | None = None,
+    embedding: PathLike | None = None,
+    lang: str | None = None,
+    segmenter: str | None = None,
+) -> BiLM:
+    """The biLM of an options.json and the HDF5 weights beside it, exact.
+
+    vocab: for word-level models, the vocabulary that they were trained with, a word a line.
+    embedding: HDF5 with the vectors of that vocabulary (bilm-tf's dump_token_embeddings), read in place of
+    the char-CNN. lang, segmenter: recorded in the model, since the format does not know them; None: "xx", and
+    spaCy's ordinary "Tokenizer". Raises a FormatError that names what is missing, extra or wrong.
+    """
+    parsed = parse_json(read_file(options), str(options))
+    if not isinstance(parsed, dict):
+        raise FormatError(f"{options} is no JSON object: it describes no such model.")
+    lines = None if vocab is None else split_lines(read_file(vocab), str(vocab))
+    made = {"lang": lang, "segmenter": segmenter}
+    with open_tensors(Path(weights), str(weights)) as stored:
+        if embedding is None:
+            return build(parsed, stored, lines, str(weights), made)
+        with open_tensors(Path(embedding), str(embedding)) as vectors:
+            recurrent = {name: s for name, s in stored.items() if name.startswith("RNN")}
+            described = {key: value for key, value in parsed.items() if key != "char_cnn"}
+            return build(described, {**recurrent, **vectors}, lines, str(weights), made)
+
+
+def build(
+    options: Any,
+    stored: Mapping[str, Stored],
+    vocab: Sequence[str] | None,
+    where: str,
+    made: Mapping[str, str | None],
+) -> BiLM:
+    """The biLM of parsed options and opened tensors.
+
+    vocab: lines of a vocabulary. where: names the weights. made: lang and segmenter, None where not known.
+    """
+    # Of one layer, bilm-tf writes the cell alone.
+    stored = {
+        name.replace("/RNN/LSTMCell/", "/RNN/MultiRNNCell/Cell0/LSTMCell/"): s for name, s in stored.items()
+    }
+    by_bytes = isinstance(options, dict) and "char_cnn" in options
+    if not by_bytes and vocab is None:
+        raise FormatError(f"{where} is a model of words: give the vocabulary that it was trained with.")
+    words, rows, n_words = ([], [], 0) if by_bytes or vocab is None else word_rows(vocab)
+    projected = any(name.endswith("W_P_0") for name in stored)
+    config = config_from(options, where, made, projected=projected)
+    entries = layout.lstm_entries(config, options["lstm"]["dim"], projected=projected)
+    if by_bytes:
+        table = stored.get("char_embed")
+        odd = table is not None and table.shape[:1] == (layout.N_ROWS + 1,)
+        entries += layout.char_cnn_entries(config, n_rows=layout.N_ROWS + odd)
+        if layout.PROJECTION in stored or layout.n_filters(config) != config.projection:
+            entries += layout.projection_entries(config)
+    else:
+        entries.append(layout.embedding_entry(config, rows, n_words))
+    tensors = read_table(entries, stored, where)
+    if by_bytes:
+        tensors.setdefault("encoder.project.weight", torch.eye(config.projection))
+        tensors.setdefault("encoder.project.bias", torch.zeros(config.projection))
+    tensors["softmax_bias"] = torch.zeros(0)
+    tensors["untied_softmax_weight"] = torch.zeros(0, config.projection)
+    return assemble((config, vocab_of(config, words), tensors), where)
+
+
+def config_from(options: Any, where: str, made: Mapping[str, str | None], *, projected: bool) -> BiLMConfig:
+    """Our settings for an options.json. Raises a FormatError.
+
+    made: as of build. projected: whether the weights have a projection behind the cells.
+    """
+    where = f"the options of {where}"
+    lstm = setting(options, "lstm", where=where)
+    hidden, projection = (setting(options, "lstm", key, where=where) for key in ("dim", "projection_dim"))
+    if not isinstance(hidden, int) or not isinstance(projection, int):
+        raise FormatError(
+            f"lstm.dim and lstm.projection_dim in {where} are no whole numbers: get them again."
+        )
+    if options.get("bidirectional", True) is not True:
+        raise FormatError(f"bidirectional is false in {where}, but ELMo needs both directions.")
+    settings: dict[str, Any] = {
+        "units": "word",
+        "projection": projection,
+        "hidden": cells_for(hidden, projection, projected=projected),
+        "n_layers": lstm.get("n_layers", 1),
+        "skip": setting(options, "lstm", "use_skip_connections", where=where),
+        "cell_clip": lstm.get("cell_clip") or None,
+        # TensorFlow's cell clips what it projects: without a projection, nothing.
+        "projection_clip": (lstm.get("proj_clip") or None) if projected else None,
+        "softmax": False,
+        "tied_softmax": False,
+        "normalize": False,
+        "max_sentence": LONG,
+        "lang": "xx",
+        "segmenter": "Tokenizer",
+        "meta": {"origin": "bilm-tf"},
+    }
+    if "char_cnn" in options:
+        cnn = {key: setting(options, "char_cnn", key, where=where) for key in ("activation", "filters")}
+        longest = setting(options, "char_cnn", "max_characters_per_token", where=where)
+        settings |= {
+            "encoder": "char_cnn",
+            "spelling": "byte",
+            "char_padding": True,
+            "char_width": setting(options, "char_cnn", "embedding", "dim", where=where),
+            "char_filters": cnn["filters"],
+            "n_highway": options["char_cnn"].get("n_highway") or 0,
+            "activation": cnn["activation"],
+            "max_characters": longest - 2 if isinstance(longest, int) else longest,
+        }
+    recorded = options.get(OURS)
+    if isinstance(recorded, dict):
+        settings |= {key: recorded[key] for key in RECORDED if key in recorded}
+    settings |= {key: value for key, value in made.items() if value is not None}
+    try:
+        return BiLMConfig.from_dict(settings)
+    except ConfigError as error:
+        raise FormatError(f"No biLM is described by {where}: {error}") from error
+
+
+def word_rows(lines: Sequence[str]) -> tuple[list[str], list[int], int]:
+    """A vocabulary's words without the specials, the row of their table for each row of ours behind the
+    padding, and the rows of theirs. Of two equal lines the later counts, as it does for them."""
+    kept = [line for line in lines if line.strip() != "!!!MAXTERMID"]  # which they skip
+    # They strip a line; one that is nothing but white space stays, as our export writes such units.
+    index = {line.strip() or line: i for i, line in enumerate(kept)}
+    for special in (UNKNOWN, BEGIN, END):
+        if special not in index:
+            raise FormatError(
+                f"The vocabulary has no {special}: give the one that the model was trained with."
+            )
+    specials = [index.pop(special) for special in (UNKNOWN, BEGIN, END)]
+    return list(index), [*specials, *index.values()], len(kept)
+
+
+def save_bilm_tf(bilm: BiLM, path: PathLike) -> None:
+    """Write a folder of options.json, model.hdf5 and, for models of words or characters, vocab.txt.
+
+    AllenNLP, bilm-tf and simple_elmo read it, and load_bilm_tf gets the same vectors back. The format has no
+    place for a softmax. Raises a FormatError for a network that it cannot describe.
+    """
+    config, files = bilm.config, {}
+    _check_exportable(config)
+    projected = config.hidden > config.projection
+    entries = layout.lstm_entries(config, config.hidden, projected=projected)
+    tensors = dict(bilm.state_dict())
+    if config.encoder == "char_cnn":
+        entries += layout.char_cnn_entries(config)
+        if not _is_identity(tensors):
+            entries += layout.projection_entries(config)
+    else:
+        lines = [BEGIN, END, UNKNOWN, *bilm.vocab.units]
+        _check_words(lines)
+        files[VOCAB] = "".join(f"{line}\n" for line in lines).encode("utf8")
+        with torch.no_grad():
+            table = bilm.encoder.project(tensors["encoder.table.weight"] * bilm.encoder.scale)
+        tensors["encoder.table.weight"] = table
+        entries.append(layout.embedding_entry(config, [2, 0, 1, *range(3, len(lines))], len(lines)))
+    files[WEIGHTS] = pack_tensors(write_table(entries, tensors))
+    files[OPTIONS] = (json.dumps(_options(config), ensure_ascii=False, indent=2) + "\n").encode("utf8")
+    with atomic_folder(path, OPTIONS, "a bilm-tf model") as folder:
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+
+
+def _check_exportable(config: BiLMConfig) -> None:
+    if config.joined:
+        raise FormatError("bilm-tf has no encoder of joined directions: this model cannot be written for it.")
+    if config.encoder == "both":
+        raise FormatError("bilm-tf reads words or characters, not both: this model cannot be written for it.")
+    if config.encoder == "char_cnn" and not (config.spelling == "byte" and config.char_padding):
+        raise FormatError(
+            'bilm-tf\'s char-CNN reads bytes and padding: only models of spelling = "byte" and '
+            "char_padding = true can be written for it."
+        )
+    clip = config.projection_clip
+    if config.hidden == config.projection and clip is not None and clip < 1:  # a state is within +-1 anyway
+        raise FormatError(
+            "bilm-tf clips no state that is not projected: this model cannot be written for it."
+        )
+
+
+def _check_words(lines: Sequence[str]) -> None:
+    read, _, _ = word_rows(lines)
+    if read != list(lines[3:]):
+        raise FormatError(
+            "A unit of the vocabulary begins or ends in white space or is one of bilm-tf's marks: "
+            "this model cannot be written for it."
+        )
+
+
+def _is_identity(tensors: Mapping[str, Tensor]) -> bool:
+    weight, bias = tensors["encoder.project.weight"], tensors["encoder.project.bias"]
+    square = weight.shape[0] == weight.shape[1]
+    return square and torch.equal(weight, torch.eye(len(weight)).to(weight)) and not bias.any()
+
+
+def _options(config: BiLMConfig) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "bidirectional": True,
+        "lstm": {
+            "dim": config.hidden,
+            "projection_dim": config.projection,
+            "n_layers": config.n_layers,
+            "use_skip_connections": config.skip,
+            "cell_clip": config.cell_clip,
+            "proj_clip": config.projection_clip,
+        },
+        OURS: {key: value for key, value in config.to_dict().items() if key in RECORDED},
+    }
+    if config.encoder == "char_cnn":
+        options["char_cnn"] = {
+            "activation": config.activation,
+            "embedding": {"dim": config.char_width},
+            "filters": config.char_filters,
+            "max_characters_per_token": config.max_characters + 2,
+            "n_characters": 262,  # 261 and the row of zeros that readers put in front
+            "n_highway": config.n_highway,
+        }
+    return options
+
+
+__all__ = ["load_bilm_tf", "save_bilm_tf"]

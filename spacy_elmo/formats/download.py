@@ -1,0 +1,103 @@
+"""Models of others that can be had: a table of names, addresses, checksums and licences, and the way there.
+
+Nothing is fetched unless a person asks for it by name.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPException
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+from ..bilm.atomic import PathLike, atomic_folder
+from .tables import FormatError
+
+RECORD = "download.json"
+CHUNK = 2**20
+PATIENCE = 60  # seconds without a byte
+
+
+@dataclass(frozen=True)
+class Known:
+    """A model that can be had.
+
+    kind: how `spacy elmo convert` names its format. lang: an ISO code as spaCy's. files: address by the name
+    that a file gets. sha256: of those files whose publisher states one. licence, page: where it comes from.
+    """
+
+    name: str
+    kind: str
+    lang: str
+    files: dict[str, str]
+    sha256: dict[str, str]
+    licence: str
+    page: str
+
+
+def known_models() -> dict[str, Known]:
+    """The table, by name."""
+    table = json.loads((files("spacy_elmo.formats") / "known.json").read_text(encoding="utf8"))
+    found = {}
+    for source in table["sources"]:
+        common = {key: source[key] for key in ("kind", "licence", "page")}
+        for name, row in source["models"].items():
+            addresses = {file: source["base"] + end for file, end in row["files"].items()}
+            found[name] = Known(
+                name, lang=row["lang"], files=addresses, sha256=row.get("sha256", {}), **common
+            )
+    return found
+
+
+def find(name: str) -> Known:
+    """A model of the table. Raises a FormatError."""
+    known = known_models()
+    if name not in known:
+        raise FormatError(f'There is no known model "{name}": `spacy elmo download` lists them.')
+    return known[name]
+
+
+def fetch(
+    model: Known, path: PathLike, *, progress: Callable[[str, int], None] = lambda name, n: None
+) -> None:
+    """Write a folder of the model's files as they are published, and a record of where they are from.
+
+    All files are there, or none. progress: called with the name of a file and the bytes that came. Raises a
+    FormatError for an address that does not answer, a part that is missing or another checksum.
+    """
+    record: dict[str, Any] = {"name": model.name, "licence": model.licence, "page": model.page, "files": {}}
+    with atomic_folder(path, RECORD, "a download") as folder:
+        for name, url in model.files.items():
+            digest = _get(url, folder / name, partial(progress, name))
+            if model.sha256.get(name, digest) != digest:
+                raise FormatError(
+                    f"{url} has another checksum than it should: try again, or ask its publisher."
+                )
+            record["files"][name] = {"url": url, "sha256": digest}
+        (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
+
+
+def _get(url: str, target: Path, progress: Callable[[int], None]) -> str:
+    """Fetch one file; returns its checksum."""
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise FormatError(f"{url} is no address of the web: correct the table of known models.")
+    digest, size = hashlib.sha256(), 0
+    try:
+        with urlopen(Request(url, headers={"User-Agent": "spacy-elmo"}), timeout=PATIENCE) as answer:
+            expected = answer.headers.get("Content-Length")
+            with target.open("wb") as file:
+                while data := answer.read(CHUNK):
+                    file.write(data)
+                    digest.update(data)
+                    size += len(data)
+                    progress(len(data))
+    except (OSError, HTTPException) as error:  # URLError is an OSError
+        raise FormatError(f"{url} cannot be fetched ({error}): try again later.") from error
+    if expected is not None and size != int(expected):
+        raise FormatError(f"{url} broke off after {size:,} of {int(expected):,} bytes: try again.")
+    return digest.hexdigest()

@@ -1,0 +1,201 @@
+"""ELMoForManyLangs: a folder of config.json, char.dic, word.dic, encoder.pkl and token_embedder.pkl.
+
+Its names and shapes stand in elmoformanylangs_layout; what it does to text is here: words are cut to 48
+characters (not bytes), the padding takes part in the convolutions.
+"""
+
+import io
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..bilm.atomic import PathLike
+from ..bilm.config import BiLMConfig, ConfigError
+from ..bilm.folder import vocab_of
+from ..bilm.model import BiLM
+from ..bilm.store import assemble
+from . import elmoformanylangs_layout as layout
+from .bilm_tf import LONG
+from .cells import cells_for
+from .elmoformanylangs_layout import Lexicon
+from .source import Source
+from .tables import FormatError, Stored, read_table, setting
+
+# What `config_path` names where a model comes without its architecture: the sample that the released models
+# were trained with, under the names that its program ships it.
+DEFAULTS = ("cnn_50_100_512_4096_sample.json", "cnn_0_100_512_4096_sample.json")
+SAMPLE = {
+    "encoder": {
+        "name": "elmo",
+        "projection_dim": 512,
+        "cell_clip": 3,
+        "proj_clip": 3,
+        "dim": 4096,
+        "n_layers": 2,
+    },
+    "token_embedder": {
+        "name": "cnn",
+        "activation": "relu",
+        "filters": [[1, 32], [2, 32], [3, 64], [4, 128], [5, 256], [6, 512], [7, 1024]],
+        "n_highway": 2,
+        "word_dim": 100,
+        "char_dim": 50,
+        "max_characters_per_token": 50,
+    },
+}
+
+
+def load_elmoformanylangs(path: PathLike, *, lang: str | None = None, segmenter: str | None = None) -> BiLM:
+    """The biLM of a folder, or of the zip archive that it came in, exact.
+
+    Encoder "elmo": n_layers + 1 layers. Encoder "lstm": two layers, of which its own program gives only the
+    second. lang, segmenter: recorded in the model, since the format does not know them; None: "xx", and
+    spaCy's ordinary "Tokenizer". Raises a FormatError that names what is missing, extra or wrong.
+    """
+    source = Source(path)
+    described = _architecture(source)
+    config = config_from(described, source.where("config.json"), lang=lang, segmenter=segmenter)
+    embedder, encoder = described["token_embedder"], described["encoder"]
+    words = _lexicon(source, "word.dic", layout.WORD_MARKS) if embedder["word_dim"] > 0 else None
+    characters = _lexicon(source, "char.dic", layout.CHAR_MARKS) if embedder["char_dim"] > 0 else None
+    tensors = read_table(
+        layout.embedder_entries(config, embedder, words, characters),
+        _stored(source, "token_embedder.pkl"),
+        source.where("token_embedder.pkl"),
+    )
+    tensors |= read_table(
+        layout.encoder_entries(config, encoder["dim"]),
+        _stored(source, "encoder.pkl"),
+        source.where("encoder.pkl"),
+    )
+    if words and not characters:
+        tensors = layout.fold_projection(tensors)
+    tensors["softmax_bias"] = torch.zeros(0)
+    tensors["untied_softmax_weight"] = torch.zeros(0, config.projection)
+    vocab = vocab_of(config, words.forms if words else [], characters.forms if characters else [])
+    return assemble((config, vocab, tensors), str(source.path))
+
+
+def config_from(described: Any, where: str, *, lang: str | None, segmenter: str | None) -> BiLMConfig:
+    """Our settings for an architecture. Raises a FormatError. where: names its file."""
+    where = f"the architecture of {where}"
+    kind, projection, hidden, n_layers = (
+        setting(described, "encoder", key, where=where)
+        for key in ("name", "projection_dim", "dim", "n_layers")
+    )
+    embedder = setting(described, "token_embedder", where=where)
+    name, word_dim, char_dim = (
+        setting(described, "token_embedder", key, where=where) for key in ("name", "word_dim", "char_dim")
+    )
+    kind, name = str(kind).lower(), str(name).lower()
+    if kind not in ("elmo", "lstm") or name not in ("cnn", "lstm"):
+        raise FormatError(
+            f'The encoder "{kind}" over "{name}" in {where} is not known: "elmo" and "lstm" over "cnn" are.'
+        )
+    sizes = (projection, hidden, n_layers, word_dim, char_dim)
+    if not all(isinstance(size, int) for size in sizes) or word_dim <= 0 >= char_dim:
+        raise FormatError(f"Sizes are missing in {where}: get the model again.")
+    if name == "lstm" and char_dim > 0:
+        raise FormatError(
+            f'Words are spelled with an "lstm" in {where}, which its own program cannot run either.'
+        )
+    settings: dict[str, Any] = {
+        "units": "word",
+        "encoder": "table" if char_dim <= 0 else "both" if word_dim > 0 else "char_cnn",
+        "projection": projection,
+        "hidden": hidden if kind == "lstm" else cells_for(hidden, projection, projected=True),
+        "n_layers": n_layers,
+        "joined": kind == "lstm",
+        "skip": True,
+        "softmax": False,
+        "tied_softmax": False,
+        "normalize": False,
+        "max_sentence": LONG,
+        "lang": lang or "xx",
+        "segmenter": segmenter or "Tokenizer",
+        "meta": {"origin": "ELMoForManyLangs"},
+    }
+    if kind == "elmo":
+        clips = (setting(described, "encoder", key, where=where) for key in ("cell_clip", "proj_clip"))
+        settings |= dict(zip(("cell_clip", "projection_clip"), (clip or None for clip in clips), strict=True))
+    if name == "cnn":
+        longest = setting(described, "token_embedder", "max_characters_per_token", where=where)
+        if not isinstance(longest, int) or longest < 3:
+            raise FormatError(f"max_characters_per_token is no number in {where}: get the model again.")
+        settings["longest_unit"] = longest - 2
+    if char_dim > 0:
+        keys = {"filters": "char_filters", "n_highway": "n_highway", "activation": "activation"}
+        settings |= {ours: setting(embedder, key, where=where) for key, ours in keys.items()}
+        settings |= {"table_width": word_dim if word_dim > 0 else None, "char_width": char_dim}
+        settings |= {"char_padding": True, "max_characters": longest - 2}
+    try:
+        return BiLMConfig.from_dict(settings)
+    except ConfigError as error:
+        raise FormatError(f"No biLM is described by {where}: {error}") from error
+
+
+def _architecture(source: Source) -> Any:
+    """The JSON that config.json names: where it says, else by its last name in the folder, else SAMPLE."""
+    config = source.json("config.json")
+    named = setting(config, "config_path", where=source.where("config.json"))
+    if not isinstance(named, str):
+        raise FormatError(
+            f"The config_path of {source.where('config.json')} is no path: get the model again."
+        )
+    if source.zip is None and (source.path / named).is_file():
+        return Source((source.path / named).parent).json((source.path / named).name)
+    name = PureWindowsPath(PurePosixPath(named).name).name
+    if name in source:
+        return source.json(name)
+    if name in DEFAULTS:
+        return SAMPLE
+    raise FormatError(f"{source.path} has no {name}, which its config.json names: put it there.")
+
+
+def _lexicon(source: Source, name: str, marks: tuple[str, ...]) -> Lexicon:
+    index: dict[str, int] = {}
+    for number, line in enumerate(source.lines(name), 1):
+        fields = line.strip().split("\t")
+        if len(fields) == 1:  # the form was white space; its program takes it for an ideographic space
+            fields.insert(0, "\u3000")
+        if len(fields) != 2 or not fields[1].isdecimal():
+            raise FormatError(
+                f"Line {number} of {source.where(name)} is no form and its number: get it again."
+            )
+        index[fields[0]] = int(fields[1])
+    for mark in marks:
+        if mark not in index:
+            raise FormatError(f"{source.where(name)} has no {mark}: get the model again.")
+    return Lexicon(index, marks)
+
+
+def _stored(source: Source, name: str) -> Mapping[str, Stored]:
+    """The tensors of a file of torch. Only tensors are unpickled, whatever else is in it."""
+    where, data = source.where(name), source.read(name)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged files, which are refused below
+            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise FormatError(
+            f"{where} is damaged, or holds more than tensors, which could run any code: "
+            "save its state_dict() again with torch.save, where you trust it."
+        ) from error
+    except Exception as error:  # torch checks little: of damaged bytes, anything can come
+        raise FormatError(f"{where} is no file of torch or damaged: get it again.") from error
+    if not isinstance(state, Mapping) or not all(_is_plain(t) for t in state.values()):
+        raise FormatError(f"{where} is no state dict of tensors: save its state_dict() with torch.save.")
+    return {str(key): _stored_tensor(t) for key, t in state.items()}
+
+
+def _is_plain(t: Any) -> bool:
+    return isinstance(t, Tensor) and t.layout == torch.strided and not t.is_meta
+
+
+def _stored_tensor(t: Tensor) -> Stored:
+    return Stored(tuple(t.shape), str(t.dtype).removeprefix("torch."), lambda: t)

@@ -1,0 +1,52 @@
+"""Tensors in HDF5 files. The only place that needs h5py, an extra of this package."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from .tables import FormatError, Stored
+
+
+def h5py() -> ModuleType:
+    """The module h5py. Raises a FormatError that says how to install it."""
+    try:
+        import h5py as module
+    except ImportError as error:
+        raise FormatError("HDF5 files need h5py: pip install 'spacy-elmo[hdf5]'.") from error
+    return module
+
+
+@contextmanager
+def open_tensors(file: Path | io.BytesIO, where: str) -> Iterator[dict[str, Stored]]:
+    """The datasets of a file by their paths. where: names it in a FormatError."""
+    module = h5py()
+    if isinstance(file, Path) and not file.is_file():
+        raise FormatError(f"There is no file {file}: check the path.")
+    try:
+        with module.File(file, "r") as opened:
+            stored: dict[str, Stored] = {}
+            opened.visititems(lambda name, item: _add(stored, name, item, module))
+            yield stored
+    except (OSError, RuntimeError, KeyError) as error:  # h5py's own, of truncated and damaged files
+        raise FormatError(f"{where} is no HDF5 file or damaged: get it again.") from error
+
+
+def _add(stored: dict[str, Stored], name: str, item: object, module: ModuleType) -> None:
+    if isinstance(item, module.Dataset):
+        kind = item.dtype.name
+        # A copy in a numpy array of native byte order, which torch can take over.
+        stored[name] = Stored(item.shape or (), kind, lambda: torch.from_numpy(item[()].astype("float32")))
+
+
+def pack_tensors(tensors: dict[str, Tensor]) -> bytes:
+    """An HDF5 file with these datasets, by their paths."""
+    buffer = io.BytesIO()
+    with h5py().File(buffer, "w", track_order=True) as opened:
+        for name, tensor in tensors.items():
+            opened.create_dataset(name, data=tensor.numpy())
+    return buffer.getvalue()

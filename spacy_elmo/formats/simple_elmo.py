@@ -1,0 +1,54 @@
+"""simple_elmo, and the archives of the NLPL repository: bilm-tf's files under fixed names."""
+
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..bilm.atomic import PathLike
+from ..bilm.model import BiLM
+from .bilm_tf import OPTIONS, VOCAB, WEIGHTS, build
+from .hdf5 import open_tensors
+from .source import Source, split_lines
+from .tables import FormatError
+
+
+def load_simple_elmo(path: PathLike, *, lang: str | None = None, segmenter: str | None = None) -> BiLM:
+    """The biLM of a zip archive, a folder, or an HDF5 file with its options.json beside it.
+
+    In an archive or a folder the weights are model.hdf5, or the only HDF5 file; a vocab.txt (or vocab.txt.gz)
+    is read for models of words. lang, segmenter: as of load_bilm_tf. Raises a FormatError.
+    """
+    place = Path(path)
+    if place.is_file() and place.suffix in (".hdf5", ".h5"):
+        source, weights = Source(place.parent), place.name
+    else:
+        source = Source(place)
+        weights = _weights(source)
+    options = source.json(OPTIONS)
+    vocab = None if isinstance(options, dict) and "char_cnn" in options else _vocab(source)
+    where = source.where(weights)
+    with open_tensors(source.file(weights), where) as stored:
+        return build(options, stored, vocab, where, {"lang": lang, "segmenter": segmenter})
+
+
+def _weights(source: Source) -> str:
+    found = [name for name in source.members if name.endswith(".hdf5")]
+    if WEIGHTS in found or not found:
+        return WEIGHTS
+    if len(found) > 1:
+        raise FormatError(
+            f"{source.path} holds {' and '.join(found)}: give the path of the one that you mean."
+        )
+    return found[0]
+
+
+def _vocab(source: Source) -> Sequence[str] | None:
+    if VOCAB in source:
+        return source.lines(VOCAB)
+    packed = f"{VOCAB}.gz"
+    if packed not in source:
+        return None
+    try:
+        return split_lines(gzip.decompress(source.read(packed)), source.where(packed))
+    except (OSError, EOFError) as error:
+        raise FormatError(f"{source.where(packed)} is damaged: get it again.") from error

@@ -1,0 +1,89 @@
+"""Where files of others come from: a folder, or a zip archive that is read as it is."""
+
+import io
+import json
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+from ..bilm.atomic import PathLike
+from .tables import FormatError
+
+
+class Source:
+    """A folder or a zip archive as files by their names.
+
+    Folders within an archive are left out: members are found by their last name.
+    """
+
+    def __init__(self, path: PathLike):
+        self.path = Path(path)
+        self.zip: zipfile.ZipFile | None = None
+        if not self.path.exists():
+            raise FormatError(f"There is no {self.path}: check the path.")
+        if self.path.is_dir():
+            self.members = {p.name: p.name for p in sorted(self.path.iterdir()) if p.is_file()}
+            return
+        try:
+            self.zip = zipfile.ZipFile(self.path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise FormatError(f"{self.path} is neither a folder nor a whole zip archive.") from error
+        self.members = {Path(name).name: name for name in self.zip.namelist() if not name.endswith("/")}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.members
+
+    def where(self, name: str) -> str:
+        """A file's place, for people."""
+        return f"{name} of {self.path}" if self.zip else str(self.path / name)
+
+    def read(self, name: str) -> bytes:
+        """The content of a file. Raises a FormatError when it is missing or damaged."""
+        if name not in self.members:
+            raise FormatError(f"{self.path} has no {name}: it is not such a model, or not all of it.")
+        try:
+            if self.zip is not None:
+                return self.zip.read(self.members[name])
+            return (self.path / name).read_bytes()
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+            raise FormatError(f"{self.where(name)} is damaged: get it again.") from error
+
+    def file(self, name: str) -> Path | io.BytesIO:
+        """For readers that move within a file: its path, or the unpacked bytes."""
+        if self.zip is None and name in self.members:
+            return self.path / name
+        return io.BytesIO(self.read(name))
+
+    def json(self, name: str) -> Any:
+        """A JSON file. Raises a FormatError."""
+        return parse_json(self.read(name), self.where(name))
+
+    def lines(self, name: str) -> list[str]:
+        """Lines of a UTF-8 text, without their ends; only a line feed ends one. Raises a FormatError."""
+        return split_lines(self.read(name), self.where(name))
+
+
+def read_file(path: PathLike) -> bytes:
+    """A file's content. Raises a FormatError."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def parse_json(data: bytes, where: str) -> Any:
+    """JSON in UTF-8. where: names the file in a FormatError."""
+    try:
+        return json.loads(data.decode("utf8"))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where} is no JSON file or damaged: get it again.") from error
+
+
+def split_lines(data: bytes, where: str) -> list[str]:
+    """Lines of a UTF-8 text. where: names the file in a FormatError."""
+    try:
+        lines = data.decode("utf8").split("\n")  # not splitlines: a word or character may be U+2028
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{where} is not UTF-8: get it again, or convert it.") from error
+    return lines[:-1] if lines[-1] == "" else lines

@@ -1,0 +1,109 @@
+"""A format of weights as a table: the name and shape of each tensor, and the parameters that it becomes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..bilm.errors import ElmoError
+
+Shape = tuple[int, ...]
+
+
+class FormatError(ElmoError):
+    """Weights, options or words of others that cannot be read, or a model that has no place in a format."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a file.
+
+    source, shape: its name and shape in the file. targets: the parameters of the BiLM that it holds.
+    read: the tensor -> the targets, in their order. write: the inverse; None: the format is only read.
+    """
+
+    source: str
+    shape: Shape
+    targets: tuple[str, ...]
+    read: Callable[[Tensor], Sequence[Tensor]]
+    write: Callable[..., Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor that lies in a file. kind: its type, for people. load: gets it."""
+
+    shape: Shape
+    kind: str
+    load: Callable[[], Tensor]
+
+
+def one(
+    source: str,
+    shape: Shape,
+    target: str,
+    read: Callable[[Tensor], Tensor] | None = None,
+    write: Callable[[Tensor], Tensor] | None = None,
+) -> Entry:
+    """An entry that holds one parameter. read: None: it is the tensor as it stands, to read and to write."""
+    if read is None:
+        return Entry(source, shape, (target,), lambda t: (t,), lambda t: t)
+    return Entry(source, shape, (target,), lambda t: (read(t),), write)
+
+
+def read_table(entries: Sequence[Entry], stored: Mapping[str, Stored], where: str) -> dict[str, Tensor]:
+    """The parameters in float32. Raises a FormatError that names what is missing, extra or wrong.
+
+    Names and shapes are checked before anything is loaded. where: names the file.
+    """
+    hint = "check that the options are those of these weights, or get them again"
+    shapes = {entry.source: entry.shape for entry in entries}
+    missing = [name for name in shapes if name not in stored]
+    extra = [name for name in stored if name not in shapes]
+    if missing:
+        what = f"{missing[0]} of shape {shapes[missing[0]]}{_others(missing)}"
+        raise FormatError(f"{where} lacks {what}: {hint}.")
+    if extra:
+        what = f"{extra[0]} of shape {stored[extra[0]].shape}{_others(extra)}"
+        raise FormatError(f"{where} holds {what}, where nothing was expected: {hint}.")
+    for name, shape in shapes.items():
+        if stored[name].shape != shape:
+            raise FormatError(
+                f"{where} holds {name} of shape {stored[name].shape}, expected {shape}: {hint}."
+            )
+        if "float" not in stored[name].kind:
+            raise FormatError(f"{where} holds {name} as {stored[name].kind}, expected float32: {hint}.")
+    parameters: dict[str, Tensor] = {}
+    for entry in entries:
+        tensor = stored[entry.source].load().float()
+        if not torch.isfinite(tensor).all():
+            raise FormatError(f"{entry.source} in {where} holds NaN or infinite numbers: get the file again.")
+        read = (t.contiguous() for t in entry.read(tensor))
+        parameters.update(zip(entry.targets, read, strict=True))
+    return parameters
+
+
+def write_table(entries: Sequence[Entry], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of read_table: tensors by the format's names."""
+    tensors = {}
+    for entry in entries:
+        assert entry.write is not None
+        tensor = entry.write(*(parameters[name].detach().cpu().float() for name in entry.targets))
+        assert tensor.shape == entry.shape
+        tensors[entry.source] = tensor.contiguous()
+    return tensors
+
+
+def setting(options: Any, *path: str, where: str) -> Any:
+    """The value at `path` in JSON options. Raises a FormatError when it is not there."""
+    for key in path:
+        if not isinstance(options, dict) or key not in options:
+            raise FormatError(f"{'.'.join(path)} is missing in {where}: it describes no such model.")
+        options = options[key]
+    return options
+
+
+def _others(names: Sequence[str]) -> str:
+    return f" and {len(names) - 1} more" if len(names) > 1 else ""

@@ -1,0 +1,167 @@
+"""`spacy elmo embed`: the vectors of a text on disk."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from bilm.helpers import make_bilm
+
+from spacy_elmo.bilm import store
+from spacy_elmo.bilm.model import BiLM
+from spacy_elmo.formats import vectors
+
+from .helpers import plain, run
+from .test_errors import refused
+
+h5py = pytest.importorskip("h5py", reason="reads and writes HDF5")
+
+LINES = ["我 爱 北京", "", "  天安门  ， 在 ", "我 爱 北京", "Linux", "的 的 的 的 的"]
+
+
+@pytest.fixture
+def model(tmp_path):
+    make_bilm().save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def text(tmp_path):
+    (tmp_path / "text.txt").write_text("".join(f"{line}\n" for line in LINES), encoding="utf8")
+    return tmp_path / "text.txt"
+
+
+def read(path):
+    with h5py.File(path) as file:
+        return {name: dataset[()] for name, dataset in file.items()}
+
+
+def embedded(model, text, *options):
+    out = text.with_name("out.h5")
+    result = run("embed", model, text, out, *options)
+    assert result.exit_code == 0, result.output
+    assert f"vectors of {len(LINES)} sentences" in plain(result.output)
+    assert sorted(os.listdir(out.parent)) == ["model", "out.h5", "text.txt"]
+    return read(out)
+
+
+def test_all_layers(model, text):
+    found = embedded(model, text)
+    bilm = store.load(model)
+    assert found.keys() == {*map(str, range(len(LINES))), "sentence_to_index"}
+    for i, line in enumerate(LINES):
+        words = line.split()
+        assert found[str(i)].dtype == np.float32
+        assert found[str(i)].shape == (3, len(words), 12)
+        np.testing.assert_allclose(found[str(i)], bilm.encode([words])[0], atol=1e-6)
+
+
+def test_the_sentences_are_kept_as_allennlp_keeps_them(model, text):
+    found = embedded(model, text)["sentence_to_index"]
+    assert found.shape == (1,)
+    assert json.loads(found[0]) == {line.strip(): str(i) for i, line in enumerate(LINES)}
+    assert "sentence_to_index" not in embedded(model, text, "--no-sentences")
+
+
+@pytest.mark.parametrize("layers", ["average", "top", "0", "1", "2"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_one_layer_of_each_type(layers, dtype, model, text):
+    found = embedded(model, text, "--layers", layers, "--dtype", dtype)
+    whole = store.load(model).encode([LINES[0].split()])[0]
+    wanted = whole.mean(0) if layers == "average" else whole[{"top": -1}.get(layers) or int(layers)]
+    assert found["0"].dtype == dtype
+    np.testing.assert_allclose(found["0"], wanted, atol=1e-6 if dtype == "float32" else 5e-3)
+
+
+def test_models_of_characters_read_the_characters(tmp_path, text):
+    make_bilm(units="char").save(tmp_path / "model")
+    found = embedded(tmp_path / "model", text)
+    wanted = store.load(tmp_path / "model").encode([list("我爱北京")])[0]
+    np.testing.assert_allclose(found["0"], wanted, atol=1e-6)
+
+
+def test_an_interrupted_run_goes_on(model, text, monkeypatch):
+    out, whole = text.with_name("out.h5"), embedded(model, text)
+    out.unlink()
+    monkeypatch.setattr(vectors, "BLOCK", 7)  # two lines a block
+    calls, encode = [], BiLM.encode
+
+    def interrupted(self, sentences, **kwargs):
+        calls.append(len(sentences))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return encode(self, sentences, **kwargs)
+
+    monkeypatch.setattr(BiLM, "encode", interrupted)
+    result = run_and_be_interrupted(model, text, out)
+    assert result == "interrupted"
+    assert not out.exists()
+    assert (text.with_name("out.h5.blocks")).is_dir()
+    again = embedded(model, text)
+    assert again.keys() == whole.keys()
+    for name, found in again.items():
+        if name != "sentence_to_index":
+            np.testing.assert_allclose(found, whole[name], atol=1e-6)
+    assert sum(calls) - calls[2] == len(LINES)  # nothing twice
+
+
+def run_and_be_interrupted(model, text, out):
+    try:
+        result = run("embed", model, text, out)
+    except KeyboardInterrupt:
+        return "interrupted"
+    return "interrupted" if result.exit_code == 130 else result.output
+
+
+def test_an_unfinished_run_of_another_kind_is_not_gone_on_with(model, text, monkeypatch, tmp_path):
+    monkeypatch.setattr(vectors, "BLOCK", 7)
+
+    def stop(*args):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(vectors, "_join", stop)
+    out = tmp_path / "out.h5"
+    assert "No space left" in plain(run("embed", model, text, out).output)
+    monkeypatch.undo()
+    assert sorted(os.listdir(tmp_path)) == ["model", "out.h5.blocks", "text.txt"]
+    refused(
+        tmp_path,
+        "embed",
+        model,
+        text,
+        out,
+        "--dtype",
+        "float16",
+        message="holds an unfinished run of another",
+    )
+    make_bilm(seed=1).save(tmp_path / "other")
+    refused(tmp_path, "embed", tmp_path / "other", text, out, message="holds an unfinished run of another")
+    (tmp_path / "more.txt").write_text("的\n", encoding="utf8")
+    refused(tmp_path, "embed", model, tmp_path / "more.txt", out, message="name another output")
+    assert run("embed", model, text, out).exit_code == 0
+    assert len(read(out)) == len(LINES) + 1
+
+
+def test_an_older_output_is_replaced_at_the_end(model, text):
+    embedded(model, text)
+    assert len(embedded(model, text, "--no-sentences")) == len(LINES)
+
+
+def test_what_is_refused(model, text, tmp_path, monkeypatch):
+    out = tmp_path / "new" / "out.h5"
+    (tmp_path / "gb.txt").write_bytes("好\n".encode() + "你好".encode("gb18030"))
+    (tmp_path / "empty.txt").write_bytes(b"")
+    for args, message in (
+        ([tmp_path / "nowhere", text, out], "There is no model folder"),
+        ([model, tmp_path / "nowhere", out], "nowhere cannot be read: No such file"),
+        ([model, model, out], "cannot be read: Is a directory"),
+        ([model, tmp_path / "gb.txt", out], "gb.txt, line 2 is not UTF-8"),
+        ([model, tmp_path / "empty.txt", out], "is empty"),
+        ([model, text, model], "it is a folder; name a file"),
+        ([model, text, text / "below"], "Cannot write"),
+        ([model, text, out, "--layers", "3"], 'no layers 3: use "all", "average", "top" or one of 0, 1, 2'),
+        ([model, text, out, "--dtype", "int8"], "Vectors of int8 cannot be written"),
+    ):
+        refused(tmp_path, "embed", *args, message=message)
+    monkeypatch.setitem(__import__("sys").modules, "h5py", None)
+    refused(tmp_path, "embed", model, text, out, message="HDF5 files need h5py: pip install")

@@ -1,0 +1,344 @@
+"""Files of others that are cut, mixed up or malicious: one sentence that names what is wrong, always."""
+
+import json
+import pickle
+import re
+import zipfile
+from contextlib import suppress
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spacy_elmo.formats import FormatError, load_bilm_tf, load_elmoformanylangs, load_simple_elmo
+
+from .helpers import (
+    ARCHITECTURE,
+    OPTIONS,
+    WORDS,
+    architecture,
+    bilm_tf_tensors,
+    options,
+    write_bilm_tf,
+    write_many_langs,
+)
+
+pytest.importorskip("h5py", reason="reads and writes HDF5")
+
+CELL = "RNN_0/RNN/MultiRNNCell/Cell0/LSTMCell"
+
+
+def refused(message, load, *args, **kwargs):
+    with pytest.raises(FormatError, match=message) as caught:
+        load(*args, **kwargs)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.endswith(".")
+    assert len(text) < 600
+
+
+def check_bilm_tf(folder, message, described=OPTIONS, **changes):
+    """What is said of weights with these tensors; None: without it."""
+    tensors = {name: t for name, t in {**bilm_tf_tensors(OPTIONS), **changes}.items() if t is not None}
+    refused(message, load_bilm_tf, *write_bilm_tf(folder, described, tensors))
+
+
+# tensors
+
+
+def test_missing_extra_and_wrongly_shaped_tensors(tmp_path):
+    check_bilm_tf(tmp_path, r"lacks CNN/W_cnn_1 of shape \(1, 2, 3, 3\): check", **{"CNN/W_cnn_1": None})
+    check_bilm_tf(
+        tmp_path, r"lacks RNN_0.*/B of shape \(48,\) and 1 more", **{f"{CELL}/B": None, "char_embed": None}
+    )
+    check_bilm_tf(
+        tmp_path, r"holds CNN/W_cnn_9 of shape \(2,\), where nothing", **{"CNN/W_cnn_9": np.zeros(2, "f4")}
+    )
+    wrong = {f"{CELL}/W_0": np.zeros((12, 40), "f4")}
+    check_bilm_tf(tmp_path, rf"holds {CELL}/W_0 of shape \(12, 40\), expected \(12, 48\)", **wrong)
+    check_bilm_tf(
+        tmp_path, r"char_embed of shape \(250, 3\), expected \(261, 3\)", char_embed=np.zeros((250, 3))
+    )
+    check_bilm_tf(tmp_path, r"char_embed of shape \(\), expected \(261, 3\)", char_embed=np.float32(1))
+
+
+def test_swapped_tensors(tmp_path):
+    tensors = bilm_tf_tensors(OPTIONS)
+    names = ("CNN/W_cnn_0", "CNN/W_cnn_1")
+    swapped = {names[0]: tensors[names[1]], names[1]: tensors[names[0]]}
+    check_bilm_tf(tmp_path, r"W_cnn_0 of shape \(1, 2, 3, 3\), expected \(1, 1, 3, 4\)", **swapped)
+    check_bilm_tf(tmp_path, "W_P_0", **{f"{CELL}/W_P_0": tensors[f"{CELL}/W_P_0"].T})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["char_embed", f"{CELL}/B", "CNN_proj/W_proj"])
+def test_numbers_that_are_none(name, value, tmp_path):
+    tensor = bilm_tf_tensors(OPTIONS)[name]
+    tensor.flat[-1] = value
+    check_bilm_tf(tmp_path, f"{name} in .* holds NaN or infinite", **{name: tensor})
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool", "complex64", "S4"])
+def test_other_types(dtype, tmp_path):
+    tensor = np.zeros((48,), dtype=dtype)
+    check_bilm_tf(tmp_path, f"holds {CELL}/B as .*, expected float32", **{f"{CELL}/B": tensor})
+
+
+def test_options_of_another_model(tmp_path):
+    for described, message in (
+        (options({"dim": 13}), r"W_0 of shape \(12, 48\), expected \(12, 52\)"),
+        (options({"projection_dim": 7}), "expected"),
+        (options({"n_layers": 3}), "lacks RNN_0/RNN/MultiRNNCell/Cell2"),
+        (
+            options({"n_layers": 1}),
+            r"holds RNN_0/RNN/MultiRNNCell/Cell1\S+ of shape .* and 5 more, where nothing",
+        ),
+        (options(n_highway=1), "holds CNN_high_1/W_carry .* and 3 more"),
+        (options(filters=[[1, 4], [2, 3]]), "holds CNN/W_cnn_2"),
+        ({"lstm": OPTIONS["lstm"]}, "is a model of words: give the vocabulary"),
+    ):
+        check_bilm_tf(tmp_path, message, described)
+
+
+# options
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[" * 5000], ids=repr)
+def test_options_that_are_no_json(data, tmp_path):
+    write_bilm_tf(tmp_path, OPTIONS, bilm_tf_tensors(OPTIONS))
+    (tmp_path / "options.json").write_bytes(data)
+    refused("options.json is no JSON file", load_bilm_tf, tmp_path / "options.json", tmp_path / "model.hdf5")
+    refused("options.json is no JSON file", load_simple_elmo, tmp_path)
+
+
+def test_options_that_describe_nothing(tmp_path):
+    for described, message in (
+        ([], "options.json is no JSON object"),
+        ({"char_cnn": {}}, "lstm is missing in the options of"),
+        ({**OPTIONS, "lstm": []}, "lstm.dim is missing in the options of"),
+        ({**OPTIONS, "lstm": {"dim": 12}}, "lstm.projection_dim is missing in the options of"),
+        ({**OPTIONS, "char_cnn": []}, "char_cnn.activation is missing in the options of"),
+        ({**OPTIONS, "bidirectional": False}, "needs both directions"),
+        (options({"dim": "12"}), "are no whole numbers"),
+        (options({"dim": 12.0}), "are no whole numbers"),
+        (options({"dim": -1}), "expected"),
+        (options({"n_layers": 0}), "No biLM is described by .*: n_layers = 0"),
+        (options({"use_skip_connections": "yes"}), "No biLM is described by .*: skip"),
+        (options({"cell_clip": -3}), "No biLM is described by .*: cell_clip = -3"),
+        (options(activation="gelu"), 'No biLM is described by .*: activation = "gelu"'),
+        (options(filters=[]), "No biLM is described by .*: char_filters"),
+        (options(filters=[[1]]), "No biLM is described by .*: char_filters"),
+        (options(filters=[[51, 2]]), "wider than a word"),
+        (options(max_characters_per_token="50"), "No biLM is described by .*: max_characters"),
+        (options(embedding=3), "char_cnn.embedding.dim is missing in the options of"),
+        ({**OPTIONS, "spacy_elmo": {"units": "byte"}}, "No biLM is described by .*: units"),
+        ({**OPTIONS, "spacy_elmo": {"projection": 7}}, None),  # ours alone are read there
+    ):
+        arguments = write_bilm_tf(tmp_path, described, bilm_tf_tensors(OPTIONS))
+        if message is None:
+            assert load_bilm_tf(*arguments).config.projection == 6
+        else:
+            refused(message, load_bilm_tf, *arguments)
+
+
+# files
+
+
+def test_missing_files(tmp_path):
+    write_bilm_tf(tmp_path / "model", OPTIONS, bilm_tf_tensors(OPTIONS))
+    good = tmp_path / "model" / "options.json", tmp_path / "model" / "model.hdf5"
+    nowhere = tmp_path / "nowhere"
+    refused("nowhere cannot be read: No such file", load_bilm_tf, nowhere, good[1])
+    refused("There is no file .*nowhere", load_bilm_tf, good[0], nowhere)
+    refused("model cannot be read: Is a directory", load_bilm_tf, tmp_path / "model", good[1])
+    refused("nowhere cannot be read", load_bilm_tf, *good, vocab=nowhere)
+    refused("There is no file .*nowhere", load_bilm_tf, *good, embedding=nowhere, vocab=good[0])
+    for load in (load_simple_elmo, load_elmoformanylangs):
+        refused("There is no .*nowhere: check the path", load, nowhere)
+        refused("neither a folder nor a whole zip", load, good[0])
+    refused("has no options.json", load_simple_elmo, tmp_path)
+    refused("has no config.json", load_elmoformanylangs, tmp_path)
+    good[1].unlink()
+    refused("has no model.hdf5", load_simple_elmo, tmp_path / "model")
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_any_part_of_an_hdf5_file_is_refused(tmp_path_factory, data):
+    folder = tmp_path_factory.getbasetemp() / "cut"
+    options_file, weights = write_bilm_tf(folder, OPTIONS, bilm_tf_tensors(OPTIONS))
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    with pytest.raises(FormatError, match="no HDF5 file or damaged"):
+        load_bilm_tf(options_file, weights)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_changed_bytes_are_an_error_or_a_model(tmp_path_factory, data):
+    folder = tmp_path_factory.getbasetemp() / "changed"
+    options_file, weights = write_bilm_tf(folder, OPTIONS, bilm_tf_tensors(OPTIONS))
+    whole = bytearray(weights.read_bytes())
+    for _ in range(data.draw(st.integers(1, 20))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    weights.write_bytes(whole)
+    with suppress(FormatError):  # and no other error
+        assert load_bilm_tf(options_file, weights).n_layers == 3
+
+
+def test_an_archive_that_is_cut(tmp_path):
+    write_bilm_tf(tmp_path / "model", OPTIONS, bilm_tf_tensors(OPTIONS))
+    path = tmp_path / "model.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in (tmp_path / "model").iterdir():
+            archive.write(file, file.name)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-40])
+    refused("neither a folder nor a whole zip archive", load_simple_elmo, path)
+    place = whole.index(b"char_cnn")
+    path.write_bytes(whole[:place] + b"CHAR" + whole[place + 4 :])
+    refused("options.json of .*model.zip is damaged", load_simple_elmo, path)
+
+
+def test_without_h5py(tmp_path, monkeypatch):
+    arguments = write_bilm_tf(tmp_path, OPTIONS, bilm_tf_tensors(OPTIONS))
+    monkeypatch.setitem(__import__("sys").modules, "h5py", None)
+    refused(r"HDF5 files need h5py: pip install 'spacy-elmo\[hdf5\]'", load_bilm_tf, *arguments)
+
+
+def test_vocabularies(tmp_path):
+    described = {"lstm": OPTIONS["lstm"]}
+    tensors = bilm_tf_tensors(described, n_words=5)
+
+    def check(lines, message):
+        arguments = write_bilm_tf(tmp_path, described, tensors, lines)
+        refused(message, load_bilm_tf, *arguments, vocab=tmp_path / "vocab.txt")
+
+    check(["<S>", "</S>", "a", "b", "c"], "has no <UNK>")
+    check(["<UNK>", "</S>", "a", "b", "c"], "has no <S>")
+    check([], "has no <UNK>")
+    check(["<UNK>", "<S>", "</S>", "b"], r"embedding of shape \(5, 6\), expected \(4, 6\)")
+    check(["<UNK>", "<S>", "</S>", "b", "c", "d"], r"expected \(6, 6\)")
+    (tmp_path / "vocab.txt").write_bytes("词\n".encode("gb18030"))
+    files = tmp_path / "options.json", tmp_path / "model.hdf5"
+    refused("vocab.txt is not UTF-8", load_bilm_tf, *files, vocab=tmp_path / "vocab.txt")
+
+
+# ELMoForManyLangs
+
+
+@pytest.fixture
+def many_langs(tmp_path):
+    folder = tmp_path / "model"
+    write_many_langs(folder, ARCHITECTURE)
+    return folder
+
+
+def rewrite(path, change):
+    state = torch.load(path, weights_only=True)
+    change(state)
+    torch.save(state, path)
+
+
+def test_tensors_of_many_langs(many_langs):
+    upper, lower = many_langs / "encoder.pkl", many_langs / "token_embedder.pkl"
+    name = "forward_layer_0.state_projection.weight"
+    for path, change, message in (
+        (upper, lambda s: s.pop(name), rf"encoder.pkl lacks {re.escape(name)} of shape \(6, 10\)"),
+        (upper, lambda s: s.update(more=torch.zeros(2)), r"holds more of shape \(2,\), where nothing"),
+        (upper, lambda s: s.update({name: s[name].t()}), r"of shape \(10, 6\), expected \(6, 10\)"),
+        (upper, lambda s: s.update({name: s[name].long()}), "as int64, expected float32"),
+        (upper, lambda s: s[name].fill_(float("nan")), "holds NaN or infinite"),
+        (lower, lambda s: s.pop("projection.bias"), "token_embedder.pkl lacks projection.bias"),
+        (lower, lambda s: s.update(x=5), "no state dict of tensors"),
+    ):
+        whole = path.read_bytes()
+        rewrite(path, change)
+        refused(message, load_elmoformanylangs, many_langs)
+        path.write_bytes(whole)
+    lower.write_bytes(upper.read_bytes())  # swapped
+    refused("token_embedder.pkl lacks", load_elmoformanylangs, many_langs)
+
+
+def test_nothing_but_tensors_is_unpickled(many_langs, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return open, (str(tmp_path / "evil"), "w")
+
+    for data in (pickle.dumps(Evil()), pickle.dumps({"projection.bias": Evil()})):
+        (many_langs / "encoder.pkl").write_bytes(data)
+        refused("holds more than tensors, which could run any code: save", load_elmoformanylangs, many_langs)
+    torch.save({"x": Evil()}, many_langs / "encoder.pkl")
+    refused("holds more than tensors", load_elmoformanylangs, many_langs)
+    torch.save(torch.nn.Linear(2, 2), many_langs / "encoder.pkl")
+    refused("holds more than tensors", load_elmoformanylangs, many_langs)
+    torch.save([torch.zeros(2)], many_langs / "encoder.pkl")
+    refused("no state dict of tensors", load_elmoformanylangs, many_langs)
+    assert not (tmp_path / "evil").exists()
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(data=st.data(), old=st.booleans())
+def test_damaged_files_of_torch(tmp_path_factory, data, old):
+    folder = tmp_path_factory.getbasetemp() / "many_langs"
+    _, upper, *_ = write_many_langs(folder, ARCHITECTURE)
+    path = folder / "encoder.pkl"
+    torch.save(upper, path, _use_new_zipfile_serialization=not old)
+    whole = path.read_bytes()
+    if data.draw(st.booleans()):
+        path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+        with pytest.raises(FormatError):
+            load_elmoformanylangs(folder)
+    else:
+        place = data.draw(st.integers(0, len(whole) - 1))
+        path.write_bytes(whole[:place] + bytes([data.draw(st.integers(0, 255))]) + whole[place + 1 :])
+        with suppress(FormatError):  # and no other error
+            assert load_elmoformanylangs(folder).n_layers == 3
+
+
+def test_lexicons_of_many_langs(many_langs):
+    words = (many_langs / "word.dic").read_text(encoding="utf8")
+    for text, message in (
+        (words.replace("<oov>", "oov"), r"word.dic has no <oov>"),
+        (words + "a\tb\n", "Line 11 of .*word.dic is no form and its number"),
+        (words + "a\tb\t3\n", "Line 11"),
+        (words + "\n", "Line 11"),
+        (words + "new\t10\n", r"word_emb_layer.embedding.weight of shape \(10, 5\), expected \(11, 5\)"),
+        ("", "has no <pad>"),
+    ):
+        (many_langs / "word.dic").write_text(text, encoding="utf8")
+        refused(message, load_elmoformanylangs, many_langs)
+    (many_langs / "word.dic").write_bytes("词\t1\n".encode("gb18030"))
+    refused("word.dic is not UTF-8", load_elmoformanylangs, many_langs)
+    (many_langs / "word.dic").unlink()
+    refused("has no word.dic", load_elmoformanylangs, many_langs)
+    assert len(WORDS) == 6
+
+
+def test_architectures_of_many_langs(many_langs):
+    for described, message in (
+        ([], "encoder.name is missing in"),
+        (architecture({"name": "gru"}), 'encoder "gru"'),
+        (architecture(name="transformer"), 'over "transformer"'),
+        (architecture(name="lstm"), "its own program cannot run either"),
+        (architecture({"dim": None}), "Sizes are missing"),
+        (architecture(word_dim=0, char_dim=0), "Sizes are missing"),
+        (architecture({"cell_clip": "3"}), "No biLM is described by .*: cell_clip"),
+        (architecture(activation="gelu"), "No biLM is described by .*: activation"),
+        (architecture(max_characters_per_token=2), "max_characters_per_token is no number"),
+        (architecture({"n_layers": 3}), "encoder.pkl lacks forward_layer_2"),
+        (architecture({"name": "lstm"}), "encoder.pkl lacks encoder.weight_ih_l0"),
+        (architecture(char_dim=0), "holds char_emb_layer.embedding.weight|expected"),
+        ({"encoder": ARCHITECTURE["encoder"]}, "token_embedder is missing in"),
+    ):
+        (many_langs / "sample.json").write_text(json.dumps(described))
+        refused(message, load_elmoformanylangs, many_langs)
+    for config, message in (
+        ("{}", "config_path is missing in"),
+        ('{"config_path": 3}', "is no path"),
+        ("", "no JSON"),
+    ):
+        (many_langs / "config.json").write_text(config)
+        refused(message, load_elmoformanylangs, many_langs)
