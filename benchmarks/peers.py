@@ -1,6 +1,7 @@
 """Models of equal sizes here and in a peer, ELMoForManyLangs as shipped, for benchmarks/inference.py."""
 
 import json
+import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -42,6 +43,7 @@ def spelling_model(words: Sequence[str], hidden: int) -> BiLM:
 
 def peer_of(bilm: BiLM) -> Encode | None:
     """The peer with the sizes of a model; the weights too, where it is a table model. None: not installed."""
+    logging.disable(logging.INFO)  # it tells of each batch
     try:
         from elmoformanylangs import Embedder
     except ImportError:
