@@ -40,9 +40,7 @@ class BatchStream:
         self.batch_tokens, self.seed = batch_tokens, seed
         self._spelled: np.ndarray | None = None
         if max_characters is not None:
-            # All units of the corpus: those too rare for the table are read from their characters as well.
-            rows = vocab.character_ids([unit for unit, _ in corpus.counts()], max_characters)
-            self._spelled = np.concatenate([special_character_ids(max_characters), rows])
+            self._spelled = spell_all(corpus, vocab, max_characters)
 
     def epoch(self, number: int) -> list[np.ndarray]:
         """The batches of an epoch as arrays of sentence numbers."""
@@ -85,5 +83,20 @@ class BatchStream:
         if self._spelled is not None:
             distinct, forms = np.unique(units, return_inverse=True)
             batch.forms = torch.from_numpy(forms.reshape(units.shape))
-            batch.characters = torch.from_numpy(self._spelled[distinct])
+            batch.characters = torch.from_numpy(self._spelled[distinct].astype(np.int64))
         return batch
+
+
+def spell_all(corpus: Corpus, vocab: Vocab, max_characters: int) -> np.ndarray:
+    """The characters of all units that the corpus lists: (units + 5, max_characters + 2).
+
+    Those too rare for the table are read from their characters as well. Specials come first, and last
+    the one that stands for what is not listed.
+    """
+    small = np.min_scalar_type(vocab.n_characters)
+    units = [unit for unit, _ in corpus.counts()]
+    special = special_character_ids(max_characters).astype(small)
+    # In pieces: a Vocab spells in eight bytes a character, and there may be a million units.
+    pieces = (units[i : i + 10_000] for i in range(0, len(units), 10_000))
+    rows = [vocab.character_ids(piece, max_characters).astype(small) for piece in pieces]
+    return np.concatenate([special, *rows, special[UNK : UNK + 1]])

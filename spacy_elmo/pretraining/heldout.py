@@ -10,7 +10,8 @@ import torch
 from ..bilm.model import BiLM
 from ..bilm.objective import lm_loss, perplexity
 from ..bilm.runtime import batches_by_length, collate
-from .segment import CorpusError, make_segmenter, read_lines, sentences
+from .reading import CorpusError, read_lines
+from .segment import make_segmenter, sentences
 
 
 @dataclass

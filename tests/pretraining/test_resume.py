@@ -16,7 +16,7 @@ from spacy_elmo.bilm.config import ConfigError
 from spacy_elmo.bilm.errors import ElmoError
 from spacy_elmo.pretraining import trainer
 from spacy_elmo.pretraining.checkpoint import CheckpointError, find_checkpoints
-from spacy_elmo.pretraining.segment import CorpusError
+from spacy_elmo.pretraining.reading import CorpusError
 from spacy_elmo.pretraining.settings import Paths, VocabSettings
 from spacy_elmo.pretraining.trainer import learning_rate, pretrain
 
