@@ -133,7 +133,7 @@ def test_duplicate_lines(tmp_path):
     manifest = build_corpus([tmp_path / "a.txt", tmp_path / "b.jsonl"], tmp_path / "c", Cut(), dedup=True)
     assert text_of(Corpus(tmp_path / "c")) == ["你好。", "再见！", "你好", "狗。"]
     assert manifest["text"]["duplicate_lines"] == 3
-    assert manifest["text"]["lines"] == 8
+    assert manifest["text"]["lines"] == 7
 
 
 @settings(max_examples=50, deadline=None)
