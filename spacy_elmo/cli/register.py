@@ -6,8 +6,9 @@ from .app import app
 from .corpus import corpus
 from .evaluate import evaluate
 from .info import info
+from .plan import plan
 from .pretrain import pretrain
 
-__all__ = ["app", "corpus", "evaluate", "info", "pretrain"]
+__all__ = ["app", "corpus", "evaluate", "info", "plan", "pretrain"]
 
 spacy_app.add_typer(app, name="elmo")

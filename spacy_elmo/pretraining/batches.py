@@ -25,6 +25,9 @@ class BatchStream:
     A batch holds sentences of about equal length (little padding, plain tensors) and at most
     `batch_tokens` ids, boundaries and padding included. Which sentences meet and in which order depends
     on `seed` and the epoch alone, so a run that continues at a Position sees what it would have seen.
+
+    share: (rank, size), this process's part of every batch: each size-th sentence from rank on. Where there
+    are fewer sentences than processes it may be empty.
     """
 
     def __init__(
@@ -35,7 +38,9 @@ class BatchStream:
         batch_tokens: int,
         seed: int = 0,
         max_characters: int | None = None,
+        share: tuple[int, int] = (0, 1),
     ):
+        self.share = share
         self.corpus, self.vocab = corpus, vocab
         self.batch_tokens, self.seed = batch_tokens, seed
         self._spelled: np.ndarray | None = None
@@ -67,13 +72,13 @@ class BatchStream:
             while position.done < len(batches):
                 rows = batches[position.done]
                 position = Position(position.epoch, position.done + 1)
-                yield self.collate(rows), position
+                yield self.collate(rows[self.share[0] :: self.share[1]]), position
             position = Position(position.epoch + 1, 0)
 
     def collate(self, rows: np.ndarray) -> Batch:
         """Sentences by number as a padded Batch."""
         lengths = self.corpus.lengths[rows].astype(np.int64) + 2
-        units = np.full((len(rows), int(lengths.max())), PAD, dtype=np.int64)
+        units = np.full((len(rows), int(lengths.max(initial=2))), PAD, dtype=np.int64)
         units[:, 0] = BOS
         for target, i, n in zip(units, rows, lengths, strict=True):
             target[1 : n - 1] = self.corpus[i] + len(SPECIALS)
