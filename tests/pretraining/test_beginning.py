@@ -25,9 +25,9 @@ from .helpers import MODEL, cyclic_text, make_corpus, make_settings, same_weight
 SPELLED = {"units": "word", "encoder": "both", "tied_softmax": False, "char_filters": ((1, 3),), **MODEL}
 
 
-def make(units, characters=(), **settings) -> BiLM:
-    torch.manual_seed(len(units))
-    return BiLM(BiLMConfig(**{**MODEL, **settings}), Vocab(units, characters))
+def make(names, characters=(), **settings) -> BiLM:
+    torch.manual_seed(len(names))
+    return BiLM(BiLMConfig(**{**MODEL, **settings}), Vocab(names, characters))
 
 
 @pytest.mark.parametrize("settings", [{}, SPELLED], ids=["characters", "words"])

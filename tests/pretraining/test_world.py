@@ -148,7 +148,7 @@ def test_torchrun_starts_a_run_again(pair, tmp_path):
         [sys.executable, *command, str(program)],
         capture_output=True,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     assert done.returncode == 0, done.stderr
     assert same_weights(tmp_path / "run", pair / "run")
