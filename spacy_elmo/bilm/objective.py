@@ -13,6 +13,7 @@ from .embed import Batch
 from .kernels import column_sums, kernels
 from .lstm import Direction, Dropout, reverse
 from .model import BiLM
+from .sampling import CandidateSampler
 from .vocab import PAD
 
 Side = tuple[Direction, Tensor, Tensor]
@@ -65,13 +66,26 @@ def _cross_entropy(logits: Tensor, bias: Tensor, targets: Tensor) -> tuple[Tenso
     return (total.log() - of_target).sum(), gradient.to(logits.dtype)
 
 
+def sampled_softmax_loss(
+    x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, sampler: CandidateSampler, seed: int
+) -> Tensor:
+    """The same over a few units: the targets and those that `sampler` draws.
+
+    A candidate's logit is lowered by the logarithm of its probability to be one, so that the sum over
+    candidates is right on average. Shapes as above. No likelihood: it is not comparable to the full softmax.
+    """
+    candidates, log_chance, places = sampler.draw(targets, seed)
+    rows = weight[candidates], bias[candidates] - log_chance
+    return FullSoftmaxLoss.apply(x, *rows, places, CHUNK)
+
+
 @dataclass
 class LMLoss:
     """Negative log-likelihood (natural logarithm) of some sentences, in each direction.
 
-    forward, backward: sums over all predictions. n: predictions in one direction; each sentence has
-    one more than it has units, because the boundary behind it is predicted too (`</s>` forward, `<s>`
-    backward).
+    forward, backward: sums over all predictions; with a sampled softmax they are no likelihoods.
+    n: predictions in one direction; each sentence has one more than it has units, because the boundary
+    behind it is predicted too (`</s>` forward, `<s>` backward).
     """
 
     forward: float
@@ -90,7 +104,8 @@ def lm_loss(bilm: BiLM, batch: Batch) -> LMLoss:
         # Detached: FullSoftmaxLoss would compute their gradients otherwise, no_grad or not.
         weight, bias = bilm.softmax_weight.detach(), bilm.softmax_bias.detach()
         sides = _sides(bilm, batch, bilm.encoder(batch))
-        forward, backward = (float(_direction_loss(*side, weight, bias)) for side in sides)
+        results = (_predict(*side) for side in sides)
+        forward, backward = (float(FullSoftmaxLoss.apply(x, weight, bias, y, CHUNK)) for x, y in results)
     return LMLoss(forward, backward, _predictions(batch))
 
 
@@ -102,10 +117,18 @@ class TrainingStep:
     Gradients are summed in a fixed order, so a step gives the same bits every time.
     """
 
-    def __init__(self, bilm: BiLM, *, dropout: float = 0.0, dtype: torch.dtype | None = None):
+    def __init__(
+        self,
+        bilm: BiLM,
+        *,
+        dropout: float = 0.0,
+        dtype: torch.dtype | None = None,
+        samples: int | None = None,
+    ):
         """dropout: on the input of every LSTM layer and of the softmax. dtype: of the products
-        (bfloat16); None: as the weights."""
+        (bfloat16); None: as the weights. samples: units of a sampled softmax; None: the full one."""
         self.bilm, self.dropout, self.dtype = bilm, dropout, dtype
+        self._sampler = None if samples is None else CandidateSampler(len(bilm.vocab), samples, bilm.device)
         threads = torch.get_num_threads()
         self.parallel = bilm.device.type == "cpu" and threads > 1
         self._pool: ThreadPoolExecutor | None = None
@@ -137,7 +160,11 @@ class TrainingStep:
         shared = (x, self.bilm.softmax_weight, self.bilm.softmax_bias)
         x, weight, bias = (t.detach().requires_grad_() for t in shared)
         dropout = Dropout(self.dropout, seed, x.device) if self.dropout else None
-        loss = _direction_loss(direction, x, units, weight, bias, dropout=dropout, dtype=self.dtype)
+        hidden, targets = _predict(direction, x, units, dropout=dropout, dtype=self.dtype)
+        if self._sampler is None:
+            loss = FullSoftmaxLoss.apply(hidden, weight, bias, targets, CHUNK)
+        else:
+            loss = sampled_softmax_loss(hidden, weight, bias, targets, self._sampler, seed)
         grads = torch.autograd.grad(loss / (2 * n), [x, weight, bias, *_trained(direction)])
         return float(loss.detach()), grads
 
@@ -152,23 +179,21 @@ def _predictions(batch: Batch) -> int:
     return int(batch.lengths.sum()) - len(batch.lengths)
 
 
-def _direction_loss(
+def _predict(
     direction: Direction,
     x: Tensor,
     units: Tensor,
-    weight: Tensor,
-    bias: Tensor,
     *,
     dropout: Dropout | None = None,
     dtype: torch.dtype | None = None,
-) -> Tensor:
-    """Sum of -log p(next unit). The reversed sentence begins with </s> and ends with <s>, so both
-    directions predict the unit that comes next in their own order."""
+) -> tuple[Tensor, Tensor]:
+    """What the softmax reads (n, P), and the unit that comes next (n,). The reversed sentence begins with
+    </s> and ends with <s>, so both directions predict the next unit in their own order."""
     hidden = direction(x, dropout=dropout, dtype=dtype)[-1][:, :-1]  # (B, T - 1, P)
     targets = units[:, 1:]
     real = targets != PAD
     hidden = hidden[real] if dropout is None else dropout(hidden[real])  # (n, P)
-    return FullSoftmaxLoss.apply(hidden, weight, bias, targets[real], CHUNK)
+    return hidden, targets[real]
 
 
 def _trained(module: nn.Module) -> list[nn.Parameter]:

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -31,7 +32,8 @@ def command(name: str, **settings: Any) -> Callable[[Callable], Callable]:
     def register(function: Callable) -> Callable:
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> None:
-            logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
+            level = logging.INFO if leads() else logging.WARNING
+            logging.basicConfig(level=level, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
             try:
                 function(*args, **kwargs)
             except (ElmoError, OSError) as error:
@@ -41,6 +43,11 @@ def command(name: str, **settings: Any) -> Callable[[Callable], Callable]:
         return function
 
     return register
+
+
+def leads() -> bool:
+    """Whether this is the one process of several under torchrun that speaks."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def on_terminal() -> bool:

@@ -49,7 +49,8 @@ def nearest(
     from ..pipeline.architectures import BiLM_v1
     from ..pipeline.bilm_layer import shim_of
     from ..pipeline.occurrences import Nearest, every_token, occurrences, of_layer, vectors
-    from ..pretraining.segment import find_files, make_segmenter, read_lines
+    from ..pretraining.reading import find_files, read_lines
+    from ..pretraining.segment import make_segmenter
 
     folder = embedded() if model is None else model
     config = read_config(folder)

@@ -1,11 +1,13 @@
 """`spacy elmo pretrain`: a corpus -> a model folder."""
 
+import os
+import sys
 from pathlib import Path
 
 import typer
 from wasabi import msg, table
 
-from .app import command, on_terminal
+from .app import command, leads, on_terminal
 
 
 @command("pretrain", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -13,11 +15,14 @@ def pretrain(
     ctx: typer.Context,
     config: Path = typer.Argument(..., help="A pretrain.cfg"),
     output: Path = typer.Option(..., "--output", "-o", help="Folder for the model and the run's records"),
+    init_from: Path | None = typer.Option(None, help="A model folder or checkpoint to train on"),
+    gpus: int = typer.Option(1, min=-1, help="Start torchrun with so many processes; -1: one for each GPU"),
 ) -> None:
     """Train a biLM. Settings are overridden by their dotted names: --training.max_steps 100
 
     The model folder is OUTPUT/model; OUTPUT/run.json records the settings and every measurement. The same
-    command continues a run that was interrupted.
+    command continues a run that was interrupted, or is to be longer (--training.max_steps). Several machines:
+    torchrun --nnodes 2 ... -m spacy_elmo pretrain ...
     """
     from spacy.cli._util import parse_config_overrides
 
@@ -25,8 +30,15 @@ def pretrain(
     from ..pretraining.trainer import MODEL
     from ..pretraining.trainer import pretrain as train
 
-    settings = read_settings(config, parse_config_overrides(ctx.args))
+    overrides = parse_config_overrides(list(ctx.args))
+    if init_from is not None:
+        overrides["paths.init_from"] = str(init_from)
+    settings = read_settings(config, overrides)
+    if gpus != 1 and "RANK" not in os.environ:
+        _start_torchrun(gpus, ctx, [config, "--output", output], init_from)
     record = train(settings, output, progress=on_terminal())
+    if not leads():
+        return
     rows = [
         (row["step"], f"{row['heldout']['forward']:.2f}", f"{row['heldout']['backward']:.2f}")
         for row in (record["log"][0], record["log"][-1])
@@ -35,3 +47,16 @@ def pretrain(
     print(table(rows, header=header, divider=True, aligns=("r", "r", "r")))
     size = f"{record['parameters']:,} parameters, {record['tokens_seen']:,} units seen"
     msg.good(f"{output / MODEL}: {size} in {record['seconds'] / 60:.1f} minutes")
+
+
+def _start_torchrun(gpus: int, ctx: typer.Context, args: list, init_from: Path | None) -> None:
+    """Become torchrun, which starts this command in each of its processes. Returns where one is enough."""
+    import torch
+
+    size = max(1, torch.cuda.device_count()) if gpus < 1 else gpus
+    if size == 1:
+        return
+    runner = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", size]
+    rest = [] if init_from is None else ["--init-from", init_from]
+    command = [sys.executable, *runner, "-m", "spacy_elmo", "pretrain", *args, *rest, *ctx.args]
+    os.execv(sys.executable, [str(arg) for arg in command])

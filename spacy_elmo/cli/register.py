@@ -10,8 +10,9 @@ from .embed import embed
 from .evaluate import evaluate
 from .info import info
 from .nearest import nearest
+from .plan import plan
 from .pretrain import pretrain
 
-__all__ = ["app", "convert", "corpus", "download", "embed", "evaluate", "info", "nearest", "pretrain"]
+__all__ = ["app", "convert", "corpus", "download", "embed", "evaluate", "info", "nearest", "plan", "pretrain"]
 
 spacy_app.add_typer(app, name="elmo")

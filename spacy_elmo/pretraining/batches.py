@@ -25,6 +25,9 @@ class BatchStream:
     A batch holds sentences of about equal length (little padding, plain tensors) and at most
     `batch_tokens` ids, boundaries and padding included. Which sentences meet and in which order depends
     on `seed` and the epoch alone, so a run that continues at a Position sees what it would have seen.
+
+    share: (rank, size), this process's part of every batch: each size-th sentence from rank on. Where there
+    are fewer sentences than processes it may be empty.
     """
 
     def __init__(
@@ -35,14 +38,14 @@ class BatchStream:
         batch_tokens: int,
         seed: int = 0,
         max_characters: int | None = None,
+        share: tuple[int, int] = (0, 1),
     ):
+        self.share = share
         self.corpus, self.vocab = corpus, vocab
         self.batch_tokens, self.seed = batch_tokens, seed
         self._spelled: np.ndarray | None = None
         if max_characters is not None:
-            # All units of the corpus: those too rare for the table are read from their characters as well.
-            rows = vocab.character_ids([unit for unit, _ in corpus.counts()], max_characters)
-            self._spelled = np.concatenate([special_character_ids(max_characters), rows])
+            self._spelled = spell_all(corpus, vocab, max_characters)
 
     def epoch(self, number: int) -> list[np.ndarray]:
         """The batches of an epoch as arrays of sentence numbers."""
@@ -69,13 +72,13 @@ class BatchStream:
             while position.done < len(batches):
                 rows = batches[position.done]
                 position = Position(position.epoch, position.done + 1)
-                yield self.collate(rows), position
+                yield self.collate(rows[self.share[0] :: self.share[1]]), position
             position = Position(position.epoch + 1, 0)
 
     def collate(self, rows: np.ndarray) -> Batch:
         """Sentences by number as a padded Batch."""
         lengths = self.corpus.lengths[rows].astype(np.int64) + 2
-        units = np.full((len(rows), int(lengths.max())), PAD, dtype=np.int64)
+        units = np.full((len(rows), int(lengths.max(initial=2))), PAD, dtype=np.int64)
         units[:, 0] = BOS
         for target, i, n in zip(units, rows, lengths, strict=True):
             target[1 : n - 1] = self.corpus[i] + len(SPECIALS)
@@ -85,5 +88,20 @@ class BatchStream:
         if self._spelled is not None:
             distinct, forms = np.unique(units, return_inverse=True)
             batch.forms = torch.from_numpy(forms.reshape(units.shape))
-            batch.characters = torch.from_numpy(self._spelled[distinct])
+            batch.characters = torch.from_numpy(self._spelled[distinct].astype(np.int64))
         return batch
+
+
+def spell_all(corpus: Corpus, vocab: Vocab, max_characters: int) -> np.ndarray:
+    """The characters of all units that the corpus lists: (units + 5, max_characters + 2).
+
+    Those too rare for the table are read from their characters as well. Specials come first, and last
+    the one that stands for what is not listed.
+    """
+    small = np.min_scalar_type(vocab.n_characters)
+    units = [unit for unit, _ in corpus.counts()]
+    special = special_character_ids(max_characters).astype(small)
+    # In pieces: a Vocab spells in eight bytes a character, and there may be a million units.
+    pieces = (units[i : i + 10_000] for i in range(0, len(units), 10_000))
+    rows = [vocab.character_ids(piece, max_characters).astype(small) for piece in pieces]
+    return np.concatenate([special, *rows, special[UNK : UNK + 1]])

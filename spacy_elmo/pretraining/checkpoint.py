@@ -1,21 +1,29 @@
-"""Checkpoints: everything a run needs to go on as if it had not stopped. Atomic, never pickled."""
+"""Checkpoints: everything a run needs to go on as if it had not stopped. Atomic, never pickled.
+
+step-N/model is a model folder like any other; step-N/state.safetensors holds the optimiser and each
+process's random state; step-N/state.json the rest.
+"""
 
 import json
 import shutil
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import load, save_file
+from torch import Tensor
 
+from ..bilm import store
 from ..bilm.atomic import atomic_folder
 from ..bilm.errors import ElmoError
+from ..bilm.model import BiLM
 from .batches import Position
+from .world import World
 
-STATE, TENSORS = "state.json", "tensors.safetensors"
+MODEL, STATE, TENSORS = "model", "state.json", "state.safetensors"
 
 
 class CheckpointError(ElmoError):
@@ -27,28 +35,39 @@ def save_checkpoint(
     *,
     step: int,
     position: Position,
-    model: nn.Module,
+    model: BiLM,
     optimizer: torch.optim.Optimizer,
     record: dict[str, Any],
     keep: int,
+    world: World,
 ) -> None:
-    """Write `folder`/step-N with weights, optimiser, random state and data position; keep the last `keep`.
+    """Write `folder`/step-N with weights, optimiser, random states and data position; keep the last `keep`.
 
-    record: anything else of the run, as JSON has it.
+    record: anything else of the run, as JSON has it. All processes of `world` come here, one writes.
     """
-    tensors = {f"model.{name}": t for name, t in model.state_dict().items()}
+    tensors = _random_states(world)
+    if not world.leads:
+        return
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(t) for name, t in state.items()}
-    tensors["rng.torch"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["rng.cuda"] = torch.cuda.get_rng_state()
-    state = {"step": step, "position": asdict(position), **record}
     with atomic_folder(folder / f"step-{step:09d}", STATE, "a checkpoint") as scratch:
+        model.save(scratch / MODEL)
         save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, scratch / TENSORS)
+        digest = sha256((scratch / TENSORS).read_bytes()).hexdigest()
+        state = {"step": step, "position": asdict(position), "sha256": digest, **record}
         (scratch / STATE).write_text(json.dumps(state), encoding="utf8")
     unfinished = folder.glob(".step-*")  # of runs that were killed
     for old in (*find_checkpoints(folder)[:-keep], *unfinished):
         shutil.rmtree(old)
+
+
+def _random_states(world: World) -> dict[str, Tensor]:
+    """The states of torch's generators in every process, by rank."""
+    found = {f"rng.torch.{i}": t for i, t in enumerate(world.gather(torch.get_rng_state()))}
+    if world.device.type == "cuda":
+        states = world.gather(torch.cuda.get_rng_state(world.device))
+        found |= {f"rng.cuda.{i}": t for i, t in enumerate(states)}
+    return found
 
 
 def find_checkpoints(folder: Path) -> list[Path]:
@@ -65,14 +84,24 @@ def read_checkpoint(path: Path) -> tuple[int, Position, dict[str, Any]]:
         raise _damaged(path) from error
 
 
-def load_checkpoint(path: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put model, optimiser and random state back to `path`."""
+def load_model(path: Path) -> BiLM:
+    """The biLM of a checkpoint, with its vocabulary."""
     try:
-        tensors = load_file(path / TENSORS)
+        return store.load(path / MODEL)
+    except store.ModelFolderError as error:
+        raise _damaged(path) from error
+
+
+def load_state(path: Path, *, optimizer: torch.optim.Optimizer, world: World) -> None:
+    """Put optimiser and random state back to `path`. A process that was not there begins anew."""
+    _, _, record = read_checkpoint(path)
+    try:
+        data = (path / TENSORS).read_bytes()
+        tensors = load(data)
     except (OSError, safetensors.SafetensorError) as error:
         raise _damaged(path) from error
-    weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-    model.load_state_dict(weights)
+    if sha256(data).hexdigest() != record.get("sha256"):
+        raise _damaged(path)
     stored: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
@@ -80,9 +109,10 @@ def load_checkpoint(path: Path, *, model: nn.Module, optimizer: torch.optim.Opti
             stored.setdefault(int(index), {})[key] = tensor
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": stored, "param_groups": groups})
-    torch.set_rng_state(tensors["rng.torch"])
-    if "rng.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["rng.cuda"])
+    if (state := tensors.get(f"rng.torch.{world.rank}")) is not None:
+        torch.set_rng_state(state)
+    if (state := tensors.get(f"rng.cuda.{world.rank}")) is not None and world.device.type == "cuda":
+        torch.cuda.set_rng_state(state, world.device)
 
 
 def _damaged(path: Path) -> CheckpointError:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import torch
 from ..bilm.model import BiLM
 from ..bilm.objective import lm_loss, perplexity
 from ..bilm.runtime import batches_by_length, collate
-from .segment import CorpusError, make_segmenter, read_lines, sentences
+from .reading import CorpusError, read_lines
+from .segment import make_segmenter, sentences
+from .world import World
 
 
 @dataclass
@@ -48,14 +51,25 @@ def read_heldout(bilm: BiLM, path: Path) -> list[list[str]]:
     return found
 
 
-def measure(bilm: BiLM, text: Sequence[Sequence[str]], *, batch_tokens: int = 4096) -> Perplexity:
-    """Perplexity of the model on sentences of units, in float32, without dropout."""
+def measure(
+    bilm: BiLM,
+    text: Sequence[Sequence[str]],
+    *,
+    batch_tokens: int = 4096,
+    world: World | None = None,
+) -> Perplexity:
+    """Perplexity of the model on sentences of units, in float32, without dropout.
+
+    world: processes that share the work; each gets the whole result.
+    """
+    world = world or World()
     forward = backward = 0.0
     lengths = [len(sentence) for sentence in text]
     with torch.inference_mode():
-        for group in batches_by_length(lengths, batch_tokens):
+        for group in islice(batches_by_length(lengths, batch_tokens), world.rank, None, world.size):
             loss = lm_loss(bilm, collate(bilm, [text[i] for i in group]).to(bilm.device))
             forward, backward = forward + loss.forward, backward + loss.backward
+    forward, backward = world.add_up([forward, backward])
     units, characters = sum(lengths), sum(len(unit) for sentence in text for unit in sentence)
     unknown = sum(unit not in bilm.vocab for sentence in text for unit in sentence)
     predictions = units + len(text)
@@ -69,3 +83,9 @@ def measure(bilm: BiLM, text: Sequence[Sequence[str]], *, batch_tokens: int = 40
         characters,
         unknown / units,
     )
+
+
+def sample(text: list[list[str]], units: int) -> list[list[str]]:
+    """Sentences spread evenly over `text` that hold about `units` units."""
+    total = sum(map(len, text))
+    return text[:: max(1, total // units)]

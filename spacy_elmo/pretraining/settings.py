@@ -1,6 +1,7 @@
 """pretrain.cfg: what a run is made of, typed, with an error for every key that is not known."""
 
 import configparser
+import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ class Paths:
     """A folder made by `spacy elmo corpus`."""
     heldout: str | None = None
     """A text file for held-out perplexity."""
+    init_from: str | None = None
+    """A model folder or a checkpoint to begin with; null: random weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +40,9 @@ class TrainingSettings:
     seed: int = 0
     max_steps: int = 4000
     """Updates of the weights."""
-    batch_tokens: int = 2048
-    """Units of a batch, boundaries and padding included."""
+    batch_tokens: int | str = 2048
+    """Units of a batch, boundaries and padding included, over all processes; each has an equal share.
+    "auto": the most that fits the memory, with a margin."""
     learning_rate: float = 8e-3
     """Adam's, at its peak."""
     warmup_steps: int = 100
@@ -49,18 +53,38 @@ class TrainingSettings:
     """Largest norm of the gradient over all weights."""
     dropout: float = 0.1
     """On the input of every LSTM layer and of the softmax."""
+    softmax: str = "full"
+    """What training lowers: "full", or "sampled" for vocabularies that the full one is too slow for."""
+    samples: int = 8192
+    """Units of the sampled softmax, the batch's own not counted."""
     precision: str = "auto"
     """Of the matrix products: "f32", "bf16", or "auto": bf16 where the processor has it natively."""
+    log_every: int = 100
+    """Steps between lines of progress."""
     eval_every: int = 500
     """Steps between measurements on the held-out text."""
     eval_units: int = 50_000
     """Units of the held-out text for the measurements during training; the last one uses all."""
+    patience: int = 0
+    """Stop after this many measurements without a better held-out perplexity; 0: never."""
     checkpoint_every: int = 500
     """Steps between checkpoints."""
     keep_checkpoints: int = 2
     """Older ones are deleted."""
     weights: str = "float16"
     """Type of the weights in the model folder: "float16" or "float32"."""
+
+
+# What may change while a run goes on: nothing here changes what a step does.
+FREE = (
+    "eval_every",
+    "eval_units",
+    "log_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "patience",
+    "weights",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +100,25 @@ class Settings:
         """As JSON has it."""
         return asdict(self)
 
+    def difference(self, recorded: dict[str, Any]) -> str | None:
+        """What keeps a run of `recorded` settings from going on with these, None: nothing.
 
-SECTIONS = {"paths": Paths, "vocab": VocabSettings, "training": TrainingSettings}
+        Paths may change, max_steps may grow, and how often something is measured or saved is free.
+        """
+        own = json.loads(json.dumps(self.to_dict()))
+        for section in ("vocab", "training", "model"):
+            defaults = asdict(SECTIONS[section]()) if section in SECTIONS else {}
+            before = {**defaults, **recorded.get(section, {})}
+            for key in sorted(before.keys() | own[section].keys()):
+                old, new = before.get(key), own[section].get(key)
+                longer = key == "max_steps" and isinstance(old, int) and new >= old
+                free = longer or (section == "training" and key in FREE)
+                if old != new and not free:
+                    return f"[{section}] {key} was {old!r}, now it is {new!r}"
+        return None
+
+
+SECTIONS: dict[str, Any] = {"paths": Paths, "vocab": VocabSettings, "training": TrainingSettings}
 
 
 def read_settings(path: Path, overrides: dict[str, Any] | None = None) -> Settings:
@@ -122,14 +163,20 @@ def _is(value: Any, wanted: Any) -> bool:
 
 
 def _check_training(training: TrainingSettings) -> None:
-    choices = {"precision": ("auto", "f32", "bf16"), "weights": ("float16", "float32")}
+    choices = {
+        "precision": ("auto", "f32", "bf16"),
+        "weights": ("float16", "float32"),
+        "softmax": ("full", "sampled"),
+    }
     for key, allowed in choices.items():
         if getattr(training, key) not in allowed:
             options = ", ".join(f'"{option}"' for option in allowed)
             raise ConfigError(f'[training] {key} = "{getattr(training, key)}" is not known: use {options}.')
-    steps = ("max_steps", "eval_every", "checkpoint_every", "keep_checkpoints")
-    for key in (*steps, "batch_tokens", "eval_units"):
-        if getattr(training, key) < 1:
+    if isinstance(training.batch_tokens, str) and training.batch_tokens != "auto":
+        raise ConfigError('[training] batch_tokens must be a number of units or "auto".')
+    steps = ("max_steps", "log_every", "eval_every", "checkpoint_every", "keep_checkpoints")
+    for key in (*steps, "batch_tokens", "eval_units", "samples"):
+        if getattr(training, key) != "auto" and getattr(training, key) < 1:
             raise ConfigError(f"[training] {key} must be at least 1.")
     if training.seed >= 2**31:  # steps are counted in the other half of torch's seeds
         raise ConfigError("[training] seed must be below 2**31.")

@@ -1,96 +1,26 @@
-"""Unit ids on disk: memory-mapped shards with a manifest and the counted units."""
+"""Unit ids on disk: memory-mapped shards with a manifest and the counted units.
+
+manifest.json: how the text was cut, counts, and the shards with their checksums. units.tsv: a line for
+each unit that is listed, with its count, most frequent first. shard-N.ids.npy: (tokens,) int32, ranks in
+units.tsv; the number behind its last is any unit that is not listed. shard-N.lengths.npy: (sentences,)
+int32.
+"""
 
 import json
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..bilm.atomic import atomic_folder
+from ..bilm.atomic import PathLike
 from ..bilm.vocab import Vocab
-from .segment import CorpusError
+from .reading import CorpusError
 
 MANIFEST, TYPES = "manifest.json", "units.tsv"
 FORMAT_VERSION = 1
-SHARD_UNITS = 2**24
-
-
-def write_corpus(
-    path: str | os.PathLike[str],
-    sentences: Iterable[Sequence[str]],
-    *,
-    settings: dict[str, Any],
-    shard_units: int = SHARD_UNITS,
-) -> dict[str, Any]:
-    """Write sentences of units as a corpus folder and return its manifest.
-
-    Ids are ranks by frequency, over all distinct units: how many of them become the vocabulary is
-    decided at training. settings: how the text was cut (units, segmenter, lang, ...), kept in the
-    manifest. Nothing is left behind when an error comes, or when there is no sentence (CorpusError).
-    """
-    with atomic_folder(path, MANIFEST, "a corpus") as folder:
-        index: dict[str, int] = {}  # unit -> provisional id, in the order of appearance
-        counts: Counter[int] = Counter()
-        shards = []
-        for number, batch in enumerate(_batches(sentences, shard_units)):
-            flat = [index.setdefault(unit, len(index)) for sentence in batch for unit in sentence]
-            counts.update(flat)
-            lengths = np.array([len(sentence) for sentence in batch], dtype=np.int32)
-            shards.append(_Shard(folder, number, np.array(flat, dtype=np.int32), lengths))
-        if not shards:
-            raise CorpusError("The corpus is empty: there is no sentence in the input.")
-        order = sorted(index.values(), key=lambda i: (-counts[i], i))
-        rank = np.empty(len(order), dtype=np.int32)
-        rank[order] = np.arange(len(order), dtype=np.int32)
-        names = list(index)
-        rows = "".join(f"{names[i]}\t{counts[i]}\n" for i in order)
-        (folder / TYPES).write_bytes(rows.encode("utf8"))
-        manifest = {
-            "format_version": FORMAT_VERSION,
-            **settings,
-            "sentences": sum(shard.sentences for shard in shards),
-            "tokens": sum(shard.tokens for shard in shards),
-            "types": len(order),
-            "shards": [shard.finish(rank) for shard in shards],
-        }
-        (folder / MANIFEST).write_text(
-            json.dumps(manifest, ensure_ascii=False, indent=2) + "\n", encoding="utf8"
-        )
-    return manifest
-
-
-def _batches(sentences: Iterable[Sequence[str]], shard_units: int) -> Iterator[list[Sequence[str]]]:
-    batch: list[Sequence[str]] = []
-    size = 0
-    for sentence in sentences:
-        batch.append(sentence)
-        size += len(sentence)
-        if size >= shard_units:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-class _Shard:
-    """One shard while the corpus is written: provisional ids first, ranks in the end."""
-
-    def __init__(self, folder: Path, number: int, ids: np.ndarray, lengths: np.ndarray):
-        self.ids = folder / f"shard-{number:05d}.ids.npy"
-        self.lengths = folder / f"shard-{number:05d}.lengths.npy"
-        self.sentences, self.tokens = len(lengths), len(ids)
-        np.save(self.ids, ids)
-        np.save(self.lengths, lengths)
-
-    def finish(self, rank: np.ndarray) -> dict[str, Any]:
-        np.save(self.ids, rank[np.load(self.ids)])
-        digests = {p.name: sha256(p.read_bytes()).hexdigest() for p in (self.ids, self.lengths)}
-        return {"sentences": self.sentences, "tokens": self.tokens, "sha256": digests}
 
 
 class Corpus:
@@ -100,7 +30,7 @@ class Corpus:
     lengths: (S,) units of each sentence.
     """
 
-    def __init__(self, path: str | os.PathLike[str]):
+    def __init__(self, path: PathLike):
         self.path = Path(path)
         self.manifest = self._read_manifest()
         self._shards, lengths = [], []
@@ -109,11 +39,12 @@ class Corpus:
             self._shards.append(self._map(ids_name, shard["tokens"]))
             lengths.append(self._map(lengths_name, shard["sentences"]))
             if lengths[-1].sum(dtype=np.int64) != shard["tokens"]:
-                raise CorpusError(f"{self.path / lengths_name} is damaged: make the corpus again.")
+                raise _damaged(self.path / lengths_name)
         self.lengths = np.concatenate(lengths)
         ends = [np.cumsum(part, dtype=np.int64) for part in lengths]
         self._starts = np.concatenate([end - part for end, part in zip(ends, lengths, strict=True)])
-        self._shard_of = np.repeat(np.arange(len(lengths)), [len(part) for part in lengths])
+        numbers = np.arange(len(lengths), dtype=np.min_scalar_type(len(lengths)))
+        self._shard_of = np.repeat(numbers, [len(part) for part in lengths])
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -123,15 +54,28 @@ class Corpus:
         start = self._starts[i]
         return self._shards[self._shard_of[i]][start : start + self.lengths[i]]
 
+    def verify(self) -> None:
+        """Read all shards and compare their checksums: about a second for each GB. Raises a CorpusError."""
+        for shard in self.manifest["shards"]:
+            for name, digest in shard["sha256"].items():
+                with (self.path / name).open("rb") as file:
+                    if file_digest(file) != digest:
+                        raise _damaged(self.path / name)
+
     def counts(self) -> list[tuple[str, int]]:
-        """Every distinct unit with its count, most frequent first."""
+        """The units that are listed, each with its count, most frequent first."""
         try:
-            rows = (self.path / TYPES).read_bytes().decode("utf8").split("\n")[:-1]
+            data = (self.path / TYPES).read_bytes()
+            if sha256(data).hexdigest() != self.manifest.get("sha256", {}).get(
+                TYPES, sha256(data).hexdigest()
+            ):
+                raise _damaged(self.path / TYPES)
+            rows = data.decode("utf8").split("\n")[:-1]
             counted = [(unit, int(count)) for unit, count in (row.rsplit("\t", 1) for row in rows)]
         except (OSError, ValueError) as error:
-            raise CorpusError(f"{self.path / TYPES} is missing or damaged: make the corpus again.") from error
+            raise _damaged(self.path / TYPES) from error
         if len(counted) != self.manifest["types"]:
-            raise CorpusError(f"{self.path / TYPES} is damaged: make the corpus again.")
+            raise _damaged(self.path / TYPES)
         return counted
 
     def vocab(
@@ -173,10 +117,22 @@ class Corpus:
         try:
             array = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
         except (OSError, EOFError, ValueError) as error:
-            raise CorpusError(f"{self.path / name} is missing or damaged: make the corpus again.") from error
-        if array.shape != (size,):
-            raise CorpusError(f"{self.path / name} is damaged: make the corpus again.")
+            raise _damaged(self.path / name) from error
+        if array.shape != (size,) or array.dtype != np.int32:
+            raise _damaged(self.path / name)
         return array
+
+
+def _damaged(path: Path) -> CorpusError:
+    return CorpusError(f"{path} is {'damaged' if path.exists() else 'missing'}: make the corpus again.")
+
+
+def file_digest(file: BinaryIO) -> str:
+    """SHA-256 of a file, in flat memory."""
+    digest = sha256()
+    while data := file.read(2**20):
+        digest.update(data)
+    return digest.hexdigest()
 
 
 def _is_complete(manifest: dict[str, Any]) -> bool:

@@ -1,155 +1,241 @@
-"""The pretraining loop: one process, one loop, everything it needs in plain sight."""
+"""The pretraining loop, everything it needs in plain sight: the same for one process and for many."""
 
 import json
 import logging
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
+from ..bilm import store
 from ..bilm.atomic import check_replaceable, write_atomic
-from ..bilm.config import BiLMConfig, ConfigError
+from ..bilm.config import ConfigError
 from ..bilm.embed import Batch
 from ..bilm.model import BiLM
-from ..bilm.objective import TrainingStep, perplexity
+from ..bilm.objective import TrainingStep
 from ..bilm.precision import has_native_bf16
 from .batches import BatchStream, Position
-from .checkpoint import CheckpointError, find_checkpoints, load_checkpoint, read_checkpoint, save_checkpoint
-from .heldout import measure, read_heldout
-from .settings import Settings, TrainingSettings
+from .beginning import build_model
+from .budget import find_batch_tokens
+from .checkpoint import (
+    CheckpointError,
+    find_checkpoints,
+    load_model,
+    load_state,
+    read_checkpoint,
+    save_checkpoint,
+)
+from .heldout import measure, read_heldout, sample
+from .preemption import Notice, notice
+from .schedule import learning_rate, make_optimizer
+from .seeing import Meter, Watcher
+from .settings import Settings
 from .shards import Corpus
+from .world import World, join
 
 log = logging.getLogger("spacy_elmo")
 
-RUN, MODEL, CHECKPOINTS = "run.json", "model", "checkpoints"
+RUN, MODEL, BEST, CHECKPOINTS = "run.json", "model", "best", "checkpoints"
 
 
 def pretrain(settings: Settings, output: Path, *, progress: bool = False) -> dict[str, Any]:
     """Train a biLM as `settings` say and write it to `output`/model.
 
     `output` also holds run.json (settings and every measurement) and checkpoints/. A run that was
-    interrupted goes on from its last checkpoint. Returns the content of run.json.
+    interrupted goes on from its last checkpoint. Under torchrun this is one of several processes that
+    train together; `output` and the corpus are in a place that all of them see. SIGTERM makes a
+    checkpoint and ends the process. Returns the content of run.json.
     """
     if settings.paths.corpus is None or settings.paths.heldout is None:
         raise ConfigError("Pretraining needs [paths] corpus and heldout: give both.")
     check_replaceable(output, RUN, "a pretraining run")
-    corpus = Corpus(settings.paths.corpus)
-    torch.manual_seed(settings.training.seed)
-    bilm = build_model(corpus, settings)
-    heldout = read_heldout(bilm, Path(settings.paths.heldout))
-    trainer = Trainer(bilm, corpus, heldout, settings, output)
-    trainer.run(progress=progress)
+    with join() as world, notice() as sigterm:
+        corpus = Corpus(settings.paths.corpus)
+        if world.leads:
+            corpus.verify()
+        torch.manual_seed(settings.training.seed)
+        checkpoints = find_checkpoints(output / CHECKPOINTS)
+        state = _check_same_run(settings, corpus, output, checkpoints[-1]) if checkpoints else None
+        bilm = load_model(checkpoints[-1]) if checkpoints else build_model(corpus, settings)
+        heldout = read_heldout(bilm, Path(settings.paths.heldout))
+        trainer = Trainer(bilm, corpus, heldout, settings, output, world)
+        if state is not None:
+            trainer.resume(checkpoints[-1], state)
+        watcher = Watcher(output, settings.training, world, step=trainer.step, progress=progress)
+        with closing(watcher):
+            complete = trainer.run(sigterm, watcher)
+        world.wait()
+        if not complete:
+            sigterm.obey()
     return trainer.record
 
 
-def build_model(corpus: Corpus, settings: Settings) -> BiLM:
-    """A biLM with random weights for the units of a corpus; how those were cut comes from the corpus."""
-    made = {key: corpus.manifest[key] for key in ("units", "segmenter", "lang", "normalize", "max_sentence")}
-    for key in made.keys() & settings.model.keys():
-        if settings.model[key] != made[key]:
-            raise ConfigError(
-                f"[model] {key} = {settings.model[key]!r}, but the corpus was made with {made[key]!r}: "
-                "leave it out, or make the corpus again."
-            )
-    config = BiLMConfig.from_dict({**settings.model, **made})
-    if not config.softmax:
-        raise ConfigError("A model without a softmax cannot be trained: leave [model] softmax out.")
-    vocab = corpus.vocab(
-        min_count=settings.vocab.min_count,
-        max_size=settings.vocab.max_size,
-        spelled=config.encoder != "table" and config.spelling == "character",
-        in_bytes=config.spelling == "byte",
-    )
-    return BiLM(config, vocab)
+def _check_same_run(settings: Settings, corpus: Corpus, output: Path, checkpoint: Path) -> dict[str, Any]:
+    """The state of a checkpoint, if it is one of this run."""
+    _, _, state = read_checkpoint(checkpoint)
+    record = state.get("record", {})
+    other = settings.difference(record.get("settings", {}))
+    what = f"other settings ({other})" if other else None
+    if record.get("corpus") != corpus.digest:
+        what = "another corpus"
+    if what:
+        raise CheckpointError(f"{output} holds a run with {what}: name another folder, or delete it.")
+    return state
 
 
 class Trainer:
     """A pretraining run: model, data, optimiser, and the record of what was measured."""
 
     def __init__(
-        self, bilm: BiLM, corpus: Corpus, heldout: list[list[str]], settings: Settings, output: Path
+        self,
+        bilm: BiLM,
+        corpus: Corpus,
+        heldout: list[list[str]],
+        settings: Settings,
+        output: Path,
+        world: World,
     ):
-        self.settings, self.output, self.heldout = settings, output, heldout
+        self.settings, self.corpus, self.heldout = settings, corpus, heldout
+        self.output, self.world = output, world
         training = self.training = settings.training
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.bilm = bilm.to(self.device).train()
-        bf16 = training.precision == "bf16" or (training.precision == "auto" and has_native_bf16(self.device))
+        self.bilm = bilm.to(world.device).train()
+        bf16 = training.precision == "bf16"
+        bf16 = bf16 or (training.precision == "auto" and has_native_bf16(world.device))
         self.training_step = TrainingStep(
-            bilm, dropout=training.dropout, dtype=torch.bfloat16 if bf16 else None
+            bilm,
+            dropout=training.dropout,
+            dtype=torch.bfloat16 if bf16 else None,
+            samples=training.samples if training.softmax == "sampled" else None,
         )
         self.optimizer = make_optimizer(bilm, training)
-        spelled = bilm.config.max_characters if bilm.config.encoder != "table" else None
-        self.stream = BatchStream(
-            corpus, bilm.vocab, batch_tokens=training.batch_tokens, seed=training.seed, max_characters=spelled
-        )
-        self.step, self.position = 0, Position()
+        self.step, self.position, self.meter = 0, Position(), Meter()
         self.record: dict[str, Any] = {
             "settings": settings.to_dict(),
             "corpus": corpus.digest,
             "parameters": sum(p.numel() for p in bilm.parameters()),
             "vocab": len(bilm.vocab),
+            "batch_tokens": training.batch_tokens,
             "tokens_seen": 0,
             "seconds": 0.0,
             "log": [],
         }
 
-    def run(self, *, progress: bool) -> None:
-        """Train from the last checkpoint, or from the beginning, to the end; write the model folder."""
-        self._resume()
-        training = self.training
-        with tqdm(total=training.max_steps, initial=self.step, unit="step", disable=not progress) as bar:
-            if self.step == 0:
-                self._evaluate(bar, _Meter(), everything=False)
-            meter, batches = _Meter(), self.stream.start(self.position)
-            while self.step < training.max_steps:
-                batch, self.position = next(batches)
-                with threads(1) if self.training_step.parallel else nullcontext():
-                    meter.add(self._update(batch.to(self.device)), int(batch.lengths.sum()))
-                self.step += 1
-                bar.update()
-                last = self.step == training.max_steps
-                evaluating = last or self.step % training.eval_every == 0
-                saving = last or self.step % training.checkpoint_every == 0
-                if evaluating or saving:
-                    self.record["seconds"] += meter.seconds
-                    self.record["tokens_seen"] += meter.tokens
-                    if evaluating:
-                        self._evaluate(bar, meter, everything=last)
-                    if saving:
-                        self._checkpoint()
-                    meter = _Meter()
-        self._finish()
+    def resume(self, checkpoint: Path, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint, whose model this one's is."""
+        self.step, self.position, _ = read_checkpoint(checkpoint)
+        load_state(checkpoint, optimizer=self.optimizer, world=self.world)
+        self.meter = Meter(**state["meter"])
+        before = state["record"]["settings"]["training"]["max_steps"]
+        self.record = {**state["record"], "settings": self.settings.to_dict()}
+        log.info("continuing at step %d from %s", self.step, checkpoint)
+        if before != self.training.max_steps:
+            was = learning_rate(self.step, replace(self.training, max_steps=before))
+            log.info(
+                "max_steps was %d and is %d now: the learning rate goes on at %.2g, where it was %.2g, and "
+                "falls to zero at the new end",
+                before,
+                self.training.max_steps,
+                learning_rate(self.step, self.training),
+                was,
+            )
 
-    def _update(self, batch: Batch) -> float:
-        rate = learning_rate(self.step, self.training)
+    def run(self, sigterm: Notice, watcher: Watcher) -> bool:
+        """Train to the end and write the model folder; False: SIGTERM came, and a checkpoint was made."""
+        self.output.mkdir(parents=True, exist_ok=True)
+        if self.record["batch_tokens"] == "auto":
+            self.record["batch_tokens"] = find_batch_tokens(self.training_step, self.world)
+        self._write_record()
+        if not self.record["log"]:
+            self._evaluate(watcher, everything=False)
+        training, batches = self.training, self._batches()
+        while not self._is_done():
+            began = time.monotonic()
+            batch, self.position = next(batches)
+            rate = learning_rate(self.step, training)
+            with threads(1) if self.training_step.parallel else nullcontext():
+                loss, tokens, norm, stop = self._update(batch.to(self.world.device), rate, sigterm)
+            self.step += 1
+            done = Meter(loss, 1, tokens, time.monotonic() - began)
+            self.meter.add(done)
+            self.record["tokens_seen"] += done.tokens
+            self.record["seconds"] += done.seconds
+            watcher.step(self.step, done, rate=rate, norm=norm)
+            last = self.step == training.max_steps
+            if last or self.step % training.eval_every == 0:
+                self._evaluate(watcher, everything=last)
+            if stop or self._is_done() or self.step % training.checkpoint_every == 0:
+                self._checkpoint()
+            if stop and not self._is_done():
+                log.info("SIGTERM: checkpoint written at step %d, the same command goes on", self.step)
+                return False
+        self._finish(watcher)
+        return True
+
+    def _is_done(self) -> bool:
+        return self.step >= self.training.max_steps or self._lost_patience()
+
+    def _lost_patience(self) -> bool:
+        """Whether the last `patience` measurements were no better than the best before them."""
+        best = self.record.get("best")
+        return best is not None and 0 < self.training.patience <= best["since"]
+
+    def _batches(self) -> Iterator[tuple[Batch, Position]]:
+        config = self.bilm.config
+        stream = BatchStream(
+            self.corpus,
+            self.bilm.vocab,
+            batch_tokens=self.record["batch_tokens"],
+            seed=self.training.seed,
+            max_characters=config.max_characters if config.encoder != "table" else None,
+            share=(self.world.rank, self.world.size),
+        )
+        return stream.start(self.position)
+
+    def _update(self, batch: Batch, rate: float, sigterm: Notice) -> tuple[float, int, float, bool]:
+        """One step of the weights: mean loss, units, norm of the gradient, and whether to stop."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.training_step(batch, self.training.seed * 2**32 + self.step).mean
+        loss = nll = predictions = 0.0
+        if len(batch.lengths):
+            # Each process has dropout masks of its own; the first has those of a run with one process.
+            seed = self.training.seed * 2**32 + self.world.rank * 2**24 + self.step
+            result = self.training_step(batch, seed)
+            nll, predictions = result.forward + result.backward, result.n
+        sums = [nll, predictions, float(batch.lengths.sum()), float(sigterm.came)]
+        nll, total, tokens, stop = self.world.add_up(sums)
+        self.world.sum_gradients(list(self.bilm.parameters()), predictions / total)
+        loss = nll / (2 * total)
         norm = float(torch.nn.utils.clip_grad_norm_(self.bilm.parameters(), self.training.grad_clip))
         if not math.isfinite(norm):
             raise self._diverged(f"The loss became {loss}")
         self.optimizer.step()
-        return loss
+        return loss, int(tokens), norm, stop > 0
 
-    def _evaluate(self, bar: tqdm, meter: "_Meter", *, everything: bool) -> None:
+    def _evaluate(self, watcher: Watcher, *, everything: bool) -> None:
         text = self.heldout if everything else sample(self.heldout, self.training.eval_units)
-        result = measure(self.bilm, text)
-        row: dict[str, Any] = {"step": self.step, "epoch": self.position.epoch, "heldout": result.to_dict()}
-        message = f"step {self.step:>6}  held-out perplexity {result.forward:8.2f} forward "
-        message += f"{result.backward:8.2f} backward"
-        if meter.losses:
-            loss, rate = sum(meter.losses) / len(meter.losses), round(meter.tokens / meter.seconds)
-            row |= {"loss": loss, "tokens_per_second": rate}
-            message += f"  training {perplexity(loss, 1):8.2f}  {rate:,} units/s"
-        self.record["log"].append(row)
-        log.info(message) if bar.disable else bar.write(message)
+        result = measure(self.bilm, text, world=self.world)
+        row = {"step": self.step, "epoch": self.position.epoch, "heldout": result.to_dict()}
+        self.record["log"].append({**row, **self.meter.row(self.training)})
+        self.meter = Meter()
+        if self.training.patience and not everything:
+            self._compare((result.forward * result.backward) ** 0.5)
+        watcher.measured(self.record)
+
+    def _compare(self, perplexity: float) -> None:
+        """Keep the weights if they are the best so far."""
+        best = self.record.get("best")
+        if best is None or perplexity < best["perplexity"]:
+            self.record["best"] = {"step": self.step, "perplexity": perplexity, "since": 0}
+            if self.world.leads:
+                self.bilm.save(self.output / BEST)
+        else:
+            best["since"] += 1
 
     def _diverged(self, what: str) -> CheckpointError:
         return CheckpointError(
@@ -166,44 +252,39 @@ class Trainer:
             position=self.position,
             model=self.bilm,
             optimizer=self.optimizer,
-            record={"record": self.record},
+            record={"record": self.record, "meter": self.meter.to_dict()},
             keep=self.training.keep_checkpoints,
+            world=self.world,
         )
         self._write_record()
 
-    def _resume(self) -> None:
-        checkpoints = find_checkpoints(self.output / CHECKPOINTS)
-        self.output.mkdir(parents=True, exist_ok=True)
-        if not checkpoints:
-            self._write_record()
-            return
-        step, position, state = read_checkpoint(checkpoints[-1])
-        wanted = json.loads(json.dumps(self.record))
-        for key in ("settings", "corpus"):
-            if state.get("record", {}).get(key) != wanted[key]:
-                what = "other settings" if key == "settings" else "another corpus"
-                raise CheckpointError(
-                    f"{self.output} holds a run with {what}: name another folder, or delete it."
-                )
-        load_checkpoint(checkpoints[-1], model=self.bilm, optimizer=self.optimizer)
-        self.step, self.position, self.record = step, position, state["record"]
-        log.info("continuing at step %d from %s", step, checkpoints[-1])
-
-    def _finish(self) -> None:
+    def _finish(self, watcher: Watcher) -> None:
+        """Write the model: the last weights, or the best ones if the run was stopped early."""
+        steps = self.step
+        if steps < self.training.max_steps:
+            steps = self.record["best"]["step"]
+            self.world.wait()  # until the leading process has written them
+            self.bilm.load_state_dict(store.load(self.output / BEST).state_dict())
+            log.info("no better since step %d: its weights are the model", steps)
+            result = measure(self.bilm, self.heldout, world=self.world).to_dict()
+            self.record["log"].append({"step": steps, "epoch": self.position.epoch, "heldout": result})
+            watcher.measured(self.record)
         heldout = self.record["heldout"] = self.record["log"][-1]["heldout"]
         origin = {
             "perplexity": {key: round(heldout[key], 2) for key in ("forward", "backward")},
-            "pretraining": f"{self.step:,} steps, {self.record['tokens_seen']:,} units",
+            "pretraining": f"{steps:,} steps, {self.record['tokens_seen']:,} units",
         }
         config = self.bilm.config
         self.bilm.config = replace(config, meta={**config.meta, **origin})  # for people, see `elmo info`
         dtype = torch.float16 if self.training.weights == "float16" else None
-        self.bilm.save(self.output / MODEL, dtype=dtype)
+        if self.world.leads:
+            self.bilm.save(self.output / MODEL, dtype=dtype)
         self._write_record()
 
     def _write_record(self) -> None:
-        data = json.dumps(self.record, ensure_ascii=False, indent=1) + "\n"
-        write_atomic(self.output / RUN, data.encode("utf8"))
+        if self.world.leads:
+            data = json.dumps(self.record, ensure_ascii=False, indent=1) + "\n"
+            write_atomic(self.output / RUN, data.encode("utf8"))
 
 
 @contextmanager
@@ -215,43 +296,3 @@ def threads(n: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-class _Meter:
-    """Losses and speed since the last measurement."""
-
-    def __init__(self) -> None:
-        self.losses: list[float] = []
-        self.tokens = 0
-        self._began = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._began
-
-    def add(self, loss: float, tokens: int) -> None:
-        self.losses.append(loss)
-        self.tokens += tokens
-
-
-def make_optimizer(bilm: BiLM, training: TrainingSettings) -> torch.optim.Optimizer:
-    """AdamW; weight decay on matrices, none on biases."""
-    trained = [p for p in bilm.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": training.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=(0.9, 0.99))
-
-
-def learning_rate(step: int, training: TrainingSettings) -> float:
-    """Linear warm-up, then linear decay to zero at max_steps."""
-    warm = (step + 1) / (training.warmup_steps + 1)
-    left = (training.max_steps - step) / max(1, training.max_steps - training.warmup_steps)
-    return training.learning_rate * min(warm, left, 1.0)
-
-
-def sample(text: list[list[str]], units: int) -> list[list[str]]:
-    """Sentences spread evenly over `text` that hold about `units` units."""
-    total = sum(map(len, text))
-    return text[:: max(1, total // units)]

@@ -9,7 +9,7 @@ import sys
 from spacy_elmo.bilm import store
 from spacy_elmo.bilm.inference.routes import routes
 
-from .helpers import plain, run, tiny
+from .helpers import CONFIG, plain, run, tiny
 
 
 def test_corpus(text, tmp_path):
@@ -75,8 +75,18 @@ def test_info_of_the_embedded_model():
     assert "zh_elmo_sm" in result.output
 
 
+def test_plan():
+    args = ["--corpus-size", "3GB", "--vocab-size", 8000, "--tokens-per-second", 9000]
+    result = run("plan", CONFIG, *args, "--training.batch_tokens", 4096)
+    assert result.exit_code == 0
+    said = plain(result.output)
+    for text in ("3.4 M", "memory of a process", "units of a batch 4,096", "9,000 units/s", "0.02 days"):
+        assert text in said
+    assert run("plan", CONFIG, "--corpus-size", "much").exit_code == 1
+
+
 def test_help():
-    for command in ("corpus", "pretrain", "evaluate", "info", "nearest"):
+    for command in ("corpus", "pretrain", "evaluate", "plan", "info", "nearest"):
         assert run(command, "--help").exit_code == 0
         assert command in run("--help").output
 

@@ -32,7 +32,7 @@ def refused(folder: Path, *args, message: str) -> None:
 
 def test_corpus_of_bad_text(tmp_path):
     for name, data, message in (
-        ("gb.txt", "好。\n".encode() + "你好。".encode("gb18030"), "line 2 is not UTF-8"),
+        ("gb.txt", "好。\n".encode() + "你好。\n".encode("gb18030") * 20, "line 2 is not UTF-8"),
         ("empty.txt", b"", "corpus is empty"),
         ("blank.txt", "\n 　\n".encode(), "corpus is empty"),
         ("no.jsonl", b'{"txt": "a"}', "line 1 is no JSON object"),
@@ -63,7 +63,7 @@ def test_corpus_with_bad_options(text, tmp_path):
 def test_corpus_into_other_peoples_places(text, tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"")
-    monkeypatch.setattr("spacy_elmo.pretraining.segment.read_lines", lambda path: pytest.fail("too late"))
+    monkeypatch.setattr("spacy_elmo.pretraining.reading.read_lines", lambda path: pytest.fail("too late"))
     refused(tmp_path, "corpus", text, tmp_path / "photos", message="it holds other files")
     refused(tmp_path, "corpus", text, text, message="it is a file")
     refused(tmp_path, "corpus", text, text / "below", message="is a file")

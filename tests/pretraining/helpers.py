@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from spacy_elmo.bilm.text import characters
-from spacy_elmo.pretraining.segment import read_lines, sentences
+from spacy_elmo.pretraining.building import write_corpus
+from spacy_elmo.pretraining.reading import read_lines
+from spacy_elmo.pretraining.segment import sentences
 from spacy_elmo.pretraining.settings import Paths, Settings, TrainingSettings, VocabSettings
-from spacy_elmo.pretraining.shards import write_corpus
 
 CYCLE = "甲乙丙丁戊己庚辛壬癸"
 MADE = {"units": "char", "segmenter": "char", "lang": "zh", "normalize": True, "max_sentence": 20}

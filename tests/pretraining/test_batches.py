@@ -15,7 +15,8 @@ from spacy_elmo.bilm.model import BiLM
 from spacy_elmo.bilm.runtime import collate
 from spacy_elmo.bilm.vocab import BOS, EOS, PAD
 from spacy_elmo.pretraining.batches import BatchStream, Position
-from spacy_elmo.pretraining.shards import Corpus, write_corpus
+from spacy_elmo.pretraining.building import write_corpus
+from spacy_elmo.pretraining.shards import Corpus
 
 from .helpers import MADE, WORD_MADE
 

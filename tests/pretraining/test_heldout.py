@@ -11,7 +11,7 @@ from spacy_elmo.bilm.objective import lm_loss
 from spacy_elmo.bilm.runtime import collate
 from spacy_elmo.bilm.vocab import Vocab
 from spacy_elmo.pretraining.heldout import measure, read_heldout
-from spacy_elmo.pretraining.segment import CorpusError
+from spacy_elmo.pretraining.reading import CorpusError
 
 WORDS = ["我", "北京", "天安门"]
 

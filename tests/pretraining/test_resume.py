@@ -16,7 +16,7 @@ from spacy_elmo.bilm.config import ConfigError
 from spacy_elmo.bilm.errors import ElmoError
 from spacy_elmo.pretraining import trainer
 from spacy_elmo.pretraining.checkpoint import CheckpointError, find_checkpoints
-from spacy_elmo.pretraining.segment import CorpusError
+from spacy_elmo.pretraining.reading import CorpusError
 from spacy_elmo.pretraining.settings import Paths, VocabSettings
 from spacy_elmo.pretraining.trainer import learning_rate, pretrain
 
@@ -68,7 +68,7 @@ pretrain(make_settings(Path({folder!r})), Path({output!r}))
 
 @pytest.mark.parametrize(
     ("module", "name", "call", "step"),
-    [("trainer", "learning_rate", 4, 2), ("checkpoint", "save_file", 3, 4), ("trainer", "BiLM.save", 1, 6)],
+    [("trainer", "learning_rate", 4, 2), ("checkpoint", "save_file", 3, 4), ("trainer", "BiLM.save", 4, 6)],
     ids=["between checkpoints", "while a checkpoint is written", "before the model is written"],
 )
 def test_a_run_that_was_killed_goes_on(whole, tmp_path, module, name, call, step):
@@ -84,7 +84,9 @@ def test_a_run_that_was_killed_goes_on(whole, tmp_path, module, name, call, step
     pretrain(settings, output)
     assert same_weights(output, run)
     assert figures(output) == figures(run)
-    found, expected = ({p.relative_to(f) for p in f.rglob("*")} for f in (output, run))
+    found, expected = (
+        {p.relative_to(f) for p in f.rglob("*") if p.parent.name != "events"} for f in (output, run)
+    )
     assert found == expected  # nothing half-made is left
 
 
@@ -92,7 +94,12 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(whole, tmp_path
     settings, run = whole
     shutil.copytree(run, tmp_path / "run")
     last = find_checkpoints(tmp_path / "run" / "checkpoints")[-1]
-    for file, data in (("tensors.safetensors", b"x" * 50), ("state.json", b"[]"), ("state.json", b"{")):
+    for file, data in (
+        ("state.safetensors", b"x" * 50),
+        ("model/weights.safetensors", b"x" * 50),
+        ("state.json", b"[]"),
+        ("state.json", b"{"),
+    ):
         before = (last / file).read_bytes()
         (last / file).write_bytes(data)
         with pytest.raises(CheckpointError, match=f"{last.name} is damaged: delete it"):
@@ -107,7 +114,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(whole, tmp_path
     ("section", "changes"),
     [
         ("training", {"dropout": 0.3}),
-        ("training", {"max_steps": 9}),
+        ("training", {"max_steps": 5}),
         ("vocab", {"max_size": 5}),
         ("model", {"projection": 12}),
         ("model", {"n_layers": 1}),
@@ -119,9 +126,47 @@ def test_other_settings_do_not_go_on_with_a_run(whole, section, changes):
     part = getattr(settings, section)
     changed = {**part, **changes} if section == "model" else replace(part, **changes)
     before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
-    with pytest.raises(CheckpointError, match="holds a run with other settings: name another folder"):
+    with pytest.raises(CheckpointError, match=r"holds a run with other settings .*: name another folder"):
         pretrain(replace(settings, **{section: changed}), run)
     assert {p: p.read_bytes() for p in run.rglob("*") if p.is_file()} == before
+
+
+def test_a_run_is_made_longer(whole, tmp_path, caplog):
+    settings, run = whole
+    shutil.copytree(run, tmp_path / "run")
+    changed = replace(settings.training, max_steps=9, eval_every=3, keep_checkpoints=1)
+    with caplog.at_level("INFO"):
+        record = pretrain(replace(settings, training=changed), tmp_path / "run")
+    assert [row["step"] for row in record["log"]] == [0, 4, 6, 9]
+    assert record["settings"]["training"]["max_steps"] == 9
+    rate, was = (learning_rate(6, training) for training in (changed, settings.training))
+    assert (
+        f"max_steps was 6 and is 9 now: the learning rate goes on at {rate:.2g}, where it was {was:.2g}"
+        in (caplog.text)
+    )
+    assert not same_weights(tmp_path / "run", run)
+
+
+def test_a_run_goes_on_where_its_files_were_moved_to(whole, tmp_path):
+    settings, run = whole
+    for name in ("corpus", "run"):
+        shutil.copytree(run.parent / name, tmp_path / name)
+    shutil.copy(run.parent / "heldout.txt", tmp_path)
+    shutil.rmtree(find_checkpoints(tmp_path / "run" / "checkpoints")[-1])
+    paths = Paths(corpus=str(tmp_path / "corpus"), heldout=str(tmp_path / "heldout.txt"))
+    pretrain(replace(settings, paths=paths), tmp_path / "run")
+    assert same_weights(tmp_path / "run", run)
+
+
+def test_a_corpus_that_was_damaged_does_not_begin(tmp_path):
+    settings = make_settings(tmp_path)
+    path = tmp_path / "corpus" / "shard-00000.ids.npy"
+    data = bytearray(path.read_bytes())
+    data[-4] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CorpusError, match=r"shard-00000.ids.npy is damaged"):
+        pretrain(settings, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("text", [cyclic_text(300, seed=5), cyclic_text(300).replace("甲", "水火")])
@@ -155,7 +200,8 @@ def test_no_checkpoint_is_made_of_numbers_that_are_none(tmp_path, monkeypatch, b
         pretrain(settings, tmp_path / "run")
     (kept,) = find_checkpoints(tmp_path / "run" / "checkpoints")
     assert kept.name == "step-000000002"
-    assert all(t.isfinite().all() for t in load_file(kept / "tensors.safetensors").values())
+    for file in ("state.safetensors", "model/weights.safetensors"):
+        assert all(t.isfinite().all() for t in load_file(kept / file).values())
     assert not (tmp_path / "run" / "model").exists()
 
 

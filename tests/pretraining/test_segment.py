@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_elmo.bilm.text import normalize
-from spacy_elmo.pretraining.segment import CorpusError, find_files, make_segmenter, read_lines, sentences
+from spacy_elmo.pretraining.reading import CorpusError, find_files, read_lines
+from spacy_elmo.pretraining.segment import make_segmenter, sentences
 
 TEXT = "你好。\n再见！\n"
 

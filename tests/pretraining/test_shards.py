@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacy_elmo.bilm.atomic import OutputError
-from spacy_elmo.pretraining.segment import CorpusError
-from spacy_elmo.pretraining.shards import Corpus, write_corpus
+from spacy_elmo.pretraining.building import write_corpus
+from spacy_elmo.pretraining.reading import CorpusError
+from spacy_elmo.pretraining.shards import Corpus
 
 from .helpers import MADE
 

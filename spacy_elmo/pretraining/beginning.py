@@ -1,0 +1,98 @@
+"""The biLM that a run begins with: random weights, or those of a model that is trained on."""
+
+import logging
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..bilm import store
+from ..bilm.config import BiLMConfig, ConfigError
+from ..bilm.model import BiLM
+from ..bilm.vocab import CHAR_SPECIALS, SPECIALS
+from .checkpoint import MODEL, STATE, load_model
+from .settings import Settings
+from .shards import Corpus
+
+log = logging.getLogger("spacy_elmo")
+
+MADE = ("units", "segmenter", "lang", "normalize", "max_sentence")  # decided when the corpus was made
+SHAPE = [f.name for f in fields(BiLMConfig) if f.name not in (*MADE, "meta")]
+
+
+def build_model(corpus: Corpus, settings: Settings) -> BiLM:
+    """A biLM for the units of a corpus; how those were cut comes from the corpus.
+
+    With [paths] init_from its weights are those of that model; see `adopt`.
+    """
+    made = {key: corpus.manifest[key] for key in MADE}
+    for key in made.keys() & settings.model.keys():
+        if settings.model[key] != made[key]:
+            raise ConfigError(
+                f"[model] {key} = {settings.model[key]!r}, but the corpus was made with {made[key]!r}: "
+                "leave it out, or make the corpus again."
+            )
+    parent = None if settings.paths.init_from is None else open_parent(Path(settings.paths.init_from))
+    inherited = {} if parent is None else {key: getattr(parent.config, key) for key in SHAPE}
+    config = BiLMConfig.from_dict({**inherited, **settings.model, **made})
+    if parent is not None:
+        _check_shape(config, parent.config)
+    if not config.softmax:
+        raise ConfigError("A model without a softmax cannot be trained: leave [model] softmax out.")
+    vocab = corpus.vocab(
+        min_count=settings.vocab.min_count,
+        max_size=settings.vocab.max_size,
+        spelled=config.encoder != "table" and config.spelling == "character",
+        in_bytes=config.spelling == "byte",
+    )
+    bilm = BiLM(config, vocab)
+    if parent is not None:
+        known = adopt(bilm, parent)
+        log.info("%s knows %d of %d units", settings.paths.init_from, known, len(vocab.units))
+    return bilm
+
+
+def open_parent(path: Path) -> BiLM:
+    """The biLM of a model folder or of a checkpoint."""
+    return load_model(path) if (path / STATE).is_file() and (path / MODEL).is_dir() else store.load(path)
+
+
+def adopt(bilm: BiLM, parent: BiLM) -> int:
+    """Give `bilm` the weights of a parent of the same shape, and return how many of its units that knows.
+
+    The rows of units (and of characters) are found by name, wherever they stand in the parent. Those
+    it does not know stay random, their softmax bias is the mean of the parent's.
+    """
+    known = _rows(bilm.vocab.units, parent.vocab.units, len(SPECIALS))
+    spelled = _rows(bilm.vocab.characters, parent.vocab.characters, len(CHAR_SPECIALS))
+    by_row = dict.fromkeys(("encoder.table.weight", "softmax_bias", "untied_softmax_weight"), known)
+    by_row["encoder.char_cnn.table.weight"] = spelled
+    ours, theirs = bilm.state_dict(), parent.state_dict()
+    with torch.no_grad():
+        bilm.softmax_bias.fill_(float(parent.softmax_bias.mean()))
+        for name, tensor in ours.items():
+            if name in by_row:
+                to, source = by_row[name]
+                tensor[to] = theirs[name][source]
+            else:
+                tensor.copy_(theirs[name])
+    return len(known[0]) - len(SPECIALS)
+
+
+def _rows(ours: list[str], theirs: list[str], specials: int) -> tuple[Tensor, Tensor]:
+    """Rows of what both have in the one and in the other, the specials first."""
+    place = {name: i for i, name in enumerate(theirs, specials)}
+    pairs = [(i, i) for i in range(specials)]
+    pairs += [(i, place[name]) for i, name in enumerate(ours, specials) if name in place]
+    to, source = torch.tensor(pairs).unbind(1)
+    return to, source
+
+
+def _check_shape(config: BiLMConfig, parent: BiLMConfig) -> None:
+    for key in ("units", *SHAPE):
+        if getattr(config, key) != getattr(parent, key):
+            raise ConfigError(
+                f"init_from has {key} = {getattr(parent, key)!r}, this run {getattr(config, key)!r}: "
+                "they must be equal; a [model] section that is left out takes all from init_from."
+            )

@@ -1,0 +1,225 @@
+"""Text -> a corpus folder: blocks are cut in parallel; finished parts outlive a run that is killed."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from hashlib import blake2b, sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..bilm.atomic import PathLike, atomic_folder, check_replaceable, write_atomic
+from . import engine
+from .parts import Part, count_types, make_part
+from .reading import BLOCK, CorpusError, Tally, blocks, find_files
+from .segment import Segmenter, make_segmenter, sentences
+from .shards import FORMAT_VERSION, MANIFEST, TYPES
+
+SHARD_UNITS = 2**24
+MAX_TYPES = 1_000_000
+SEGMENTERS = {"jieba": "jieba", "pkuseg": "spacy-pkuseg"}  # the packages behind spaCy's names
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How text is cut. The manifest of a corpus records it, and the models that are trained on it."""
+
+    units: str = "char"
+    segmenter: str = "char"
+    lang: str = "zh"
+    normalize: bool = True
+    max_sentence: int = 128
+
+    def segment(self) -> Segmenter:
+        """The segmenter; it is loaded once in a process."""
+        return _segmenter(self.units, self.segmenter, self.lang, self.normalize)
+
+    def versions(self) -> dict[str, str]:
+        """What the cuts depend on besides."""
+        found = {}
+        for name in ("spacy", SEGMENTERS.get(self.segmenter, "")) if self.units == "word" else ():
+            with suppress(PackageNotFoundError, ValueError):
+                found[name] = version(name)
+        return found
+
+
+_segmenter = lru_cache(maxsize=1)(
+    lambda units, segmenter, lang, normalized: make_segmenter(units, segmenter, lang, normalized=normalized)
+)
+
+
+def build_corpus(
+    inputs: Iterable[Path],
+    output: Path,
+    cut: Cut,
+    *,
+    jobs: int = 1,
+    backend: str = "loky",
+    dedup: bool = False,
+    min_count: int = 1,
+    max_types: int = MAX_TYPES,
+    block: int = BLOCK,
+    watch: Callable[[Iterator[str]], Iterator[str]] = iter,
+) -> dict[str, Any]:
+    """Make a corpus folder of text files and return its manifest.
+
+    jobs, backend: see engine.run. dedup: keep the first of equal lines. min_count, max_types: units that
+    are listed; the others share one id behind them. block: characters of a part. watch: wraps the
+    stream of blocks, to show progress.
+
+    Finished parts wait in a hidden folder beside `output`, each named after its text and how it was
+    cut: a run that was killed finds its own again, whatever else was changed, and the corpus is the
+    same to the byte for any number of jobs. Raises a CorpusError for text that cannot be read.
+    """
+    check_replaceable(output, MANIFEST, "a corpus")  # before the work, not after it
+    files = find_files(inputs)
+    segment = cut.segment()
+    made = {**asdict(cut), "segmenter": segment.name}
+    parts, tally = _Parts(output, made, cut.versions()), Tally()
+    try:
+        stream = watch(blocks(files, tally, dedup=dedup, size=block))
+        for key, data in engine.run(cut_block, parts.missing(stream, cut), jobs=jobs, backend=backend):
+            parts.add(key, data)
+        with atomic_folder(output, MANIFEST, "a corpus") as folder:
+            manifest = _assemble(
+                folder,
+                [parts.path(key) for key in parts.keys],
+                {**made, "versions": cut.versions(), "text": asdict(tally)},
+                min_count=min_count,
+                max_types=max_types,
+            )
+    except CorpusError:
+        parts.forget_if_empty()
+        raise
+    shutil.rmtree(parts.folder, ignore_errors=True)
+    return manifest
+
+
+def cut_block(key: str, block: str, cut: Cut) -> tuple[str, bytes]:
+    """A block of lines as a part, with its key. Runs in the workers."""
+    segment = cut.segment()
+    try:
+        with segment.zone():
+            found = (s for line in block.split("\n") for s in sentences(line, segment, cut.max_sentence))
+            return key, make_part(found)
+    except Exception as error:  # a tokenizer raises whatever it likes
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CorpusError(f'The segmenter "{segment.name}" failed on this text: {reason}') from error
+
+
+class _Parts:
+    """The folder of finished parts beside a corpus that is being made."""
+
+    def __init__(self, output: Path, made: dict[str, Any], versions: dict[str, str]):
+        target = output.resolve()
+        self.folder = target.with_name(f".{target.name}.parts")
+        self.keys: list[str] = []
+        self._salt = json.dumps([FORMAT_VERSION, made, versions], sort_keys=True).encode()
+
+    def missing(self, stream: Iterable[str], cut: Cut) -> Iterator[tuple[str, str, Cut]]:
+        """The blocks that have no part yet, as arguments of cut_block."""
+        for block in stream:
+            key = blake2b(self._salt + block.encode("utf8"), digest_size=20).hexdigest()
+            self.keys.append(key)
+            if not self.path(key).is_file():
+                yield key, block, cut
+
+    def path(self, key: str) -> Path:
+        return self.folder / f"{key}.safetensors"
+
+    def add(self, key: str, data: bytes) -> None:
+        write_atomic(self.path(key), data)
+
+    def forget_if_empty(self) -> None:
+        with suppress(OSError):
+            self.folder.rmdir()
+
+
+def write_corpus(
+    path: PathLike,
+    sentences: Iterable[Sequence[str]],
+    *,
+    settings: dict[str, Any],
+    shard_units: int = SHARD_UNITS,
+    min_count: int = 1,
+    max_types: int = MAX_TYPES,
+) -> dict[str, Any]:
+    """Write sentences of units as a corpus folder and return its manifest: for text that is cut already.
+
+    settings: how it was cut (units, segmenter, lang, ...), kept in the manifest. Nothing is left behind
+    when an error comes, or when there is no sentence (CorpusError).
+    """
+    with atomic_folder(path, MANIFEST, "a corpus") as folder:
+        paths = []
+        for number, batch in enumerate(_batches(sentences, shard_units)):
+            paths.append(folder / f"{number}.part")
+            paths[-1].write_bytes(make_part(batch))
+        manifest = _assemble(folder, paths, settings, min_count=min_count, max_types=max_types)
+        for scratch in paths:
+            scratch.unlink()
+    return manifest
+
+
+def _batches(sentences: Iterable[Sequence[str]], shard_units: int) -> Iterator[list[Sequence[str]]]:
+    batch: list[Sequence[str]] = []
+    size = 0
+    for sentence in sentences:
+        batch.append(sentence)
+        size += len(sentence)
+        if size >= shard_units:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _assemble(
+    folder: Path, parts: Sequence[Path], settings: dict[str, Any], *, min_count: int, max_types: int
+) -> dict[str, Any]:
+    """Write the corpus of all parts into an empty folder: ids are ranks by frequency over all of them."""
+    types, distinct = count_types(parts, min_count=min_count, max_types=max_types)
+    rows = b"".join(b"%s\t%d\n" % (unit, -count) for count, _, _, unit in types)
+    (folder / TYPES).write_bytes(rows)
+    ranks = {unit: rank for rank, (_, _, _, unit) in enumerate(types)}
+    shards: list[dict[str, Any]] = []
+    for path in parts:
+        part = Part(path)
+        if len(part.lengths()):
+            shards.append(_write_shard(folder, len(shards), part, ranks))
+    if not shards:
+        raise CorpusError("The corpus is empty: there is no sentence in the input.")
+    if not types:
+        raise CorpusError(f"No unit occurs {min_count} times: lower --min-count.")
+    tokens = sum(shard["tokens"] for shard in shards)
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        **settings,
+        "sentences": sum(shard["sentences"] for shard in shards),
+        "tokens": tokens,
+        "types": len(types),
+        "distinct": distinct,
+        "unlisted_tokens": tokens + sum(count for count, _, _, _ in types),
+        "sha256": {TYPES: sha256(rows).hexdigest()},
+        "shards": shards,
+    }
+    text = json.dumps(manifest, ensure_ascii=False, indent=2) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf8")
+    return manifest
+
+
+def _write_shard(folder: Path, number: int, part: Part, ranks: dict[bytes, int]) -> dict[str, Any]:
+    rank = np.empty(part.types, dtype=np.int32)
+    for unit, place, _ in part.units():
+        rank[place] = ranks.get(unit, len(ranks))
+    arrays = {"ids": rank[part.ids()], "lengths": part.lengths()}
+    digests = {}
+    for kind, array in arrays.items():
+        path = folder / f"shard-{number:05d}.{kind}.npy"
+        np.save(path, array)
+        digests[path.name] = sha256(path.read_bytes()).hexdigest()
+    return {"sentences": len(arrays["lengths"]), "tokens": len(arrays["ids"]), "sha256": digests}

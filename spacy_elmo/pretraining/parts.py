@@ -1,0 +1,103 @@
+"""Parts of a corpus while it is made: a block of text as unit ids of its own, with its units counted.
+
+A part knows nothing of the others, so parts are made in any order, anywhere. Their units are kept in 64
+groups by hash, so that the vocabulary of all is counted a group at a time, in flat memory.
+"""
+
+import heapq
+import zlib
+from array import array
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save
+
+GROUPS = 64
+AT_ONCE = 2**21  # units of all parts that are counted at once
+
+Type = tuple[int, int, int, bytes]
+"""A distinct unit: -count, part and place of its first occurrence, UTF-8. Sorts by frequency."""
+
+
+def make_part(sentences: Iterable[Sequence[str]]) -> bytes:
+    """Sentences of units as a safetensors file.
+
+    ids: (n,) int32, numbered in the order of appearance. lengths: (sentences,) int32. And of the units,
+    ordered by group: units (UTF-8, one to a line), places and counts (one number each), groups and
+    group_bytes (65,): where the groups begin.
+    """
+    index: defaultdict[str, int] = defaultdict()
+    index.default_factory = index.__len__
+    ids, lengths = array("i"), array("i")
+    for sentence in sentences:
+        lengths.append(len(sentence))
+        ids.extend(map(index.__getitem__, sentence))
+    lines = [f"{unit}\n".encode() for unit in index]
+    group = np.array([zlib.crc32(line) % GROUPS for line in lines], dtype=np.int64)
+    order = np.argsort(group, kind="stable")
+    sizes = np.array([len(line) for line in lines], dtype=np.int64)
+    groups = np.searchsorted(group[order], np.arange(GROUPS + 1))
+    flat = np.array(ids, dtype=np.int32)
+    return save(
+        {
+            "ids": flat,
+            "lengths": np.array(lengths, dtype=np.int32),
+            "units": np.frombuffer(b"".join(lines[i] for i in order), dtype=np.uint8),
+            "places": order.astype(np.int32),
+            "counts": np.bincount(flat, minlength=len(lines))[order],
+            "groups": groups,
+            "group_bytes": np.concatenate([[0], np.cumsum(sizes[order])])[groups],
+        }
+    )
+
+
+class Part:
+    """A part on disk."""
+
+    def __init__(self, path: Path):
+        self._file = safe_open(path, framework="numpy")
+        self._groups, self._bytes = (self._file.get_tensor(name) for name in ("groups", "group_bytes"))
+        self.types = int(self._groups[-1])
+
+    def ids(self) -> np.ndarray:
+        return self._file.get_tensor("ids")
+
+    def lengths(self) -> np.ndarray:
+        return self._file.get_tensor("lengths")
+
+    def units(self, first: int = 0, last: int = GROUPS) -> Iterator[tuple[bytes, int, int]]:
+        """(unit, place, count) of the groups from `first` to before `last`."""
+        a, b = (int(self._groups[i]) for i in (first, last))
+        if a == b:
+            return iter(())
+        text = self._file.get_slice("units")[int(self._bytes[first]) : int(self._bytes[last])].tobytes()
+        places, counts = (self._file.get_slice(name)[a:b].tolist() for name in ("places", "counts"))
+        return zip(text.split(b"\n")[:-1], places, counts, strict=True)
+
+
+def count_types(paths: Sequence[Path], *, min_count: int, max_types: int) -> tuple[list[Type], int]:
+    """The most frequent units of all parts, and how many distinct ones there are.
+
+    Those of at least `min_count`, at most `max_types`, most frequent first, of equals the one that
+    appeared first.
+    """
+    total = sum(Part(path).types for path in paths)
+    step = max(1, GROUPS * AT_ONCE // max(total, AT_ONCE))
+    kept: list[Type] = []
+    distinct = 0
+    for first in range(0, GROUPS, step):
+        found: dict[bytes, list[int]] = {}
+        for number, path in enumerate(paths):
+            for unit, place, count in Part(path).units(first, min(first + step, GROUPS)):
+                if (entry := found.get(unit)) is None:
+                    found[unit] = [count, number, place]
+                else:
+                    entry[0] += count
+        distinct += len(found)
+        kept += [(-n, number, place, unit) for unit, (n, number, place) in found.items() if n >= min_count]
+        if len(kept) > 2 * max_types:
+            kept = heapq.nsmallest(max_types, kept)
+    return sorted(kept)[:max_types], distinct

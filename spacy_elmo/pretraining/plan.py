@@ -1,0 +1,208 @@
+"""What a run will take: parameters, memory of a process, units, floating-point operations, days. On paper,
+except for the speed, which is measured or given."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from ..bilm.config import BiLMConfig, ConfigError
+from ..bilm.model import BiLM
+from ..bilm.objective import CHUNK, TrainingStep
+from ..bilm.precision import has_native_bf16
+from ..bilm.vocab import Vocab
+from .beginning import MADE
+from .budget import LARGEST, MARGIN, random_batch
+from .settings import Settings
+from .shards import Corpus
+from .world import BUCKET
+
+# Chinese text: bytes a unit and units a sentence, measured on 0.6 MB of mixed text; words are jieba's.
+BYTES = {"char": 2.91, "word": 5.03}
+SENTENCE = {"char": 37.3, "word": 21.6}
+DISTINCT = 0.43  # distinct words in 256 sentences, for the char-CNN
+TOGETHER = 0.9  # share of its own speed that a process keeps beside others
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run in numbers. Memory is that of one process in bytes, operations are those of training."""
+
+    parameters: dict[str, int]
+    memory: dict[str, int]
+    batch_tokens: int
+    tokens: float
+    epochs: float
+    flops_per_token: dict[str, float]
+    tokens_per_second: float
+    gpus: int
+
+    @property
+    def flops(self) -> float:
+        """Of the whole run."""
+        return self.tokens * sum(self.flops_per_token.values())
+
+    @property
+    def days(self) -> float:
+        """Of the whole run, held-out measurements left out."""
+        together = TOGETHER if self.gpus > 1 else 1.0
+        return self.tokens / (self.tokens_per_second * self.gpus * together) / 86400
+
+
+def make_plan(
+    settings: Settings,
+    *,
+    corpus_bytes: float | None = None,
+    gpus: int = 1,
+    memory: float = 22e9,
+    units: str = "char",
+    vocab_size: int | None = None,
+    tokens_per_second: float | None = None,
+) -> Plan:
+    """Work out a run.
+
+    corpus_bytes: of text; None: that of [paths] corpus. units, vocab_size: where there is no corpus yet.
+    memory: of a GPU in bytes, for batch_tokens = "auto". tokens_per_second: of one process; None: it is
+    measured here, on this machine.
+    """
+    corpus = Corpus(settings.paths.corpus) if settings.paths.corpus else None
+    made = {"units": units} if corpus is None else {key: corpus.manifest[key] for key in MADE}
+    config = BiLMConfig.from_dict({**settings.model, **made})
+    vocab = _vocab(settings, corpus, vocab_size, spelled=config.encoder != "table")
+    with torch.device("meta"):
+        bilm = BiLM(config, vocab)
+    parameters = count_parameters(bilm)
+    if corpus is None and corpus_bytes is None:
+        raise ConfigError("A plan needs the size of the text: give --corpus-size or [paths] corpus.")
+    n = _units(corpus, config.units, corpus_bytes)
+    fixed, each = _memory(bilm, parameters, gpus, settings)
+    batch = settings.training.batch_tokens
+    if not isinstance(batch, int):
+        free = memory * (1 - MARGIN) - sum(fixed.values())
+        if free < each * (config.max_sentence + 2):
+            raise ConfigError("The model does not fit the memory: make it smaller, or give --memory.")
+        batch = min(LARGEST, int(free / each) // 256 * 256) * gpus
+    if tokens_per_second is None:
+        tokens_per_second = measure_speed(config, vocab, settings)
+    return Plan(
+        parameters=parameters,
+        memory={**fixed, "activations": int(each * batch / gpus)},
+        batch_tokens=batch,
+        tokens=float(batch) * settings.training.max_steps,
+        epochs=batch * settings.training.max_steps / n,
+        flops_per_token=training_flops(bilm, settings),
+        tokens_per_second=tokens_per_second,
+        gpus=gpus,
+    )
+
+
+def count_parameters(bilm: BiLM) -> dict[str, int]:
+    """Weights by part; a tied softmax has only its bias of its own."""
+    parts = {"embedding": "encoder.", "LSTMs": "_direction.", "softmax": "softmax_"}
+    sizes = {name: p.numel() for name, p in bilm.named_parameters()}
+    return {part: sum(n for name, n in sizes.items() if key in name) for part, key in parts.items()}
+
+
+def training_flops(bilm: BiLM, settings: Settings) -> dict[str, float]:
+    """Operations for each unit, forward and backward, which takes twice as many again.
+
+    A multiplication with an m x n matrix counts 2mn. Element-wise work is left out.
+    """
+    config = bilm.config
+    lstm = 2 * config.n_layers * (8 * config.hidden * config.projection + config.hidden * config.projection)
+    compared = len(bilm.vocab)
+    if settings.training.softmax == "sampled":
+        compared = min(compared, settings.training.samples)
+    found = {"LSTMs": 6.0 * lstm, "softmax": 6.0 * 2 * compared * config.projection}
+    if config.encoder != "table":
+        width = sum(n for _, n in config.char_filters)
+        positions = config.max_characters + 2
+        cnn = sum(w * n * config.char_width * positions for w, n in config.char_filters)
+        highways = 2 * config.n_highway * width**2
+        found["char-CNN"] = 6.0 * DISTINCT * (cnn + highways + width * config.projection)
+    return found
+
+
+def measure_speed(config: BiLMConfig, vocab: Vocab, settings: Settings, *, tokens: int = 1024) -> float:
+    """Units a second of this process: the best of two steps on units at random, after one to warm up."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    bilm = BiLM(config, vocab).to(device).train()
+    training = settings.training
+    bf16 = training.precision == "bf16" or (training.precision == "auto" and has_native_bf16(device))
+    step = TrainingStep(
+        bilm,
+        dropout=training.dropout,
+        dtype=torch.bfloat16 if bf16 else None,
+        samples=training.samples if training.softmax == "sampled" else None,
+    )
+    batch = random_batch(step, tokens if device.type == "cpu" else 16 * tokens).to(device)
+    seconds = []
+    for _ in range(3):
+        began = time.monotonic()
+        step(batch, 0)  # its losses are read, so it has ended when it returns
+        seconds.append(time.monotonic() - began)
+    return int(batch.lengths.sum()) / min(seconds[1:])
+
+
+def _memory(
+    bilm: BiLM, parameters: dict[str, int], gpus: int, settings: Settings
+) -> tuple[dict[str, int], float]:
+    """Bytes by part that do not depend on the batch, and those of each unit in it.
+
+    Activations as cuDNN keeps them: gates, cell and output of each layer, with inputs and dropout masks.
+    """
+    config, n = bilm.config, sum(parameters.values())
+    v, p, h = len(bilm.vocab), config.projection, config.hidden
+    width = 4 if settings.training.precision == "f32" else 2
+    compared = min(v, settings.training.samples) if settings.training.softmax == "sampled" else v
+    fixed = {
+        "weights": 4 * n,
+        "gradients": 4 * n + (4 * min(n, BUCKET) if gpus > 1 else 0),
+        "Adam": 8 * n,
+        "products": width * parameters["LSTMs"],
+        "softmax": CHUNK * compared * 10 + compared * p * (width + 2 * 4),
+    }
+    layer = (6 * h + 2 * p) * width + 4 * p * 3
+    each = 2.0 * config.n_layers * layer + 2 * p * 4 * 4
+    if config.encoder != "table":
+        each += DISTINCT * sum(n for _, n in config.char_filters) * (config.max_characters + 2) * 8
+    return fixed, each
+
+
+def _vocab(settings: Settings, corpus: Corpus | None, size: int | None, *, spelled: bool) -> Vocab:
+    """The corpus's vocabulary, or one of that size without meaning."""
+    limits = settings.vocab
+    if corpus is not None:
+        return corpus.vocab(min_count=limits.min_count, max_size=limits.max_size, spelled=spelled)
+    size = size or limits.max_size
+    if size is None:
+        raise ConfigError("A plan needs a vocabulary: give --vocab-size, [vocab] max_size or [paths] corpus.")
+    characters = [chr(0x4E00 + i) for i in range(6000)] if spelled else []
+    return Vocab([f"unit {i}" for i in range(size)], characters)
+
+
+def _units(corpus: Corpus | None, units: str, size: float | None) -> float:
+    """Units of the text, with two boundaries a sentence."""
+    if corpus is None:
+        assert size is not None
+        n = size / BYTES[units]
+        return n * (1 + 2 / SENTENCE[units])
+    n = float(corpus.manifest["tokens"] + 2 * corpus.manifest["sentences"])
+    if size is None:
+        return n
+    read = corpus.manifest.get("text", {}).get("characters")
+    return n * size / (BYTES["char"] * read) if read else n
+
+
+def parse_size(text: str) -> float:
+    """Bytes: "3GB", "190 MB", "22e9"."""
+    factors = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+    plain = text.strip().upper()
+    factor = factors.get(plain[-2:], 1.0)
+    try:
+        size = float(plain[:-2] if plain[-2:] in factors else plain) * factor
+    except ValueError:
+        size = 0.0
+    if not 0 < size < float("inf"):
+        raise ConfigError(f'"{text}" is no size: write it like 3GB or 190MB.')
+    return size

@@ -1,0 +1,23 @@
+"""The optimiser and its learning rate."""
+
+import torch
+
+from ..bilm.model import BiLM
+from .settings import TrainingSettings
+
+
+def make_optimizer(bilm: BiLM, training: TrainingSettings) -> torch.optim.Optimizer:
+    """AdamW; weight decay on matrices, none on biases."""
+    trained = [p for p in bilm.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": training.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=(0.9, 0.99))
+
+
+def learning_rate(step: int, training: TrainingSettings) -> float:
+    """Linear warm-up, then linear decay to zero at max_steps."""
+    warm = (step + 1) / (training.warmup_steps + 1)
+    left = (training.max_steps - step) / max(1, training.max_steps - training.warmup_steps)
+    return training.learning_rate * min(warm, left, 1.0)

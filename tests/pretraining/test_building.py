@@ -1,0 +1,306 @@
+"""Making a corpus: the same bytes whatever the number of jobs and however often it was killed."""
+
+import gzip
+import json
+import lzma
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spacy_elmo.pretraining import building, engine
+from spacy_elmo.pretraining.building import Cut, build_corpus, write_corpus
+from spacy_elmo.pretraining.engine import EngineError
+from spacy_elmo.pretraining.reading import CorpusError, SeenLines, Tally, blocks
+from spacy_elmo.pretraining.shards import Corpus
+
+from .helpers import MADE, cyclic_text
+
+TEXT = cyclic_text(400) + cyclic_text(100)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def text_of(corpus: Corpus) -> list[str]:
+    names = [unit for unit, _ in corpus.counts()]
+    return ["".join(names[rank] for rank in corpus[i]) for i in range(len(corpus))]
+
+
+@pytest.fixture
+def text(tmp_path) -> Path:
+    (tmp_path / "text.txt").write_text(TEXT, encoding="utf8")
+    return tmp_path / "text.txt"
+
+
+def build(text: Path, output: Path, **options) -> dict:
+    return build_corpus([text], output, Cut(max_sentence=20), **{"block": 500, **options})
+
+
+def test_what_is_read_comes_back(text, tmp_path):
+    manifest = build(text, tmp_path / "corpus")
+    assert text_of(Corpus(tmp_path / "corpus")) == TEXT.split()
+    assert len(manifest["shards"]) > 3
+    assert manifest["text"] == {
+        "characters": len("".join(TEXT.split())),
+        "lines": 500,
+        "invalid_bytes": 0,
+        "duplicate_lines": 0,
+    }
+    assert sorted(os.listdir(tmp_path)) == ["corpus", "text.txt"]
+
+
+def test_any_number_of_jobs_gives_the_same_bytes(text, tmp_path):
+    for jobs in (1, 2):
+        build(text, tmp_path / f"corpus{jobs}", jobs=jobs)
+    assert files_of(tmp_path / "corpus1") == files_of(tmp_path / "corpus2")
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+from spacy_elmo.pretraining import building
+
+calls, original = [], building.{name}
+
+def killing(*args, **kwargs):
+    calls.append(args)
+    if len(calls) == {call}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*args, **kwargs)
+
+building.{name} = killing
+cut = building.Cut(max_sentence=20)
+building.build_corpus([Path({text!r})], Path({output!r}), cut, block=500)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "parts"),
+    [("cut_block", 3, 2), ("_write_shard", 2, 8)],
+    ids=["while text is cut", "while shards are written"],
+)
+def test_a_run_that_was_killed_goes_on(text, tmp_path, monkeypatch, name, call, parts):
+    whole = build(text, tmp_path / "whole")
+    code = KILLED.format(name=name, call=call, text=str(text), output=str(tmp_path / "corpus"))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (tmp_path / "corpus").exists()
+    kept = len(list((tmp_path / ".corpus.parts").iterdir()))
+    assert kept == parts <= len(whole["shards"]) == 8
+    cut, made = building.cut_block, []
+    monkeypatch.setattr(building, "cut_block", lambda *call: made.append(call) or cut(*call))
+    build(text, tmp_path / "corpus")
+    assert len(made) == len(whole["shards"]) - kept  # what was finished is not made again
+    assert files_of(tmp_path / "corpus") == files_of(tmp_path / "whole")
+    assert not (tmp_path / ".corpus.parts").exists()
+
+
+def test_parts_of_another_cut_are_not_taken(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(building, "_assemble", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        build_corpus([text], tmp_path / "corpus", Cut(max_sentence=5), block=500)
+    monkeypatch.undo()
+    build(text, tmp_path / "corpus")
+    build(text, tmp_path / "other")
+    assert files_of(tmp_path / "corpus") == files_of(tmp_path / "other")
+
+
+def test_a_text_that_was_mended_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("spacy_elmo.pretraining.reading.GROUP", 10)
+    (tmp_path / "a.txt").write_text(TEXT, encoding="utf8")
+    (tmp_path / "b.jsonl").write_text('{"text": "好。"}\n{"txt": "好。"}\n', encoding="utf8")
+    inputs = [tmp_path / "a.txt", tmp_path / "b.jsonl"]
+    with pytest.raises(CorpusError, match="line 2 is no JSON object"):
+        build_corpus(inputs, tmp_path / "corpus", Cut(), block=500)
+    assert list((tmp_path / ".corpus.parts").iterdir())
+    (tmp_path / "b.jsonl").write_text('{"text": "好。"}\n{"text": "好。"}\n', encoding="utf8")
+    manifest = build_corpus(inputs, tmp_path / "corpus", Cut(), block=500)
+    assert manifest["sentences"] == 502
+    assert not (tmp_path / ".corpus.parts").exists()
+
+
+def test_duplicate_lines(tmp_path):
+    (tmp_path / "a.txt").write_text("你好。\n再见！\n\n\n  你好。 \n你好\n再见！\n", encoding="utf8")
+    (tmp_path / "b.jsonl").write_text('{"text": "再见！\\n狗。"}\n', encoding="utf8")
+    manifest = build_corpus([tmp_path / "a.txt", tmp_path / "b.jsonl"], tmp_path / "c", Cut(), dedup=True)
+    assert text_of(Corpus(tmp_path / "c")) == ["你好。", "再见！", "你好", "狗。"]
+    assert manifest["text"]["duplicate_lines"] == 3
+    assert manifest["text"]["lines"] == 7
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.text("甲乙丙", max_size=3), max_size=8), max_size=12))
+def test_the_first_of_equal_lines_is_kept(groups):
+    seen, known, found = SeenLines(), dict.fromkeys([]), []
+    for group in groups:
+        found += seen.first(group)
+        known |= dict.fromkeys(group)
+    assert found == list(known)
+
+
+def test_invalid_bytes_are_counted(tmp_path):
+    good = ("我爱北京。\n" * 50).encode()
+    (tmp_path / "a.txt").write_bytes(good + b"\xff\xfe" + "狗。\n".encode() + "好".encode()[:2])
+    manifest = build_corpus([tmp_path / "a.txt"], tmp_path / "corpus", Cut())
+    assert manifest["text"]["invalid_bytes"] == 4
+    assert text_of(Corpus(tmp_path / "corpus"))[-2:] == ["\ufffd\ufffd狗。", "\ufffd\ufffd"]
+    (tmp_path / "b.txt").write_bytes(good + ("你好。" * 50).encode("gb18030"))
+    with pytest.raises(CorpusError, match=r"line 51 is not UTF-8 .*GB18030"):
+        build_corpus([tmp_path / "b.txt"], tmp_path / "other", Cut())
+
+
+@pytest.mark.parametrize("pack", [".gz", ".xz", ".zst"])
+def test_packed_text(tmp_path, pack):
+    data = TEXT.encode()
+    if pack == ".zst":
+        zstandard = pytest.importorskip("zstandard", reason="zstandard is not installed")
+        half = len(data) // 2  # two frames in one file, as parallel packers write them
+        data = b"".join(zstandard.compress(x) for x in (data[:half], data[half:]))
+    else:
+        data = {".gz": gzip.compress, ".xz": lzma.compress}[pack](data)
+    path = tmp_path / f"text.txt{pack}"
+    path.write_bytes(data)
+    build(path, tmp_path / "corpus")
+    assert text_of(Corpus(tmp_path / "corpus")) == TEXT.split()
+    for broken, message in ((data[:-7], "cannot be read"), (b"nonsense", "cannot be read")):
+        path.write_bytes(broken)
+        with pytest.raises(CorpusError, match=message):
+            build(path, tmp_path / "other")
+
+
+def test_a_line_without_end_is_read_in_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr("spacy_elmo.pretraining.reading.LONGEST", 100)
+    monkeypatch.setattr("spacy_elmo.pretraining.reading.CHUNK", 64)
+    text = "我爱北京。" * 200 + "无" * 500
+    (tmp_path / "a.txt").write_text(text, encoding="utf8")
+    found = "\n".join(blocks([tmp_path / "a.txt"], Tally())).split("\n")
+    assert "".join(found) == text
+    assert max(map(len, found)) <= 100
+    assert all(line.endswith("。") for line in found if "无" not in line)
+
+
+# the vocabulary
+
+
+def test_minimum_count_and_cap(tmp_path):
+    sentences = [["丙"], *[["甲", "乙"]] * 3, ["丁", "丙"], ["戊"]]
+    for options, units in (
+        ({}, ["甲", "乙", "丙", "丁", "戊"]),
+        ({"min_count": 2}, ["甲", "乙", "丙"]),
+        ({"max_types": 2}, ["甲", "乙"]),
+        ({"min_count": 2, "max_types": 1}, ["甲"]),
+    ):
+        manifest = write_corpus(tmp_path / "corpus", sentences, settings=MADE, **options)
+        corpus = Corpus(tmp_path / "corpus")
+        assert [unit for unit, _ in corpus.counts()] == units
+        assert manifest["distinct"] == 5
+        assert manifest["types"] == len(units)
+        assert manifest["unlisted_tokens"] == manifest["tokens"] - sum(n for _, n in corpus.counts())
+        names = [*units, None]
+        known = [[unit if unit in units else None for unit in s] for s in sentences]
+        assert [[names[rank] for rank in corpus[i]] for i in range(len(corpus))] == known
+    with pytest.raises(CorpusError, match="lower --min-count"):
+        write_corpus(tmp_path / "corpus", sentences, settings=MADE, min_count=9)
+
+
+words = st.lists(st.lists(st.text("甲乙丙丁", min_size=1, max_size=3), min_size=1, max_size=6), min_size=1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(words, st.integers(1, 9), st.integers(1, 20))
+def test_counting_in_groups_changes_nothing(tmp_path_factory, sentences, cap, at_once):
+    folder = tmp_path_factory.mktemp("counted")
+    write_corpus(folder / "a", sentences, settings=MADE, shard_units=5, max_types=cap)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("spacy_elmo.pretraining.parts.AT_ONCE", at_once)
+        write_corpus(folder / "b", sentences, settings=MADE, shard_units=5, max_types=cap)
+    assert files_of(folder / "a") == files_of(folder / "b")
+
+
+# damage
+
+
+def test_checksums_are_verified(text, tmp_path):
+    build(text, tmp_path / "corpus")
+    corpus = Corpus(tmp_path / "corpus")
+    corpus.verify()
+    path = tmp_path / "corpus" / "shard-00001.ids.npy"
+    ids = np.load(path)
+    ids[3] += 1
+    np.save(path, ids)
+    with pytest.raises(CorpusError, match=r"shard-00001.ids.npy is damaged: make the corpus again"):
+        Corpus(tmp_path / "corpus").verify()
+
+
+def test_counts_of_another_corpus(text, tmp_path):
+    build(text, tmp_path / "corpus")
+    units = tmp_path / "corpus" / "units.tsv"
+    units.write_bytes(units.read_bytes().replace("甲".encode(), "乾".encode()))
+    with pytest.raises(CorpusError, match=r"units.tsv is damaged"):
+        Corpus(tmp_path / "corpus").counts()
+
+
+# engines
+
+
+def double(number: int) -> int:
+    if number == 99:
+        raise CorpusError("It is 99.")
+    return 2 * number
+
+
+def die(number: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_engine_raises_the_errors_of_calls_and_of_their_source(jobs):
+    assert sorted(engine.run(double, ((i,) for i in range(30)), jobs=jobs)) == list(range(0, 60, 2))
+    with pytest.raises(CorpusError, match="It is 99"):
+        list(engine.run(double, ((i,) for i in range(95, 105)), jobs=jobs))
+
+    def source():
+        yield (1,)
+        raise CorpusError("No more.")
+
+    with pytest.raises(CorpusError, match=r"No more\."):
+        list(engine.run(double, source(), jobs=jobs))
+
+
+def test_a_worker_that_dies_is_one_sentence():
+    with pytest.raises(EngineError, match=r"A worker died.*use fewer jobs") as caught:
+        list(engine.run(die, ((i,) for i in range(4)), jobs=2))
+    assert "\n" not in str(caught.value)
+
+
+def test_engines_that_are_not_there(monkeypatch):
+    with pytest.raises(EngineError, match='backend "spark" is not known: use loky, dask, ray'):
+        list(engine.run(double, [(1,)], backend="spark"))
+    for name, module in (("dask", "dask.distributed"), ("ray", "ray.util.joblib")):
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(EngineError, match=f'"{name}" is not installed: pip install'):
+            list(engine.run(double, [(1,)], backend=name))
+
+
+def test_a_segmenter_that_fails(text, tmp_path, monkeypatch):
+    segmenter = building.Segmenter(lambda sentence: 1 // 0, "scissors")
+    monkeypatch.setattr(building.Cut, "segment", lambda self: segmenter)
+    with pytest.raises(CorpusError, match='segmenter "scissors" failed on this text'):
+        build(text, tmp_path / "corpus")
+    assert sorted(os.listdir(tmp_path)) == ["text.txt"]
+
+
+def test_what_a_corpus_records(text, tmp_path):
+    build_corpus([text], tmp_path / "corpus", Cut(units="word", lang="en"))
+    manifest = json.loads((tmp_path / "corpus" / "manifest.json").read_bytes())
+    assert (manifest["units"], manifest["segmenter"], manifest["lang"]) == ("word", "Tokenizer", "en")
+    assert "spacy" in manifest["versions"]

@@ -1,0 +1,75 @@
+"""The plan of a run: what it says about weights and operations is counted, not guessed."""
+
+from pathlib import Path
+
+import pytest
+
+from spacy_elmo.bilm.config import ConfigError
+from spacy_elmo.pretraining.plan import make_plan, parse_size
+from spacy_elmo.pretraining.settings import read_settings
+
+from .helpers import make_settings
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def test_the_reference_run():
+    settings = read_settings(CONFIGS / "pretrain_reference.cfg")
+    plan = make_plan(settings, corpus_bytes=3e9, gpus=8, units="word", tokens_per_second=10_000)
+    # Two directions, two layers: 4H(P + P) + 4H + 4H + HP weights each.
+    h, p, v = 4096, 512, 52_004
+    assert plan.parameters["LSTMs"] == 4 * (8 * h * p + 8 * h + h * p)
+    assert plan.parameters["embedding"] == v * p
+    assert plan.parameters["softmax"] == v  # tied
+    assert plan.flops_per_token["LSTMs"] == pytest.approx(453e6, rel=0.01)
+    assert plan.flops_per_token["softmax"] == pytest.approx(6 * 2 * v * p)
+    assert 9 < plan.epochs < 11
+    assert plan.days == pytest.approx(plan.tokens / (10_000 * 8 * 0.9) / 86400)
+    assert sum(plan.memory.values()) < 22e9
+    assert plan.memory["Adam"] == 8 * sum(plan.parameters.values())
+
+
+def test_more_memory_takes_larger_batches_and_a_sampled_softmax_fewer_operations():
+    overrides = {"training.batch_tokens": "auto"}
+    settings = read_settings(CONFIGS / "pretrain_reference.cfg", overrides)
+    sizes = []
+    for memory in (6e9, 8e9, 80e9):
+        plan = make_plan(settings, corpus_bytes=3e9, gpus=2, memory=memory, units="word", tokens_per_second=1)
+        assert sum(plan.memory.values()) < memory
+        sizes.append(plan.batch_tokens)
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[1]
+    with pytest.raises(ConfigError, match="does not fit the memory"):
+        make_plan(settings, corpus_bytes=3e9, memory=1e9, tokens_per_second=1)
+    overrides["training.softmax"] = "sampled"
+    sampled = read_settings(CONFIGS / "pretrain_reference.cfg", overrides)
+    other = make_plan(sampled, corpus_bytes=3e9, gpus=2, tokens_per_second=1)
+    assert other.flops_per_token["softmax"] < plan.flops_per_token["softmax"] / 6
+
+
+def test_a_plan_of_a_corpus_with_a_measurement(tmp_path):
+    settings = make_settings(tmp_path)
+    plan = make_plan(settings)
+    assert plan.tokens == 6 * 128
+    assert plan.tokens_per_second > 0
+    assert plan.epochs == pytest.approx(6 * 128 / 2500, rel=0.3)
+    assert plan.days > 0
+
+
+def test_what_a_plan_needs():
+    settings = read_settings(CONFIGS / "pretrain.cfg")
+    with pytest.raises(ConfigError, match="give --vocab-size"):
+        make_plan(settings, corpus_bytes=1e9, tokens_per_second=1)
+    with pytest.raises(ConfigError, match="give --corpus-size"):
+        make_plan(settings, vocab_size=5000, tokens_per_second=1)
+
+
+@pytest.mark.parametrize(("text", "size"), [("3GB", 3e9), ("190 mb", 1.9e8), ("22e9", 22e9), ("2TB", 2e12)])
+def test_sizes(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "much", "-3GB", "nan", "0"])
+def test_what_is_no_size(text):
+    with pytest.raises(ConfigError, match="is no size"):
+        parse_size(text)
