@@ -44,7 +44,7 @@ def test_rows_are_found_by_name(settings):
         assert torch.equal(bilm.softmax_weight[ours], parent.softmax_weight[theirs])
         assert bilm.softmax_bias[ours] == parent.softmax_bias[theirs]
     assert torch.equal(bilm.encoder.table.weight[5], fresh)
-    assert float(bilm.softmax_bias[5]) == pytest.approx(float(parent.softmax_bias.mean()))
+    assert bilm.softmax_bias[5].item() == pytest.approx(parent.softmax_bias.mean().item())
     by_row = ("table", "softmax_")
     for name, tensor in bilm.state_dict().items():
         if not any(part in name for part in by_row):
