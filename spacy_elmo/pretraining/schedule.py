@@ -17,7 +17,8 @@ def make_optimizer(bilm: BiLM, training: TrainingSettings) -> torch.optim.Optimi
 
 
 def learning_rate(step: int, training: TrainingSettings) -> float:
-    """Linear warm-up, then linear decay to zero at max_steps."""
+    """Linear warm-up, a constant rate where decay_steps leaves room, linear decay to zero at max_steps."""
     warm = (step + 1) / (training.warmup_steps + 1)
-    left = (training.max_steps - step) / max(1, training.max_steps - training.warmup_steps)
+    decay = training.decay_steps or max(1, training.max_steps - training.warmup_steps)
+    left = (training.max_steps - step) / decay
     return training.learning_rate * min(warm, left, 1.0)

@@ -46,7 +46,9 @@ class TrainingSettings:
     learning_rate: float = 8e-3
     """Adam's, at its peak."""
     warmup_steps: int = 100
-    """Steps of linear increase; a linear decrease to zero at max_steps follows."""
+    """Steps of linear increase."""
+    decay_steps: int | None = None
+    """Steps of linear decrease to zero at max_steps, behind a constant rate; None: all after the warm-up."""
     weight_decay: float = 0.0
     """Decoupled (AdamW), on matrices only."""
     grad_clip: float = 1.0
@@ -178,6 +180,8 @@ def _check_training(training: TrainingSettings) -> None:
     for key in (*steps, "batch_tokens", "eval_units", "samples"):
         if getattr(training, key) != "auto" and getattr(training, key) < 1:
             raise ConfigError(f"[training] {key} must be at least 1.")
+    if training.decay_steps == 0:
+        raise ConfigError("[training] decay_steps must be at least 1, or null.")
     if training.seed >= 2**31:  # steps are counted in the other half of torch's seeds
         raise ConfigError("[training] seed must be below 2**31.")
     if training.dropout >= 1:

@@ -131,6 +131,15 @@ def test_the_learning_rate_rises_and_falls():
     assert learning_rate(2, TrainingSettings(max_steps=3, warmup_steps=100)) > 0
 
 
+def test_the_learning_rate_stays_until_the_decay():
+    training = TrainingSettings(max_steps=100, warmup_steps=5, decay_steps=20, learning_rate=0.1)
+    rates = [learning_rate(step, training) for step in range(100)]
+    assert set(rates[5:81]) == {0.1}
+    assert rates[90] == pytest.approx(0.05)
+    longer = TrainingSettings(max_steps=200, warmup_steps=5, decay_steps=20, learning_rate=0.1)
+    assert [learning_rate(step, longer) for step in range(80)] == rates[:80]
+
+
 def test_a_sample_is_spread_evenly():
     text = [[str(i)] * 10 for i in range(100)]
     found = sample(text, 100)

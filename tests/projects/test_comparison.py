@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import srsly
+from curve import crossing
 from files import write_json
 from report import comparison, fewer_errors, mixes, percent
 from spacy.tokens import Doc, DocBin
@@ -163,3 +164,35 @@ def test_train_and_evaluate(tmp_path):
     done = script("train_seeds", tmp_path / "missing.spacy", corpus, model, tmp_path / "failed", *options)
     assert done.returncode == 1
     assert "failed with status" in done.stderr
+
+
+# ---- the learning curve of the embedded model
+
+
+def test_where_two_curves_meet():
+    """The error halves with each fourfold: 0.2, 0.1, 0.05; 0.1414 lies half-way on both logarithms."""
+    points = [(500, 0.8), (2000, 0.9), (8000, 0.95)]
+    assert crossing(points, 0.9) == 2000
+    assert crossing(points, 1 - 0.2 / 2**0.5) == 1000
+    assert crossing(points, 0.97) is None  # better than all
+    assert crossing(points, 0.5) is None  # reached before the first
+
+
+def test_curve(tmp_path):
+    for size, gain in ((500, 0.0), (2000, 0.1)):
+        for run, scores in runs_with_scores():
+            if run.task == "tagger":
+                scores["tag_acc"] += gain * (run.system == "elmo")
+            write_json(tmp_path / "metrics" / f"embedded_{size}" / f"{run.name}.json", scores)
+    done = script("curve", tmp_path / "metrics", tmp_path / "curve.md")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == (tmp_path / "curve.md").read_text(encoding="utf8").strip()
+    assert "| tagging accuracy | 500       | 80.00 ± 0.00 | 90.00 ± 0.00  | -50.0 %  |" in done.stdout
+    assert "| tagging accuracy | 2,000     | 80.00 ± 0.00 | 100.00 ± 0.00 | -100.0 % |" in done.stdout
+
+
+def test_curve_without_scores_is_one_sentence(tmp_path):
+    done = script("curve", tmp_path, tmp_path / "curve.md")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: There is no comparison of the embedded model")
+    assert done.stderr.count("\n") == 1

@@ -115,6 +115,7 @@ def main(
     seeds: str = typer.Option("0 1 2", help="Seeds, as one argument."),
     max_steps: int = typer.Option(600, help="Steps of each training."),
     eval_frequency: int = typer.Option(100, help="Steps between evaluations; the best one is kept."),
+    dropout: float = typer.Option(0.4, min=0.0, max=0.95, help="Of the tasks' own layers, on both sides."),
     suffix: int = typer.Option(1, min=1, help="Characters of the suffix that the embeddings see, spaCy: 3."),
     jobs: int = typer.Option(2, min=1, help="Trainings at a time."),
     gpu: int = typer.Option(-1, help="GPU to train on, -1: none."),
@@ -122,6 +123,7 @@ def main(
     """Train all runs of the comparison."""
     options = ["--paths.train", str(train_data), "--paths.dev", str(dev_data)]
     options += ["--training.max_steps", str(max_steps), "--training.eval_frequency", str(eval_frequency)]
+    options += ["--training.dropout", str(dropout)]
     options += ["--training.patience", "0"]  # both sides train to the end; the best evaluation counts
     options += features.options(suffix)
     try:
