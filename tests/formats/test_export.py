@@ -188,3 +188,11 @@ def test_other_peoples_folders_are_left_alone(tmp_path):
     (tmp_path / "cat.jpg").write_bytes(b"")
     with pytest.raises(ValueError, match="it holds other files"):
         save_bilm_tf(random_bilm(), tmp_path)
+
+
+def test_a_model_with_ngrams_is_refused(tmp_path):
+    config = BiLMConfig(projection=6, hidden=12, ngrams=1)
+    bilm = BiLM(config, Vocab("我爱", ngrams=["我爱"]))
+    with pytest.raises(FormatError, match=r"^bilm-tf has no n-grams: this model cannot be written for it\.$"):
+        save_bilm_tf(bilm, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
