@@ -43,6 +43,11 @@ class BiLMConfig:
     """Clip the projected state to +-this; None: no clipping."""
     table_width: int | None = None
     """Width of the unit table; None: P, and no linear map behind it when it is the only encoder."""
+    ngrams: int = 0
+    """Rows of a second table, of n-grams of units (characters only); 0: none. The forward direction reads
+    those that end at a unit, the backward direction those that begin there."""
+    longest_ngram: int = 3
+    """Units of the longest of these n-grams, 2 to 4; the shortest have 2."""
     char_width: int = 16
     """Width of a character's vector in the char-CNN."""
     char_filters: tuple[tuple[int, int], ...] = ((1, 32), (2, 32), (3, 64), (4, 128))
@@ -94,6 +99,10 @@ class BiLMConfig:
             raise ConfigError("hidden must be at least as large as projection.")
         if self.units == "char" and self.encoder != "table":
             raise ConfigError('Character units have no characters of their own: use encoder = "table".')
+        if self.ngrams and (self.units != "char" or self.joined or self.table_dim != self.projection):
+            raise ConfigError(
+                'ngrams need units = "char" and table_width equal to projection, not joined: set ngrams = 0.'
+            )
 
     def _check_types(self) -> None:
         for name, allowed in CHOICES.items():
@@ -107,7 +116,8 @@ class BiLMConfig:
                 ("table_width", "longest_unit"),
                 lambda x: x is None or _is_size(x),
             ),
-            "a whole number": (("n_highway",), lambda x: x == 0 or _is_size(x)),
+            "a whole number": (("n_highway", "ngrams"), _is_count),
+            "2, 3 or 4": (("longest_ngram",), lambda x: _is_size(x) and 2 <= x <= 4),
             "null or a number above 0": (("cell_clip", "projection_clip"), _is_clip),
             "true or false": (SWITCHES, lambda x: isinstance(x, bool)),
             "a string": (("lang", "segmenter"), lambda x: isinstance(x, str)),
@@ -153,6 +163,10 @@ class BiLMConfig:
 
 def _is_size(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_count(value: Any) -> bool:
+    return _is_size(value) or (value == 0 and not isinstance(value, bool))
 
 
 def _is_clip(value: Any) -> bool:

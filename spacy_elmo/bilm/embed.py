@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from .config import BiLMConfig
 from .vocab import CHAR_PAD, PAD
 
+NGRAM_STD = 0.3  # of the n-grams' vectors at first: a little beside the unit's own, whose variance is 1
+
 
 @dataclass
 class Batch:
@@ -19,12 +21,15 @@ class Batch:
     lengths: (B,) units of each sentence, its two boundaries included.
     forms: (B, T) rows of `characters`: each distinct word is spelled out once. None for table models.
     characters: (U, C) characters of each distinct word. None for table models.
+    ngrams: (B, T, longest_ngram - 1) rows of the n-grams that end at each unit, of 2 units and so on; 0 where
+        there is none. None for models without n-grams.
     """
 
     units: Tensor
     lengths: Tensor
     forms: Tensor | None = None
     characters: Tensor | None = None
+    ngrams: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""
@@ -88,13 +93,18 @@ class CharCNN(nn.Module):
 class TokenEncoder(nn.Module):
     """The embedding layer: word table, char-CNN, or both side by side, mapped to width P.
 
-    Shapes: Batch (B, T) -> (B, T, P). The map is left out where a table already has width P.
+    Shapes: Batch (B, T) -> (B, T, P) for the forward and for the backward direction, the same tensor twice
+    without n-grams. With them a direction reads those that it has read to the end, n from 2 to longest_ngram:
+        ahead_t = e_t + sum_n g(c_{t-n+1} .. c_t)
+        back_t  = e_t + sum_n g(c_t .. c_{t+n-1})
+    The map is left out where a table already has width P.
     """
 
     def __init__(self, config: BiLMConfig, vocab_size: int, n_characters: int):
         super().__init__()
         self.table: nn.Embedding | None = None
         self.char_cnn: CharCNN | None = None
+        self.ngrams: nn.Embedding | None = None
         self.scale = 1.0
         width = 0
         if config.encoder in ("table", "both"):
@@ -110,8 +120,13 @@ class TokenEncoder(nn.Module):
             width += self.char_cnn.width
         plain = config.encoder == "table" and width == config.projection
         self.project = nn.Identity() if plain else nn.Linear(width, config.projection)
+        if config.ngrams:
+            self.ngrams = nn.Embedding(1 + config.ngrams, config.projection, padding_idx=0)
+            nn.init.normal_(self.ngrams.weight, std=NGRAM_STD)
+            with torch.no_grad():
+                self.ngrams.weight[0].zero_()
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         parts = []
         if self.table is not None:
             parts.append(self.table(batch.units) * self.scale)
@@ -119,4 +134,22 @@ class TokenEncoder(nn.Module):
             assert batch.characters is not None
             assert batch.forms is not None
             parts.append(F.embedding(batch.forms, self.char_cnn(batch.characters)))
-        return self.project(torch.cat(parts, -1) if len(parts) > 1 else parts[0])
+        x = self.project(torch.cat(parts, -1) if len(parts) > 1 else parts[0])
+        if self.ngrams is None:
+            return x, x
+        assert batch.ngrams is not None
+        return add_ngrams(x, self.ngrams.weight, batch.ngrams)
+
+
+def add_ngrams(x: Tensor, table: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """What each direction reads: units with the n-grams that end there, and with those that begin there.
+
+    x: (B, T, P); table: (rows, P), row 0 zero; rows: (B, T, longest_ngram - 1), see Batch. In this order, one
+    by one: a unit's sum has the same bits in every batch.
+    """
+    ahead = back = x
+    for k, some in enumerate(rows.unbind(-1), 1):  # of k + 1 units, so they begin k units before they end
+        vectors = F.embedding(some, table, padding_idx=0)
+        ahead = ahead + vectors
+        back = back + F.pad(vectors, (0, 0, 0, k))[:, k:]
+    return ahead, back

@@ -1,4 +1,5 @@
-"""The format of a model folder: config.json, vocab.txt, characters.txt, weights.safetensors, checksums.
+"""The format of a model folder: config.json, vocab.txt, characters.txt, ngrams.txt, weights.safetensors,
+checksums.
 
 Knows names, bytes and shapes, not the network (that is bilm.store). Nothing in a model folder is pickled.
 """
@@ -20,7 +21,8 @@ from .config import FORMAT_VERSION, BiLMConfig, ConfigError
 from .errors import ElmoError
 from .vocab import Vocab
 
-CONFIG, UNITS, CHARACTERS, WEIGHTS = "config.json", "vocab.txt", "characters.txt", "weights.safetensors"
+CONFIG, UNITS, CHARACTERS, NGRAMS = "config.json", "vocab.txt", "characters.txt", "ngrams.txt"
+WEIGHTS = "weights.safetensors"
 HEADER = "spacy_elmo"  # the safetensors header's entry for all but the weights, in pack()
 
 Tensors = Mapping[str, Tensor]
@@ -139,8 +141,8 @@ def _contents(stored: dict[str, Any], parts: dict[str, bytes], source: str) -> C
     except safetensors.SafetensorError as error:
         raise ModelFolderError(f"The weights of {source} are damaged: get the model again.") from error
     try:
-        units, characters = (_lines(parts.get(name, b"")) for name in (UNITS, CHARACTERS))
-        vocab = vocab_of(config, units, characters)
+        units, characters, ngrams = (_lines(parts.get(name, b"")) for name in (UNITS, CHARACTERS, NGRAMS))
+        vocab = vocab_of(config, units, characters, ngrams)
     except ValueError as error:  # not UTF-8, or an ElmoError
         raise ModelFolderError(f"The vocabulary of {source} fits no biLM: {error}") from error
     return config, vocab, tensors
@@ -148,7 +150,7 @@ def _contents(stored: dict[str, Any], parts: dict[str, bytes], source: str) -> C
 
 def _texts(vocab: Vocab) -> dict[str, bytes]:
     """The vocabulary files: name -> content."""
-    lists = {UNITS: vocab.units, CHARACTERS: vocab.characters}
+    lists = {UNITS: vocab.units, CHARACTERS: vocab.characters, NGRAMS: vocab.ngrams}
     return {
         name: "".join(f"{unit}\n" for unit in units).encode("utf8")
         for name, units in lists.items()
@@ -170,11 +172,19 @@ def _plain(tensors: Tensors, dtype: torch.dtype | None) -> dict[str, Tensor]:
     return {name: t.detach().cpu().to(dtype or t.dtype).contiguous() for name, t in tensors.items()}
 
 
-def vocab_of(config: BiLMConfig, units: Sequence[str], characters: Sequence[str] = ()) -> Vocab:
+def vocab_of(
+    config: BiLMConfig, units: Sequence[str], characters: Sequence[str] = (), ngrams: Sequence[str] = ()
+) -> Vocab:
     """The vocabulary of a model with these settings. Raises an ElmoError."""
-    in_bytes = config.spelling == "byte"
-    longest = config.longest_unit
-    return Vocab(units, characters, normalized=config.normalize, in_bytes=in_bytes, longest=longest)
+    return Vocab(
+        units,
+        characters,
+        normalized=config.normalize,
+        in_bytes=config.spelling == "byte",
+        longest=config.longest_unit,
+        ngrams=ngrams,
+        longest_ngram=config.longest_ngram,
+    )
 
 
 def _lines(data: bytes) -> list[str]:

@@ -37,6 +37,8 @@ class BiLM(nn.Module):
             raise ConfigError(f'spelling = "{config.spelling}" is not that of the vocabulary.')
         if config.encoder != "table" and vocab.n_characters == len(CHAR_SPECIALS):
             raise ConfigError(f'encoder = "{config.encoder}" needs a vocabulary of characters: give it one.')
+        if len(vocab.ngrams) != config.ngrams:
+            raise ConfigError(f"ngrams = {config.ngrams}, but the vocabulary has {len(vocab.ngrams)}.")
         self.config = config
         self.vocab = vocab
         self.encoder = TokenEncoder(config, len(vocab), vocab.n_characters)
@@ -81,16 +83,15 @@ class BiLM(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """The layers of every unit, boundaries included: (L, B, T, D).
 
-        Layer 0 is [embedding; embedding], layer j is [forward_j; backward_j]; of joined layers, layer 1 is
-        the last. What stands behind a sentence's end is undefined.
+        Layer 0 is [embedding; embedding], with n-grams of each direction's own; layer j is [forward_j;
+        backward_j]; of joined layers, layer 1 is the last. What stands behind a sentence's end is undefined.
         """
-        embedded = self.encoder(batch)  # (B, T, P)
+        ahead, back = self.encoder(batch)  # (B, T, P)
+        layers = [torch.cat([ahead, back], -1)]
         if self.config.joined:
-            joined = self.joined_directions(embedded, batch.lengths)
-            return torch.stack([torch.cat([embedded, embedded], -1), joined])
-        forwards = self.forward_direction(embedded)
-        backwards = self.backward_direction(reverse(embedded, batch.lengths))
-        layers = [torch.cat([embedded, embedded], -1)]
+            return torch.stack([*layers, self.joined_directions(ahead, batch.lengths)])
+        forwards = self.forward_direction(ahead)
+        backwards = self.backward_direction(reverse(back, batch.lengths))
         for ahead, back in zip(forwards, backwards, strict=True):
             layers.append(torch.cat([ahead, reverse(back, batch.lengths)], -1))
         return torch.stack(layers)

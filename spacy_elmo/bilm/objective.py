@@ -103,7 +103,7 @@ def lm_loss(bilm: BiLM, batch: Batch) -> LMLoss:
     with torch.no_grad():
         # Detached: FullSoftmaxLoss would compute their gradients otherwise, no_grad or not.
         weight, bias = bilm.softmax_weight.detach(), bilm.softmax_bias.detach()
-        sides = _sides(bilm, batch, bilm.encoder(batch))
+        sides = _sides(bilm, batch, *bilm.encoder(batch))
         results = (_predict(*side) for side in sides)
         forward, backward = (float(FullSoftmaxLoss.apply(x, weight, bias, y, CHUNK)) for x, y in results)
     return LMLoss(forward, backward, _predictions(batch))
@@ -139,8 +139,8 @@ class TrainingStep:
     def __call__(self, batch: Batch, seed: int) -> LMLoss:
         """Add the gradients of the batch's mean loss to the parameters. seed: of the dropout masks."""
         bilm, n = self.bilm, _predictions(batch)
-        embedded = bilm.encoder(batch)
-        sides = _sides(bilm, batch, embedded.detach())
+        inputs = bilm.encoder(batch)
+        sides = _sides(bilm, batch, *(x.detach() for x in inputs))
         run = map if self._pool is None else self._pool.map
         results = run(lambda side, i: self._direction(side, 2 * seed + i, n), sides, (0, 1))
         (forward, ahead), (backward, back) = results
@@ -150,8 +150,11 @@ class TrainingStep:
                     _accumulate(parameter, grad)
             _accumulate(bilm.softmax_weight, ahead[1] + back[1])
             _accumulate(bilm.softmax_bias, ahead[2] + back[2])
-            d_embedded = ahead[0] + reverse(back[0], batch.lengths)
-        embedded.backward(d_embedded)
+            d_inputs = ahead[0], reverse(back[0], batch.lengths)
+        if inputs[0] is inputs[1]:
+            inputs[0].backward(d_inputs[0] + d_inputs[1])
+        else:
+            torch.autograd.backward(inputs, d_inputs)
         return LMLoss(forward, backward, n)
 
     def _direction(self, side: Side, seed: int, n: int) -> tuple[float, tuple[Tensor, ...]]:
@@ -169,10 +172,10 @@ class TrainingStep:
         return float(loss.detach()), grads
 
 
-def _sides(bilm: BiLM, batch: Batch, embedded: Tensor) -> list[Side]:
+def _sides(bilm: BiLM, batch: Batch, ahead: Tensor, back: Tensor) -> list[Side]:
     """For each direction its LSTMs, and embeddings (B, T, P) and units (B, T) in the order it reads."""
-    flipped = reverse(embedded, batch.lengths), reverse(batch.units, batch.lengths)
-    return [(bilm.forward_direction, embedded, batch.units), (bilm.backward_direction, *flipped)]
+    flipped = reverse(back, batch.lengths), reverse(batch.units, batch.lengths)
+    return [(bilm.forward_direction, ahead, batch.units), (bilm.backward_direction, *flipped)]
 
 
 def _predictions(batch: Batch) -> int:

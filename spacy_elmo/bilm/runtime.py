@@ -47,9 +47,9 @@ def _encode_on_cpu(
 ) -> list[np.ndarray]:
     lengths = [len(sentence) for sentence in sentences]
     out = [np.empty((bilm.n_layers, n, bilm.width), dtype=np.float32) for n in lengths]
-    vectors, ids = engine.units.look_up(sentences)
     for group in batches_by_length(lengths, batch_tokens):
-        engine.route.run(vectors, engine.units.scale, [ids[i] for i in group], [out[i] for i in group])
+        vectors, ids = engine.units.look_up([sentences[i] for i in group])
+        engine.route.run(vectors, engine.units.scale, ids, [out[i] for i in group])
     return out
 
 
@@ -93,6 +93,8 @@ def collate(bilm: Network, sentences: Sequence[Sequence[str]]) -> Batch:
     batch = Batch(torch.from_numpy(units), torch.tensor(lengths))
     if bilm.config.encoder != "table":
         batch.forms, batch.characters = _spell(vocab, sentences, max(lengths), bilm.config.max_characters)
+    if bilm.config.ngrams:
+        batch.ngrams = torch.from_numpy(vocab.ngram_rows(units))
     return batch
 
 

@@ -93,10 +93,10 @@ def encode_stateful(
         return []
     with torch.inference_mode():
         batch = collate(bilm, sentences).to(bilm.device)
-        x, lengths = bilm.encoder(batch), batch.lengths
-        ahead = carried.run(0, bilm.forward_direction, x, lengths)
-        back = carried.run(1, bilm.backward_direction, reverse(x, lengths), lengths)
-        pairs = [(x, x), *((a, reverse(b, lengths)) for a, b in zip(ahead, back, strict=True))]
+        inputs, lengths = bilm.encoder(batch), batch.lengths
+        ahead = carried.run(0, bilm.forward_direction, inputs[0], lengths)
+        back = carried.run(1, bilm.backward_direction, reverse(inputs[1], lengths), lengths)
+        pairs = [inputs, *((a, reverse(b, lengths)) for a, b in zip(ahead, back, strict=True))]
         layers = torch.stack([torch.cat(pair, -1) for pair in pairs]).float().cpu().numpy()  # (L, B, T, D)
     rows = zip(layers.swapaxes(0, 1), sentences, strict=True)
     return [np.ascontiguousarray(row[:, 1 : 1 + len(sentence)]) for row, sentence in rows]

@@ -1,10 +1,11 @@
-"""Units to ids: the unit vocabulary (words or characters) and, for char-CNN models, that of characters."""
+"""Units to ids: the unit vocabulary (words or characters), and with some models characters or n-grams."""
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from .errors import ElmoError
+from .ngrams import Ngrams
 from .text import normalize
 
 # Rows of the unit table that stand for no unit of the text.
@@ -25,6 +26,7 @@ class Vocab:
     normalized: fold full-width forms before looking up.
     in_bytes: a char-CNN spells units in the 256 bytes of UTF-8, which need no list.
     longest: units are cut to this many characters before looking up; None: they are not.
+    ngrams: distinct strings of 2 to `longest_ngram` units that are characters.
     """
 
     def __init__(
@@ -35,6 +37,8 @@ class Vocab:
         normalized: bool = True,
         in_bytes: bool = False,
         longest: int | None = None,
+        ngrams: Sequence[str] = (),
+        longest_ngram: int = 3,
     ):
         self.longest = longest
         self.in_bytes = in_bytes
@@ -47,6 +51,8 @@ class Vocab:
             raise ElmoError("The vocabulary lists a unit twice: list each once.")
         if any("\n" in unit for unit in self._ids | self._char_ids):  # they are saved one to a line
             raise ElmoError("A unit of the vocabulary holds a line break: leave it out.")
+        self.ngrams = list(ngrams)
+        self._ngrams = Ngrams(self.ngrams, longest_ngram, self._ids, len(self))
 
     def __len__(self) -> int:
         """V: units and specials."""
@@ -70,6 +76,10 @@ class Vocab:
             units = map(self._form, units)
         get = self._ids.get
         return np.array([BOS, *(get(unit, UNK) for unit in units), EOS], dtype=np.int64)
+
+    def ngram_rows(self, ids: np.ndarray) -> np.ndarray:
+        """Rows of the n-grams that end at each unit of sentences; see Ngrams.ending."""
+        return self._ngrams.ending(ids)
 
     def character_ids(self, units: Sequence[str], max_characters: int) -> np.ndarray:
         """Characters of each unit: (n, max_characters + 2) int64, BOW, characters, EOW and padding.

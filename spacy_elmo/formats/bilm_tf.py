@@ -197,6 +197,8 @@ def save_bilm_tf(bilm: BiLM, path: PathLike) -> None:
 
 
 def _check_exportable(config: BiLMConfig) -> None:
+    if config.ngrams:
+        raise FormatError("bilm-tf has no n-grams: this model cannot be written for it.")
     if config.joined:
         raise FormatError("bilm-tf has no encoder of joined directions: this model cannot be written for it.")
     if config.encoder == "both":

@@ -89,6 +89,8 @@ class BatchStream:
             distinct, forms = np.unique(units, return_inverse=True)
             batch.forms = torch.from_numpy(forms.reshape(units.shape))
             batch.characters = torch.from_numpy(self._spelled[distinct].astype(np.int64))
+        if self.vocab.ngrams:
+            batch.ngrams = torch.from_numpy(self.vocab.ngram_rows(known))
         return batch
 
 

@@ -12,6 +12,7 @@ from ..bilm.config import BiLMConfig, ConfigError
 from ..bilm.model import BiLM
 from ..bilm.vocab import CHAR_SPECIALS, SPECIALS
 from .checkpoint import MODEL, STATE, load_model
+from .ngrams import with_ngrams
 from .settings import Settings
 from .shards import Corpus
 
@@ -46,7 +47,7 @@ def build_model(corpus: Corpus, settings: Settings) -> BiLM:
         spelled=config.encoder != "table" and config.spelling == "character",
         in_bytes=config.spelling == "byte",
     )
-    bilm = BiLM(config, vocab)
+    bilm = BiLM(*with_ngrams(corpus, config, vocab, settings.vocab.min_count))
     if parent is not None:
         known = adopt(bilm, parent)
         log.info("%s knows %d of %d units", settings.paths.init_from, known, len(vocab.units))
@@ -61,13 +62,14 @@ def open_parent(path: Path) -> BiLM:
 def adopt(bilm: BiLM, parent: BiLM) -> int:
     """Give `bilm` the weights of a parent of the same shape, and return how many of its units that knows.
 
-    The rows of units (and of characters) are found by name, wherever they stand in the parent. Those
+    The rows of units (of characters, of n-grams) are found by name, wherever they stand in the parent. Those
     it does not know stay random, their softmax bias is the mean of the parent's.
     """
     known = _rows(bilm.vocab.units, parent.vocab.units, len(SPECIALS))
     spelled = _rows(bilm.vocab.characters, parent.vocab.characters, len(CHAR_SPECIALS))
     by_row = dict.fromkeys(("encoder.table.weight", "softmax_bias", "untied_softmax_weight"), known)
     by_row["encoder.char_cnn.table.weight"] = spelled
+    by_row["encoder.ngrams.weight"] = _rows(bilm.vocab.ngrams, parent.vocab.ngrams, 1)
     ours, theirs = bilm.state_dict(), parent.state_dict()
     with torch.no_grad():
         bilm.softmax_bias.fill_(float(parent.softmax_bias.mean()))

@@ -62,4 +62,6 @@ def random_batch(step: TrainingStep, tokens: int) -> Batch:
     if config.encoder != "table":
         distinct, batch.forms = units.unique(return_inverse=True)
         batch.characters = torch.full((len(distinct), config.max_characters + 2), CHAR_UNK)
+    if config.ngrams:
+        batch.ngrams = torch.from_numpy(step.bilm.vocab.ngram_rows(units.numpy()))
     return batch

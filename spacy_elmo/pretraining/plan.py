@@ -2,11 +2,13 @@
 except for the speed, which is measured or given."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice, product
 
 import torch
 
 from ..bilm.config import BiLMConfig, ConfigError
+from ..bilm.folder import vocab_of
 from ..bilm.model import BiLM
 from ..bilm.objective import CHUNK, TrainingStep
 from ..bilm.precision import has_native_bf16
@@ -69,6 +71,8 @@ def make_plan(
     made = {"units": units} if corpus is None else {key: corpus.manifest[key] for key in MADE}
     config = BiLMConfig.from_dict({**settings.model, **made})
     vocab = _vocab(settings, corpus, vocab_size, spelled=config.encoder != "table")
+    if config.ngrams:
+        config, vocab = _with_ngrams(config, len(vocab.units))
     with torch.device("meta"):
         bilm = BiLM(config, vocab)
     parameters = count_parameters(bilm)
@@ -179,6 +183,14 @@ def _vocab(settings: Settings, corpus: Corpus | None, size: int | None, *, spell
         raise ConfigError("A plan needs a vocabulary: give --vocab-size, [vocab] max_size or [paths] corpus.")
     characters = [chr(0x4E00 + i) for i in range(6000)] if spelled else []
     return Vocab([f"unit {i}" for i in range(size)], characters)
+
+
+def _with_ngrams(config: BiLMConfig, size: int) -> tuple[BiLMConfig, Vocab]:
+    """A vocabulary of `size` units with as many n-grams as the table has rows, both without meaning."""
+    units = [chr(0x10000 + i) for i in range(size)]
+    tuples = (t for n in range(2, config.longest_ngram + 1) for t in product(units, repeat=n))
+    found = ["".join(t) for t in islice(tuples, config.ngrams)]
+    return replace(config, ngrams=len(found)), vocab_of(config, units, (), found)
 
 
 def _units(corpus: Corpus | None, units: str, size: float | None) -> float:

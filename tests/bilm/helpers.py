@@ -9,9 +9,24 @@ from spacy_elmo.bilm.vocab import BOS, EOS, PAD, Vocab
 
 WORDS = ["我", "爱", "北京", "天安门", "，", "Linux", "在", "的"]
 CHARACTERS = sorted(set("".join(WORDS)) - {"x"})
+NGRAMS = [
+    "我爱",
+    "爱我",
+    "，在",
+    "在的",
+    "我在",
+    "在，在",
+    "我爱我",
+    "爱我爱",
+    "的我爱",
+    "天安门",
+    "在我",
+    "爱，",
+]
 
 ENCODERS = {
     "characters": {"units": "char"},
+    "n-grams": {"units": "char", "ngrams": len(NGRAMS)},
     "table": {},
     "wide table": {"table_width": 5, "tied_softmax": False},
     "char_cnn": {"encoder": "char_cnn", "tied_softmax": False, "char_width": 3, "max_characters": 6},
@@ -32,11 +47,15 @@ def make_bilm(*, seed: int = 0, projection: int = 6, **settings) -> BiLM:
     defaults = {"units": "word", "hidden": 10, "char_filters": ((1, 4), (2, 3), (4, 5))}
     config = BiLMConfig(**{**defaults, "projection": projection, **settings})
     units = sorted(set("".join(WORDS))) if config.units == "char" else WORDS
-    bilm = BiLM(config, Vocab(units, CHARACTERS if config.encoder != "table" else ()))
+    characters = CHARACTERS if config.encoder != "table" else ()
+    ngrams = NGRAMS if config.ngrams else ()
+    bilm = BiLM(config, Vocab(units, characters, ngrams=ngrams, longest_ngram=config.longest_ngram))
     with torch.no_grad():
         for name, parameter in bilm.named_parameters():
             if name != "encoder.char_cnn.table.weight":  # its padding row is zero
                 parameter.normal_(std=0.4)
+        if bilm.encoder.ngrams is not None:
+            bilm.encoder.ngrams.weight[0] = 0
     return bilm.eval()
 
 
@@ -49,8 +68,8 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
-def embed(bilm: BiLM, sentence: list[str]) -> np.ndarray:
-    """The embeddings of a sentence with its boundaries: (n + 2, P)."""
+def embed(bilm: BiLM, sentence: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The embeddings of a sentence with its boundaries, as each direction reads them: (n + 2, P)."""
     config, weights = bilm.config, weights_of(bilm)
     parts = []
     if config.encoder in ("table", "both"):
@@ -64,7 +83,13 @@ def embed(bilm: BiLM, sentence: list[str]) -> np.ndarray:
     x = np.concatenate(parts, 1)
     if "encoder.project.weight" in weights:
         x = x @ weights["encoder.project.weight"].T + weights["encoder.project.bias"]
-    return x
+    ahead, back = x.copy(), x.copy()
+    for row, ngram in enumerate(bilm.vocab.ngrams, 1):
+        for i in range(1, len(sentence) + 2 - len(ngram)):
+            if sentence[i - 1 : i - 1 + len(ngram)] == list(ngram):
+                ahead[i + len(ngram) - 1] += weights["encoder.ngrams.weight"][row]
+                back[i] += weights["encoder.ngrams.weight"][row]
+    return ahead, back
 
 
 def spell(bilm: BiLM, unit: str) -> np.ndarray:
@@ -128,10 +153,10 @@ def read(bilm: BiLM, side: str, x: np.ndarray) -> list[np.ndarray]:
 
 def layers(bilm: BiLM, sentence: list[str], *, boundaries: bool = False) -> np.ndarray:
     """What BiLM.encode should give for one sentence: (L, n, D)."""
-    x = embed(bilm, sentence)
-    ahead = read(bilm, "forward", x)
-    back = [y[::-1] for y in read(bilm, "backward", x[::-1])]
-    out = [np.concatenate([x, x], 1), *(np.concatenate(pair, 1) for pair in zip(ahead, back, strict=True))]
+    inputs = embed(bilm, sentence)
+    ahead = read(bilm, "forward", inputs[0])
+    back = [y[::-1] for y in read(bilm, "backward", inputs[1][::-1])]
+    out = [np.concatenate(pair, 1) for pair in [inputs, *zip(ahead, back, strict=True)]]
     return np.stack(out) if boundaries else np.stack(out)[:, 1:-1]
 
 

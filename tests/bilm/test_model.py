@@ -81,7 +81,9 @@ def test_the_projection_clip_bounds_the_state_and_not_the_skip_connection():
     assert 0.05 < np.abs(out[2]).max() <= 0.1 + 1e-6
 
 
-def test_layer_0_is_the_embedding_twice(bilm):
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "n-grams"])
+def test_layer_0_is_the_embedding_twice(name):
+    bilm = MODELS[name]
     out = encode(bilm, SENTENCE)
     np.testing.assert_array_equal(out[0, :, :6], out[0, :, 6:])
     other = encode(bilm, SENTENCE[::-1])

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from spacy_elmo.bilm import store
 
-from .helpers import WORDS, embed, make_bilm, read
+from .helpers import ENCODERS, WORDS, embed, make_bilm, read
 
 MODELS = {
     "free": make_bilm(),
     "clipped": make_bilm(cell_clip=0.2, projection_clip=0.1),
     "without projection": make_bilm(hidden=6),
     "three layers, no skip connections": make_bilm(n_layers=3, skip=False),
+    "n-grams": make_bilm(**ENCODERS["n-grams"]),
     "char_cnn": make_bilm(encoder="char_cnn", tied_softmax=False, max_characters=6),
 }
 batches = st.lists(
@@ -26,10 +27,10 @@ batches = st.lists(
 def expected(bilm, history):
     """The layers of the last of a row's sentences: each direction has read all of them, in its own order."""
     embedded = [embed(bilm, sentence) for sentence in history]
-    n = len(embedded[-1])
-    ahead = [y[-n:] for y in read(bilm, "forward", np.concatenate(embedded))]
-    back = [y[-n:][::-1] for y in read(bilm, "backward", np.concatenate([x[::-1] for x in embedded]))]
-    pairs = [(embedded[-1], embedded[-1]), *zip(ahead, back, strict=True)]
+    n = len(embedded[-1][0])
+    ahead = [y[-n:] for y in read(bilm, "forward", np.concatenate([x for x, _ in embedded]))]
+    back = [y[-n:][::-1] for y in read(bilm, "backward", np.concatenate([x[::-1] for _, x in embedded]))]
+    pairs = [embedded[-1], *zip(ahead, back, strict=True)]
     return np.stack([np.concatenate(pair, 1) for pair in pairs])[:, 1:-1]
 
 

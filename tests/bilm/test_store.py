@@ -35,11 +35,13 @@ def test_what_is_saved_comes_back(name, tmp_path):
         assert back.config == bilm.config
         assert back.vocab.units == bilm.vocab.units
         assert back.vocab.characters == bilm.vocab.characters
+        assert back.vocab.ngrams == bilm.vocab.ngrams
         assert same(back, bilm)
         assert not back.training
         trained = {n for n, p in bilm.named_parameters() if p.requires_grad}
         assert {n for n, p in back.named_parameters() if p.requires_grad} == trained
-    expected = FILES | {"characters.txt"} if bilm.vocab.characters else FILES
+    lists = {"characters.txt": bilm.vocab.characters, "ngrams.txt": bilm.vocab.ngrams}
+    expected = FILES | {name for name, lines in lists.items() if lines}
     assert {p.name for p in (tmp_path / "model").iterdir()} == expected
     assert store.read_config(tmp_path / "model") == bilm.config
     assert os.listdir(tmp_path) == ["model"]

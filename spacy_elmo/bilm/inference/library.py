@@ -28,7 +28,7 @@ def library() -> ctypes.CDLL | None:
             ctypes.c_void_p,
         ]
         native.elmo_free.argtypes = [ctypes.c_void_p]
-        native.elmo_run.argtypes = [
+        native.elmo_encode.argtypes = [
             ctypes.c_void_p,
             ctypes.c_long,
             *[ctypes.c_void_p] * 3,

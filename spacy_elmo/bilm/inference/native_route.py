@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .cells import Cell, Switches
 from .library import instruction_sets, library
+from .units import Ids
 
 
 class NativeRoute:
@@ -53,21 +54,20 @@ class NativeRoute:
         )
         if self._model is None:
             raise MemoryError("There is no memory for the weights of the biLM.")
-        self._run = native.elmo_run
+        self._run = native.elmo_encode
         finalize(self, native.elmo_free, self._model)
 
-    def run(
-        self, vectors: Tensor, scale: float, ids: Sequence[np.ndarray], out: Sequence[np.ndarray]
-    ) -> None:
+    def run(self, vectors: Tensor, scale: float, ids: Ids, out: Sequence[np.ndarray]) -> None:
         """See TorchRoute.run."""
-        flat = np.concatenate(ids)
-        lengths = np.array([len(sentence) for sentence in ids], dtype=np.int64)
-        starts = flat.ctypes.data + 8 * (np.cumsum(lengths) - lengths)
+        flat = [np.concatenate(side) for side in ids]
+        lengths = np.array([len(sentence) for sentence in ids[0]], dtype=np.int64)
+        offsets = 8 * (np.cumsum(lengths) - lengths)
+        starts = np.concatenate([side.ctypes.data + offsets for side in flat])  # (2 * rows,)
         places = np.array([array.__array_interface__["data"][0] for array in out], dtype=np.int64)
         vectors = vectors.contiguous()
         failed = self._run(
             self._model,
-            len(ids),
+            len(lengths),
             lengths.ctypes.data,
             starts.ctypes.data,
             vectors.data_ptr(),

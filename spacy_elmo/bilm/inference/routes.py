@@ -11,6 +11,7 @@ from .cells import Cell, Switches
 from .library import instruction_sets
 from .native_route import NativeRoute
 from .torch_route import TorchRoute
+from .units import Ids
 
 TORCH = "torch"
 NATIVE = "native "
@@ -21,9 +22,7 @@ class Route(Protocol):
 
     name: str
 
-    def run(
-        self, vectors: Tensor, scale: float, ids: Sequence[np.ndarray], out: Sequence[np.ndarray]
-    ) -> None: ...
+    def run(self, vectors: Tensor, scale: float, ids: Ids, out: Sequence[np.ndarray]) -> None: ...
 
 
 def routes() -> list[str]:

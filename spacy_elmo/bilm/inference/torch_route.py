@@ -10,6 +10,7 @@ from torch import Tensor
 from .cells import Cell, Steps, Switches, pack
 from .elementwise import sigmoid_, tanh
 from .linear import linear
+from .units import Ids
 
 INPUT_ROWS = 512  # of the input product at once: enough for full speed, and the result stays in the cache
 
@@ -87,29 +88,27 @@ class TorchRoute:
         self.switches = switches
         self.directions = [[TorchCell(cell, switches, dtype) for cell in cells] for cells in directions]
 
-    def run(
-        self, vectors: Tensor, scale: float, ids: Sequence[np.ndarray], out: Sequence[np.ndarray]
-    ) -> None:
+    def run(self, vectors: Tensor, scale: float, ids: Ids, out: Sequence[np.ndarray]) -> None:
         """Fill `out`, an (L, n, 2P) float32 array for each sentence, in descending order of n.
 
         vectors: (U, P) float32, a row for each unit, times `scale`; ids: (n + 2,) rows of a sentence's units,
-        boundaries included.
+        boundaries included, for the forward and for the backward direction.
         """
-        lengths = [len(sentence) for sentence in ids]
+        lengths = [len(sentence) for sentence in ids[0]]
         steps = pack(lengths)
-        x = vectors[torch.from_numpy(np.concatenate(ids)).long()] * scale  # (N, P)
-        layers = self._layers(x, steps)
+        ahead, back = (vectors[torch.from_numpy(np.concatenate(side))] * scale for side in ids)  # (N, P)
+        layers = self._layers((ahead, back), steps)
         for begin, n, target in zip(accumulate([0, *lengths]), lengths, out, strict=False):
             target[:] = layers[:, begin + 1 : begin + n - 1]
 
-    def _layers(self, x: Tensor, steps: Steps) -> np.ndarray:
-        """x: (N, P), sentence by sentence -> (L, N, 2P), the same way."""
-        width = x.shape[1]
-        layers = x.new_empty(len(self.directions[0]) + 1, x.shape[0], 2 * width)
-        layers[0] = x.repeat(1, 2)
+    def _layers(self, inputs: Sequence[Tensor], steps: Steps) -> np.ndarray:
+        """inputs: (N, P) for each direction, sentence by sentence -> (L, N, 2P), the same way."""
+        rows, width = inputs[0].shape
+        layers = inputs[0].new_empty(len(self.directions[0]) + 1, rows, 2 * width)
+        torch.cat(tuple(inputs), 1, out=layers[0])
         places = (steps.forward, steps.backward)
         for side, (cells, place) in enumerate(zip(self.directions, places, strict=True)):
-            y = x[place]
+            y = inputs[side][place]
             for depth, cell in enumerate(cells):
                 h = cell(y, steps.sizes)
                 y = y + h if self.switches.skip and depth else h

@@ -1,4 +1,6 @@
-"""Vectors of units, below the LSTMs: rows of the table, or of a cache of what the encoder makes of them."""
+"""Vectors of units, below the LSTMs: rows of the table, also with those of n-grams, or of a cache of what the
+encoder makes of them.
+"""
 
 import threading
 from collections.abc import Sequence
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..config import BiLMConfig
-from ..embed import TokenEncoder
+from ..embed import TokenEncoder, add_ngrams
 from ..vocab import BOS, EOS, SPECIALS, UNK, Vocab, special_character_ids
 from .spelling import Speller
 
@@ -17,6 +19,7 @@ UNIT_CACHE_BYTES = 64 * 2**20
 FIRST_ROWS = 1024
 
 Sentences = Sequence[Sequence[str]]
+Ids = tuple[list[np.ndarray], list[np.ndarray]]
 
 
 class Units(Protocol):
@@ -24,9 +27,10 @@ class Units(Protocol):
 
     scale: float
 
-    def look_up(self, sentences: Sentences) -> tuple[Tensor, list[np.ndarray]]:
+    def look_up(self, sentences: Sentences) -> tuple[Tensor, Ids]:
         """Vectors (U, P) float32, to be multiplied by `scale`, and the rows of each sentence's units,
-        with its boundaries: (n + 2,).
+        with its boundaries, (n + 2,): of all sentences for the forward direction, and for the backward one.
+        The same list twice where both read the same.
         """
         ...
 
@@ -53,11 +57,36 @@ class TableUnits:
         self.scale = encoder.scale
         self._rows = _Rows(vocab)
 
-    def look_up(self, sentences: Sentences) -> tuple[Tensor, list[np.ndarray]]:
+    def look_up(self, sentences: Sentences) -> tuple[Tensor, Ids]:
         """See Units."""
+        ids = self._ids(sentences)
+        return self.vectors, (ids, ids)
+
+    def _ids(self, sentences: Sentences) -> list[np.ndarray]:
         get = self._rows.__getitem__
-        ids = [np.array([BOS, *map(get, sentence), EOS], dtype=np.int64) for sentence in sentences]
-        return self.vectors, ids
+        return [np.array([BOS, *map(get, sentence), EOS], dtype=np.int64) for sentence in sentences]
+
+
+class NgramUnits(TableUnits):
+    """The vectors of these very sentences: rows of the table and of the n-grams in each direction."""
+
+    def __init__(self, encoder: TokenEncoder, vocab: Vocab):
+        super().__init__(encoder, vocab)
+        assert encoder.ngrams is not None
+        self._vocab = vocab
+        self._table, self._scale, self.scale = self.vectors, self.scale, 1.0
+        self._ngrams = encoder.ngrams.weight.detach().float()
+
+    def look_up(self, sentences: Sentences) -> tuple[Tensor, Ids]:
+        """See Units."""
+        ids = self._ids(sentences)
+        # As one long sentence: no n-gram reaches over the boundaries within it.
+        units = np.concatenate(ids)[None]
+        x = self._table[torch.from_numpy(units)] * self._scale  # (1, N, P)
+        sides = add_ngrams(x, self._ngrams, torch.from_numpy(self._vocab.ngram_rows(units)))
+        ends = np.cumsum([len(sentence) for sentence in ids])
+        ahead = np.split(np.arange(ends[-1]), ends[:-1])
+        return torch.cat(sides, 1)[0], (ahead, [rows + ends[-1] for rows in ahead])
 
 
 class EncodedUnits:
@@ -91,7 +120,7 @@ class EncodedUnits:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def look_up(self, sentences: Sentences) -> tuple[Tensor, list[np.ndarray]]:
+    def look_up(self, sentences: Sentences) -> tuple[Tensor, Ids]:
         """See Units."""
         with self._lock:
             missing = {unit for sentence in sentences for unit in sentence}.difference(self._rows)
@@ -102,7 +131,7 @@ class EncodedUnits:
                 self._add(sorted(missing))
             get = self._rows.__getitem__
             ids = [np.array([0, *map(get, sentence), 1], dtype=np.int64) for sentence in sentences]
-            return self._vectors, ids
+            return self._vectors, (ids, ids)
 
     def forget(self) -> None:
         """Start anew at once."""
@@ -132,5 +161,5 @@ class EncodedUnits:
 def units_of(encoder: TokenEncoder, vocab: Vocab, config: BiLMConfig, dtype: torch.dtype) -> Units:
     """What fits a biLM's encoder."""
     if config.encoder == "table" and config.table_dim == config.projection:
-        return TableUnits(encoder, vocab)
+        return TableUnits(encoder, vocab) if encoder.ngrams is None else NgramUnits(encoder, vocab)
     return EncodedUnits(encoder, vocab, config, dtype=dtype)

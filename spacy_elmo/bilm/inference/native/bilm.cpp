@@ -240,9 +240,10 @@ PUBLIC void* elmo_new(int isa, int half, long layers, long P, long H, int skip, 
 
 PUBLIC void elmo_free(void* model) { delete static_cast<Model*>(model); }
 
-// See Task; both directions. threads: to use at most. Returns 0, or 1: no memory.
-PUBLIC int elmo_run(const void* model, long rows, const int64_t* lengths, const int64_t* const* ids,
-                    const float* vectors, float scale, float* const* out, int threads) try {
+// See Task; both directions. ids: those of the forward direction, (rows,), and behind them the backward one's.
+// threads: to use at most. Returns 0, or 1: no memory.
+PUBLIC int elmo_encode(const void* model, long rows, const int64_t* lengths, const int64_t* const* ids,
+                       const float* vectors, float scale, float* const* out, int threads) try {
     const Model* m = static_cast<const Model*>(model);
     double units = 0;
     for (long r = 0; r < rows; r++) units += static_cast<double>(lengths[r]);
@@ -257,7 +258,7 @@ PUBLIC int elmo_run(const void* model, long rows, const int64_t* lengths, const 
     auto work_on = [&] {
         for (long i; (i = next++) < tasks;) {
             try {
-                Task task = {m, static_cast<int>(i % 2), rows, lengths, ids, vectors, scale, out};
+                Task task = {m, static_cast<int>(i % 2), rows, lengths, ids + i % 2 * rows, vectors, scale, out};
                 run_slice(task, cuts[i / 2], cuts[i / 2 + 1]);
             } catch (const std::bad_alloc&) {
                 failed = true;

@@ -84,7 +84,7 @@ struct Task {
     int side;                 // 0 forward, 1 backward
     long rows;
     const int64_t* lengths;   // (rows,) units, boundaries included
-    const int64_t* const* ids;  // (rows,) to the rows of `vectors` of each unit
+    const int64_t* const* ids;  // (rows,) to the rows of `vectors` of each unit, as this direction reads it
     const float* vectors;     // (U, P)
     float scale;
     float* const* out;        // (rows,) to (L + 1, n, 2P) of each sentence, without boundaries

@@ -1,0 +1,162 @@
+"""The n-grams of a corpus, counted, and a model that is trained with them."""
+
+import json
+import tempfile
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spacy_elmo.bilm import store
+from spacy_elmo.bilm.config import BiLMConfig, ConfigError
+from spacy_elmo.bilm.model import BiLM
+from spacy_elmo.bilm.objective import TrainingStep
+from spacy_elmo.bilm.runtime import collate
+from spacy_elmo.bilm.vocab import Vocab
+from spacy_elmo.pretraining import ngrams, trainer
+from spacy_elmo.pretraining.batches import BatchStream
+from spacy_elmo.pretraining.beginning import adopt
+from spacy_elmo.pretraining.budget import random_batch
+from spacy_elmo.pretraining.building import write_corpus
+from spacy_elmo.pretraining.ngrams import frequent_ngrams, with_ngrams
+from spacy_elmo.pretraining.plan import make_plan
+from spacy_elmo.pretraining.shards import Corpus
+from spacy_elmo.pretraining.trainer import learning_rate, pretrain
+
+from .helpers import CYCLE, MADE, MODEL, make_corpus, make_settings, same_weights
+
+
+def corpus_of(folder, sentences, **options) -> Corpus:
+    write_corpus(Path(folder) / "corpus", sentences, settings=MADE, **options)
+    return Corpus(Path(folder) / "corpus")
+
+
+def naive(sentences, units, number, longest, min_count) -> list[str]:
+    """The same with a Counter and tuples of ranks."""
+    rank = {unit: i for i, unit in enumerate(units)}
+    counts = Counter(
+        tuple(rank.get(unit, -1) for unit in sentence[i : i + n])
+        for sentence in sentences
+        for n in range(2, longest + 1)
+        for i in range(len(sentence) - n + 1)
+    )
+    kept = [(-c, len(ids), ids) for ids, c in counts.items() if c >= min_count and -1 not in ids]
+    return ["".join(units[i] for i in ids) for _, _, ids in sorted(kept)[:number]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.text("甲乙丙丁", min_size=1, max_size=12), min_size=1, max_size=12),
+    st.integers(1, 40),
+    st.sampled_from([2, 3, 4]),
+    st.sampled_from([1, 2, 3]),
+    st.sampled_from([None, 1, 3]),
+)
+def test_the_most_frequent_ngrams(sentences, number, longest, min_count, max_size):
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = corpus_of(folder, [list(s) for s in sentences], shard_units=10)
+        vocab = corpus.vocab(max_size=max_size)
+        found = frequent_ngrams(corpus, vocab, number, longest, min_count=min_count)
+    assert found == naive(sentences, vocab.units, number, longest, min_count)
+
+
+def test_a_large_corpus_is_counted_in_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(ngrams, "BLOCK", 5)
+    sentences = [list("甲乙" if i // 5 % 3 == 0 else "丙丁") for i in range(30)]
+    corpus = corpus_of(tmp_path, sentences)
+    vocab = corpus.vocab()
+    assert frequent_ngrams(corpus, vocab, 9, 3) == ["丙丁", "甲乙"]
+    assert frequent_ngrams(corpus, vocab, 9, 3, units=20) == ["甲乙"]  # every third block
+    assert frequent_ngrams(corpus, vocab, 9, 3, units=60) == ["丙丁", "甲乙"]
+
+
+@pytest.mark.parametrize("max_size", [None, 3], ids=["all known", "some unknown"])
+def test_training_reads_what_inference_reads(tmp_path, max_size):
+    sentences = [list("我爱我爱北京"), list("北京爱我"), list("狗")]
+    corpus = corpus_of(tmp_path, sentences)
+    plain = corpus.vocab(max_size=max_size)
+    config = BiLMConfig(projection=4, hidden=4, ngrams=50)
+    config, vocab = with_ngrams(corpus, config, plain, min_count=1)
+    assert 0 < config.ngrams == len(vocab.ngrams) < 50
+    assert vocab.units == plain.units
+    bilm = BiLM(config, vocab)
+    batch = BatchStream(corpus, vocab, batch_tokens=99).collate(np.arange(3))
+    with torch.no_grad():
+        torch.testing.assert_close(bilm(batch), bilm(collate(bilm, sentences)))
+    assert BatchStream(corpus, plain, batch_tokens=99).collate(np.arange(3)).ngrams is None
+
+
+def test_a_run_with_ngrams(tmp_path, monkeypatch):
+    """It learns their vectors, writes a model folder, and goes on with the same bits where it was stopped."""
+    made = make_settings(tmp_path)
+    settings = replace(made, model={**MODEL, "ngrams": 12, "longest_ngram": 2})
+    pretrain(settings, tmp_path / "whole")
+    bilm = store.load(tmp_path / "whole" / "model")
+    assert set(bilm.vocab.ngrams) <= {a + b for a in CYCLE for b in CYCLE + "。"}
+    assert len(bilm.vocab.ngrams) == bilm.config.ngrams == 12
+    assert not bilm.encoder.ngrams.weight[0].any()
+    assert json.loads((tmp_path / "whole" / "run.json").read_bytes())["log"][-1]["step"] == 6
+
+    def failing(step, training):
+        if step == 3:
+            raise KeyboardInterrupt
+        return learning_rate(step, training)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "learning_rate", failing)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(settings, tmp_path / "stopped")
+    pretrain(settings, tmp_path / "stopped")
+    assert same_weights(tmp_path / "stopped", tmp_path / "whole")
+    assert store.load(tmp_path / "stopped" / "model").vocab.ngrams == bilm.vocab.ngrams
+
+
+def test_a_corpus_without_an_ngram_that_is_frequent_enough(tmp_path):
+    made = make_settings(tmp_path, max_steps=1)
+    make_corpus(tmp_path / "corpus", "甲\n甲\n甲\n")
+    pretrain(replace(made, model={**MODEL, "ngrams": 12}), tmp_path / "run")
+    assert store.read_config(tmp_path / "run" / "model").ngrams == 0
+
+
+def test_ngrams_of_words_are_refused(tmp_path):
+    settings = make_settings(tmp_path)
+    make_corpus(tmp_path / "corpus", "甲 乙\n", units="word")
+    with pytest.raises(ConfigError, match='ngrams need units = "char"'):
+        pretrain(replace(settings, model={**MODEL, "ngrams": 12}), tmp_path / "run")
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_rows_of_ngrams_are_found_by_name():
+    parent, bilm = (
+        BiLM(BiLMConfig(**MODEL, ngrams=len(names)), Vocab("甲乙丙", ngrams=names))
+        for names in (["甲乙", "乙丙", "甲乙丙"], ["丙甲", "甲乙丙", "甲乙"])
+    )
+    fresh = bilm.encoder.ngrams.weight[1].clone()
+    adopt(bilm, parent)
+    ours, theirs = bilm.encoder.ngrams.weight, parent.encoder.ngrams.weight
+    assert torch.equal(ours[[0, 2, 3]], theirs[[0, 3, 1]])
+    assert torch.equal(ours[1], fresh)
+
+
+def test_training_goes_on_from_a_model_with_ngrams(tmp_path):
+    made = make_settings(tmp_path)
+    pretrain(replace(made, model={**MODEL, "ngrams": 12}), tmp_path / "parent")
+    paths = replace(made.paths, init_from=str(tmp_path / "parent" / "model"))
+    pretrain(replace(made, paths=paths, model={}), tmp_path / "run")
+    assert store.read_config(tmp_path / "run" / "model").ngrams == 12
+
+
+def test_batches_and_plans_without_meaning_have_ngrams(tmp_path):
+    bilm = BiLM(BiLMConfig(**MODEL, ngrams=1), Vocab("甲", ngrams=["甲甲"]))
+    batch = random_batch(TrainingStep(bilm), 300)
+    assert (batch.ngrams[:, 2:-1, 0] == 1).all()
+    settings = make_settings(tmp_path)
+    plain = make_plan(settings, tokens_per_second=1)
+    plan = make_plan(replace(settings, model={**MODEL, "ngrams": 30}))
+    assert plan.parameters["embedding"] == plain.parameters["embedding"] + 31 * MODEL["projection"]
+    assert plan.tokens_per_second > 0
