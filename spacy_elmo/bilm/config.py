@@ -166,7 +166,7 @@ def _is_size(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return _is_size(value) or (value == 0 and not isinstance(value, bool))
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _is_clip(value: Any) -> bool:

@@ -31,7 +31,9 @@ class ElmoOutput:
 
     @property
     def layers(self) -> np.ndarray:
-        """(L, n_tokens, D) float32. Layer 0 is the embedding, doubled; layer j is [forward_j; backward_j]."""
+        """(L, n_tokens, D) float32. Layer 0 is the embedding of each direction (the same twice but
+        for models with n-grams), layer j is [forward_j; backward_j].
+        """
         check_length(self.doc, self._layers, self.name)
         return self._layers
 
@@ -42,7 +44,7 @@ class ElmoOutput:
 
     @property
     def embedding(self) -> np.ndarray:
-        """(n_tokens, D), layer 0: the same for a word wherever it stands."""
+        """(n_tokens, D), layer 0: the same for a word wherever it stands, but for n-grams over its edges."""
         return self.layer("embedding")
 
     @property

@@ -63,8 +63,14 @@ def test_round_trip_through_json():
         ({"longest_ngram": 5}, "longest_ngram = 5"),
         ({"longest_ngram": "3"}, "longest_ngram = '3'"),
         ({"ngrams": 5, "units": "word"}, 'ngrams need units = "char"'),
-        ({"ngrams": 5, "table_width": 64, "tied_softmax": False}, "ngrams need .* table_width equal"),
-        ({"ngrams": 5, "joined": True, "softmax": False, "tied_softmax": False}, "ngrams need .* not joined"),
+        (
+            {"ngrams": 5, "table_width": 64, "tied_softmax": False},
+            "table_width equal to projection, not joined",
+        ),
+        (
+            {"ngrams": 5, "joined": True, "softmax": False, "tied_softmax": False},
+            "not joined: set ngrams = 0",
+        ),
         ({"hidden": 8, "projection": 16}, "hidden must be at least"),
         ({"table_width": 64}, "tied_softmax"),
         ({"softmax": False}, "A model without a softmax ties none"),
