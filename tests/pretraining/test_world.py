@@ -139,6 +139,7 @@ train(place, Path({folder!r}), Path({output!r}), (1, 3), signal.SIGKILL, {{}})
 """
 
 
+@pytest.mark.skip(reason="gloo at times connects to the process that died: see issue 3")
 def test_torchrun_starts_a_run_again(pair, tmp_path):
     program = tmp_path / "program.py"
     places = {"tests": str(Path(__file__).parents[1]), "folder": str(pair), "output": str(tmp_path / "run")}
