@@ -19,6 +19,7 @@ from .shards import Corpus
 log = logging.getLogger("spacy_elmo")
 
 MADE = ("units", "segmenter", "lang", "normalize", "max_sentence")  # decided when the corpus was made
+NGRAMS = "encoder.ngrams.weight"
 SHAPE = [f.name for f in fields(BiLMConfig) if f.name not in (*MADE, "meta")]
 
 
@@ -63,21 +64,24 @@ def adopt(bilm: BiLM, parent: BiLM) -> int:
     """Give `bilm` the weights of a parent of the same shape, and return how many of its units that knows.
 
     The rows of units (of characters, of n-grams) are found by name, wherever they stand in the parent. Those
-    it does not know stay random, their softmax bias is the mean of the parent's.
+    it does not know stay random, their softmax bias is the mean of the parent's; unknown n-grams
+    begin at zero, so that they may be added to any parent.
     """
     known = _rows(bilm.vocab.units, parent.vocab.units, len(SPECIALS))
     spelled = _rows(bilm.vocab.characters, parent.vocab.characters, len(CHAR_SPECIALS))
     by_row = dict.fromkeys(("encoder.table.weight", "softmax_bias", "untied_softmax_weight"), known)
     by_row["encoder.char_cnn.table.weight"] = spelled
-    by_row["encoder.ngrams.weight"] = _rows(bilm.vocab.ngrams, parent.vocab.ngrams, 1)
+    by_row[NGRAMS] = _rows(bilm.vocab.ngrams, parent.vocab.ngrams, 1)
     ours, theirs = bilm.state_dict(), parent.state_dict()
     with torch.no_grad():
         bilm.softmax_bias.fill_(float(parent.softmax_bias.mean()))
         for name, tensor in ours.items():
-            if name in by_row:
+            if name == NGRAMS:
+                tensor.zero_()  # what they add to their characters is nothing as yet
+            if name in by_row and (name != NGRAMS or name in theirs):
                 to, source = by_row[name]
                 tensor[to] = theirs[name][source]
-            else:
+            elif name != NGRAMS:
                 tensor.copy_(theirs[name])
     return len(known[0]) - len(SPECIALS)
 
@@ -92,7 +96,8 @@ def _rows(ours: list[str], theirs: list[str], specials: int) -> tuple[Tensor, Te
 
 
 def _check_shape(config: BiLMConfig, parent: BiLMConfig) -> None:
-    for key in ("units", *SHAPE):
+    found_by_name = {"ngrams", "longest_ngram"} if config.ngrams else set()
+    for key in ("units", *(key for key in SHAPE if key not in found_by_name)):
         if getattr(config, key) != getattr(parent, key):
             raise ConfigError(
                 f"init_from has {key} = {getattr(parent, key)!r}, this run {getattr(config, key)!r}: "
