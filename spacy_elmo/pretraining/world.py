@@ -1,6 +1,8 @@
 """One process or many: torch's own distributed engine, as `torchrun` starts it. Alone, a world of one."""
 
 import os
+import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +17,8 @@ from ..bilm.errors import ElmoError
 
 BUCKET = 2**24  # numbers that are summed over the processes at once
 TIMEOUT = timedelta(minutes=10)  # for a process that hangs; one that dies is noticed at once
+
+STORE_PORT = "spacy_elmo/store_port"
 
 
 class WorldError(ElmoError):
@@ -118,12 +122,41 @@ def join() -> Iterator[World]:
         return
     try:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=TIMEOUT)
-    except (RuntimeError, ValueError) as error:
+        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+            store = _fresh_store(rank)
+            dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=size)
+        else:
+            dist.init_process_group(backend, timeout=TIMEOUT)
+    except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise WorldError(f"Process {rank} of {size} did not find the others: {reason}") from error
     yield World(rank, size, device)
     dist.destroy_process_group()  # not after an error: it would wait for the others
+
+
+def _fresh_store(rank: int) -> dist.TCPStore:
+    """A store of this attempt's processes alone, at rank 0.
+
+    torchrun keeps one store through all restarts, where the addresses of processes that died are found before
+    the new ones are there (torch 2.13; counts of restarts differ between machines, so they are no prefix).
+    It serves only to say where the fresh one is: an old answer leads nowhere, and is asked for again.
+    """
+    host = os.environ["MASTER_ADDR"]  # where rank 0 is
+    agent = dist.TCPStore(host, int(os.environ["MASTER_PORT"]), is_master=False, timeout=TIMEOUT)
+    if rank == 0:
+        store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
+        agent.set(STORE_PORT, str(store.port))
+        return store
+    end = time.monotonic() + TIMEOUT.total_seconds()
+    while True:
+        port = int(agent.get(STORE_PORT))
+        try:
+            socket.create_connection((host, port), timeout=5).close()
+            return dist.TCPStore(host, port, is_master=False, timeout=TIMEOUT)
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
 
 
 _PLACE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
