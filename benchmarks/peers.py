@@ -1,4 +1,4 @@
-"""Models of equal sizes here and in a peer, ELMoForManyLangs as shipped, for benchmarks/inference.py."""
+"""Models of equal sizes here and in a peer, ELMoForManyLangs as shipped, for the other benchmarks."""
 
 import json
 import logging
@@ -93,3 +93,35 @@ def _write_peer(bilm: BiLM, folder: Path) -> None:
                 theirs.state_projection.weight.copy_(layer.weight_hr_l0)
     torch.save(model.token_embedder.state_dict(), folder / "token_embedder.pkl")
     torch.save(model.encoder.state_dict(), folder / "encoder.pkl")
+
+
+def peer_step(
+    units: Sequence[str], hidden: int, sentences: Sequence[Sequence[str]], *, dropout: float, clip: float
+) -> Callable[[], None] | None:
+    """A training step of the peer on some sentences, as its `train_model` makes it. None: not installed."""
+    logging.disable(logging.INFO)
+    try:
+        from elmoformanylangs.biLM import Model, create_one_batch
+        from elmoformanylangs.modules.embedding_layer import EmbeddingLayer
+    except ImportError:
+        return None
+    embedder = {"name": "cnn", "activation": "relu", "max_characters_per_token": 48, "n_highway": 1}
+    embedder |= {"filters": [], "word_dim": hidden // 8, "char_dim": 0}
+    encoder = {"name": "elmo", "projection_dim": hidden // 8, "dim": hidden, "n_layers": 2}
+    encoder |= {"cell_clip": CLIP, "proj_clip": CLIP}
+    settings = {"token_embedder": embedder, "encoder": encoder, "dropout": dropout}
+    settings["classifier"] = {"name": "softmax"}
+    ids = {name: i for i, name in enumerate(["<oov>", "<pad>", "<bos>", "<eos>", *units])}
+    torch.manual_seed(0)
+    model = Model(settings, EmbeddingLayer(hidden // 8, ids, fix_emb=False), None, len(ids)).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
+    words, characters, _, masks = create_one_batch(sentences, ids, None, settings)
+
+    def run() -> None:
+        model.zero_grad()
+        forward, backward = model(words, characters, masks)
+        ((forward + backward) / 2).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+        optimizer.step()
+
+    return run

@@ -1,0 +1,214 @@
+"""What a pretraining step costs: beside ELMoForManyLangs, each softmax, one process and two.
+
+    python benchmarks/pretraining.py [--parts steps softmax processes] [--hidden 1024 2048 4096]
+
+steps: forward, backward, clipping and optimiser on 64 sentences of 40 units, in turns with the peer
+(pip install --no-deps elmoformanylangs==0.0.4.post2 overrides==3.1.0; h5py), same sizes and vocabulary, full
+softmax. The peer runs in float32 as shipped, ours in float32 and in bfloat16 over float32 weights.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from peers import PEER, peer_step
+from torch import Tensor
+from torch.nn import functional as F
+
+from spacy_elmo.bilm.config import BiLMConfig
+from spacy_elmo.bilm.model import BiLM
+from spacy_elmo.bilm.objective import CHUNK, FullSoftmaxLoss, TrainingStep, sampled_softmax_loss
+from spacy_elmo.bilm.runtime import collate
+from spacy_elmo.bilm.sampling import CandidateSampler
+from spacy_elmo.bilm.vocab import Vocab
+from spacy_elmo.pretraining.schedule import make_optimizer
+from spacy_elmo.pretraining.settings import TrainingSettings
+
+Step = Callable[[], object]
+ROWS, LENGTH, DROPOUT, CLIP = 64, 40, 0.1, 1.0
+PRECISIONS = {"f32": None, "bf16": torch.bfloat16}
+
+
+def medians(steps: dict[str, Step], rounds: int) -> dict[str, float]:
+    """Seconds of each, in turns, after one round that is not counted."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds + 1):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(seconds[1:]) for name, seconds in times.items()}
+
+
+def our_step(units: list[str], hidden: int, sentences: list[list[str]], dtype: torch.dtype | None) -> Step:
+    """A step as pretraining makes it, P = H / 8."""
+    torch.manual_seed(0)
+    sizes = {"hidden": hidden, "projection": hidden // 8}
+    bilm = BiLM(BiLMConfig(units="word", tied_softmax=False, **sizes), Vocab(units))
+    batch, step = collate(bilm, sentences), TrainingStep(bilm, dropout=DROPOUT, dtype=dtype)
+    optimizer = make_optimizer(bilm, TrainingSettings())
+
+    def run() -> None:
+        step(batch, 0)
+        torch.nn.utils.clip_grad_norm_(bilm.parameters(), CLIP)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return run
+
+
+def steps(args: argparse.Namespace) -> None:
+    """Units per second of a training step, ours and the peer's."""
+    units = [chr(0x4E00 + i) for i in range(args.vocab)]
+    rng = np.random.default_rng(0)
+    sentences = [list(rng.choice(units, LENGTH)) for _ in range(ROWS)]
+    print(
+        f"| {ROWS} x {LENGTH}, {args.vocab:,} units: units/s |", *(f" H {h} |" for h in args.hidden), sep=""
+    )
+    print("|---|" + "---|" * len(args.hidden))
+    table: dict[str, list[str]] = {}
+    for hidden in args.hidden:
+        runs: dict[str, Step] = {}
+        peer = peer_step(units, hidden, sentences, dropout=DROPOUT, clip=CLIP)
+        if peer is not None:
+            runs[PEER] = peer
+        runs |= {name: our_step(units, hidden, sentences, dtype) for name, dtype in PRECISIONS.items()}
+        found = medians(runs, args.rounds)
+        for name, seconds in found.items():
+            ratio = f" ({found[PEER] / seconds:.1f}x)" if PEER in found and name != PEER else ""
+            table.setdefault(name, []).append(f"{ROWS * LENGTH / seconds:,.0f}{ratio}")
+    for name, cells in table.items():
+        print(f"| {name} |" + "".join(f" {cell} |" for cell in cells))
+
+
+def softmax(args: argparse.Namespace, vocab: int = 52_000, samples: int = 8192) -> None:
+    """Milliseconds of one direction's softmax, forward and backward, over 52,000 words."""
+    targets = torch.from_numpy(np.random.default_rng(0).zipf(1.2, ROWS * LENGTH) % vocab)
+    sampler = CandidateSampler(vocab, samples, torch.device("cpu"))
+
+    def torch_own(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return F.cross_entropy(F.linear(x, weight, bias), targets, reduction="sum")
+
+    def full(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return FullSoftmaxLoss.apply(x, weight, bias, targets, CHUNK)
+
+    def full_bf16(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return full(x.bfloat16(), weight, bias)
+
+    def sampled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return sampled_softmax_loss(x.bfloat16(), weight, bias, targets, sampler, 0)
+
+    losses = {
+        "F.cross_entropy, f32: N x V logits": torch_own,
+        f"full, f32, chunks of {CHUNK}": full,
+        f"full, bf16, chunks of {CHUNK}": full_bf16,
+        f"sampled, bf16, {samples:,} of {vocab:,}": sampled,
+    }
+    widths = (256, 512)
+    table: dict[str, list[str]] = {name: [] for name in losses}
+    for width in widths:
+        inputs = torch.randn(len(targets), width), torch.randn(vocab, width) / width**0.5, torch.zeros(vocab)
+        leaves = [tensor.requires_grad_() for tensor in inputs]
+
+        def step(loss: Callable[..., Tensor], leaves: list[Tensor] = leaves) -> object:
+            return torch.autograd.grad(loss(*leaves), leaves)
+
+        timed = medians({name: lambda f=f, s=step: s(f) for name, f in losses.items()}, args.rounds)
+        for name, seconds in timed.items():
+            table[name].append(f"{1000 * seconds:,.0f}")
+    print(f"| {len(targets):,} predictions: ms |" + "".join(f" width {w} |" for w in widths))
+    print("|---|" + "---|" * len(widths))
+    for name, cells in table.items():
+        print(f"| {name} |" + "".join(f" {cell} |" for cell in cells))
+
+
+CONFIG = """
+[paths]
+corpus = "{corpus}"
+heldout = "{heldout}"
+[model]
+hidden = 1024
+projection = 128
+[training]
+max_steps = 60
+batch_tokens = 4096
+log_every = 20
+"""
+
+
+def processes(args: argparse.Namespace) -> None:
+    """Units per second of `spacy_elmo pretrain`: one process on one core, on all, and one for each core."""
+    cores = len(os.sched_getaffinity(0))
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        text = ("".join(chr(0x4E00 + i) for i in rng.zipf(1.3, LENGTH) % 5000) for _ in range(8000))
+        (folder / "text.txt").write_text("".join(line + "\n" for line in text), encoding="utf8")
+        program = [sys.executable, "-m", "spacy_elmo"]
+        _call([*program, "corpus", str(folder / "text.txt"), str(folder / "corpus")], 1)
+        (folder / "heldout.txt").write_text("一二三\n", encoding="utf8")
+        config = CONFIG.format(corpus=folder / "corpus", heldout=folder / "heldout.txt")
+        (folder / "pretrain.cfg").write_text(config, encoding="utf8")
+        many = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={cores}"]
+        many += ["-m", "spacy_elmo"]
+        ways = {
+            "1 process, 1 thread": (program, 1),
+            f"1 process, {cores} threads": (program, cores),
+            f"{cores} processes, 1 thread each": (many, 1),
+        }
+        rates: dict[str, list[float]] = {way: [] for way in ways}
+        for turn in range(args.rounds):
+            for i, (way, (start, threads)) in enumerate(ways.items()):
+                output = folder / f"run-{turn}-{i}"
+                call = [*start, "pretrain", str(folder / "pretrain.cfg"), "--output", str(output)]
+                rates[way].append(_rate(_call(call, threads)))
+    medians = {way: statistics.median(found) for way, found in rates.items()}
+    print("| H 1024, P 128, batches of 4,096 | units/s | |\n|---|---|---|")
+    one = next(iter(medians.values()))
+    for way, rate in medians.items():
+        print(f"| {way} | {rate:,.0f} | {rate / one:.2f}x |")
+
+
+def _call(command: list[str], threads: int) -> str:
+    done = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": str(threads)}, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{(done.stdout + done.stderr)[-2000:]}")
+    return done.stdout + done.stderr
+
+
+def _rate(log: str) -> float:
+    """Units per second in the last line of a log that tells them."""
+    words = [line.split() for line in log.splitlines() if "units/s" in line][-1]
+    return float(words[words.index("units/s") - 1].replace(",", ""))
+
+
+PARTS = {"steps": steps, "softmax": softmax, "processes": processes}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--hidden", nargs="+", type=int, default=[1024, 2048, 4096])
+    parser.add_argument(
+        "--vocab", type=int, default=6000, help="units that are predicted; about a character model's"
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of {args.rounds} in turns")
+    for part in args.parts:
+        print()
+        PARTS[part](args)
+
+
+if __name__ == "__main__":
+    main()
