@@ -6,6 +6,16 @@ from pathlib import Path
 
 import torch
 
+# oneDNN and PyTorch's part of it keep the code of each shape of product, 1,024 of them each: gigabytes after
+# some thousand batches, which have all shapes. They read these when they are first used.
+CACHES = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128"}
+
+
+def bound_caches() -> None:
+    """Keep few of oneDNN's shapes, unless the environment says how many."""
+    for name, capacity in CACHES.items():
+        os.environ.setdefault(name, capacity)
+
 
 def reset_peak(device: torch.device) -> None:
     """Begin to measure the peak anew."""

@@ -31,6 +31,7 @@ from .checkpoint import (
     save_checkpoint,
 )
 from .heldout import measure, read_heldout, sample
+from .memory import bound_caches
 from .preemption import Notice, notice
 from .schedule import learning_rate, make_optimizer
 from .seeing import Meter, Watcher
@@ -54,6 +55,7 @@ def pretrain(settings: Settings, output: Path, *, progress: bool = False) -> dic
     if settings.paths.corpus is None or settings.paths.heldout is None:
         raise ConfigError("Pretraining needs [paths] corpus and heldout: give both.")
     check_replaceable(output, RUN, "a pretraining run")
+    bound_caches()
     with join() as world, notice() as sigterm:
         corpus = Corpus(settings.paths.corpus)
         if world.leads:
