@@ -15,7 +15,9 @@ def pretrain(
     ctx: typer.Context,
     config: Path = typer.Argument(..., help="A pretrain.cfg"),
     output: Path = typer.Option(..., "--output", "-o", help="Folder for the model and the run's records"),
-    init_from: Path | None = typer.Option(None, help="A model folder or checkpoint to train on"),
+    init_from: Path | None = typer.Option(
+        None, help="A model folder or checkpoint, or zh_elmo_sm, to go on from"
+    ),
     gpus: int = typer.Option(1, min=-1, help="Start torchrun with so many processes; -1: one for each GPU"),
 ) -> None:
     """Train a biLM. Settings are overridden by their dotted names: --training.max_steps 100

@@ -56,7 +56,9 @@ def build_model(corpus: Corpus, settings: Settings) -> BiLM:
 
 
 def open_parent(path: Path) -> BiLM:
-    """The biLM of a model folder or of a checkpoint."""
+    """The biLM of a model folder or of a checkpoint, or the embedded one by its name."""
+    if str(path) == store.EMBEDDED and not path.exists():
+        path = store.embedded()
     return load_model(path) if (path / STATE).is_file() and (path / MODEL).is_dir() else store.load(path)
 
 

@@ -70,6 +70,14 @@ def test_training_goes_on_from_a_model_or_a_checkpoint(whole, tmp_path, kind):
     assert bilm.config.hidden == MODEL["hidden"]  # taken from the parent
 
 
+def test_training_goes_on_from_the_embedded_model(whole, tmp_path):
+    settings, _ = whole
+    paths = replace(settings.paths, init_from=store.EMBEDDED)
+    one_step = replace(settings.training, max_steps=1)
+    pretrain(replace(settings, paths=paths, model={}, training=one_step), tmp_path / "run")
+    assert store.load(tmp_path / "run" / "model").config.projection == store.read_config().projection
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
