@@ -43,6 +43,7 @@ class BatchStream:
         self.share = share
         self.corpus, self.vocab = corpus, vocab
         self.batch_tokens, self.seed = batch_tokens, seed
+        self._rows = _rows_of(corpus, vocab)
         self._spelled: np.ndarray | None = None
         if max_characters is not None:
             self._spelled = spell_all(corpus, vocab, max_characters)
@@ -83,7 +84,7 @@ class BatchStream:
         for target, i, n in zip(units, rows, lengths, strict=True):
             target[1 : n - 1] = self.corpus[i] + len(SPECIALS)
             target[n - 1] = EOS
-        known = np.where(units < len(self.vocab), units, UNK)
+        known = self._rows[np.minimum(units, len(self._rows) - 1)]
         batch = Batch(torch.from_numpy(known), torch.from_numpy(lengths))
         if self._spelled is not None:
             distinct, forms = np.unique(units, return_inverse=True)
@@ -92,6 +93,13 @@ class BatchStream:
         if self.vocab.ngrams:
             batch.ngrams = torch.from_numpy(self.vocab.ngram_rows(known))
         return batch
+
+
+def _rows_of(corpus: Corpus, vocab: Vocab) -> np.ndarray:
+    """Row of each special and unit of the corpus in the vocabulary, and last that of what is not listed."""
+    place = {unit: row for row, unit in enumerate(vocab.units, len(SPECIALS))}
+    listed = (place.get(unit, UNK) for unit, _ in corpus.counts())
+    return np.array([*range(len(SPECIALS)), *listed, UNK], dtype=np.int64)
 
 
 def spell_all(corpus: Corpus, vocab: Vocab, max_characters: int) -> np.ndarray:

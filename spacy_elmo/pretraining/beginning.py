@@ -1,7 +1,7 @@
 """The biLM that a run begins with: random weights, or those of a model that is trained on."""
 
 import logging
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ..bilm import store
 from ..bilm.config import BiLMConfig, ConfigError
+from ..bilm.folder import vocab_of
 from ..bilm.model import BiLM
-from ..bilm.vocab import CHAR_SPECIALS, SPECIALS
+from ..bilm.vocab import CHAR_SPECIALS, SPECIALS, Vocab
 from .checkpoint import MODEL, STATE, load_model
 from .ngrams import with_ngrams
 from .settings import Settings
@@ -48,11 +49,30 @@ def build_model(corpus: Corpus, settings: Settings) -> BiLM:
         spelled=config.encoder != "table" and config.spelling == "character",
         in_bytes=config.spelling == "byte",
     )
-    bilm = BiLM(*with_ngrams(corpus, config, vocab, settings.vocab.min_count))
-    if parent is not None:
-        known = adopt(bilm, parent)
-        log.info("%s knows %d of %d units", settings.paths.init_from, known, len(vocab.units))
+    if parent is None or "ngrams" in settings.model:
+        config, vocab = with_ngrams(corpus, config, vocab, settings.vocab.min_count)
+    if parent is None:
+        return BiLM(config, vocab)
+    bilm = BiLM(*_with_those_of(parent, config, vocab, settings.vocab.max_size))
+    known = adopt(bilm, parent)
+    log.info("%s knows %d of %d units", settings.paths.init_from, known, len(bilm.vocab.units))
     return bilm
+
+
+def _with_those_of(
+    parent: BiLM, config: BiLMConfig, vocab: Vocab, max_size: int | None
+) -> tuple[BiLMConfig, Vocab]:
+    """The vocabulary of a text and behind it what else the parent knows, as far as max_size has room: a text
+    of one domain lacks much that the model will meet. N-grams of its own take the place of the parent's."""
+    units = _united(vocab.units, parent.vocab.units)[:max_size]
+    characters = _united(vocab.characters, parent.vocab.characters)
+    known = set(units)
+    ngrams = vocab.ngrams or [ngram for ngram in parent.vocab.ngrams if known.issuperset(ngram)]
+    return replace(config, ngrams=len(ngrams)), vocab_of(config, units, characters, ngrams)
+
+
+def _united(ours: list[str], theirs: list[str]) -> list[str]:
+    return list(dict.fromkeys([*ours, *theirs]))
 
 
 def open_parent(path: Path) -> BiLM:

@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,12 +12,14 @@ from spacy_elmo.bilm import store
 from spacy_elmo.bilm.config import BiLMConfig, ConfigError
 from spacy_elmo.bilm.model import BiLM
 from spacy_elmo.bilm.objective import TrainingStep
-from spacy_elmo.bilm.vocab import Vocab
+from spacy_elmo.bilm.vocab import BOS, EOS, UNK, Vocab
 from spacy_elmo.pretraining import budget, memory, trainer
-from spacy_elmo.pretraining.beginning import adopt
+from spacy_elmo.pretraining.batches import BatchStream
+from spacy_elmo.pretraining.beginning import adopt, build_model
 from spacy_elmo.pretraining.checkpoint import find_checkpoints
 from spacy_elmo.pretraining.heldout import measure
 from spacy_elmo.pretraining.settings import TrainingSettings
+from spacy_elmo.pretraining.shards import Corpus
 from spacy_elmo.pretraining.trainer import pretrain
 from spacy_elmo.pretraining.world import World
 
@@ -68,6 +71,27 @@ def test_training_goes_on_from_a_model_or_a_checkpoint(whole, tmp_path, kind):
     bilm = store.load(tmp_path / "run" / "model")
     assert "狗" in bilm.vocab
     assert bilm.config.hidden == MODEL["hidden"]  # taken from the parent
+
+
+def test_what_the_parent_knows_is_kept(whole, tmp_path):
+    """Also units that the text lacks, and those that are too rare in it to be listed for themselves."""
+    settings, run = whole
+    parent = store.load(run / "model")
+    rare, absent = (unit for unit in parent.vocab.units[:3] if unit != "。")
+    make_corpus(tmp_path / "corpus", "新狗。\n" * 9 + f"新{rare}猫。\n")
+    paths = replace(settings.paths, corpus=str(tmp_path / "corpus"), init_from=str(run / "model"))
+    changed = replace(settings, paths=paths, model={}, vocab=replace(settings.vocab, min_count=2))
+    bilm = build_model(Corpus(tmp_path / "corpus"), changed)
+    assert {rare, absent, "新", "狗"} < set(bilm.vocab.units)
+    assert "猫" not in bilm.vocab
+    for unit in (rare, absent):
+        ours, theirs = (m.encoder.table.weight[m.vocab.id(unit)] for m in (bilm, parent))
+        assert torch.equal(ours, theirs)
+    stream = BatchStream(Corpus(tmp_path / "corpus"), bilm.vocab, batch_tokens=99)
+    last = stream.collate(np.array([9])).units[0].tolist()
+    assert last == [BOS, bilm.vocab.id("新"), bilm.vocab.id(rare), UNK, bilm.vocab.id("。"), EOS]
+    small = replace(changed, vocab=replace(changed.vocab, max_size=4))
+    assert len(build_model(Corpus(tmp_path / "corpus"), small).vocab.units) == 4
 
 
 def test_training_goes_on_from_the_embedded_model(whole, tmp_path):
