@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .tables import FormatError, Stored
+from .tables import FormatError, Stored, check_packing
 
 
 def h5py() -> ModuleType:
@@ -30,17 +32,22 @@ def open_tensors(file: Path | io.BytesIO, where: str) -> Iterator[dict[str, Stor
     try:
         with module.File(file, "r") as opened:
             stored: dict[str, Stored] = {}
-            opened.visititems(lambda name, item: _add(stored, name, item, module))
+            opened.visititems(lambda name, item: _add(stored, name, item, where))
             yield stored
     except (OSError, RuntimeError, KeyError) as error:  # h5py's own, of truncated and damaged files
         raise FormatError(f"{where} is no HDF5 file or damaged: get it again.") from error
 
 
-def _add(stored: dict[str, Stored], name: str, item: object, module: ModuleType) -> None:
-    if isinstance(item, module.Dataset):
-        kind = item.dtype.name
+def _add(stored: dict[str, Stored], name: str, item: Any, where: str) -> None:
+    if isinstance(item, h5py().Dataset):
+        stored[name] = Stored(item.shape or (), item.dtype.name, lambda: _load(item, f"{name} in {where}"))
+
+
+def _load(dataset: Any, where: str) -> Tensor:
+    check_packing(dataset.id.get_storage_size(), dataset.nbytes, where)
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, which is refused
         # A copy in a numpy array of native byte order, which torch can take over.
-        stored[name] = Stored(item.shape or (), kind, lambda: torch.from_numpy(item[()].astype("float32")))
+        return torch.from_numpy(dataset[()].astype("float32"))
 
 
 def pack_tensors(tensors: dict[str, Tensor]) -> bytes:
