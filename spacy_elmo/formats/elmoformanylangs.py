@@ -23,7 +23,7 @@ from . import elmoformanylangs_layout as layout
 from .bilm_tf import LONG
 from .cells import cells_for
 from .elmoformanylangs_layout import Lexicon
-from .source import Source
+from .source import Source, check_archive
 from .tables import FormatError, Stored, check_count, read_table, setting
 
 # What `config_path` names where a model comes without its architecture: the sample that the released models
@@ -173,6 +173,7 @@ def _lexicon(source: Source, name: str, marks: tuple[str, ...]) -> Lexicon:
 def _stored(source: Source, name: str) -> Mapping[str, Stored]:
     """The tensors of a file of torch. Only tensors are unpickled, whatever else is in it."""
     where, data = source.where(name), source.read(name)
+    check_archive(data, where)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged files, which are refused below

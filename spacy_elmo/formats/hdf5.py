@@ -1,7 +1,7 @@
 """Tensors in HDF5 files. The only place that needs h5py, an extra of this package."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -48,6 +48,46 @@ def _load(dataset: Any, where: str) -> Tensor:
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, which is refused
         # A copy in a numpy array of native byte order, which torch can take over.
         return torch.from_numpy(dataset[()].astype("float32"))
+
+
+class WatchedFile(io.FileIO):
+    """A file that keeps its first error, and drops what comes after it, where another would raise it.
+
+    HDF5 cannot give up a file that cannot be written: it says so a hundred times, and crashes.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path, "w+")
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """All of the data, or an error that is kept."""
+        rest = memoryview(data).cast("B")
+        while rest and self.error is None:
+            try:
+                rest = rest[super().write(rest) :]
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        """As a file does, or an error that is kept."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
+
+
+def write_hdf5(path: Path, fill: Callable[[Any], Iterator[None]]) -> None:
+    """A new HDF5 file. fill: writes to the open file, step by step. Raises an OSError at the first of them."""
+    with WatchedFile(path) as raw:
+        with h5py().File(raw, "w") as opened:
+            for _ in fill(opened):
+                if raw.error is not None:
+                    break
+        if raw.error is not None:
+            raise raw.error
 
 
 def pack_tensors(tensors: dict[str, Tensor]) -> bytes:

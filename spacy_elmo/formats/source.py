@@ -6,6 +6,7 @@ import json
 import zipfile
 import zlib
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,12 @@ def parse_json(data: bytes, where: str) -> Any:
         return json.loads(data.decode("utf8"))
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{where} is no JSON file or damaged: get it again.") from error
+
+
+def check_archive(data: bytes, where: str) -> None:
+    """check_packing of all members of a zip archive; other data, and damaged archives, are let through."""
+    with suppress(zipfile.BadZipFile), zipfile.ZipFile(io.BytesIO(data)) as archive:
+        check_packing(len(data), sum(member.file_size for member in archive.infolist()), where)
 
 
 def unpack_gzip(data: bytes, where: str) -> bytes:

@@ -1,6 +1,7 @@
 """Files of others that are cut, mixed up or malicious: one sentence that names what is wrong, always."""
 
 import gzip
+import io
 import json
 import pickle
 import re
@@ -353,6 +354,19 @@ def test_damaged_files_of_torch(tmp_path_factory, data, old):
         path.write_bytes(whole[:place] + bytes([data.draw(st.integers(0, 255))]) + whole[place + 1 :])
         with suppress(FormatError):  # and no other error
             assert load_elmoformanylangs(folder).n_layers == 3
+
+
+def test_tensors_of_zeros_that_are_packed_to_fill_the_memory(many_langs, monkeypatch):
+    monkeypatch.setattr(tables, "FREE", 2**20)
+    path = many_langs / "encoder.pkl"
+    torch.save({"x": torch.zeros(2**19)}, path)
+    whole = zipfile.ZipFile(io.BytesIO(path.read_bytes()))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in whole.namelist():
+            packed.writestr(name, whole.read(name))
+    refused(
+        r"encoder.pkl unpacks from [\d,]* to 2,\d{3},\d{3} bytes or more", load_elmoformanylangs, many_langs
+    )
 
 
 def test_lexicons_of_many_langs(many_langs):
