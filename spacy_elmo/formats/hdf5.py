@@ -80,7 +80,7 @@ class WatchedFile(io.FileIO):
 
 
 def write_hdf5(path: Path, fill: Callable[[Any], Iterator[None]]) -> None:
-    """A new HDF5 file. fill: writes to the open file, step by step. Raises an OSError at the first of them."""
+    """A new HDF5 file. fill: writes to the open file, step by step. Raises the first OSError."""
     with WatchedFile(path) as raw:
         with h5py().File(raw, "w") as opened:
             for _ in fill(opened):
