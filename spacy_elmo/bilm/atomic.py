@@ -1,5 +1,6 @@
 """Files and folders that are either complete or not there."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -8,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import ElmoError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 PathLike = str | os.PathLike[str]
 
@@ -57,8 +60,11 @@ def atomic_folder(path: PathLike, marker: str, what: str) -> Iterator[Path]:
     """
     target = check_replaceable(path, marker, what).resolve()  # a link stays one
     missing = [parent for parent in target.parents if not parent.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise OutputError(f"Cannot write {what} to {target}: {error.strerror}.") from error
     old = scratch.with_name(scratch.name + ".old")
     try:
         scratch.chmod(0o777 & ~_umask())  # mkdtemp makes it private
@@ -71,6 +77,10 @@ def atomic_folder(path: PathLike, marker: str, what: str) -> Iterator[Path]:
             if old.exists():
                 os.replace(old, target)
             raise
+    except OSError as error:
+        if error.errno in FULL:  # others may come of what is read
+            raise OutputError(f"Cannot write {what} to {target}: {error.strerror}.") from error
+        raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

@@ -50,6 +50,8 @@ def convert(
     kind = parts.pop(0) if parts[0] in KINDS else OURS
     if kind == OURS and len(parts) > 1 and not Path(parts[0]).exists():
         raise FormatError(f"{parts[0]} is neither a kind of model ({', '.join(KINDS)}) nor a model folder.")
+    if not parts:
+        raise FormatError(f"{kind} needs {KINDS[kind]}, then the folder to write; nothing was given.")
     *sources, output = parts
     read = _reader(kind, len(sources), lang, segmenter)
     check_replaceable(output, CONFIG if to == OURS else OPTIONS, "a model")  # before the work, not after it

@@ -17,7 +17,7 @@ from . import bilm_tf_layout as layout
 from .cells import cells_for
 from .hdf5 import open_tensors, pack_tensors
 from .source import parse_json, read_file, split_lines
-from .tables import FormatError, Stored, read_table, setting, write_table
+from .tables import FormatError, Stored, check_count, read_table, setting, write_table
 
 OPTIONS, WEIGHTS, VOCAB = "options.json", "model.hdf5", "vocab.txt"
 UNKNOWN, BEGIN, END = "<UNK>", "<S>", "</S>"
@@ -74,11 +74,15 @@ def build(
         name.replace("/RNN/LSTMCell/", "/RNN/MultiRNNCell/Cell0/LSTMCell/"): s for name, s in stored.items()
     }
     by_bytes = isinstance(options, dict) and "char_cnn" in options
+    if not by_bytes and "char_embed" in stored:
+        raise FormatError(f"{where} is a char-CNN, but char_cnn is missing in its options: get them again.")
     if not by_bytes and vocab is None:
         raise FormatError(f"{where} is a model of words: give the vocabulary that it was trained with.")
     words, rows, n_words = ([], [], 0) if by_bytes or vocab is None else word_rows(vocab)
     projected = any(name.endswith("W_P_0") for name in stored)
     config = config_from(options, where, made, projected=projected)
+    check_count("n_layers", config.n_layers, stored, where)
+    check_count("n_highway", config.n_highway if by_bytes else 0, stored, where)
     entries = layout.lstm_entries(config, options["lstm"]["dim"], projected=projected)
     if by_bytes:
         table = stored.get("char_embed")

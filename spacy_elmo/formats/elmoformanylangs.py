@@ -23,8 +23,8 @@ from . import elmoformanylangs_layout as layout
 from .bilm_tf import LONG
 from .cells import cells_for
 from .elmoformanylangs_layout import Lexicon
-from .source import Source
-from .tables import FormatError, Stored, read_table, setting
+from .source import Source, check_archive
+from .tables import FormatError, Stored, check_count, read_table, setting
 
 # What `config_path` names where a model comes without its architecture: the sample that the released models
 # were trained with, under the names that its program ships it.
@@ -63,16 +63,12 @@ def load_elmoformanylangs(path: PathLike, *, lang: str | None = None, segmenter:
     embedder, encoder = described["token_embedder"], described["encoder"]
     words = _lexicon(source, "word.dic", layout.WORD_MARKS) if embedder["word_dim"] > 0 else None
     characters = _lexicon(source, "char.dic", layout.CHAR_MARKS) if embedder["char_dim"] > 0 else None
-    tensors = read_table(
-        layout.embedder_entries(config, embedder, words, characters),
-        _stored(source, "token_embedder.pkl"),
-        source.where("token_embedder.pkl"),
-    )
-    tensors |= read_table(
-        layout.encoder_entries(config, encoder["dim"]),
-        _stored(source, "encoder.pkl"),
-        source.where("encoder.pkl"),
-    )
+    stored, where = _stored(source, "token_embedder.pkl"), source.where("token_embedder.pkl")
+    check_count("n_highway", config.n_highway if characters else 0, stored, where)
+    tensors = read_table(layout.embedder_entries(config, embedder, words, characters), stored, where)
+    stored, where = _stored(source, "encoder.pkl"), source.where("encoder.pkl")
+    check_count("n_layers", config.n_layers, stored, where)
+    tensors |= read_table(layout.encoder_entries(config, encoder["dim"]), stored, where)
     if words and not characters:
         tensors = layout.fold_projection(tensors)
     tensors["softmax_bias"] = torch.zeros(0)
@@ -177,6 +173,7 @@ def _lexicon(source: Source, name: str, marks: tuple[str, ...]) -> Lexicon:
 def _stored(source: Source, name: str) -> Mapping[str, Stored]:
     """The tensors of a file of torch. Only tensors are unpickled, whatever else is in it."""
     where, data = source.where(name), source.read(name)
+    check_archive(data, where)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged files, which are refused below
@@ -194,7 +191,9 @@ def _stored(source: Source, name: str) -> Mapping[str, Stored]:
 
 
 def _is_plain(t: Any) -> bool:
-    return isinstance(t, Tensor) and t.layout == torch.strided and not t.is_meta
+    if not isinstance(t, Tensor) or t.layout != torch.strided or t.is_meta:
+        return False
+    return t.nbytes <= t.untyped_storage().nbytes()  # no few numbers that claim to be many
 
 
 def _stored_tensor(t: Tensor) -> Stored:

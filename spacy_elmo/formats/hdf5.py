@@ -1,15 +1,17 @@
 """Tensors in HDF5 files. The only place that needs h5py, an extra of this package."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .tables import FormatError, Stored
+from .tables import FormatError, Stored, check_packing
 
 
 def h5py() -> ModuleType:
@@ -30,17 +32,62 @@ def open_tensors(file: Path | io.BytesIO, where: str) -> Iterator[dict[str, Stor
     try:
         with module.File(file, "r") as opened:
             stored: dict[str, Stored] = {}
-            opened.visititems(lambda name, item: _add(stored, name, item, module))
+            opened.visititems(lambda name, item: _add(stored, name, item, where))
             yield stored
     except (OSError, RuntimeError, KeyError) as error:  # h5py's own, of truncated and damaged files
         raise FormatError(f"{where} is no HDF5 file or damaged: get it again.") from error
 
 
-def _add(stored: dict[str, Stored], name: str, item: object, module: ModuleType) -> None:
-    if isinstance(item, module.Dataset):
-        kind = item.dtype.name
+def _add(stored: dict[str, Stored], name: str, item: Any, where: str) -> None:
+    if isinstance(item, h5py().Dataset):
+        stored[name] = Stored(item.shape or (), item.dtype.name, lambda: _load(item, f"{name} in {where}"))
+
+
+def _load(dataset: Any, where: str) -> Tensor:
+    check_packing(dataset.id.get_storage_size(), dataset.nbytes, where)
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, which is refused
         # A copy in a numpy array of native byte order, which torch can take over.
-        stored[name] = Stored(item.shape or (), kind, lambda: torch.from_numpy(item[()].astype("float32")))
+        return torch.from_numpy(dataset[()].astype("float32"))
+
+
+class WatchedFile(io.FileIO):
+    """A file that keeps its first error, and drops what comes after it, where another would raise it.
+
+    HDF5 cannot give up a file that cannot be written: it says so a hundred times, and crashes.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(path, "w+")
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """All of the data, or an error that is kept."""
+        rest = memoryview(data).cast("B")
+        while rest and self.error is None:
+            try:
+                rest = rest[super().write(rest) :]
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+    def truncate(self, size: int | None = None) -> int:
+        """As a file does, or an error that is kept."""
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
+
+
+def write_hdf5(path: Path, fill: Callable[[Any], Iterator[None]]) -> None:
+    """A new HDF5 file. fill: writes to the open file, step by step. Raises the first OSError."""
+    with WatchedFile(path) as raw:
+        with h5py().File(raw, "w") as opened:
+            for _ in fill(opened):
+                if raw.error is not None:
+                    break
+        if raw.error is not None:
+            raise raw.error
 
 
 def pack_tensors(tensors: dict[str, Tensor]) -> bytes:

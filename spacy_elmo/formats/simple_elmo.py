@@ -1,6 +1,5 @@
 """simple_elmo, and the archives of the NLPL repository: bilm-tf's files under fixed names."""
 
-import gzip
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from ..bilm.atomic import PathLike
 from ..bilm.model import BiLM
 from .bilm_tf import OPTIONS, VOCAB, WEIGHTS, build
 from .hdf5 import open_tensors
-from .source import Source, split_lines
+from .source import Source, split_lines, unpack_gzip
 from .tables import FormatError
 
 
@@ -48,7 +47,5 @@ def _vocab(source: Source) -> Sequence[str] | None:
     packed = f"{VOCAB}.gz"
     if packed not in source:
         return None
-    try:
-        return split_lines(gzip.decompress(source.read(packed)), source.where(packed))
-    except (OSError, EOFError) as error:
-        raise FormatError(f"{source.where(packed)} is damaged: get it again.") from error
+    where = source.where(packed)
+    return split_lines(unpack_gzip(source.read(packed), where), where)

@@ -1,14 +1,17 @@
 """Where files of others come from: a folder, or a zip archive that is read as it is."""
 
+import gzip
 import io
 import json
 import zipfile
 import zlib
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..bilm.atomic import PathLike
-from .tables import FormatError
+from .tables import FREE, PACKED, FormatError, check_packing
 
 
 class Source:
@@ -20,6 +23,7 @@ class Source:
     def __init__(self, path: PathLike):
         self.path = Path(path)
         self.zip: zipfile.ZipFile | None = None
+        self.doubled: set[str] = set()
         if not self.path.exists():
             raise FormatError(f"There is no {self.path}: check the path.")
         if self.path.is_dir():
@@ -29,7 +33,10 @@ class Source:
             self.zip = zipfile.ZipFile(self.path)
         except (zipfile.BadZipFile, OSError) as error:
             raise FormatError(f"{self.path} is neither a folder nor a whole zip archive.") from error
-        self.members = {Path(name).name: name for name in self.zip.namelist() if not name.endswith("/")}
+        names = [name for name in self.zip.namelist() if not name.endswith("/")]
+        self.members = {Path(name).name: name for name in names}
+        count = Counter(Path(name).name for name in names)
+        self.doubled = {name for name, n in count.items() if n > 1}
 
     def __contains__(self, name: str) -> bool:
         return name in self.members
@@ -42,9 +49,13 @@ class Source:
         """The content of a file. Raises a FormatError when it is missing or damaged."""
         if name not in self.members:
             raise FormatError(f"{self.path} has no {name}: it is not such a model, or not all of it.")
+        if name in self.doubled:
+            raise FormatError(f"{self.path} holds several {name}: unpack it, and give the folder of one.")
         try:
             if self.zip is not None:
-                return self.zip.read(self.members[name])
+                member = self.zip.getinfo(self.members[name])
+                check_packing(member.compress_size, member.file_size, self.where(name))
+                return self.zip.read(member)
             return (self.path / name).read_bytes()
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
             raise FormatError(f"{self.where(name)} is damaged: get it again.") from error
@@ -78,6 +89,24 @@ def parse_json(data: bytes, where: str) -> Any:
         return json.loads(data.decode("utf8"))
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{where} is no JSON file or damaged: get it again.") from error
+
+
+def check_archive(data: bytes, where: str) -> None:
+    """check_packing of all members of a zip archive; other data, and damaged archives, are let through."""
+    with suppress(zipfile.BadZipFile), zipfile.ZipFile(io.BytesIO(data)) as archive:
+        check_packing(len(data), sum(member.file_size for member in archive.infolist()), where)
+
+
+def unpack_gzip(data: bytes, where: str) -> bytes:
+    """The content of a gzip file. where: names it in a FormatError."""
+    most = max(FREE, PACKED * len(data))
+    try:
+        with gzip.open(io.BytesIO(data)) as file:
+            unpacked = file.read(most + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise FormatError(f"{where} is damaged: get it again.") from error
+    check_packing(len(data), len(unpacked), where)
+    return unpacked
 
 
 def split_lines(data: bytes, where: str) -> list[str]:

@@ -11,6 +11,9 @@ from ..bilm.errors import ElmoError
 
 Shape = tuple[int, ...]
 
+# What packs to less than this part of itself is made to fill the memory: weights hardly pack at all.
+PACKED, FREE = 100, 2**26
+
 
 class FormatError(ElmoError):
     """Weights, options or words of others that cannot be read, or a model that has no place in a format."""
@@ -103,6 +106,23 @@ def setting(options: Any, *path: str, where: str) -> Any:
             raise FormatError(f"{'.'.join(path)} is missing in {where}: it describes no such model.")
         options = options[key]
     return options
+
+
+def check_count(what: str, n: int, stored: Mapping[str, Stored], where: str) -> None:
+    """Raise a FormatError for more layers than there are tensors, before a table of so many rows is made."""
+    if n > len(stored):
+        raise FormatError(
+            f"{where} holds {len(stored)} tensors, too few for {what} = {n}: "
+            "check that the options are those of these weights, or get them again."
+        )
+
+
+def check_packing(packed: int, unpacked: int, where: str) -> None:
+    """Raise a FormatError for a file that would fill the memory with next to nothing. Sizes in bytes."""
+    if unpacked > max(FREE, PACKED * packed):
+        raise FormatError(
+            f"{where} unpacks from {packed:,} to {unpacked:,} bytes or more, as no model does: get it again."
+        )
 
 
 def _others(names: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from ..bilm.atomic import OutputError, PathLike, write_atomic
 from ..bilm.folder import CONFIG
 from ..bilm.model import BiLM
 from ..bilm.text import characters
-from .hdf5 import h5py
+from .hdf5 import h5py, write_hdf5
 from .tables import FormatError
 
 Dtype = Literal["float32", "float16"]
@@ -162,30 +162,33 @@ def _units(line: str, bilm: BiLM) -> list[str]:
     return characters(line, normalized=bilm.config.normalize)[0]
 
 
-def _write(path: Path, blocks: Path, fill: Callable[[Any], None]) -> None:
+def _write(path: Path, blocks: Path, fill: Callable[[Any], Iterator[None]]) -> None:
     """An HDF5 file, complete among the blocks before it is moved to its place."""
     scratch = blocks / f".{path.name}.{os.getpid()}"
     try:
-        with h5py().File(scratch, "w") as file:
-            fill(file)
+        write_hdf5(scratch, fill)
         os.replace(scratch, path)
     except OSError as error:
-        raise OutputError(f"Cannot write {path}: {error}.") from error
+        raise OutputError(
+            f"Cannot write {path}: {error.strerror or error}. The same command goes on from here."
+        ) from error
     finally:
         with suppress(OSError):
             scratch.unlink(missing_ok=True)
 
 
-def _add(arrays: dict[str, np.ndarray], file: Any) -> None:
+def _add(arrays: dict[str, np.ndarray], file: Any) -> Iterator[None]:
     for name, array in arrays.items():
         file.create_dataset(name, data=array)
+        yield
 
 
-def _join(blocks: Path, source: Path | None, file: Any) -> None:
+def _join(blocks: Path, source: Path | None, file: Any) -> Iterator[None]:
     for path in sorted(blocks.glob("*.h5")):
         with h5py().File(path, "r") as block:
             for name in block:
                 file.copy(block[name], name)
+                yield
     if source is not None:
         index = {line: str(i) for i, line in enumerate(_lines(source))}
         text = file.create_dataset(SENTENCES, (1,), dtype=h5py().string_dtype())

@@ -1,5 +1,6 @@
 """Model folders: what is written comes back, what is damaged is named, what was there is not lost."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -177,6 +178,19 @@ def test_a_new_folder_has_ordinary_permissions(folder):
     plain = folder.parent / "plain"
     plain.mkdir()
     assert folder.stat().st_mode == plain.stat().st_mode
+
+
+def test_a_full_disk_leaves_the_older_folder(tmp_path):
+    with atomic.atomic_folder(tmp_path / "a", "marker", "a thing") as scratch:
+        (scratch / "marker").write_text("old")
+    for place in ("a", "b"):
+        with (
+            pytest.raises(atomic.OutputError, match=rf"Cannot write a thing to .*{place}: No space left"),
+            atomic.atomic_folder(tmp_path / place, "marker", "a thing"),
+        ):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a" / "marker").read_text() == "old"
 
 
 def test_write_atomic(tmp_path):

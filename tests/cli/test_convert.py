@@ -135,6 +135,7 @@ def test_what_is_refused(theirs, tmp_path, made):
         (["elmoformanylangs", out], "elmoformanylangs needs FOLDER or ZIP, then the folder to write; 0 were"),
         (["simple-elmo", theirs, theirs, out], "2 were given before it"),
         (["allennlp", *files, files[0], out], "allennlp needs OPTIONS WEIGHTS, then"),
+        (["bilm-tf"], "bilm-tf needs OPTIONS WEIGHTS [VOCABULARY [VECTORS]], then the folder to write"),
         (["elmoformanylangs", theirs, out], "has no config.json"),
         (["simple-elmo", tmp_path / "nowhere", out], "There is no"),
         (["bilm-tf", *reversed(files), out], "is no JSON file or damaged"),

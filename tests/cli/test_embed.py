@@ -142,6 +142,27 @@ def test_an_unfinished_run_of_another_kind_is_not_gone_on_with(model, text, monk
     assert len(read(out)) == len(LINES) + 1
 
 
+@pytest.mark.parametrize("limit", [1000, 12000], ids=["block", "joined"])
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(limit, model, text, tmp_path, monkeypatch):
+    resource = pytest.importorskip("resource", reason="the size of a file is limited by the system")
+    monkeypatch.setattr(vectors, "BLOCK", 7)
+    text.write_text("我 爱 北京\n" * 30, encoding="utf8")
+    out = tmp_path / "out.h5"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        result = run("embed", model, text, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert result.exit_code == 1
+    assert "File too large. The same command goes on from here." in plain(result.output)
+    assert sorted(os.listdir(tmp_path)) == ["model", "out.h5.blocks", "text.txt"]
+    blocks = [name for name in os.listdir(tmp_path / "out.h5.blocks") if name != "run.json"]
+    assert len(blocks) == (0 if limit == 1000 else 15)
+    assert run("embed", model, text, out).exit_code == 0
+    assert len(read(out)) == 31
+
+
 def test_an_older_output_is_replaced_at_the_end(model, text):
     embedded(model, text)
     assert len(embedded(model, text, "--no-sentences")) == len(LINES)

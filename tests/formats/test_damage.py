@@ -1,5 +1,7 @@
 """Files of others that are cut, mixed up or malicious: one sentence that names what is wrong, always."""
 
+import gzip
+import io
 import json
 import pickle
 import re
@@ -12,7 +14,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_elmo.formats import FormatError, load_bilm_tf, load_elmoformanylangs, load_simple_elmo
+from spacy_elmo.formats import (
+    FormatError,
+    load_bilm_tf,
+    load_elmoformanylangs,
+    load_simple_elmo,
+    source,
+    tables,
+)
 
 from .helpers import (
     ARCHITECTURE,
@@ -25,7 +34,7 @@ from .helpers import (
     write_many_langs,
 )
 
-pytest.importorskip("h5py", reason="reads and writes HDF5")
+h5py = pytest.importorskip("h5py", reason="reads and writes HDF5")
 
 CELL = "RNN_0/RNN/MultiRNNCell/Cell0/LSTMCell"
 
@@ -97,7 +106,9 @@ def test_options_of_another_model(tmp_path):
         ),
         (options(n_highway=1), "holds CNN_high_1/W_carry .* and 3 more"),
         (options(filters=[[1, 4], [2, 3]]), "holds CNN/W_cnn_2"),
-        ({"lstm": OPTIONS["lstm"]}, "is a model of words: give the vocabulary"),
+        (options({"n_layers": 10**9}), "holds 29 tensors, too few for n_layers = 1000000000: check"),
+        (options(n_highway=10**9), "holds 29 tensors, too few for n_highway = 1000000000: check"),
+        ({"lstm": OPTIONS["lstm"]}, "is a char-CNN, but char_cnn is missing in its options"),
     ):
         check_bilm_tf(tmp_path, message, described)
 
@@ -202,6 +213,52 @@ def test_an_archive_that_is_cut(tmp_path):
     refused("options.json of .*model.zip is damaged", load_simple_elmo, path)
 
 
+def test_an_archive_of_two_models(tmp_path):
+    write_bilm_tf(tmp_path / "model", OPTIONS, bilm_tf_tensors(OPTIONS))
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
+        for file in (tmp_path / "model").iterdir():
+            archive.write(file, f"a/{file.name}")
+            archive.write(file, f"b/{file.name}")
+    refused("two.zip holds several options.json: unpack it", load_simple_elmo, tmp_path / "two.zip")
+
+
+def test_an_archive_whose_members_lead_out_of_it(tmp_path):
+    write_bilm_tf(tmp_path / "model", OPTIONS, bilm_tf_tensors(OPTIONS))
+    (tmp_path / "in").mkdir()
+    with zipfile.ZipFile(tmp_path / "in" / "out.zip", "w") as archive:
+        for file in (tmp_path / "model").iterdir():
+            archive.write(file, f"../{file.name}")
+    assert load_simple_elmo(tmp_path / "in" / "out.zip").n_layers == 3
+    found = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(found) == ["model.hdf5", "options.json", "out.zip"]
+
+
+def test_what_is_small_and_unpacks_to_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "FREE", 2**20)
+    monkeypatch.setattr(source, "FREE", 2**20)
+    nothing = bytes(2**21)
+    options_file, weights = write_bilm_tf(tmp_path / "model", OPTIONS, bilm_tf_tensors(OPTIONS))
+    for bomb in ("options.json", "model.hdf5"):
+        with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for file in (options_file, weights):
+                archive.writestr(file.name, nothing if file.name == bomb else file.read_bytes())
+        message = f"{bomb} of .*bomb.zip unpacks from 2,.* to 2,097,152 bytes or more, as no model does"
+        refused(message, load_simple_elmo, tmp_path / "bomb.zip")
+    described = options({"dim": 10**9})
+    options_file.write_text(json.dumps(described), encoding="utf8")
+    with h5py.File(weights, "r+") as file:
+        for d, i in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            cell = f"RNN_{d}/RNN/MultiRNNCell/Cell{i}/LSTMCell"
+            for name, shape in (("W_0", (12, 4 * 10**9)), ("B", (4 * 10**9,)), ("W_P_0", (10**9, 6))):
+                del file[f"{cell}/{name}"]
+                file.create_dataset(f"{cell}/{name}", shape, "f4", chunks=True)
+    message = f"{CELL}/W_0 in .*model.hdf5 unpacks from 0 to 192,000,000,000 bytes or more"
+    refused(message, load_bilm_tf, options_file, weights)
+    options_file.write_text(json.dumps({"lstm": OPTIONS["lstm"]}), encoding="utf8")
+    (tmp_path / "model" / "vocab.txt.gz").write_bytes(gzip.compress(nothing))
+    refused(r"vocab\.txt\.gz unpacks from 2,.* to 1,048,577 bytes", load_simple_elmo, tmp_path / "model")
+
+
 def test_without_h5py(tmp_path, monkeypatch):
     arguments = write_bilm_tf(tmp_path, OPTIONS, bilm_tf_tensors(OPTIONS))
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
@@ -253,6 +310,7 @@ def test_tensors_of_many_langs(many_langs):
         (upper, lambda s: s[name].fill_(float("nan")), "holds NaN or infinite"),
         (lower, lambda s: s.pop("projection.bias"), "token_embedder.pkl lacks projection.bias"),
         (lower, lambda s: s.update(x=5), "no state dict of tensors"),
+        (lower, lambda s: s.update(x=torch.zeros(1).expand(10**12)), "no state dict of tensors"),
     ):
         whole = path.read_bytes()
         rewrite(path, change)
@@ -298,6 +356,19 @@ def test_damaged_files_of_torch(tmp_path_factory, data, old):
             assert load_elmoformanylangs(folder).n_layers == 3
 
 
+def test_tensors_of_zeros_that_are_packed_to_fill_the_memory(many_langs, monkeypatch):
+    monkeypatch.setattr(tables, "FREE", 2**20)
+    path = many_langs / "encoder.pkl"
+    torch.save({"x": torch.zeros(2**19)}, path)
+    whole = zipfile.ZipFile(io.BytesIO(path.read_bytes()))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in whole.namelist():
+            packed.writestr(name, whole.read(name))
+    refused(
+        r"encoder.pkl unpacks from [\d,]* to 2,\d{3},\d{3} bytes or more", load_elmoformanylangs, many_langs
+    )
+
+
 def test_lexicons_of_many_langs(many_langs):
     words = (many_langs / "word.dic").read_text(encoding="utf8")
     for text, message in (
@@ -329,6 +400,8 @@ def test_architectures_of_many_langs(many_langs):
         (architecture(activation="gelu"), "No biLM is described by .*: activation"),
         (architecture(max_characters_per_token=2), "max_characters_per_token is no number"),
         (architecture({"n_layers": 3}), "encoder.pkl lacks forward_layer_2"),
+        (architecture({"n_layers": 10**9}), "encoder.pkl holds 16 tensors, too few for n_layers"),
+        (architecture(n_highway=10**9), "token_embedder.pkl holds 14 tensors, too few for n_highway"),
         (architecture({"name": "lstm"}), "encoder.pkl lacks encoder.weight_ih_l0"),
         (architecture(char_dim=0), "holds char_emb_layer.embedding.weight|expected"),
         ({"encoder": ARCHITECTURE["encoder"]}, "token_embedder is missing in"),
