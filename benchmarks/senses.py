@@ -3,8 +3,9 @@
     python benchmarks/senses.py [--model DIR] [--tsv FILE] [--words]
 
 Each word stands in three sentences in each of two senses; for each of the six, the nearest of the other five
-is found by cosine. Chance is two in five, 40 %. Layer 0 knows no context: to it all six are equal, it has
-chance. FILE: tab-separated columns word, sense, sentence, with these names in the first line.
+is found by cosine. Chance is two in five, 40 %. Layer 0 knows no context but, in a model with n-grams, those;
+without them all six are equal to it, it has chance.
+FILE: tab-separated columns word, sense, sentence, with these names in the first line.
 """
 
 import argparse

@@ -109,7 +109,7 @@ class BiLMConfig:
             if getattr(self, name) not in get_args(allowed):
                 options = " or ".join(f'"{option}"' for option in get_args(allowed))
                 raise ConfigError(f'{name} = "{getattr(self, name)}" is not known: use {options}.')
-        sizes = ("projection", "hidden", "n_layers", "max_sentence", "max_characters", "char_width")
+        sizes = ("projection", "hidden", "n_layers", "max_sentence", "char_width")
         wanted: dict[str, tuple[tuple[str, ...], Callable[[Any], bool]]] = {
             "a whole number of at least 1": (sizes, _is_size),
             "null or a whole number of at least 1": (
@@ -117,6 +117,11 @@ class BiLMConfig:
                 lambda x: x is None or _is_size(x),
             ),
             "a whole number": (("n_highway", "ngrams"), _is_count),
+            # No weight has this size, so nothing else would stop one that fills the memory.
+            "a whole number from 1 to 10000": (
+                ("max_characters",),
+                lambda x: _is_size(x) and x <= 10_000,
+            ),
             "2, 3 or 4": (("longest_ngram",), lambda x: _is_size(x) and 2 <= x <= 4),
             "null or a number above 0": (("cell_clip", "projection_clip"), _is_clip),
             "true or false": (SWITCHES, lambda x: isinstance(x, bool)),

@@ -78,6 +78,7 @@ def test_round_trip_through_json():
         ({"joined": 1}, "joined = 1"),
         ({"spelling": "bytes"}, 'spelling = "bytes"'),
         ({"longest_unit": 0}, "longest_unit = 0"),
+        ({"max_characters": 10**9}, "max_characters = 1000000000 must be a whole number from 1 to 10000"),
         ({"units": "word", "encoder": "char_cnn"}, "tied_softmax"),
         ({"encoder": "both", "tied_softmax": False}, "Character units"),
         (
