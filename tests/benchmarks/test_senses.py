@@ -107,5 +107,6 @@ def test_the_whole_table(capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "240 occurrences of 40 words" in out
     lines = [line.split() for line in out.splitlines()]
-    assert ["0", "40.0%", "40.0%", "to", "40.0%"] in lines
+    shares = {line[0]: float(line[1].rstrip("%")) for line in lines if line[:1] in (["0"], ["2"])}
+    assert 40 <= shares["0"] < 50 < shares["2"]  # n-grams see a little of what the LSTMs do
     assert sum(line[:1] == ["苹果"] for line in lines) == 1
