@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_elmo.pretraining import building, engine
+from spacy_elmo.pretraining import building
 from spacy_elmo.pretraining.building import Cut, build_corpus, write_corpus
-from spacy_elmo.pretraining.engine import EngineError
 from spacy_elmo.pretraining.reading import CorpusError, SeenLines, Tally, blocks
 from spacy_elmo.pretraining.shards import Corpus
 
@@ -246,49 +245,6 @@ def test_counts_of_another_corpus(text, tmp_path):
     units.write_bytes(units.read_bytes().replace("甲".encode(), "乾".encode()))
     with pytest.raises(CorpusError, match=r"units.tsv is damaged"):
         Corpus(tmp_path / "corpus").counts()
-
-
-# engines
-
-
-def double(number: int) -> int:
-    if number == 99:
-        raise CorpusError("It is 99.")
-    return 2 * number
-
-
-def die(number: int) -> int:
-    os.kill(os.getpid(), signal.SIGKILL)
-    return number
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_an_engine_raises_the_errors_of_calls_and_of_their_source(jobs):
-    assert sorted(engine.run(double, ((i,) for i in range(30)), jobs=jobs)) == list(range(0, 60, 2))
-    with pytest.raises(CorpusError, match="It is 99"):
-        list(engine.run(double, ((i,) for i in range(95, 105)), jobs=jobs))
-
-    def source():
-        yield (1,)
-        raise CorpusError("No more.")
-
-    with pytest.raises(CorpusError, match=r"No more\."):
-        list(engine.run(double, source(), jobs=jobs))
-
-
-def test_a_worker_that_dies_is_one_sentence():
-    with pytest.raises(EngineError, match=r"A worker died.*use fewer jobs") as caught:
-        list(engine.run(die, ((i,) for i in range(4)), jobs=2))
-    assert "\n" not in str(caught.value)
-
-
-def test_engines_that_are_not_there(monkeypatch):
-    with pytest.raises(EngineError, match='backend "spark" is not known: use loky, dask, ray'):
-        list(engine.run(double, [(1,)], backend="spark"))
-    for name, module in (("dask", "dask.distributed"), ("ray", "ray.util.joblib")):
-        monkeypatch.setitem(sys.modules, module, None)
-        with pytest.raises(EngineError, match=f'"{name}" is not installed: pip install'):
-            list(engine.run(double, [(1,)], backend=name))
 
 
 def test_a_segmenter_that_fails(text, tmp_path, monkeypatch):
