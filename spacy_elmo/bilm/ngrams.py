@@ -15,7 +15,6 @@ class Ngrams:
     """
 
     def __init__(self, ngrams: Sequence[str], longest: int, ids: Mapping[str, int], size: int):
-        self.longest = longest
         if ngrams and size**longest >= 2**63:  # keys are int64
             raise ElmoError(f"{size:,} units are too many for n-grams of {longest}: use shorter n-grams.")
         found: dict[int, dict[int, int]] = {n: {} for n in range(2, longest + 1)}  # key -> row
@@ -38,9 +37,7 @@ class Ngrams:
         rows = np.zeros((*units.shape, len(self._tables)), dtype=np.int64)
         keys = units.astype(np.int64)
         for k, (known, its_row) in enumerate(self._tables):
-            before = np.zeros_like(
-                keys
-            )  # what would begin in front of the sentence has id 0 there, a special
+            before = np.zeros_like(keys)  # 0, a special: what would begin in front of the sentence
             before[:, 1:] = keys[:, :-1]
             keys = before * self._size + units
             # The last known key is a bound that no n-gram has.

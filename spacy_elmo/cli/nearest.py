@@ -14,7 +14,7 @@ from .app import command, progress
 
 if TYPE_CHECKING:
     from ..bilm.model import BiLM
-    from ..pipeline.occurrences import Occurrence
+    from ..pipeline.occurrences import Nearest, Occurrence
 
 T = TypeVar("T")
 BATCH = 256  # sentences that are read at once
@@ -78,16 +78,20 @@ def nearest(
         rows = of_layer(vectors(bilm, batch, between), index)
         result.add([each for places in batch for each in places], rows)
 
-    source = texts[0] if len(texts) == 1 else f"{len(texts)} inputs"
+    source = str(texts[0]) if len(texts) == 1 else f"{len(texts)} inputs"
     if not result.best:
         other = "no other token" if any_token else f'no "{word}" besides the one in the sentence'
         raise ElmoError(f"There is {other} in {source}: give another text.")
+    compared = f"{result.compared:,} {'tokens' if any_token else 'occurrences'}"
+    by = "the mean of the layers" if index is None else f"layer {index}"
+    _show(itself, result, f"{compared} in {source}, by {by} of {folder.name}")
+
+
+def _show(itself: "Occurrence", result: "Nearest", of_what: str) -> None:
     print(f"{'':6}  {_in_context(itself)}")
     for neighbour in result.best:
         print(f"{neighbour.similarity:6.3f}  {_in_context(neighbour.occurrence)}")
-    compared = f"{result.compared:,} {'tokens' if any_token else 'occurrences'}"
-    by = "the mean of the layers" if index is None else f"layer {index}"
-    print(f"{len(result.best)} nearest of {compared} in {source}, by {by} of {folder.name}")
+    print(f"{len(result.best)} nearest of {of_what}")
 
 
 def _layer_index(layer: str | None, top: int) -> int | None:
