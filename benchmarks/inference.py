@@ -9,7 +9,6 @@ for both; sentences have lognormal lengths, 25 units in the mean, at most 105.
 
 import argparse
 import os
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,12 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from peers import PEER, peer_of, spelling_model, table_model
+from timing import medians
 
 from spacy_elmo.bilm.inference.engine import engine_of
 from spacy_elmo.bilm.inference.linear import linear
 from spacy_elmo.bilm.inference.routes import routes
 from spacy_elmo.bilm.model import BiLM
-from spacy_elmo.bilm.precision import has_native_bf16, inference_dtype
+from spacy_elmo.bilm.precision import has_native_bf16, product_dtype
 from spacy_elmo.bilm.runtime import encode
 
 Sentences = list[list[str]]
@@ -47,19 +47,6 @@ def in_batches(run: Callable[[Sentences], object], sentences: Sentences, size: i
 
 def ours(bilm: BiLM, route: str, precision: str) -> Callable[[Sentences], object]:
     return lambda sentences: encode(bilm, sentences, batch_tokens=10**6, precision=precision, route=route)
-
-
-def medians(
-    runs: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float]
-) -> dict[str, float]:
-    """Seconds of each, in turns, after one round that is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds + 1):
-        for name, run in runs.items():
-            start = clock()
-            run()
-            times[name].append(clock() - start)
-    return {name: statistics.median(seconds[1:]) for name, seconds in times.items()}
 
 
 def ways(bilm: BiLM) -> dict[str, Callable[[Sentences], object]]:
@@ -143,7 +130,7 @@ def spelled(args: argparse.Namespace, clock: Callable[[], float], hidden: int = 
             timed[name] = lambda run=run: run(sentences)
             continue
         route, precision = name.rsplit(", ", 1)
-        cache = engine_of(bilm, inference_dtype(precision, CPU), route).units
+        cache = engine_of(bilm, product_dtype(precision, CPU), route).units
 
         def cold(run=run, cache=cache) -> None:
             cache.forget()

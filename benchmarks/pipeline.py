@@ -8,15 +8,15 @@ random weights: speed does not depend on them.
 
 import argparse
 import platform
-import statistics
 import time
-from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import spacy
 import torch
 from spacy.language import Language
+from timing import medians
 
 TAGS = ("n", "v", "a", "w", "d")
 
@@ -59,12 +59,10 @@ def pipeline(*names: str) -> Language:
     return nlp
 
 
-def seconds(nlp: Language, texts: list[str], clock: Callable[[], float]) -> float:
-    """Time of one pass."""
-    start = clock()
+def read(nlp: Language, texts: list[str]) -> None:
+    """One pass."""
     for _ in nlp.pipe(texts, batch_size=256):
         pass
-    return clock() - start
 
 
 def main() -> None:
@@ -86,18 +84,15 @@ def main() -> None:
         "elmo + tagger": pipeline("elmo", "tagger"),
     }
     words = sum(len(doc) for doc in pipelines["tokenizer"].pipe(texts))
-    times: dict[str, list[float]] = {name: [] for name in pipelines}
-    for _ in range(args.rounds + 1):
-        for name, nlp in pipelines.items():
-            times[name].append(seconds(nlp, texts, clock))
+    runs = {name: partial(read, nlp, texts) for name, nlp in pipelines.items()}
+    found = medians(runs, args.rounds, clock)
     machine = platform.processor() or platform.machine()
     print(f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(
         f"{len(texts)} texts, {words:,} tokens, median of {args.rounds} rounds after one that is not counted"
     )
-    medians = {name: statistics.median(rounds[1:]) for name, rounds in times.items()}
-    for name, median in medians.items():
-        ratio = medians["tagger"] / median
+    for name, median in found.items():
+        ratio = found["tagger"] / median
         print(f"{name:<14} {words / median:>12,.0f} tokens/s {ratio:8.2f} of the CNN tagger")
 
 

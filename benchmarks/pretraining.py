@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from peers import PEER, peer_step
+from timing import medians
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -37,15 +38,11 @@ ROWS, LENGTH, DROPOUT, CLIP = 64, 40, 0.1, 1.0
 PRECISIONS = {"f32": None, "bf16": torch.bfloat16}
 
 
-def medians(steps: dict[str, Step], rounds: int) -> dict[str, float]:
-    """Seconds of each, in turns, after one round that is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds + 1):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(seconds[1:]) for name, seconds in times.items()}
+def show(what: str, heads: list[str], rows: dict[str, list[str]]) -> None:
+    """A table with a row for each name."""
+    print(f"| {what} |" + "".join(f" {head} |" for head in heads) + "\n|---|" + "---|" * len(heads))
+    for name, cells in rows.items():
+        print(f"| {name} |" + "".join(f" {cell} |" for cell in cells))
 
 
 def our_step(units: list[str], hidden: int, sentences: list[list[str]], dtype: torch.dtype | None) -> Step:
@@ -70,10 +67,6 @@ def steps(args: argparse.Namespace) -> None:
     units = [chr(0x4E00 + i) for i in range(args.vocab)]
     rng = np.random.default_rng(0)
     sentences = [list(rng.choice(units, LENGTH)) for _ in range(ROWS)]
-    print(
-        f"| {ROWS} x {LENGTH}, {args.vocab:,} units: units/s |", *(f" H {h} |" for h in args.hidden), sep=""
-    )
-    print("|---|" + "---|" * len(args.hidden))
     table: dict[str, list[str]] = {}
     for hidden in args.hidden:
         runs: dict[str, Step] = {}
@@ -81,12 +74,11 @@ def steps(args: argparse.Namespace) -> None:
         if peer is not None:
             runs[PEER] = peer
         runs |= {name: our_step(units, hidden, sentences, dtype) for name, dtype in PRECISIONS.items()}
-        found = medians(runs, args.rounds)
+        found = medians(runs, args.rounds, time.perf_counter)
         for name, seconds in found.items():
             ratio = f" ({found[PEER] / seconds:.1f}x)" if PEER in found and name != PEER else ""
             table.setdefault(name, []).append(f"{ROWS * LENGTH / seconds:,.0f}{ratio}")
-    for name, cells in table.items():
-        print(f"| {name} |" + "".join(f" {cell} |" for cell in cells))
+    show(f"{ROWS} x {LENGTH}, {args.vocab:,} units: units/s", [f"H {h}" for h in args.hidden], table)
 
 
 def softmax(args: argparse.Namespace, vocab: int = 52_000, samples: int = 8192) -> None:
@@ -121,13 +113,12 @@ def softmax(args: argparse.Namespace, vocab: int = 52_000, samples: int = 8192) 
         def step(loss: Callable[..., Tensor], leaves: list[Tensor] = leaves) -> object:
             return torch.autograd.grad(loss(*leaves), leaves)
 
-        timed = medians({name: lambda f=f, s=step: s(f) for name, f in losses.items()}, args.rounds)
+        timed = medians(
+            {name: lambda f=f, s=step: s(f) for name, f in losses.items()}, args.rounds, time.perf_counter
+        )
         for name, seconds in timed.items():
             table[name].append(f"{1000 * seconds:,.0f}")
-    print(f"| {len(targets):,} predictions: ms |" + "".join(f" width {w} |" for w in widths))
-    print("|---|" + "---|" * len(widths))
-    for name, cells in table.items():
-        print(f"| {name} |" + "".join(f" {cell} |" for cell in cells))
+    show(f"{len(targets):,} predictions: ms", [f"width {w}" for w in widths], table)
 
 
 CONFIG = """
@@ -170,11 +161,10 @@ def processes(args: argparse.Namespace) -> None:
                 output = folder / f"run-{turn}-{i}"
                 call = [*start, "pretrain", str(folder / "pretrain.cfg"), "--output", str(output)]
                 rates[way].append(_rate(_call(call, threads)))
-    medians = {way: statistics.median(found) for way, found in rates.items()}
-    print("| H 1024, P 128, batches of 4,096 | units/s | |\n|---|---|---|")
-    one = next(iter(medians.values()))
-    for way, rate in medians.items():
-        print(f"| {way} | {rate:,.0f} | {rate / one:.2f}x |")
+    middle = {way: statistics.median(found) for way, found in rates.items()}
+    one = next(iter(middle.values()))
+    rows = {way: [f"{rate:,.0f}", f"{rate / one:.2f}x"] for way, rate in middle.items()}
+    show("H 1024, P 128, batches of 4,096", ["units/s", ""], rows)
 
 
 def _call(command: list[str], threads: int) -> str:

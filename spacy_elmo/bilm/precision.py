@@ -1,4 +1,4 @@
-"""Which arithmetic a device is good at, and which one inference takes."""
+"""Which arithmetic a device is good at, and which one inference and training take."""
 
 from typing import Literal, get_args
 
@@ -24,7 +24,7 @@ def check_precision(precision: str) -> None:
         raise ElmoError(f'precision = "{precision}" is not known: use {options}.')
 
 
-def inference_dtype(precision: str, device: torch.device) -> torch.dtype:
+def product_dtype(precision: str, device: torch.device) -> torch.dtype:
     """Type of the products. "auto": bfloat16 where the device has it natively, else float32.
 
     Raises an ElmoError for a precision that is not known.

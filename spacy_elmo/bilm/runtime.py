@@ -10,7 +10,7 @@ from torch import Tensor
 from .embed import Batch
 from .inference.engine import Engine, engine_of
 from .inference.engine import Network as EngineNetwork
-from .precision import Precision, inference_dtype
+from .precision import Precision, product_dtype
 from .vocab import BOS, EOS, PAD, SPECIALS, Vocab, special_character_ids
 
 
@@ -35,7 +35,7 @@ def encode(
     route: str | None = None,
 ) -> list[np.ndarray]:
     """See BiLM.encode. route: one of inference.routes.routes(), on the CPU; None: the best."""
-    dtype = inference_dtype(precision, bilm.device)
+    dtype = product_dtype(precision, bilm.device)
     with torch.inference_mode():
         if bilm.device.type != "cpu" or bilm.config.joined:
             return _encode_with_module(bilm, sentences, batch_tokens)

@@ -10,11 +10,11 @@ import torch
 from ..bilm.config import BiLMConfig, ConfigError
 from ..bilm.folder import vocab_of
 from ..bilm.model import BiLM
-from ..bilm.objective import CHUNK, TrainingStep
-from ..bilm.precision import has_native_bf16
+from ..bilm.objective import CHUNK
 from ..bilm.vocab import Vocab
 from .beginning import MADE
 from .budget import LARGEST, MARGIN, random_batch
+from .schedule import make_step
 from .settings import Settings
 from .shards import Corpus
 from .world import BUCKET
@@ -131,14 +131,7 @@ def measure_speed(config: BiLMConfig, vocab: Vocab, settings: Settings, *, token
     """Units a second of this process: the best of two steps on units at random, after one to warm up."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bilm = BiLM(config, vocab).to(device).train()
-    training = settings.training
-    bf16 = training.precision == "bf16" or (training.precision == "auto" and has_native_bf16(device))
-    step = TrainingStep(
-        bilm,
-        dropout=training.dropout,
-        dtype=torch.bfloat16 if bf16 else None,
-        samples=training.samples if training.softmax == "sampled" else None,
-    )
+    step = make_step(bilm, settings.training)
     batch = random_batch(step, tokens if device.type == "cpu" else 16 * tokens).to(device)
     seconds = []
     for _ in range(3):

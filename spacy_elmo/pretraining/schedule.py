@@ -1,9 +1,22 @@
-"""The optimiser and its learning rate."""
+"""What a step is made with: losses and gradients, the optimiser, its learning rate."""
 
 import torch
 
 from ..bilm.model import BiLM
+from ..bilm.objective import TrainingStep
+from ..bilm.precision import product_dtype
 from .settings import TrainingSettings
+
+
+def make_step(bilm: BiLM, training: TrainingSettings) -> TrainingStep:
+    """Losses and gradients as the settings say, on the device of the biLM."""
+    bf16 = product_dtype(training.precision, bilm.device) is torch.bfloat16
+    return TrainingStep(
+        bilm,
+        dropout=training.dropout,
+        dtype=torch.bfloat16 if bf16 else None,
+        samples=training.samples if training.softmax == "sampled" else None,
+    )
 
 
 def make_optimizer(bilm: BiLM, training: TrainingSettings) -> torch.optim.Optimizer:

@@ -17,8 +17,6 @@ from ..bilm.atomic import check_replaceable, write_atomic
 from ..bilm.config import ConfigError
 from ..bilm.embed import Batch
 from ..bilm.model import BiLM
-from ..bilm.objective import TrainingStep
-from ..bilm.precision import has_native_bf16
 from .batches import BatchStream, Position
 from .beginning import build_model
 from .budget import find_batch_tokens
@@ -33,7 +31,7 @@ from .checkpoint import (
 from .heldout import measure, read_heldout, sample
 from .memory import bound_caches
 from .preemption import Notice, notice
-from .schedule import learning_rate, make_optimizer
+from .schedule import learning_rate, make_optimizer, make_step
 from .seeing import Meter, Watcher
 from .settings import Settings
 from .shards import Corpus
@@ -106,14 +104,7 @@ class Trainer:
         self.output, self.world = output, world
         training = self.training = settings.training
         self.bilm = bilm.to(world.device).train()
-        bf16 = training.precision == "bf16"
-        bf16 = bf16 or (training.precision == "auto" and has_native_bf16(world.device))
-        self.training_step = TrainingStep(
-            bilm,
-            dropout=training.dropout,
-            dtype=torch.bfloat16 if bf16 else None,
-            samples=training.samples if training.softmax == "sampled" else None,
-        )
+        self.training_step = make_step(bilm, training)
         self.optimizer = make_optimizer(bilm, training)
         self.step, self.position, self.meter = 0, Position(), Meter()
         self.record: dict[str, Any] = {
