@@ -1,6 +1,6 @@
 """Batches by length with a token budget, in an order that a seed fixes and a position resumes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,10 +43,11 @@ class BatchStream:
         self.share = share
         self.corpus, self.vocab = corpus, vocab
         self.batch_tokens, self.seed = batch_tokens, seed
-        self._rows = _rows_of(corpus, vocab)
+        units = [unit for unit, _ in corpus.counts()]
+        self._rows = _rows_of(units, vocab)
         self._spelled: np.ndarray | None = None
         if max_characters is not None:
-            self._spelled = spell_all(corpus, vocab, max_characters)
+            self._spelled = spell_all(units, vocab, max_characters)
 
     def epoch(self, number: int) -> list[np.ndarray]:
         """The batches of an epoch as arrays of sentence numbers."""
@@ -95,21 +96,20 @@ class BatchStream:
         return batch
 
 
-def _rows_of(corpus: Corpus, vocab: Vocab) -> np.ndarray:
-    """Row of each special and unit of the corpus in the vocabulary, and last that of what is not listed."""
+def _rows_of(units: Sequence[str], vocab: Vocab) -> np.ndarray:
+    """Row of each special and listed unit in the vocabulary, and last that of what is not listed."""
     place = {unit: row for row, unit in enumerate(vocab.units, len(SPECIALS))}
-    listed = (place.get(unit, UNK) for unit, _ in corpus.counts())
+    listed = (place.get(unit, UNK) for unit in units)
     return np.array([*range(len(SPECIALS)), *listed, UNK], dtype=np.int64)
 
 
-def spell_all(corpus: Corpus, vocab: Vocab, max_characters: int) -> np.ndarray:
-    """The characters of all units that the corpus lists: (units + 5, max_characters + 2).
+def spell_all(units: Sequence[str], vocab: Vocab, max_characters: int) -> np.ndarray:
+    """The characters of the units that a corpus lists: (units + 5, max_characters + 2).
 
     Those too rare for the table are read from their characters as well. Specials come first, and last
     the one that stands for what is not listed.
     """
     small = np.min_scalar_type(vocab.n_characters)
-    units = [unit for unit, _ in corpus.counts()]
     special = special_character_ids(max_characters).astype(small)
     # In pieces: a Vocab spells in eight bytes a character, and there may be a million units.
     pieces = (units[i : i + 10_000] for i in range(0, len(units), 10_000))

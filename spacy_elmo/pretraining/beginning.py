@@ -100,11 +100,10 @@ def adopt(bilm: BiLM, parent: BiLM) -> int:
         for name, tensor in ours.items():
             if name == NGRAMS:
                 tensor.zero_()  # what they add to their characters is nothing as yet
-            if name in by_row and (name != NGRAMS or name in theirs):
-                to, source = by_row[name]
-                tensor[to] = theirs[name][source]
-            elif name != NGRAMS:
-                tensor.copy_(theirs[name])
+                if not parent.config.ngrams:
+                    continue
+            to, source = by_row.get(name, (..., ...))
+            tensor[to] = theirs[name][source]
     return len(known[0]) - len(SPECIALS)
 
 

@@ -3,11 +3,13 @@
 import logging
 import time
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
 
+from ..bilm.atomic import write_atomic
 from ..bilm.objective import perplexity
 from . import memory
 from .settings import TrainingSettings
@@ -147,6 +149,6 @@ def draw_curve(record: dict[str, Any], path: Path) -> None:
     axes.set(xlabel="step", ylabel="perplexity", yscale="log")
     axes.grid(True, which="both", alpha=0.3)
     axes.legend()
-    scratch = path.with_name(f".{path.name}")
-    figure.savefig(scratch, format="png", dpi=120)
-    scratch.replace(path)
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    write_atomic(path, picture.getvalue())

@@ -66,9 +66,8 @@ class Corpus:
         """The units that are listed, each with its count, most frequent first."""
         try:
             data = (self.path / TYPES).read_bytes()
-            if sha256(data).hexdigest() != self.manifest.get("sha256", {}).get(
-                TYPES, sha256(data).hexdigest()
-            ):
+            digest = sha256(data).hexdigest()
+            if self.manifest.get("sha256", {}).get(TYPES, digest) != digest:
                 raise _damaged(self.path / TYPES)
             rows = data.decode("utf8").split("\n")[:-1]
             counted = [(unit, int(count)) for unit, count in (row.rsplit("\t", 1) for row in rows)]
