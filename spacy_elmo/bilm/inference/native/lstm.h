@@ -40,11 +40,14 @@ INLINE V step(const V* gates, V* c, float clip) {
     return mul(sub(one, e), reciprocal(mul(o, add(one, e))));
 }
 
-// acc[r][g] += x[r][0..k] * w[0..k][g]. next: weights that will be wanted soon, a line for each step.
+// Lines that a tile of R rows fetches at each step: all that a step reads, where there is little to do meanwhile.
+constexpr int lines(int R) { return R < 3 ? GATES * LANES * (int)sizeof(float) / (int)LINE : 1; }
+
+// acc[r][g] += x[r][0..k] * w[0..k][g]. next: weights that will be wanted soon.
 template <int R>
 INLINE void multiply(V (&acc)[R][GATES], const float* x, long x_row, const float* w, long k, const char* next) {
     for (long i = 0; i < k; i++, w += GATES * LANES) {
-        __builtin_prefetch(next + i * LINE);
+        for (int line = 0; line < lines(R); line++) __builtin_prefetch(next + (i * lines(R) + line) * LINE);
         V w0 = load(w), w1 = load(w + LANES), w2 = load(w + 2 * LANES), w3 = load(w + 3 * LANES);
         UNROLL for (int r = 0; r < R; r++) {
             V b = set1(x[r * x_row + i]);
@@ -59,7 +62,7 @@ INLINE void multiply(V (&acc)[R][GATES], const float* x, long x_row, const float
 template <int R>
 INLINE void multiply(V (&acc)[R][GATES], const bf16* x, long x_row, const bf16* w, long k, const char* next) {
     for (long i = 0; i < k; i += 2, w += 2 * GATES * LANES) {
-        __builtin_prefetch(next + i / 2 * LINE);
+        for (int line = 0; line < lines(R); line++) __builtin_prefetch(next + (i / 2 * lines(R) + line) * LINE);
         Pairs w0 = load_pairs(w), w1 = load_pairs(w + 2 * LANES);
         Pairs w2 = load_pairs(w + 4 * LANES), w3 = load_pairs(w + 6 * LANES);
         UNROLL for (int r = 0; r < R; r++) {
@@ -97,8 +100,14 @@ TARGET NOINLINE void step_tile(
     UNROLL for (int r = 0; r < R; r++)
         UNROLL for (int g = 0; g < GATES; g++) acc[r][g] = load(from + r * from_row + g * LANES);
     multiply<R>(acc, x, x_row, w, k, next);
-    UNROLL for (int r = 0; r < R; r++) {
-        V state = load(c + r * H_row), out = step<T>(acc[r], &state, clip);
+    // By way of memory: with all sums in registers there are none left to overlap the steps of rows.
+    alignas(LINE) float sums[R * GATES * LANES];
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int g = 0; g < GATES; g++) store(sums + (r * GATES + g) * LANES, acc[r][g]);
+    for (int r = 0; r < R; r++) {
+        const float* of = sums + r * GATES * LANES;
+        const V gates[GATES] = {load(of), load(of + LANES), load(of + 2 * LANES), load(of + 3 * LANES)};
+        V state = load(c + r * H_row), out = step<T>(gates, &state, clip);
         store(c + r * H_row, state);
         if (y) store(y + r * H_row, out);
         else store_as(m + r * H_row, out);
@@ -136,25 +145,28 @@ struct Size<bf16> {
 static inline long smaller(long a, long b) { return a < b ? a : b; }
 static inline long larger(long a, long b) { return a < b ? b : a; }
 
-// While rows r.. go over the inputs done..done + some of a block, they fetch weights of the next inputs: the
-// first tiles a share each, so that whichever comes first finds all of them near.
+// While rows r.. go over `some` inputs, they fetch the weights that are wanted next: the first tiles a share
+// each, so that whichever comes first finds all of them near.
 template <class T>
-INLINE const char* next_weights(const T* w, long done, long some, long r) {
+INLINE const char* next_weights(const T* next, long some, long r) {
     const long size = GATES * LANES * (long)sizeof(T), shares = 4 * Size<T>::rows;
-    return (const char*)w + (done + some) * size + (r < shares ? r * some * size / shares : 0);
+    return (const char*)next + (r < shares ? r * some * size / shares : 0);
 }
 
 // Sums of n rows over k inputs, for one block of weights. k may be 0. first: as `from` of sum_tile.
+// after: the weights that are wanted after these.
 template <class T>
 TARGET NOINLINE void sum_rows(
-    const float* first, long first_row, const T* x, long x_row, const T* w, long k, float* to, long to_row, long n) {
+    const float* first, long first_row, const T* x, long x_row, const T* w, long k, const T* after, float* to,
+    long to_row, long n) {
     const float* from = first;
     long from_row = first_row;
     for (long done = 0; done < k; done += Size<T>::segment) {
         long some = smaller(k - done, Size<T>::segment);
+        const T* next = done + some < k ? w + (done + some) * GATES * LANES : after;
 #define TILE(R) sum_tile<T, R>(from + r * from_row, from_row, x + r * x_row + done, x_row, \
-                               w + done * GATES * LANES, some, to + r * to_row, to_row,              \
-                               next_weights(w, done, some, r))
+                               w + done * GATES * LANES, some, to + r * to_row, to_row,    \
+                               next_weights(next, some, r))
         IN_TILES(n, Size<T>::rows, TILE)
 #undef TILE
         from = to;
@@ -262,20 +274,22 @@ template <class T>
 TARGET static void project(Direction<T>& d, const T* weights, long b) {
     const Model& model = d.model;
     static const float zeros[GATES * 16] = {};
-    for (long at = 0; at < model.P; at += GATES * LANES, weights += model.M * GATES * LANES)
-        sum_rows<T>(zeros, 0, d.m.get(), model.H_row, weights, model.M, d.y.get() + at, model.P_row, b);
+    const long block_size = model.M * GATES * LANES;
+    for (long at = 0; at < model.P; at += GATES * LANES, weights += block_size)
+        sum_rows<T>(zeros, 0, d.m.get(), model.H_row, weights, model.M, weights + block_size, d.y.get() + at,
+                    model.P_row, b);
 }
 
-// All blocks of the gates of step t, from the sums of the input product on.
+// A block of the gates of step t, from the sums of the input product on. after: as of sum_rows.
 template <class T>
 TARGET static void recur(
-    Direction<T>& d, long block, const T* w, const float* sums, long b, long k, float* scratch) {
+    Direction<T>& d, long block, const T* w, const T* after, const float* sums, long b, long k, float* scratch) {
     const Model& model = d.model;
     const long row = GATES * LANES, last = k ? (k - 1) / Size<T>::segment * Size<T>::segment : 0;
     const float* from = sums;
     const T* h = d.h.get();
     if (last) {
-        sum_rows<T>(from, row, h, model.P_row, w, last, scratch, row, b);
+        sum_rows<T>(from, row, h, model.P_row, w, last, w + last * row, scratch, row, b);
         from = scratch;
     }
     float* c = d.c.get() + block * LANES;
@@ -284,7 +298,7 @@ TARGET static void recur(
 #define TILE(R) step_tile<T, R>(from + r * row, row, h + r * model.P_row + last, model.P_row, w + last * row, \
                                 k - last, c + r * model.H_row, m + r * model.H_row,                          \
                                 y ? y + r * model.H_row : nullptr, model.H_row, model.cell_clip,              \
-                                next_weights(w, last, k - last, r))
+                                next_weights(after, k - last, r))
     IN_TILES(b, Size<T>::rows, TILE)
 #undef TILE
 }
@@ -306,17 +320,18 @@ TARGET static void run_layer(Direction<T>& d, long number) {
         const long rows = d.offsets[end] - d.offsets[begin];
         const bool window = end > begin + 1;  // else a block's weights serve input and state while they are hot
         const T* x = inputs + d.offsets[begin] * model.P_row;
-        for (long j = 0; window && j < blocks; j++)
-            sum_rows<T>(bias + j * row, 0, x, model.P_row, gates + j * block_size, model.K,
-                        sums + j * rows * row, row, rows);
+        for (long j = 0; window && j < blocks; j++) {
+            const T* w = gates + j * block_size;
+            sum_rows<T>(bias + j * row, 0, x, model.P_row, w, model.K, w + block_size, sums + j * rows * row, row, rows);
+        }
         for (long t = begin; t < end; t++) {
             const long b = d.sizes[t], k = t ? model.K : 0;
             for (long j = 0; j < blocks; j++) {
-                const T* w = gates + j * block_size;
+                const T *w = gates + j * block_size, *state = w + model.K * row;
                 float* own = sums;
                 if (window) own += (j * rows + d.offsets[t] - d.offsets[begin]) * row;
-                else sum_rows<T>(bias + j * row, 0, x, model.P_row, w, model.K, own, row, b);
-                recur<T>(d, j, w + model.K * row, own, b, k, own);
+                else sum_rows<T>(bias + j * row, 0, x, model.P_row, w, model.K, state, own, row, b);
+                recur<T>(d, j, state, (window ? state : w) + block_size, own, b, k, own);
             }
             if (model.projects) project<T>(d, (const T*)layer.project.get(), b);
             finish<T>(d, number, t);
