@@ -89,7 +89,10 @@ def tables(hidden: int, args: argparse.Namespace, clock: Callable[[], float]) ->
         {k: lambda r=r: [r(one) for _ in range(IN_A_ROW)] for k, r in runs.items()}, args.rounds, clock
     )
     rows = {
-        name: [(batch[name], f"{units / batch[name]:,.0f}"), (single[name], f"{1000 * single[name] / IN_A_ROW:.2f}")]
+        name: [
+            (batch[name], f"{units / batch[name]:,.0f}"),
+            (single[name], f"{1000 * single[name] / IN_A_ROW:.2f}"),
+        ]
         for name in runs
     }
     show(rows, [f"hidden {hidden}, batch 64: units/s", "one sentence of 30: ms"])

@@ -20,6 +20,7 @@ from .bilm_layer import shim_of
 from .cache import ActivationCache
 from .listener import link, listens_to
 from .output import register_extension, set_layers
+from .products import hasten
 
 DEFAULT_CONFIG = {
     "model": {"@architectures": "spacy-elmo.BiLM.v1", "path": None, "precision": "auto"},
@@ -166,11 +167,15 @@ class Elmo(TrainablePipe):
         return list(self.listener_map)
 
     def find_listeners(self, component: Any) -> None:
-        """Add the listeners in a component further down. spaCy calls it whenever the pipeline changes."""
+        """Add the listeners in a component further down, whose products are hastened (pipeline.products).
+
+        spaCy calls it whenever the pipeline changes.
+        """
         if isinstance(getattr(component, "model", None), Model):
             for node in component.model.walk():
                 if listens_to(node, self.name):
                     self.add_listener(node, component.name)
+                    hasten(component.model)
 
     def add_listener(self, listener: Model, component_name: str) -> None:
         """Add a listener, and tell it who it listens to and how wide the vectors are."""
