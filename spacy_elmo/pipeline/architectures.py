@@ -12,6 +12,7 @@ from thinc.types import Floats2d, Floats3d
 from ..bilm.precision import Precision
 from .bilm_layer import BiLMLayer
 from .listener import ElmoListener
+from .portions import InPortions
 from .private import ElmoTok2Vec, Replacer
 from .scalar_mix import ScalarMix
 
@@ -62,9 +63,7 @@ def ConcatEmbed_v1(
     List[Doc] -> List[Floats2d (n_tokens, width)].
     """
     maxout = Maxout(width, nP=3, dropout=0.0, normalize=True)  # 0.0: [training] dropout sets it
-    model: Model[list[Doc], list[Floats2d]] = chain(concatenate(embed, elmo), with_array(maxout))
-    model.set_dim("nO", width)
-    return model
+    return InPortions(chain(concatenate(embed, elmo), with_array(maxout)), width)
 
 
 def ElmoTok2Vec_v1(

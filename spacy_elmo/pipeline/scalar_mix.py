@@ -38,26 +38,29 @@ def ScalarMix(n_layers: int | None = None, *, mix_dropout: float = 0.5, l2: floa
 def forward(model: Model, layers: Sequence[Array], is_train: bool) -> tuple[list[Array], Callable]:
     xp = model.ops.xp
     w, gamma = model.get_param("w"), model.get_param("gamma")
-    lengths = [h.shape[1] for h in layers]
-    H = _join(model, layers)  # (L, N, D)
+    H: list[Array] = [model.ops.asarray(h) for h in layers]
     s = _softmax(xp, w)  # (L,)
-    mixed = xp.tensordot(s, H, axes=1)  # (N, D)
-    mask = dropout_mask(model.ops, mixed.shape, model.attrs["mix_dropout"] if is_train else 0.0)
-    Y = gamma * mixed
-    if mask is not None:
-        Y *= mask
+    # One by one: together they are a copy that is larger than any cache.
+    Ys = [_weighted(gamma * s, h) for h in H]  # (n, D) each
+    size = sum(y.size for y in Ys)
+    mask = dropout_mask(model.ops, (size,), model.attrs["mix_dropout"] if is_train else 0.0)
+    parts = [None] * len(Ys) if mask is None else _cut(mask, Ys)
+    for y, part in zip(Ys, parts, strict=True):
+        if part is not None:
+            y *= part
 
     def backprop(dYs: Sequence[Array]) -> list:
-        dY = xp.concatenate(dYs) if len(dYs) else xp.zeros_like(mixed)
-        if mask is not None:
-            dY = dY * mask
-        ds = gamma * (H.reshape(H.shape[0], -1) @ dY.ravel())  # (L,)
-        dw = s * (ds - s @ ds) + 2.0 * model.attrs["l2"] * H.shape[1] * w
+        products = xp.zeros_like(w)  # (L,) of each layer with the gradient
+        for h, dY, part in zip(H, dYs, parts, strict=True):
+            d = dY if part is None else dY * part
+            products += xp.einsum("lnd,nd->l", h, d)
+        ds = gamma * products
+        dw = s * (ds - s @ ds) + 2.0 * model.attrs["l2"] * sum(h.shape[1] for h in H) * w
         model.inc_grad("w", dw.astype("f"))
-        model.inc_grad("gamma", (dY.ravel() @ mixed.ravel()).reshape(1).astype("f"))
+        model.inc_grad("gamma", (s @ products).reshape(1).astype("f"))
         return []
 
-    return xp.split(Y, numpy.cumsum(lengths)[:-1].tolist()) if lengths else [], backprop
+    return Ys, backprop
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
@@ -84,11 +87,18 @@ def dropout_mask(ops: Ops, shape: tuple[int, ...], rate: float) -> Array | None:
     return kept * numpy.float32(1.0 / (1.0 - threshold / 2**16))
 
 
-def _join(model: Model, layers: Sequence[Array]) -> Array:
-    if not layers:
-        return model.ops.alloc3f(model.get_dim("nL"), 0, 0)
-    arrays = [model.ops.asarray(h) for h in layers]
-    return arrays[0] if len(arrays) == 1 else model.ops.xp.concatenate(arrays, axis=1)
+def _weighted(weights: Array, h: Array) -> Array:
+    """sum_j weights_j h_j. Without BLAS, whose threads would wait for those of torch: (L, n, D) -> (n, D)."""
+    y = weights[0] * h[0]
+    for weight, layer in zip(weights[1:], h[1:], strict=True):
+        y += weight * layer
+    return y
+
+
+def _cut(flat: Array, like: Sequence[Array]) -> list[Array]:
+    """Pieces of a flat array, in the shapes of others."""
+    ends = numpy.cumsum([y.size for y in like]).tolist()
+    return [flat[end - y.size : end].reshape(y.shape) for end, y in zip(ends, like, strict=True)]
 
 
 def _softmax(xp: Any, w: Any) -> Any:

@@ -1,0 +1,48 @@
+"""A layer that gets a few docs at a time in prediction, so that what it makes of them stays in the cache."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from spacy.tokens import Doc
+from thinc.api import Model
+from thinc.types import Floats2d
+
+TOKENS = 1024  # of a portion: about 5 MB of layers, mix and input
+
+
+def InPortions(layer: Model[list[Doc], list[Floats2d]], width: int) -> Model[list[Doc], list[Floats2d]]:
+    """List[Doc] -> List[Floats2d (n_tokens, width)]: what `layer` gives, which must treat each Doc by itself.
+
+    A pipeline hands over hundreds of docs at once; layers of all their tokens take longer to write to memory
+    and read again than to compute with. In training, batches are small and go through in one.
+    """
+    return Model("elmo-portions", forward, init=init, layers=[layer], dims={"nO": width})
+
+
+def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
+    (layer,) = model.layers
+    if is_train:
+        return layer(docs, is_train)
+    return [y for portion in portions(docs) for y in layer.predict(portion)], _no_gradient
+
+
+def init(model: Model, X: Any = None, Y: Any = None) -> None:
+    model.layers[0].initialize(X, Y)
+
+
+def portions(docs: Sequence[Doc]) -> Iterator[list[Doc]]:
+    """Docs in a row of at most TOKENS tokens together; a longer one is a portion of its own."""
+    portion: list[Doc] = []
+    tokens = 0
+    for doc in docs:
+        if portion and tokens + len(doc) > TOKENS:
+            yield portion
+            portion, tokens = [], 0
+        portion.append(doc)
+        tokens += len(doc)
+    if portion:
+        yield portion
+
+
+def _no_gradient(dY: Any) -> list[Doc]:
+    raise ValueError("This was a prediction: begin an update to get a gradient.")
