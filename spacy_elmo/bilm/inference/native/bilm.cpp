@@ -145,14 +145,14 @@ static void pack_layer(const Model& m, Layer& layer, const float* const* weights
     layer.gates = Buffer<char>(blocks * 2 * m.K * row * sizeof(T));
     layer.bias = Buffer<float>(blocks * row);
     T* to = reinterpret_cast<T*>(layer.gates.get());
-    for (long j = 0; j < blocks; j++, to += 2 * m.K * row) {
+    for (long j = 0; j < blocks; j++, to += m.K * row) {
         for (long i = 0; i < row; i++) {
             long unit = j * V + i % V;
             rows[i] = unit < m.H ? i / V * m.H + unit : -1;
             if (unit < m.H) layer.bias.get()[j * row + i] = weights[2][rows[i]] * exponents[i / V];
         }
         pack_block<T>(weights[0], m.P, rows.data(), exponents, V, to);
-        pack_block<T>(weights[1], m.P, rows.data(), exponents, V, to + m.K * row);
+        pack_block<T>(weights[1], m.P, rows.data(), exponents, V, to + blocks * m.K * row);
     }
     if (!m.projects) return;
     layer.project = Buffer<char>(m.P_row / row * m.M * row * sizeof(T));

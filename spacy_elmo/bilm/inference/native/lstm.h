@@ -40,14 +40,22 @@ INLINE V step(const V* gates, V* c, float clip) {
     return mul(sub(one, e), reciprocal(mul(o, add(one, e))));
 }
 
-// Lines that a tile of R rows fetches at each step: all that a step reads, where there is little to do meanwhile.
-constexpr int lines(int R) { return R < 3 ? GATES * LANES * (int)sizeof(float) / (int)LINE : 1; }
+constexpr long AHEAD = 4096;  // bytes of weights: what memory delivers while it is asked for more
+
+// Fetches weights at step i of a tile of R rows. With few rows there is little to do meanwhile: all that a step
+// reads, some steps ahead of `w`. With more, other tiles read the same: a line of `next`, their share.
+template <int R>
+INLINE void fetch(const void* w, const char* next, long i) {
+    if (R >= 3) __builtin_prefetch(next + i * LINE);
+    else
+        for (size_t at = 0; at < GATES * LANES * sizeof(float); at += LINE) __builtin_prefetch((const char*)w + AHEAD + at);
+}
 
 // acc[r][g] += x[r][0..k] * w[0..k][g]. next: weights that will be wanted soon.
 template <int R>
 INLINE void multiply(V (&acc)[R][GATES], const float* x, long x_row, const float* w, long k, const char* next) {
     for (long i = 0; i < k; i++, w += GATES * LANES) {
-        for (int line = 0; line < lines(R); line++) __builtin_prefetch(next + (i * lines(R) + line) * LINE);
+        fetch<R>(w, next, i);
         V w0 = load(w), w1 = load(w + LANES), w2 = load(w + 2 * LANES), w3 = load(w + 3 * LANES);
         UNROLL for (int r = 0; r < R; r++) {
             V b = set1(x[r * x_row + i]);
@@ -62,7 +70,7 @@ INLINE void multiply(V (&acc)[R][GATES], const float* x, long x_row, const float
 template <int R>
 INLINE void multiply(V (&acc)[R][GATES], const bf16* x, long x_row, const bf16* w, long k, const char* next) {
     for (long i = 0; i < k; i += 2, w += 2 * GATES * LANES) {
-        for (int line = 0; line < lines(R); line++) __builtin_prefetch(next + (i / 2 * lines(R) + line) * LINE);
+        fetch<R>(w, next, i / 2);
         Pairs w0 = load_pairs(w), w1 = load_pairs(w + 2 * LANES);
         Pairs w2 = load_pairs(w + 4 * LANES), w3 = load_pairs(w + 6 * LANES);
         UNROLL for (int r = 0; r < R; r++) {
@@ -307,9 +315,9 @@ template <class T>
 TARGET static void run_layer(Direction<T>& d, long number) {
     const Model& model = d.model;
     const Layer& layer = model.directions[d.task.side][number];
-    const long block_size = 2 * model.K * GATES * LANES, row = GATES * LANES;
+    const long row = GATES * LANES, block_size = model.K * row;
     const long blocks = (model.H + LANES - 1) / LANES;
-    const T* gates = (const T*)layer.gates.get();
+    const T *gates = (const T*)layer.gates.get(), *states = gates + blocks * block_size;
     const float* bias = layer.bias.get();
     T* inputs = as_inputs(d.current.get(), d.inputs.get());
     float* sums = d.sums.get();
@@ -327,7 +335,7 @@ TARGET static void run_layer(Direction<T>& d, long number) {
         for (long t = begin; t < end; t++) {
             const long b = d.sizes[t], k = t ? model.K : 0;
             for (long j = 0; j < blocks; j++) {
-                const T *w = gates + j * block_size, *state = w + model.K * row;
+                const T *w = gates + j * block_size, *state = states + j * block_size;
                 float* own = sums;
                 if (window) own += (j * rows + d.offsets[t] - d.offsets[begin]) * row;
                 else sum_rows<T>(bias + j * row, 0, x, model.P_row, w, model.K, state, own, row, b);

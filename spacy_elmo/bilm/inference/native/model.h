@@ -54,7 +54,7 @@ inline bf16 to_bf16(float x) {  // to nearest, ties to even; a NaN stays one
 }
 
 // One LSTM layer of one direction.
-//   gates    [H / V blocks][2K / pair][GATES][V][pair]: inputs first, then the state
+//   gates    [inputs, state][H / V blocks][K / pair][GATES][V][pair]
 //   bias     [H / V blocks][GATES][V] float
 //   project  [P / 4V blocks][H / pair][4][V][pair]; empty: no projection
 // pair: 1 for float32; 2 for bf16, where a register holds two inputs of each lane.
