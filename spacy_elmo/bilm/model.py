@@ -80,8 +80,10 @@ class BiLM(nn.Module):
         assert self.encoder.table is not None
         return self.encoder.table.weight
 
-    def forward(self, batch: Batch) -> Tensor:
-        """The layers of every unit, boundaries included: (L, B, T, D).
+    def forward(self, batch: Batch, *, dtype: torch.dtype | None = None) -> Tensor:
+        """The layers of every unit, boundaries included: (L, B, T, D) float32.
+
+        dtype: of the LSTMs' products; None: that of the weights. Joined layers have none but that.
 
         Layer 0 is [embedding; embedding], with n-grams of each direction's own; layer j is [forward_j;
         backward_j]; of joined layers, layer 1 is the last. What stands behind a sentence's end is undefined.
@@ -90,10 +92,10 @@ class BiLM(nn.Module):
         layers = [torch.cat([ahead, back], -1)]
         if self.config.joined:
             return torch.stack([*layers, self.joined_directions(ahead, batch.lengths)])
-        forwards = self.forward_direction(ahead)
-        backwards = self.backward_direction(reverse(back, batch.lengths))
+        forwards = self.forward_direction(ahead, dtype=dtype)
+        backwards = self.backward_direction(reverse(back, batch.lengths), dtype=dtype)
         for ahead, back in zip(forwards, backwards, strict=True):
-            layers.append(torch.cat([ahead, reverse(back, batch.lengths)], -1))
+            layers.append(torch.cat([ahead, reverse(back, batch.lengths)], -1).float())
         return torch.stack(layers)
 
     def encode(
@@ -109,7 +111,8 @@ class BiLM(nn.Module):
         Boundaries are added and dropped again. The vectors of a sentence do not depend on the others; on a
         CPU they are the same to the last bit whatever else is computed with them.
         batch_tokens: units that are computed at once, each sentence counted as long as the longest.
-        precision: of the products; "bf16" is faster where the processor has it, "auto" takes it there.
+        precision: of the products; "bf16" is faster where the processor has it, "auto" takes it there. Their
+        layers are rounded to half precision, so that they can be kept as float16 without loss.
         stateful: only to match old vectors, in float32. The sentences are one batch, and the LSTMs go on in
         each row from where the last stateful batch left it, so the same sentence gets other vectors each
         time; `carried.forget()` starts anew.

@@ -1,5 +1,6 @@
 """The torch biLM as a thinc layer: frozen, loaded when first needed, serialised as safetensors."""
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -14,8 +15,9 @@ from thinc.api import Model, Shim, get_torch_default_device
 from ..bilm import store
 from ..bilm.atomic import PathLike
 from ..bilm.config import BiLMConfig
+from ..bilm.inference.routes import routes
 from ..bilm.model import BiLM
-from ..bilm.precision import Precision, check_precision
+from ..bilm.precision import Precision, check_precision, product_dtype
 from .align import Alignment, align_characters, align_words, token_layers
 from .cache import ActivationCache
 
@@ -56,6 +58,21 @@ class BiLMShim(Shim):
         _one_thread_in_forks()
         self.cache = None
         self._model = bilm.to(get_torch_default_device()).eval().requires_grad_(False)
+
+    @property
+    def half(self) -> bool:
+        """Whether its layers are rounded to half precision, see BiLM.encode."""
+        return product_dtype(self.precision, self.bilm.device) != torch.float32
+
+    def fingerprint(self) -> str:
+        """32 hex digits of all that its vectors depend on: weights, vocabulary, precision, route."""
+        device = self.bilm.device
+        how = (
+            f"{product_dtype(self.precision, device)} {routes()[0] if device.type == 'cpu' else device.type}"
+        )
+        digest = hashlib.blake2b(how.encode(), digest_size=16)
+        digest.update(self.to_bytes())
+        return digest.hexdigest()
 
     @property
     def config(self) -> BiLMConfig | None:

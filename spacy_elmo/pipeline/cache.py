@@ -1,40 +1,94 @@
-"""Activations of the frozen biLM across the epochs of a task's training.
+"""Activations of the frozen biLM across the epochs of a task's training, and across trainings.
 
 The biLM is frozen and every epoch brings the same sentences, so from the second epoch on there is nothing
 left to compute. Sentences are admitted until the byte budget is spent and never evicted: an epoch visits
 them all in a new order, where least-recently-used would throw away what comes next.
+
+Layers of products in bf16 are rounded to half precision by the biLM, and so lose nothing when they are kept
+as such: no result depends on what is kept, nor where. Those of products in f32 are kept as they are.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
+import torch
 
 Sentence = Sequence[str]
 Encode = Callable[[Sequence[Sentence]], list[np.ndarray]]
 
 
-class ActivationCache:
-    """Layers of sentences, by their units.
+class Shelf(Protocol):
+    """Where vectors are kept: arrays (L, n, D), by key_of their sentence."""
 
-    budget: bytes of vectors to keep at most; a unit takes 4 * L * D.
-    """
+    used: int
+    """Bytes of vectors."""
 
-    def __init__(self, budget: int):
-        self.budget = budget
+    def __len__(self) -> int: ...
+    def get(self, key: bytes) -> np.ndarray | None: ...
+    def put(self, key: bytes, layers: np.ndarray) -> None: ...
+
+
+class MemoryShelf:
+    """In memory, as long as the process lives. See Shelf."""
+
+    def __init__(self) -> None:
         self.used = 0
-        self._layers: dict[tuple[str, ...], np.ndarray] = {}
+        self._layers: dict[bytes, np.ndarray] = {}
 
     def __len__(self) -> int:
         return len(self._layers)
 
+    def get(self, key: bytes) -> np.ndarray | None:
+        """What was put there."""
+        return self._layers.get(key)
+
+    def put(self, key: bytes, layers: np.ndarray) -> None:
+        """Keep it."""
+        self._layers[key] = layers
+        self.used += layers.nbytes
+
+
+class ActivationCache:
+    """Layers of sentences, by their units.
+
+    budget: bytes of vectors to keep at most; a unit takes 4 * L * D, with `half` 2 * L * D.
+    half: keep float16; only of layers that are rounded to it. shelf: where; None: in memory.
+    """
+
+    def __init__(self, budget: int, *, half: bool = False, shelf: Shelf | None = None):
+        self.budget = budget
+        self.half = half
+        self.shelf: Shelf = MemoryShelf() if shelf is None else shelf
+
     def encode(self, encode: Encode, sentences: Sequence[Sentence]) -> list[np.ndarray]:
-        """What `encode` returns for `sentences`, (L, n, D) each; it is called for those not seen before."""
-        keys = [tuple(sentence) for sentence in sentences]
-        missing = list(dict.fromkeys(key for key in keys if key not in self._layers))
-        fresh = dict(zip(missing, encode(missing), strict=True))
-        for key, layers in fresh.items():
-            if self.used + layers.nbytes <= self.budget:
-                layers.flags.writeable = False  # it is handed out again
-                self._layers[key] = layers
-                self.used += layers.nbytes
-        return [fresh[key] if key in fresh else self._layers[key] for key in keys]
+        """What `encode` returns for `sentences`, (L, n, D) float32 each; it is called for those not kept."""
+        keys = [key_of(sentence) for sentence in sentences]
+        found: dict[bytes, np.ndarray] = {}
+        missing: dict[bytes, Sentence] = {}
+        for key, sentence in zip(keys, sentences, strict=True):
+            kept = self.shelf.get(key)
+            if kept is None:
+                missing[key] = sentence
+            else:
+                found[key] = torch.from_numpy(kept).float().numpy() if self.half else kept.copy()
+        for key, layers in zip(missing, encode(list(missing.values())), strict=True):
+            found[key] = layers
+            kept = self._to_keep(layers)
+            if kept is not None and self.shelf.used + kept.nbytes <= self.budget:
+                self.shelf.put(key, kept)
+        return [found[key] for key in keys]
+
+    def _to_keep(self, layers: np.ndarray) -> np.ndarray | None:
+        """A copy, or None where float16 cannot hold a value."""
+        if not self.half:
+            return layers.copy()
+        rounded = torch.from_numpy(layers).half()  # numpy takes twenty times as long
+        return rounded.numpy() if rounded.isfinite().all() else None
+
+
+def key_of(sentence: Sentence) -> bytes:
+    """16 bytes that tell a sentence from others."""
+    text = "\0".join([*sentence, *(str(len(unit)) for unit in sentence)])
+    return hashlib.blake2b(text.encode("utf8", "surrogatepass"), digest_size=16).digest()

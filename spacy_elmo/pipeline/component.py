@@ -18,6 +18,7 @@ from thinc.api import Model, Optimizer
 from ..bilm import store
 from .bilm_layer import shim_of
 from .cache import ActivationCache
+from .disk_cache import DiskShelf
 from .listener import link, listens_to
 from .output import register_extension, set_layers
 from .products import hasten
@@ -26,16 +27,20 @@ DEFAULT_CONFIG = {
     "model": {"@architectures": "spacy-elmo.BiLM.v1", "path": None, "precision": "auto"},
     "set_tensor": True,
     "cache_mb": 512,
+    "cache_dir": None,
 }
 
 
 @Language.factory("elmo", assigns=["doc._.elmo", "doc.tensor"], default_config=DEFAULT_CONFIG)
-def make_elmo(nlp: Language, name: str, model: Model, set_tensor: bool, cache_mb: int) -> "Elmo":
+def make_elmo(
+    nlp: Language, name: str, model: Model, set_tensor: bool, cache_mb: int, cache_dir: str | None
+) -> "Elmo":
     """The factory "elmo".
 
     model: a spacy-elmo.BiLM.v1. set_tensor: also set `doc.tensor` to the mean of the layers where nothing
     else has set it, so that `token.vector` and `doc.vector` are contextual. cache_mb: megabytes of vectors
-    (4 * L * D bytes a unit) that are kept from epoch to epoch while consumers are trained; 0: none.
+    (2 * L * D bytes a unit in bf16, twice that in f32) that are kept from epoch to epoch while consumers are
+    trained; 0: none. cache_dir: a folder to keep them in, for later trainings, too; None: in memory.
     """
     return Elmo(
         nlp.vocab,
@@ -43,6 +48,7 @@ def make_elmo(nlp: Language, name: str, model: Model, set_tensor: bool, cache_mb
         name=name,
         set_tensor=set_tensor,
         cache_mb=cache_mb,
+        cache_dir=cache_dir,
         segmenter=segmenter_of(nlp),
     )
 
@@ -68,6 +74,7 @@ class Elmo(TrainablePipe):
         name: str = "elmo",
         set_tensor: bool = True,
         cache_mb: int = 512,
+        cache_dir: str | Path | None = None,
         segmenter: str | None = None,
     ):
         self.vocab = vocab
@@ -76,6 +83,7 @@ class Elmo(TrainablePipe):
         self.cfg: dict[str, Any] = {}
         self.set_tensor = set_tensor
         self.cache_mb = cache_mb
+        self.cache_dir = cache_dir
         self.segmenter = segmenter
         self.listener_map: dict[str, list[Model]] = {}
         self._segmenter_checked = False
@@ -146,10 +154,18 @@ class Elmo(TrainablePipe):
         validate_examples(examples, "Elmo.update")
         shim = shim_of(self.model)
         if shim.cache is None and self.cache_mb > 0:
-            shim.cache = ActivationCache(self.cache_mb * 2**20)  # a training begins: its epochs are alike
+            shim.cache = self._make_cache()  # a training begins: its epochs are alike
         docs = [example.predicted for example in examples]
         self.set_annotations(docs, self.predict(docs))
         return {} if losses is None else losses
+
+    def _make_cache(self) -> ActivationCache:
+        shim = shim_of(self.model)
+        shelf = None
+        if self.cache_dir is not None:
+            shape = (shim.bilm.n_layers, shim.bilm.width)
+            shelf = DiskShelf(Path(self.cache_dir) / shim.fingerprint(), shape, half=shim.half)
+        return ActivationCache(self.cache_mb * 2**20, half=shim.half, shelf=shelf)
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Frozen: nothing to update."""

@@ -79,6 +79,23 @@ def test_bf16_is_close_to_the_plain_network(name, route):
 
 
 @pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("name", MODELS)
+def test_bf16_gives_what_half_precision_holds(name, route):
+    for found in encode(MODELS[name], [SENTENCE, [], ["我"]], precision="bf16", route=route):
+        np.testing.assert_array_equal(found.astype(np.float16).astype(np.float32), found)
+
+
+def test_layers_too_large_for_half_precision_stay():
+    bilm = make_bilm(projection=6, hidden=12)
+    with torch.no_grad():
+        bilm.encoder.table.weight.fill_(1e5)
+    found = encode(bilm, [SENTENCE], precision="bf16")[0]
+    np.testing.assert_allclose(found[0], encode(bilm, [SENTENCE])[0][0], rtol=1e-6)
+    assert found[0].max() > 65504
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("route", ROUTES)
 def test_gates_far_from_zero(route):
     """Sigmoid and tanh over all that a float can be: nothing overflows, and the ends are exact."""
     bilm = make_bilm(projection=6, hidden=6, n_layers=1)

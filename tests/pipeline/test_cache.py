@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spacy.util import fix_random_seed
 
-from spacy_elmo.pipeline.cache import ActivationCache
+from spacy_elmo.pipeline.cache import ActivationCache, key_of
 
 from .helpers import TEXTS, assert_same, blank, layers_of, tagger_config, train
 
@@ -24,61 +24,103 @@ class Counting:
 
     def __call__(self, batch):
         self.computed += len(batch)
-        return [np.full((3, len(s), 2), sum(map(ord, s)), dtype=np.float32) for s in batch]
+        return [np.full((3, len(s), 2), sum(map(ord, s)) % 2048, dtype=np.float32) for s in batch]
 
 
-@given(st.lists(sentences, max_size=5), st.integers(0, 400))
-def test_same_vectors_in_order_whatever_the_budget(batches, budget):
-    encode, cache = Counting(), ActivationCache(budget)
+@given(st.lists(sentences, max_size=5), st.integers(0, 400), st.booleans())
+def test_same_vectors_in_order_whatever_the_budget(batches, budget, half):
+    encode, cache = Counting(), ActivationCache(budget, half=half)
     for batch in batches:
         for got, wanted in zip(cache.encode(encode, batch), Counting()(batch), strict=True):
             assert np.array_equal(got, wanted)
-    assert cache.used <= budget
+    assert cache.shelf.used <= budget
 
 
 def test_each_sentence_is_computed_once():
-    encode, cache = Counting(), ActivationCache(2**20)
+    encode, cache = Counting(), ActivationCache(2**20, half=True)
     for _ in range(3):
         cache.encode(encode, ["我打球", "他打字", "我打球"])
     assert encode.computed == 2
-    assert len(cache) == 2
+    assert len(cache.shelf) == 2
 
 
 def test_nothing_is_kept_beyond_the_budget():
-    encode, cache = Counting(), ActivationCache(3 * 3 * 2 * 4)  # one sentence of three units
+    encode, cache = (
+        Counting(),
+        ActivationCache(3 * 3 * 2 * 2, half=True),
+    )  # one sentence of three units
     for _ in range(2):
         cache.encode(encode, ["我打球", "他打字"])
-    assert len(cache) == 1
+    assert len(cache.shelf) == 1
     assert encode.computed == 3
 
 
-def test_what_is_kept_cannot_be_changed_from_outside():
-    cache = ActivationCache(2**20)
-    kept = cache.encode(Counting(), ["我打球"])[0]
-    with pytest.raises(ValueError, match="read-only"):
-        kept[:] = 0
+@pytest.mark.parametrize("half", [False, True])
+def test_what_is_handed_out_belongs_to_the_receiver(half):
+    cache = ActivationCache(2**20, half=half)
+    (expected,) = Counting()(["我打球"])
+    for _ in range(3):
+        (found,) = cache.encode(Counting(), ["我打球"])
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, expected)
+        found[:] = 0
+
+
+def test_what_is_too_large_for_half_precision_is_not_kept_and_stays_exact():
+    layers = np.full((3, 3, 2), 1e6, dtype="f")
+    cache = ActivationCache(2**20, half=True)
+    np.testing.assert_array_equal(cache.encode(lambda batch: [layers], ["我打球"])[0], layers)
+    assert len(cache.shelf) == 0
+
+
+@given(sentences, sentences)
+def test_keys_tell_sentences_apart(some, others):
+    for a in some:
+        for b in others:
+            assert (key_of(a) == key_of(b)) == (a == b)
+
+
+def test_keys_tell_apart_what_is_cut_differently():
+    assert len({key_of(s) for s in (["ab"], ["a", "b"], ["a\0b"], ["a", "", "b"], ["a\0", "b"])}) == 5
 
 
 def cache_of(nlp):
     return nlp.get_pipe("elmo").model.shims[0].cache
 
 
-def trained_with(model, cache_mb):
+def trained_with(model, precision="auto", **settings):
     fix_random_seed(0)
     nlp = spacy.blank("zh")
-    nlp.add_pipe("elmo", config={"model": {"path": str(model)}, "cache_mb": cache_mb})
+    nlp.add_pipe("elmo", config={"model": {"path": str(model), "precision": precision}, **settings})
     nlp.add_pipe("tagger", config=tagger_config())
     train(nlp, steps=6)
     return nlp
 
 
-def test_training_is_the_same_with_and_without(char_model):
-    cached, plain = trained_with(char_model, 1), trained_with(char_model, 0)
-    assert len(cache_of(cached)) > 0
-    assert cache_of(plain) is None
-    assert_same(layers_of(cached), layers_of(plain))
-    docs = [nlp.get_pipe("tagger").model.predict([nlp("我去银行取钱。")])[0] for nlp in (cached, plain)]
-    np.testing.assert_allclose(*docs, atol=1e-4)
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_training_is_the_same_to_the_bit_wherever_vectors_are_kept(char_model, tmp_path, precision):
+    on_disk = {"cache_dir": str(tmp_path)}
+    ways = ({}, {"cache_mb": 0}, on_disk, on_disk)
+    runs = [trained_with(char_model, precision, **settings) for settings in ways]
+    memory, none, first, second = map(cache_of, runs)
+    assert none is None
+    assert len(memory.shelf) == len(first.shelf) == len(second.shelf) > 0
+    assert len(list(tmp_path.glob("*/*.index"))) == 1  # the second found all there
+    taggers = [nlp.get_pipe("tagger").model.to_bytes() for nlp in runs]
+    assert all(tagger == taggers[0] for tagger in taggers)
+    for nlp in runs[1:]:
+        assert_same(layers_of(nlp), layers_of(runs[0]))
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_vectors_are_the_same_before_training_after_it_and_when_loaded_again(char_model, tmp_path, precision):
+    nlp = blank(char_model)
+    nlp.get_pipe("elmo").model.shims[0].precision = precision
+    before = layers_of(nlp)
+    trained = trained_with(char_model, precision)
+    assert_same(layers_of(trained), before)
+    trained.to_disk(tmp_path)
+    assert_same(layers_of(spacy.load(tmp_path)), before)
 
 
 def test_only_training_caches(char_model):
@@ -88,7 +130,7 @@ def test_only_training_caches(char_model):
 
 
 def test_the_cache_goes_with_the_weights(char_model, wide_model, tmp_path):
-    nlp = trained_with(char_model, 1)
+    nlp = trained_with(char_model)
     other = blank(wide_model)
     other.get_pipe("elmo").to_disk(tmp_path / "elmo")
     nlp.get_pipe("elmo").from_disk(tmp_path / "elmo")
@@ -97,6 +139,6 @@ def test_the_cache_goes_with_the_weights(char_model, wide_model, tmp_path):
 
 
 def test_the_cache_is_not_saved(char_model):
-    nlp = trained_with(char_model, 1)
+    nlp = trained_with(char_model)
     assert nlp.get_pipe("elmo").model.copy().shims[0].cache is None
     assert pickle.loads(pickle.dumps(nlp.get_pipe("elmo").model.shims[0])).cache is None

@@ -48,7 +48,8 @@ template <int R>
 INLINE void fetch(const void* w, const char* next, long i) {
     if (R >= 3) __builtin_prefetch(next + i * LINE);
     else
-        for (size_t at = 0; at < GATES * LANES * sizeof(float); at += LINE) __builtin_prefetch((const char*)w + AHEAD + at);
+        for (size_t at = 0; at < GATES * LANES * sizeof(float); at += LINE)
+            __builtin_prefetch((const char*)w + AHEAD + at);
 }
 
 // acc[r][g] += x[r][0..k] * w[0..k][g]. next: weights that will be wanted soon.
@@ -330,7 +331,8 @@ TARGET static void run_layer(Direction<T>& d, long number) {
         const T* x = inputs + d.offsets[begin] * model.P_row;
         for (long j = 0; window && j < blocks; j++) {
             const T* w = gates + j * block_size;
-            sum_rows<T>(bias + j * row, 0, x, model.P_row, w, model.K, w + block_size, sums + j * rows * row, row, rows);
+            sum_rows<T>(bias + j * row, 0, x, model.P_row, w, model.K, w + block_size, sums + j * rows * row, row,
+                        rows);
         }
         for (long t = begin; t < end; t++) {
             const long b = d.sizes[t], k = t ? model.K : 0;

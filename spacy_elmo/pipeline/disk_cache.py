@@ -1,0 +1,115 @@
+"""Activations on disk, for sweeps over a task's settings and for several tasks on the same text.
+
+A folder for each biLM, named after what its vectors depend on. In it each process writes two files of its own
+and reads those of all that were there when it began, so that trainings side by side need no lock:
+    ID.layers  arrays (L, n, D) of sentences, one after another
+    ID.index   a record for each: key, where it begins, units, checksum
+A record that is cut off or does not fit its vectors is as good as none: they are computed anew.
+"""
+
+import os
+import uuid
+import warnings
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+RECORD = np.dtype([("key", "V16"), ("begin", "<u8"), ("units", "<u4"), ("checksum", "<u4")])
+
+
+class DiskShelf:
+    """See cache.Shelf. folder: is made at the first vector; shape: L and D of all vectors; half: as float16.
+
+    A full disk ends the keeping, with a warning, and not the training.
+    """
+
+    def __init__(self, folder: Path, shape: tuple[int, int], *, half: bool):
+        self.folder = folder
+        self.used = 0
+        self._n_layers, self._width = shape
+        self._type = np.dtype("<f2" if half else "<f4")
+        self._places: dict[bytes, tuple[Path, int, int, int | None]] = {}  # None: known to be whole
+        self._maps: dict[Path, np.ndarray] = {}
+        self._own: Path | None = None
+        self._files: tuple[BinaryIO, BinaryIO] | None = None
+        self._process = os.getpid()
+        self._failed = False
+        for index in sorted(folder.glob("*.index")):
+            self._read_index(index)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def get(self, key: bytes) -> np.ndarray | None:
+        """What was put there, in this process or in one before."""
+        place = self._places.get(key)
+        if place is None:
+            return None
+        path, begin, units, checksum = place
+        size = self._size(units)
+        data = self._data(path, begin + size)[begin : begin + size]
+        if len(data) < size or (checksum is not None and zlib.crc32(data.data) != checksum):
+            del self._places[key]
+            return None
+        self._places[key] = (path, begin, units, None)
+        return data.view(self._type).reshape(self._n_layers, units, self._width)
+
+    def put(self, key: bytes, layers: np.ndarray) -> None:
+        """Keep it; where writing fails, warn once and keep nothing from then on."""
+        if self._failed or os.getpid() != self._process:  # a fork shares its parent's files
+            return
+        try:
+            self._write(key, np.ascontiguousarray(layers))
+        except OSError as error:
+            self._failed = True
+            warnings.warn(
+                f"Vectors are no longer kept in {self.folder}, which cannot be written: {error}. "
+                "The training goes on without.",
+                stacklevel=2,
+            )
+
+    def _write(self, key: bytes, layers: np.ndarray) -> None:
+        if self._files is None or self._own is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._own = self.folder / f"{uuid.uuid4().hex}.layers"
+            self._files = self._own.open("ab"), self._own.with_suffix(".index").open("ab")
+        data, index = self._files
+        begin = data.tell()
+        data.write(layers.data)
+        data.flush()
+        checksum = zlib.crc32(layers.data)
+        index.write(np.array([(key, begin, layers.shape[1], checksum)], dtype=RECORD).tobytes())
+        index.flush()
+        self._places[key] = (self._own, begin, layers.shape[1], None)
+        self.used += layers.nbytes
+
+    def _read_index(self, index: Path) -> None:
+        try:
+            records = np.frombuffer(_whole_records(index.read_bytes()), dtype=RECORD)
+        except OSError:
+            return  # somebody tidies up
+        path = index.with_suffix(".layers")
+        for key, begin, units, checksum in records.tolist():
+            if key not in self._places:
+                self._places[key] = (path, begin, units, checksum)
+                self.used += self._size(units)
+
+    def _size(self, units: int) -> int:
+        return self._type.itemsize * self._n_layers * units * self._width
+
+    def _data(self, path: Path, size: int) -> np.ndarray:
+        """The bytes of a file, at least `size` of them if it has as many."""
+        known = self._maps.get(path)
+        if known is None or len(known) < size:
+            try:
+                known = np.memmap(path, dtype=np.uint8, mode="c")
+            except (OSError, ValueError):  # gone, or empty
+                known = np.zeros(0, dtype=np.uint8)
+            self._maps[path] = known
+        return known
+
+
+def _whole_records(data: bytes) -> bytes:
+    return data[: len(data) // RECORD.itemsize * RECORD.itemsize]

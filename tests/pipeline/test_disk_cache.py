@@ -1,0 +1,131 @@
+"""Vectors on disk: found again, by other processes too, and computed anew where files are damaged or full."""
+
+import multiprocessing
+import os
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spacy_elmo.pipeline.cache import ActivationCache, key_of
+from spacy_elmo.pipeline.disk_cache import DiskShelf
+
+from .helpers import blank, make_bilm
+
+SHAPE = (3, 4)
+
+
+def layers(sentence) -> np.ndarray:
+    rng = np.random.default_rng(sum(map(ord, sentence)))
+    return rng.normal(size=(3, len(sentence), 4)).astype(np.float16)
+
+
+def filled(folder, sentences) -> DiskShelf:
+    shelf = DiskShelf(folder, SHAPE, half=True)
+    for sentence in sentences:
+        shelf.put(key_of(sentence), layers(sentence))
+    return shelf
+
+
+def holds(shelf, sentence) -> bool:
+    found = shelf.get(key_of(sentence))
+    if found is not None:
+        np.testing.assert_array_equal(found, layers(sentence))
+    return found is not None
+
+
+@given(st.lists(st.text("打球字我他", max_size=5), max_size=10, unique=True), st.integers(0, 10))
+def test_found_by_this_shelf_and_by_the_next(tmp_path_factory, sentences, cut):
+    folder = tmp_path_factory.mktemp("cache")
+    first = filled(folder, sentences[:cut])
+    second = filled(folder, sentences[cut:])
+    third = DiskShelf(folder, SHAPE, half=True)
+    assert all(holds(first, s) for s in sentences[:cut])
+    assert all(holds(second, s) for s in sentences)
+    assert all(holds(third, s) for s in sentences)
+    assert len(third) == len(sentences)
+    assert third.used == sum(layers(s).nbytes for s in sentences)
+
+
+def test_side_by_side_each_writes_its_own(tmp_path):
+    a, b = DiskShelf(tmp_path, SHAPE, half=True), DiskShelf(tmp_path, SHAPE, half=True)
+    for sentence in ("我打球", "他打字"):
+        a.put(key_of(sentence), layers(sentence))
+        b.put(key_of(sentence), layers(sentence))
+    assert holds(a, "他打字")
+    assert holds(b, "我打球")
+    assert len(DiskShelf(tmp_path, SHAPE, half=True)) == 2
+
+
+@pytest.mark.parametrize("suffix", ["layers", "index"])
+@pytest.mark.parametrize("cut", [1, 20])
+def test_a_file_that_was_cut_off_loses_its_end_only(tmp_path, suffix, cut):
+    filled(tmp_path, ["我打球", "他打字"])
+    (path,) = tmp_path.glob(f"*.{suffix}")
+    path.write_bytes(path.read_bytes()[:-cut])
+    shelf = DiskShelf(tmp_path, SHAPE, half=True)
+    assert holds(shelf, "我打球")
+    assert not holds(shelf, "他打字")
+
+
+def test_a_changed_byte_is_seen(tmp_path):
+    filled(tmp_path, ["我打球", "他打字"])
+    (path,) = tmp_path.glob("*.layers")
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    shelf = DiskShelf(tmp_path, SHAPE, half=True)
+    assert holds(shelf, "我打球")
+    assert not holds(shelf, "他打字")
+    assert not holds(shelf, "他打字")
+
+
+def test_vectors_without_their_file_are_computed_anew(tmp_path):
+    filled(tmp_path, ["我打球"])
+    (path,) = tmp_path.glob("*.layers")
+    path.unlink()
+    cache = ActivationCache(2**20, half=True, shelf=DiskShelf(tmp_path, SHAPE, half=True))
+    found = cache.encode(lambda batch: [layers(s).astype("f") for s in batch], ["我打球"])[0]
+    np.testing.assert_array_equal(found, layers("我打球"))
+
+
+def test_a_folder_that_cannot_be_written_warns_once_and_goes_on(tmp_path):
+    taken = tmp_path / "taken"
+    taken.write_text("a file, no folder")
+    shelf = DiskShelf(taken, SHAPE, half=True)
+    with pytest.warns(UserWarning, match="cannot be written"):
+        shelf.put(key_of("我打球"), layers("我打球"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shelf.put(key_of("他打字"), layers("他打字"))
+    assert not holds(shelf, "我打球")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_writes_nothing_into_its_parents_files(tmp_path):
+    shelf = filled(tmp_path, ["我打球"])
+    child = multiprocessing.get_context("fork").Process(
+        target=shelf.put, args=(key_of("他打字"), layers("他打字"))
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    shelf.put(key_of("他打"), layers("他打"))
+    fresh = DiskShelf(tmp_path, SHAPE, half=True)
+    assert holds(fresh, "他打")
+    assert not holds(fresh, "他打字")
+
+
+def test_folders_are_those_of_weights_and_precision(char_model, wide_model, tmp_path):
+    def fingerprint(path, precision="f32"):
+        nlp = blank(path)
+        shim = nlp.get_pipe("elmo").model.shims[0]
+        shim.precision = precision
+        return shim.fingerprint()
+
+    assert fingerprint(char_model) == fingerprint(char_model)
+    make_bilm("char", seed=7).save(tmp_path / "other")
+    names = [fingerprint(char_model), fingerprint(char_model, "bf16"), fingerprint(wide_model)]
+    assert len({*names, fingerprint(tmp_path / "other")}) == 4
