@@ -1,6 +1,9 @@
-"""Rate and memory of `spacy elmo corpus` on synthetic text of any size, beside the bare segmenter.
+"""Rate and memory of `spacy elmo corpus` on synthetic text of any size, or yours, beside the bare segmenter.
 
-python benchmarks/corpus.py --size 100MB --units word --segmenter jieba --jobs 1 2
+    python benchmarks/corpus.py --size 100MB --units word --segmenter jieba --jobs 1 2
+    python benchmarks/corpus.py --text FILE --units word --segmenter jieba --jobs 1 2
+
+The segmenter is timed in one process before and after each corpus, on sentences that are cut already.
 """
 
 import argparse
@@ -39,18 +42,28 @@ def write_text(path: Path, size: int) -> None:
             file.write(synthetic(rng, 2**20).encode("utf8"))
 
 
-def bare_rate(args: argparse.Namespace) -> float:
-    """Characters a second of the segmenter alone, in one process, on sentences that are cut already."""
+def bare_rate(args: argparse.Namespace, text: str) -> float:
+    """Characters a second of the segmenter alone, in this process, on sentences that are cut already."""
     segment: Callable[[str], object] = characters  # which is what cuts text for a character model
-    if args.units == "word":
+    if args.segmenter == "jieba":
+        import jieba
+
+        segment = jieba.lcut
+    elif args.units == "word":
         segment = make_segmenter(args.units, args.segmenter, args.lang)
-    text = synthetic(np.random.default_rng(1), 2**19)
     found = [text[a:b] for a, b in sentence_spans(text)]
     segment(found[0])
     began = time.process_time()
     for sentence in found:
         segment(sentence)
     return len(text) / (time.process_time() - began)
+
+
+def sample(path: Path) -> str:
+    """Some 2 million bytes from its middle, in whole lines."""
+    with path.open("rb") as file:
+        file.seek(path.stat().st_size // 3)
+        return b"".join(file.readlines(2**21)[1:]).decode("utf8")
 
 
 def _busy() -> float:
@@ -90,39 +103,37 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--size", default="100MB")
+    parser.add_argument("--text", type=Path, help="A file of UTF-8 to cut in place of synthetic text")
     parser.add_argument("--units", default="char")
     parser.add_argument("--segmenter", default="char")
     parser.add_argument("--lang", default="zh")
     parser.add_argument("--jobs", type=int, nargs="+", default=[1])
     parser.add_argument("--scratch", type=Path, help="Folder for the text and the corpora")
     args = parser.parse_args()
-    size = int(float(args.size[:-2]) * UNITS[args.size[-2:].upper()])
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
-        text = Path(scratch) / "text.txt"
-        write_text(text, size)
-        bare = bare_rate(args)
-        print(f"{args.size}, {args.units}, {args.segmenter}; bare segmenter {bare:,.0f} characters/s a core")
+        text = args.text
+        if text is None:
+            text = Path(scratch) / "text.txt"
+            write_text(text, int(float(args.size[:-2]) * UNITS[args.size[-2:].upper()]))
+        some = sample(text)
+        n = text.stat().st_size * len(some) / len(some.encode("utf8"))  # characters, about
+        print(f"{n:,.0f} characters, {args.units}, {args.segmenter}")
+        bare = bare_rate(args, some)
         for jobs in args.jobs:
-            command = [
-                sys.executable,
-                "-m",
-                "spacy_elmo",
-                "corpus",
-                text,
-                Path(scratch) / "corpus",
-                "--dedup",
-            ]
+            output = Path(scratch) / "corpus"
+            command = [sys.executable, "-m", "spacy_elmo", "corpus", text, output, "--dedup"]
             for key in ("units", "segmenter", "lang"):
                 command += [f"--{key}", getattr(args, key)]
             began, busy = time.perf_counter(), _busy()
             process = subprocess.Popen(list(map(str, [*command, "--jobs", jobs])))
             parent, worker = peaks(process)
             seconds, busy = time.perf_counter() - began, _busy() - busy
-            n = size / 3  # nearly all are of three bytes
+            before, bare = bare, bare_rate(args, some)
+            both = 2 / (1 / before + 1 / bare)
             print(
                 f"jobs {jobs}: {seconds:.1f} s ({n / seconds:,.0f} characters/s), {busy:.1f} s of processor "
-                f"time: {n / busy / bare:.0%} of the bare segmenter a core; "
-                f"peak {parent:.2f} GB in the parent, {worker:.2f} GB in a worker"
+                f"time: {n / busy:,.0f} characters/s a core, {n / busy / both:.0%} of the {both:,.0f} of the "
+                f"bare segmenter; peak {parent:.2f} GB in the parent, {worker:.2f} GB in a worker"
             )
 
 

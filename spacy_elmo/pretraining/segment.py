@@ -1,7 +1,7 @@
 """Lines -> sentences -> units: how `spacy elmo corpus` cuts text, and `evaluate` after it."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,9 @@ from ..bilm.text import characters, chunks, normalize, sentence_spans
 from .reading import CorpusError
 
 # What normalize() changes. Most sentences hold none of it, and to find that out is ten times as fast.
-_FOLDED = re.compile("[" + "".join(c for c in map(chr, range(0xFF00, 0xFFF0)) if normalize(c) != c) + "]")
+_FULL_WIDTH = "".join(c for c in map(chr, range(0xFF00, 0xFFF0)) if normalize(c) != c)
+_FOLDED = re.compile(f"[{_FULL_WIDTH}]")
+_UNUSUAL = re.compile(rf"[\s{_FULL_WIDTH}]")
 ZH_SEGMENTERS = ("char", "jieba", "pkuseg")
 
 
@@ -57,7 +59,7 @@ def make_segmenter(units: str, segmenter: str, lang: str, *, normalized: bool = 
     own = getattr(tokenizer, "jieba_seg", None) or getattr(tokenizer, "pkuseg_seg", None)
     if own is not None:
         # What the tokenizer calls, without the Doc around it: the same words, sooner.
-        return Segmenter(lambda sentence: _words(own.cut(sentence), fold), name)
+        return Segmenter(lambda sentence: _words(sentence, own.cut, fold), name)
     return Segmenter(
         lambda sentence: [fold(token.text) for token in tokenizer(sentence) if not token.is_space],
         name,
@@ -76,8 +78,10 @@ def _fold(text: str) -> str:
     return normalize(text) if _FOLDED.search(text) else text
 
 
-def _words(found: Any, fold: Callable[[str], str]) -> list[str]:
-    return [fold(word) for word in found if word and not word.isspace()]
+def _words(sentence: str, cut: Callable[[str], Iterable[str]], fold: Callable[[str], str]) -> list[str]:
+    if not _UNUSUAL.search(sentence):
+        return [*cut(sentence)]
+    return [fold(word) for word in cut(sentence) if word and not word.isspace()]
 
 
 def _pipeline(segmenter: str, lang: str) -> tuple[Any, str]:

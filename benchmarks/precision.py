@@ -1,0 +1,81 @@
+"""How far each route and precision is from the network in float64, on trained weights and real text.
+
+    python benchmarks/precision.py TEXT [--model FOLDER] [--pipelines FOLDER ... --gold DOCS.spacy]
+
+TEXT: UTF-8, one paragraph a line. Prints the smallest cosine of any unit by layer and the largest difference.
+--pipelines: trained pipelines with elmo, which are scored on DOCS in both precisions.
+"""
+
+import argparse
+import copy
+from pathlib import Path
+
+import numpy as np
+import spacy
+import torch
+from spacy.training.corpus import Corpus
+
+from spacy_elmo.bilm import store
+from spacy_elmo.bilm.inference.routes import routes
+from spacy_elmo.bilm.model import BiLM
+from spacy_elmo.bilm.runtime import collate, encode
+from spacy_elmo.bilm.text import characters, chunks, sentence_spans
+
+SCORES = ("tag_acc", "ents_f")
+
+
+def exact(bilm: BiLM, sentences: list[list[str]]) -> list[np.ndarray]:
+    """The layers in float64."""
+    network = copy.deepcopy(bilm).double()
+    with torch.inference_mode():
+        return [network(collate(network, [s]))[:, 0, 1 : 1 + len(s)].numpy() for s in sentences]
+
+
+def vectors(bilm: BiLM, text: Path, lines: int) -> None:
+    paragraphs = [line for line in text.read_text(encoding="utf8").split("\n") if line.strip()][:lines]
+    read = [characters(line[a:b])[0] for line in paragraphs for a, b in sentence_spans(line)]
+    limit = bilm.config.max_sentence
+    sentences = [units[a:b] for units in read for a, b in chunks(len(units), limit)]
+    expected = np.concatenate(exact(bilm, sentences), axis=1)
+    print(
+        f"{expected.shape[1]:,} units\n| | " + " | ".join(f"cosine, layer {i}" for i in range(bilm.n_layers))
+    )
+    print("|---|" + "---|" * (bilm.n_layers + 1))
+    for route in routes():
+        for precision in ("f32", "bf16"):
+            found = np.concatenate(encode(bilm, sentences, precision=precision, route=route), axis=1)
+            a, b = found.astype(np.float64), expected
+            cosine = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
+            cells = [f"{smallest:.5f}" for smallest in cosine.min(axis=1)]
+            print(f"| {route}, {precision} | {' | '.join(cells)} | {np.abs(a - b).max():.1e} |")
+
+
+def scores(pipelines: list[Path], gold: Path) -> None:
+    print("| | f32 | bf16 |\n|---|---|---|")
+    for path in pipelines:
+        nlp = spacy.load(path)
+        shim = nlp.get_pipe("elmo").model.shims[0]
+        cells = []
+        for shim.precision in ("f32", "bf16"):
+            found = nlp.evaluate(list(Corpus(gold, gold_preproc=True)(nlp)))
+            cells.append(next(f"{100 * found[key]:.2f}" for key in SCORES if found.get(key)))
+        print(f"| {path} | {' | '.join(cells)} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("text", type=Path)
+    parser.add_argument("--model", type=Path, help="a model of characters; default: the embedded one")
+    parser.add_argument("--lines", type=int, default=60)
+    parser.add_argument("--pipelines", type=Path, nargs="*", default=[])
+    parser.add_argument("--gold", type=Path)
+    args = parser.parse_args()
+    if args.pipelines and args.gold is None:
+        parser.error("--pipelines wants --gold, the docs to score them on")
+    vectors(store.load(args.model), args.text, args.lines)
+    if args.pipelines:
+        scores(args.pipelines, args.gold)
+
+
+if __name__ == "__main__":
+    main()
