@@ -6,12 +6,13 @@ Knows names, bytes and shapes, not the network (that is bilm.store). Nothing in 
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
@@ -34,9 +35,19 @@ class ModelFolderError(ElmoError):
 
 
 def read(folder: Path) -> Contents:
-    """Configuration, vocabulary and weights of a model folder, checked. Raises a ModelFolderError."""
+    """Configuration, vocabulary and weights of a model folder, checked. Raises a ModelFolderError.
+
+    Weights in float32 are mapped into memory, not read: processes share them, and what is not used costs
+    nothing. Others become float32, one after another.
+    """
     stored = read_json(folder)
-    parts = {name: _read(folder, name, entry) for name, entry in stored["files"].items()}
+    entries = stored["files"]
+    parts: dict[str, bytes | Path] = {
+        name: _read(folder, name, entry) for name, entry in entries.items() if name != WEIGHTS
+    }
+    if WEIGHTS in entries:
+        _verify(folder, WEIGHTS, entries[WEIGHTS])
+        parts[WEIGHTS] = folder / WEIGHTS
     return _contents(stored, parts, str(folder))
 
 
@@ -119,29 +130,56 @@ def config_of(stored: dict[str, Any], source: str) -> BiLMConfig:
 
 
 def _read(folder: Path, name: str, entry: dict[str, Any]) -> bytes:
+    _verify(folder, name, entry)
+    return (folder / name).read_bytes()
+
+
+def _verify(folder: Path, name: str, entry: dict[str, Any]) -> None:
+    """Raise a ModelFolderError unless a file is there, as long as it should be, with the right checksum."""
     path = folder / name
     if Path(name).name != name or not path.is_file():
         raise ModelFolderError(f"{path} is missing: get the model again.")
-    data = path.read_bytes()
-    if len(data) != entry["bytes"]:
-        what = f"{len(data):,} bytes instead of {entry['bytes']:,}"
+    size = path.stat().st_size
+    if size != entry["bytes"]:
+        what = f"{size:,} bytes instead of {entry['bytes']:,}"
         raise ModelFolderError(f"{path} is damaged ({what}): get the model again.")
-    if sha256(data).hexdigest() != entry["sha256"]:
+    checksum = sha256()
+    with path.open("rb") as file:
+        for chunk in iter(partial(file.read, 2**20), b""):
+            checksum.update(chunk)
+    if checksum.hexdigest() != entry["sha256"]:
         raise ModelFolderError(f"{path} is damaged (its checksum differs): get the model again.")
-    return data
 
 
-def _contents(stored: dict[str, Any], parts: dict[str, bytes], source: str) -> Contents:
+def _map(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, those in float32 mapped, others as float32 in memory."""
+    tensors: dict[str, Tensor] = {}
+    with safe_open(path, framework="pt") as file:
+        names = list(file.keys())
+        halves = [name for name in names if file.get_slice(name).get_dtype() != "F32"]
+        tensors |= {name: file.get_tensor(name) for name in names if name not in halves}
+    for name in halves:
+        with safe_open(
+            path, framework="pt"
+        ) as file:  # anew: what was read stays in memory until it is closed
+            tensors[name] = file.get_tensor(name).float()
+    return tensors
+
+
+def _contents(stored: dict[str, Any], parts: Mapping[str, bytes | Path], source: str) -> Contents:
+    """parts: the files' contents; of the weights also the path."""
     config = config_of(stored, source)
     for name in (UNITS, WEIGHTS):
         if name not in parts:
             raise ModelFolderError(f"The {CONFIG} of {source} lists no {name}: get the model again.")
+    weights = parts[WEIGHTS]
     try:
-        tensors = load_tensors(parts[WEIGHTS])
-    except safetensors.SafetensorError as error:
+        tensors = load_tensors(weights) if isinstance(weights, bytes) else _map(weights)
+    except SafetensorError as error:
         raise ModelFolderError(f"The weights of {source} are damaged: get the model again.") from error
     try:
-        units, characters, ngrams = (_lines(parts.get(name, b"")) for name in (UNITS, CHARACTERS, NGRAMS))
+        texts = (parts.get(name, b"") for name in (UNITS, CHARACTERS, NGRAMS))
+        units, characters, ngrams = (_lines(text) for text in texts if isinstance(text, bytes))
         vocab = vocab_of(config, units, characters, ngrams)
     except ValueError as error:  # not UTF-8, or an ElmoError
         raise ModelFolderError(f"The vocabulary of {source} fits no biLM: {error}") from error

@@ -231,3 +231,49 @@ def test_reading_a_model_does_not_bring_in_torchs_compiler(name, tmp_path):
     command = [sys.executable, "-c", code, str(tmp_path / "model")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+MEMORY = """
+import re, sys
+from pathlib import Path
+import torch
+from spacy_elmo.bilm import store
+
+def own():
+    return int(re.search(r"RssAnon:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+store.load(sys.argv[1])  # what a first call imports
+before = own()
+bilm = store.load(sys.argv[2])
+print(own() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells whose memory is whose")
+def test_weights_are_mapped_and_not_read(tmp_path):
+    make_bilm().save(tmp_path / "small")
+    bilm = make_bilm(projection=256, hidden=1024)
+    bilm.save(tmp_path / "large")
+    size = (tmp_path / "large" / "weights.safetensors").stat().st_size
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, tmp_path / "small", tmp_path / "large"], capture_output=True, text=True
+    )
+    assert size > 2**24
+    assert int(done.stdout) < size / 4, done.stderr
+
+
+def test_a_model_can_be_replaced_while_it_is_in_use(bilm, tmp_path):
+    bilm.save(tmp_path / "m")
+    loaded = store.load(tmp_path / "m")
+    make_bilm(seed=9).save(tmp_path / "m")
+    assert same(loaded, bilm)
+    assert same(store.load(tmp_path / "m"), make_bilm(seed=9))
+
+
+def test_training_a_loaded_model_changes_no_file(folder, bilm):
+    loaded = store.load(folder)
+    with torch.no_grad():
+        for parameter in loaded.parameters():
+            parameter.add_(1)
+    assert not same(loaded, bilm)
+    assert same(store.load(folder), bilm)
