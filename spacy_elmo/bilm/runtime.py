@@ -43,14 +43,15 @@ def encode(
             found = _encode_with_module(bilm, sentences, batch_tokens, dtype)
         else:
             found = _encode_on_cpu(bilm, sentences, batch_tokens, engine_of(bilm, dtype, route))
-        return found if dtype == torch.float32 else [_rounded(layers) for layers in found]
+        for layers in found if dtype != torch.float32 else ():
+            _round(torch.from_numpy(layers))
+        return found
 
 
-def _rounded(layers: np.ndarray) -> np.ndarray:
-    """To half precision, which holds more of them than bf16 can tell; what is too large for it stays."""
-    exact = torch.from_numpy(layers)
-    rounded = exact.half().float()
-    return (rounded if rounded.isfinite().all() else torch.where(rounded.isinf(), exact, rounded)).numpy()
+def _round(layers: Tensor) -> None:
+    """In place, to half precision, which tells more than bf16 does; what is too large for it stays."""
+    rounded = layers.half().float()
+    layers.copy_(rounded if rounded.isfinite().all() else torch.where(rounded.isinf(), layers, rounded))
 
 
 def _encode_on_cpu(

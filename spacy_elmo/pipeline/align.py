@@ -86,17 +86,26 @@ def token_layers(alignment: Alignment, states: Sequence[np.ndarray], n_layers: i
     last unit, the backward half that of its first: the states that have read all of the token.
     """
     n_units = sum(state.shape[1] for state in states)
+    one_each = len(alignment.tokens) == n_units == alignment.n_tokens
+    out = (np.empty if one_each else np.zeros)((n_layers, alignment.n_tokens, width), dtype=np.float32)
     if not n_units:
-        return np.zeros((n_layers, alignment.n_tokens, width), dtype=np.float32)
-    joined = states[0] if len(states) == 1 else np.concatenate(states, axis=1)  # (L, n_units, D)
-    starts, units = alignment.starts, alignment.units
-    if len(alignment.tokens) == n_units == alignment.n_tokens:
-        return np.ascontiguousarray(joined, dtype=np.float32)  # each token is one unit
-    ends = np.append(starts[1:], len(units))
-    out = np.zeros((n_layers, alignment.n_tokens, width), dtype=np.float32)
-    sums = np.add.reduceat(joined[0, units], starts, axis=0)  # (m, D)
-    out[0, alignment.tokens] = sums / (ends - starts)[:, None]
-    half = width // 2
-    out[1:, alignment.tokens, :half] = joined[1:, units[ends - 1], :half]
-    out[1:, alignment.tokens, half:] = joined[1:, units[starts], half:]
+        return out
+    for j, rows in enumerate(out):  # one after another: all layers of a long text take as much memory again
+        joined = np.concatenate(
+            [state[j] for state in states], out=rows if one_each else None
+        )  # (n_units, D)
+        if not one_each:
+            _fill(rows, joined, alignment, is_embedding=j == 0)
     return out
+
+
+def _fill(rows: np.ndarray, joined: np.ndarray, alignment: Alignment, *, is_embedding: bool) -> None:
+    tokens, starts, units = alignment.tokens, alignment.starts, alignment.units
+    ends = np.append(starts[1:], len(units))
+    if is_embedding:
+        sums = np.add.reduceat(joined[units], starts, axis=0)  # (m, D)
+        rows[tokens] = sums / (ends - starts)[:, None]
+        return
+    half = joined.shape[1] // 2
+    rows[tokens, :half] = joined[units[ends - 1], :half]
+    rows[tokens, half:] = joined[units[starts], half:]
