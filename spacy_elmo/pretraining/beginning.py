@@ -3,6 +3,7 @@
 import logging
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,9 +37,8 @@ def build_model(corpus: Corpus, settings: Settings) -> BiLM:
                 f"[model] {key} = {settings.model[key]!r}, but the corpus was made with {made[key]!r}: "
                 "leave it out, or make the corpus again."
             )
-    parent = None if settings.paths.init_from is None else open_parent(Path(settings.paths.init_from))
-    inherited = {} if parent is None else {key: getattr(parent.config, key) for key in SHAPE}
-    config = BiLMConfig.from_dict({**inherited, **settings.model, **made})
+    parent = parent_of(settings)
+    config = config_of(settings, made, parent)
     if parent is not None:
         _check_shape(config, parent.config)
     if not config.softmax:
@@ -57,6 +57,17 @@ def build_model(corpus: Corpus, settings: Settings) -> BiLM:
     known = adopt(bilm, parent)
     log.info("%s knows %d of %d units", settings.paths.init_from, known, len(bilm.vocab.units))
     return bilm
+
+
+def parent_of(settings: Settings) -> BiLM | None:
+    """The model of [paths] init_from."""
+    return None if settings.paths.init_from is None else open_parent(Path(settings.paths.init_from))
+
+
+def config_of(settings: Settings, made: dict[str, Any], parent: BiLM | None) -> BiLMConfig:
+    """The sizes of [model], or those of the parent where [model] has none. made: how the corpus was cut."""
+    inherited = {} if parent is None else {key: getattr(parent.config, key) for key in SHAPE}
+    return BiLMConfig.from_dict({**inherited, **settings.model, **made})
 
 
 def _with_those_of(

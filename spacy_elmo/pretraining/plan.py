@@ -12,7 +12,7 @@ from ..bilm.folder import vocab_of
 from ..bilm.model import BiLM
 from ..bilm.objective import CHUNK
 from ..bilm.vocab import Vocab
-from .beginning import MADE
+from .beginning import MADE, config_of, parent_of
 from .budget import LARGEST, MARGIN, random_batch
 from .schedule import make_step
 from .settings import Settings
@@ -69,7 +69,7 @@ def make_plan(
     """
     corpus = Corpus(settings.paths.corpus) if settings.paths.corpus else None
     made = {"units": units} if corpus is None else {key: corpus.manifest[key] for key in MADE}
-    config = BiLMConfig.from_dict({**settings.model, **made})
+    config = config_of(settings, made, parent_of(settings))
     vocab = _vocab(settings, corpus, vocab_size, spelled=config.encoder != "table")
     if config.ngrams:
         config, vocab = _with_ngrams(config, len(vocab.units))

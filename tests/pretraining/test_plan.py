@@ -1,11 +1,15 @@
 """The plan of a run: what it says about weights and operations is counted, not guessed."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from spacy_elmo.bilm.config import ConfigError
-from spacy_elmo.pretraining.plan import make_plan, parse_size
+from spacy_elmo.bilm.config import BiLMConfig, ConfigError
+from spacy_elmo.bilm.model import BiLM
+from spacy_elmo.bilm.vocab import Vocab
+from spacy_elmo.pretraining.plan import count_parameters, make_plan, parse_size
 from spacy_elmo.pretraining.settings import read_settings
 
 from .helpers import make_settings
@@ -73,3 +77,48 @@ def test_sizes(text, size):
 def test_what_is_no_size(text):
     with pytest.raises(ConfigError, match="is no size"):
         parse_size(text)
+
+
+def test_sizes_of_the_model_that_a_run_begins_with(tmp_path):
+    parent = BiLM(BiLMConfig(hidden=24, projection=8, n_layers=3), Vocab("的一是"))
+    parent.save(tmp_path / "parent")
+    settings = read_settings(CONFIGS / "pretrain.cfg", {"paths.init_from": str(tmp_path / "parent")})
+    settings.model.clear()
+    plan = make_plan(settings, corpus_bytes=1e6, vocab_size=100, tokens_per_second=1)
+    assert plan.parameters["LSTMs"] == count_parameters(parent)["LSTMs"]
+
+
+MEASURE = """
+import sys
+import torch
+from spacy_elmo.pretraining import memory
+from spacy_elmo.pretraining.budget import random_batch
+from spacy_elmo.pretraining.schedule import make_optimizer, make_step
+from spacy_elmo.pretraining.settings import TrainingSettings
+from spacy_elmo.bilm.config import BiLMConfig
+from spacy_elmo.bilm.model import BiLM
+from spacy_elmo.bilm.vocab import Vocab
+
+cpu = torch.device("cpu")
+torch.nn.functional.linear(torch.ones(64, 64), torch.ones(64, 64))
+before = memory.peak(cpu)
+vocab = Vocab([chr(0x4E00 + i) for i in range(8000)])
+bilm = BiLM(BiLMConfig(hidden=1024, projection=256), vocab).train()
+training = TrainingSettings(batch_tokens=4096, precision="f32")
+step, optimizer = make_step(bilm, training), make_optimizer(bilm, training)
+batch = random_batch(step, 4096)
+for seed in range(2):
+    step(batch, seed)
+    optimizer.step()
+print(memory.peak(cpu) - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells how much memory was used")
+def test_the_memory_of_a_step_is_what_is_measured():
+    sizes = {"model.hidden": 1024, "model.projection": 256}
+    training = {"training.batch_tokens": 4096, "training.precision": "f32"}
+    settings = read_settings(CONFIGS / "pretrain.cfg", {**sizes, **training})
+    plan = make_plan(settings, corpus_bytes=1e6, vocab_size=8000, tokens_per_second=1)
+    done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True)
+    assert int(done.stdout) == pytest.approx(sum(plan.memory.values()), rel=0.35), done.stderr
