@@ -66,6 +66,25 @@ def ConcatEmbed_v1(
     return InPortions(chain(concatenate(embed, elmo), with_array(maxout)), width)
 
 
+def ConcatOutput_v1(
+    tok2vec: Model[list[Doc], list[Floats2d]], elmo: Model[list[Doc], list[Floats2d]], width: int = 256
+) -> Model[list[Doc], list[Floats2d]]:
+    """spacy-elmo.ConcatOutput.v1: [tok2vec; Maxout(ELMo)], ELMo once more where the task decides.
+
+    Peters et al. 2018, section 5.2: at the output as well as at the input. With few sentences it brings as
+    much again as the input alone (docs/transfer.md).
+    tok2vec: what the task has without it, e.g. a spacy.Tok2Vec.v2 whose `embed` is a ConcatEmbed; its nO must
+    be known. elmo: a listener or a private biLM, with a mix of its own. width: of the Maxout, which has three
+    pieces and layer normalisation. List[Doc] -> List[Floats2d (n_tokens, nO of tok2vec + width)].
+    """
+    maxout = Maxout(width, nP=3, dropout=0.0, normalize=True)  # 0.0: [training] dropout sets it
+    model: Model[list[Doc], list[Floats2d]] = concatenate(
+        tok2vec, InPortions(chain(elmo, with_array(maxout)), width)
+    )
+    model.set_dim("nO", tok2vec.get_dim("nO") + width)
+    return model
+
+
 def ElmoTok2Vec_v1(
     bilm: Model[list[Doc], list[Floats3d]], mix_dropout: float = 0.5, l2: float = 0.001
 ) -> Model[list[Doc], list[Floats2d]]:
