@@ -21,7 +21,7 @@ SUFFIXES = (".txt", ".jsonl")
 PACKED = (".gz", ".xz", ".zst")
 CHUNK = 2**20  # bytes read at once
 LONGEST = 2**20  # characters of a line that are held at once, except in .jsonl
-BLOCK = 2**22  # characters that are cut at once
+BLOCK = 2**21  # characters that are cut at once
 GROUP = 2**13  # lines that are looked up at once among those that were there before
 
 _INVALID = re.compile("[\udc80-\udcff]")  # how Python's "surrogateescape" marks a byte that is not UTF-8

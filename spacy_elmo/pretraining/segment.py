@@ -54,11 +54,14 @@ def make_segmenter(units: str, segmenter: str, lang: str, *, normalized: bool = 
     if units == "char":
         return Segmenter(lambda sentence: _characters(sentence, normalized), "char")
     fold = _fold if normalized else str
+    if (segmenter, lang) == ("jieba", "zh"):
+        # What spaCy's tokenizer calls, without spaCy: a worker starts three seconds sooner.
+        cut = _jieba()
+        return Segmenter(lambda sentence: _words(sentence, cut, fold), segmenter)
     nlp, name = _pipeline(segmenter, lang)
     tokenizer = nlp.tokenizer
-    own = getattr(tokenizer, "jieba_seg", None) or getattr(tokenizer, "pkuseg_seg", None)
-    if own is not None:
-        # What the tokenizer calls, without the Doc around it: the same words, sooner.
+    own = getattr(tokenizer, "pkuseg_seg", None)
+    if own is not None:  # without the Doc around it: the same words, sooner
         return Segmenter(lambda sentence: _words(sentence, own.cut, fold), name)
     return Segmenter(
         lambda sentence: [fold(token.text) for token in tokenizer(sentence) if not token.is_space],
@@ -82,6 +85,17 @@ def _words(sentence: str, cut: Callable[[str], Iterable[str]], fold: Callable[[s
     if not _UNUSUAL.search(sentence):
         return [*cut(sentence)]
     return [fold(word) for word in cut(sentence) if word and not word.isspace()]
+
+
+def _jieba() -> Callable[[str], Iterable[str]]:
+    try:
+        import jieba
+
+        jieba.initialize()
+    except Exception as error:
+        raise CorpusError(f'The segmenter "jieba" does not start: {error}. pip install jieba') from error
+    cut: Callable[[str], Iterable[str]] = jieba.cut
+    return cut
 
 
 def _pipeline(segmenter: str, lang: str) -> tuple[Any, str]:

@@ -3,9 +3,12 @@
 import gzip
 import json
 import lzma
+import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
+import spacy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -126,3 +129,21 @@ def test_a_segmenter_that_does_not_start(segmenter, lang):
     with pytest.raises(CorpusError, match=f'segmenter "{segmenter}" of "{lang}" does not start') as caught:
         make_segmenter("word", segmenter, lang)
     assert "\n" not in str(caught.value)
+
+
+@given(st.text("我爱北京天安门在清华大学。！\n 　a1１Ａ", max_size=40))
+def test_jiebas_words_are_those_of_spacys_tokenizer(text):
+    pytest.importorskip("jieba")
+    expected = [normalize(token.text) for token in _jieba_tokenizer()(text) if not token.is_space]
+    assert make_segmenter("word", "jieba", "zh")(text) == expected
+
+
+@cache
+def _jieba_tokenizer():
+    return spacy.blank("zh", config={"nlp": {"tokenizer": {"segmenter": "jieba"}}}).tokenizer
+
+
+def test_jieba_that_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jieba", None)
+    with pytest.raises(CorpusError, match='segmenter "jieba" does not start'):
+        make_segmenter("word", "jieba", "zh")
