@@ -1,6 +1,7 @@
 """How far each route and precision is from the network in float64, on trained weights and real text.
 
-    python benchmarks/precision.py TEXT [--model FOLDER] [--pipelines FOLDER ... --gold DOCS.spacy]
+    python benchmarks/precision.py TEXT [--model FOLDER]
+    python benchmarks/precision.py TEXT --pipelines FOLDER ... --gold DOCS.spacy [--code FILE.py]
 
 TEXT: UTF-8, one paragraph a line. Prints the smallest cosine of any unit by layer and the largest difference.
 --pipelines: trained pipelines with elmo, which are scored on DOCS in both precisions.
@@ -69,10 +70,13 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=60)
     parser.add_argument("--pipelines", type=Path, nargs="*", default=[])
     parser.add_argument("--gold", type=Path)
+    parser.add_argument("--code", type=Path, help="what the pipelines need, as for spacy train")
     args = parser.parse_args()
     if args.pipelines and args.gold is None:
         parser.error("--pipelines wants --gold, the docs to score them on")
     vectors(store.load(args.model), args.text, args.lines)
+    if args.code:
+        spacy.util.import_file("python_code", args.code)
     if args.pipelines:
         scores(args.pipelines, args.gold)
 
