@@ -85,11 +85,18 @@ def read_checkpoint(path: Path) -> tuple[int, Position, dict[str, Any]]:
 
 
 def load_model(path: Path) -> BiLM:
-    """The biLM of a checkpoint, with its vocabulary."""
+    """The biLM of a checkpoint, with its vocabulary, its weights in memory of their own.
+
+    A mapped weight may begin anywhere, and products may round otherwise there: a run that goes on would not
+    end with the same bits.
+    """
     try:
-        return store.load(path / MODEL)
+        bilm = store.load(path / MODEL)
     except store.ModelFolderError as error:
         raise _damaged(path) from error
+    for parameter in bilm.parameters():
+        parameter.data = parameter.data.clone()
+    return bilm
 
 
 def load_state(path: Path, *, optimizer: torch.optim.Optimizer, world: World) -> None:

@@ -66,4 +66,5 @@ def test_a_saved_model_carries_nothing(tmp_path):
     bilm = make_bilm()
     first = bilm.encode([["我"]], stateful=True)[0]
     bilm.save(tmp_path / "model")
-    np.testing.assert_array_equal(store.load(tmp_path / "model").encode([["我"]], stateful=True)[0], first)
+    again = store.load(tmp_path / "model").encode([["我"]], stateful=True)[0]
+    np.testing.assert_allclose(again, first, atol=1e-6)  # mapped weights lie elsewhere: other roundings
