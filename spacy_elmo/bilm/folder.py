@@ -5,7 +5,7 @@ Knows names, bytes and shapes, not the network (that is bilm.store). Nothing in 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -41,14 +41,12 @@ def read(folder: Path) -> Contents:
     nothing. Others become float32, one after another.
     """
     stored = read_json(folder)
-    entries = stored["files"]
-    parts: dict[str, bytes | Path] = {
-        name: _read(folder, name, entry) for name, entry in entries.items() if name != WEIGHTS
-    }
-    if WEIGHTS in entries:
-        _verify(folder, WEIGHTS, entries[WEIGHTS])
-        parts[WEIGHTS] = folder / WEIGHTS
-    return _contents(stored, parts, str(folder))
+    entries = dict(stored["files"])
+    if WEIGHTS not in entries:
+        raise _unlisted(WEIGHTS, str(folder))
+    weights = _verified(folder, WEIGHTS, entries.pop(WEIGHTS))
+    texts = {name: _read(folder, name, entry) for name, entry in entries.items()}
+    return _contents(stored, texts, partial(_map, weights), str(folder))
 
 
 def write(
@@ -81,12 +79,12 @@ def unpack(data: bytes) -> Contents:
     try:
         size = int.from_bytes(data[:8], "little")
         texts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][HEADER])
+        stored = json.loads(texts.pop(CONFIG))
         parts = {name: text.encode("utf8") for name, text in texts.items()}
-        stored = json.loads(parts.pop(CONFIG))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelFolderError("These bytes are not a biLM: they are damaged or of another kind.") from error
     _check(stored, "These bytes are", CONFIG)
-    return _contents(stored, {**parts, WEIGHTS: data}, "the bytes")
+    return _contents(stored, parts, partial(load_tensors, data), "the bytes")
 
 
 def read_json(folder: Path) -> dict[str, Any]:
@@ -130,12 +128,26 @@ def config_of(stored: dict[str, Any], source: str) -> BiLMConfig:
 
 
 def _read(folder: Path, name: str, entry: dict[str, Any]) -> bytes:
-    _verify(folder, name, entry)
-    return (folder / name).read_bytes()
+    """A file's bytes, checked."""
+    path = _sized(folder, name, entry)
+    data = path.read_bytes()
+    _compare(path, sha256(data).hexdigest(), entry)
+    return data
 
 
-def _verify(folder: Path, name: str, entry: dict[str, Any]) -> None:
-    """Raise a ModelFolderError unless a file is there, as long as it should be, with the right checksum."""
+def _verified(folder: Path, name: str, entry: dict[str, Any]) -> Path:
+    """The path of a file that is checked without being held in memory."""
+    path = _sized(folder, name, entry)
+    checksum = sha256()
+    with path.open("rb") as file:
+        for chunk in iter(partial(file.read, 2**20), b""):
+            checksum.update(chunk)
+    _compare(path, checksum.hexdigest(), entry)
+    return path
+
+
+def _sized(folder: Path, name: str, entry: dict[str, Any]) -> Path:
+    """The path of a file. Raises a ModelFolderError unless it is there, and as long as it should be."""
     path = folder / name
     if Path(name).name != name or not path.is_file():
         raise ModelFolderError(f"{path} is missing: get the model again.")
@@ -143,11 +155,11 @@ def _verify(folder: Path, name: str, entry: dict[str, Any]) -> None:
     if size != entry["bytes"]:
         what = f"{size:,} bytes instead of {entry['bytes']:,}"
         raise ModelFolderError(f"{path} is damaged ({what}): get the model again.")
-    checksum = sha256()
-    with path.open("rb") as file:
-        for chunk in iter(partial(file.read, 2**20), b""):
-            checksum.update(chunk)
-    if checksum.hexdigest() != entry["sha256"]:
+    return path
+
+
+def _compare(path: Path, checksum: str, entry: dict[str, Any]) -> None:
+    if checksum != entry["sha256"]:
         raise ModelFolderError(f"{path} is damaged (its checksum differs): get the model again.")
 
 
@@ -159,31 +171,36 @@ def _map(path: Path) -> dict[str, Tensor]:
         halves = [name for name in names if file.get_slice(name).get_dtype() != "F32"]
         tensors |= {name: file.get_tensor(name) for name in names if name not in halves}
     for name in halves:
-        with safe_open(
-            path, framework="pt"
-        ) as file:  # anew: what was read stays in memory until it is closed
+        # Opened anew: what was read stays in memory until the file is closed.
+        with safe_open(path, framework="pt") as file:
             tensors[name] = file.get_tensor(name).float()
     return tensors
 
 
-def _contents(stored: dict[str, Any], parts: Mapping[str, bytes | Path], source: str) -> Contents:
-    """parts: the files' contents; of the weights also the path."""
+def _contents(
+    stored: dict[str, Any],
+    texts: Mapping[str, bytes],
+    load_weights: Callable[[], dict[str, Tensor]],
+    source: str,
+) -> Contents:
+    """texts: the vocabulary files' contents, see _texts."""
     config = config_of(stored, source)
-    for name in (UNITS, WEIGHTS):
-        if name not in parts:
-            raise ModelFolderError(f"The {CONFIG} of {source} lists no {name}: get the model again.")
-    weights = parts[WEIGHTS]
+    if UNITS not in texts:
+        raise _unlisted(UNITS, source)
     try:
-        tensors = load_tensors(weights) if isinstance(weights, bytes) else _map(weights)
+        tensors = load_weights()
     except SafetensorError as error:
         raise ModelFolderError(f"The weights of {source} are damaged: get the model again.") from error
     try:
-        texts = (parts.get(name, b"") for name in (UNITS, CHARACTERS, NGRAMS))
-        units, characters, ngrams = (_lines(text) for text in texts if isinstance(text, bytes))
+        units, characters, ngrams = (_lines(texts.get(name, b"")) for name in (UNITS, CHARACTERS, NGRAMS))
         vocab = vocab_of(config, units, characters, ngrams)
     except ValueError as error:  # not UTF-8, or an ElmoError
         raise ModelFolderError(f"The vocabulary of {source} fits no biLM: {error}") from error
     return config, vocab, tensors
+
+
+def _unlisted(name: str, source: str) -> ModelFolderError:
+    return ModelFolderError(f"The {CONFIG} of {source} lists no {name}: get the model again.")
 
 
 def _texts(vocab: Vocab) -> dict[str, bytes]:
