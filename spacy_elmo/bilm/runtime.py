@@ -51,7 +51,7 @@ def encode(
 def _round(layers: Tensor) -> None:
     """In place, to half precision, which tells more than bf16 does; what is too large for it stays."""
     rounded = layers.half().float()
-    layers.copy_(rounded if rounded.isfinite().all() else torch.where(rounded.isinf(), layers, rounded))
+    layers.copy_(torch.where(rounded.isinf(), layers, rounded))
 
 
 def _encode_on_cpu(
@@ -72,10 +72,9 @@ def _encode_with_module(
     out = [np.zeros((bilm.n_layers, 0, bilm.width), dtype=np.float32) for _ in sentences]
     if bilm.device.type != "cpu":
         batch_tokens *= GPU_BATCH
-    half = None if dtype == torch.float32 else dtype
     for group in batches_by_length(lengths, batch_tokens):
         batch = collate(bilm, [sentences[i] for i in group]).to(bilm.device)
-        layers = bilm(batch, dtype=half).float().cpu().numpy()  # (L, B, T, D)
+        layers = bilm(batch, dtype=dtype).float().cpu().numpy()  # (L, B, T, D)
         for row, i in enumerate(group):
             out[i] = np.ascontiguousarray(layers[:, row, 1 : 1 + lengths[i]])
     return out

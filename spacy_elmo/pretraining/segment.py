@@ -60,7 +60,7 @@ def make_segmenter(units: str, segmenter: str, lang: str, *, normalized: bool = 
         return Segmenter(lambda sentence: _words(sentence, cut, fold), segmenter)
     nlp, name = _pipeline(segmenter, lang)
     tokenizer = nlp.tokenizer
-    own = getattr(tokenizer, "pkuseg_seg", None)
+    own = getattr(tokenizer, f"{getattr(tokenizer, 'segmenter', None)}_seg", None)  # of ChineseTokenizer
     if own is not None:  # without the Doc around it: the same words, sooner
         return Segmenter(lambda sentence: _words(sentence, own.cut, fold), name)
     return Segmenter(

@@ -4,8 +4,10 @@ import gzip
 import json
 import lzma
 import sys
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import spacy
@@ -142,6 +144,23 @@ def test_jiebas_words_are_those_of_spacys_tokenizer(text):
 @cache
 def _jieba_tokenizer():
     return spacy.blank("zh", config={"nlp": {"tokenizer": {"segmenter": "jieba"}}}).tokenizer
+
+
+@settings(deadline=None)
+@given(st.text("我爱北京天安门在清华大学。！\n 　a1１Ａ", max_size=40))
+def test_a_pipelines_jieba_cuts_without_spacy_around_it(text):
+    pytest.importorskip("jieba")
+    segmenter = _segmenter_of_a_pipeline()
+    expected = [normalize(token.text) for token in _jieba_tokenizer()(text) if not token.is_space]
+    assert segmenter(text) == expected
+    assert segmenter.zone is nullcontext  # no vocabulary that would keep the words
+
+
+@cache
+def _segmenter_of_a_pipeline():
+    with TemporaryDirectory() as folder:
+        spacy.blank("zh", config={"nlp": {"tokenizer": {"segmenter": "jieba"}}}).to_disk(folder)
+        return make_segmenter("word", folder, "zh")
 
 
 def test_jieba_that_is_not_installed(monkeypatch):
