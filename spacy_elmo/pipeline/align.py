@@ -86,20 +86,22 @@ def token_layers(alignment: Alignment, states: Sequence[np.ndarray], n_layers: i
     last unit, the backward half that of its first: the states that have read all of the token.
     """
     n_units = sum(state.shape[1] for state in states)
+    # Where units are tokens, states are tokens' vectors; else a token's come from several, or are zero.
     one_each = len(alignment.tokens) == n_units == alignment.n_tokens
     out = (np.empty if one_each else np.zeros)((n_layers, alignment.n_tokens, width), dtype=np.float32)
     if not n_units:
         return out
     for j, rows in enumerate(out):  # one after another: all layers of a long text take as much memory again
-        joined = np.concatenate(
-            [state[j] for state in states], out=rows if one_each else None
-        )  # (n_units, D)
-        if not one_each:
-            _fill(rows, joined, alignment, is_embedding=j == 0)
+        parts = [state[j] for state in states]
+        if one_each:
+            np.concatenate(parts, out=rows)
+        else:
+            _fill(rows, np.concatenate(parts), alignment, is_embedding=j == 0)
     return out
 
 
 def _fill(rows: np.ndarray, joined: np.ndarray, alignment: Alignment, *, is_embedding: bool) -> None:
+    """rows: (n_tokens, D) of one layer, zeros; joined: (n_units, D) of the same."""
     tokens, starts, units = alignment.tokens, alignment.starts, alignment.units
     ends = np.append(starts[1:], len(units))
     if is_embedding:

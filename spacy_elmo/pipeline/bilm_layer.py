@@ -67,10 +67,9 @@ class BiLMShim(Shim):
     def fingerprint(self) -> str:
         """32 hex digits of all that its vectors depend on: weights, vocabulary, precision, route."""
         device = self.bilm.device
-        how = (
-            f"{product_dtype(self.precision, device)} {routes()[0] if device.type == 'cpu' else device.type}"
-        )
-        digest = hashlib.blake2b(how.encode(), digest_size=16)
+        dtype = product_dtype(self.precision, device)
+        route = routes()[0] if device.type == "cpu" else device.type
+        digest = hashlib.blake2b(f"{dtype} {route}".encode(), digest_size=16)
         digest.update(self.to_bytes())
         return digest.hexdigest()
 
@@ -152,9 +151,8 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
 
 def align(doc: Doc, config: BiLMConfig) -> Alignment:
     """The units of a Doc for a biLM of this configuration."""
-    offsets, lengths = (
-        doc.to_array(["IDX", "LENGTH"]).astype(np.int64).reshape(-1, 2).T
-    )  # an empty Doc has (0,)
+    places = doc.to_array(["IDX", "LENGTH"]).astype(np.int64)
+    offsets, lengths = places.reshape(-1, 2).T  # those of an empty Doc are (0,)
     if config.units == "char":
         ends, fold = offsets + lengths, config.normalize
         return align_characters(doc.text, offsets, ends, config.max_sentence, normalized=fold)

@@ -187,11 +187,13 @@ class Elmo(TrainablePipe):
 
         spaCy calls it whenever the pipeline changes.
         """
-        if isinstance(getattr(component, "model", None), Model):
-            for node in component.model.walk():
-                if listens_to(node, self.name):
-                    self.add_listener(node, component.name)
-                    hasten(component.model)
+        if not isinstance(getattr(component, "model", None), Model):
+            return
+        listeners = [node for node in component.model.walk() if listens_to(node, self.name)]
+        for listener in listeners:
+            self.add_listener(listener, component.name)
+        if listeners:
+            hasten(component.model)
 
     def add_listener(self, listener: Model, component_name: str) -> None:
         """Add a listener, and tell it who it listens to and how wide the vectors are."""
