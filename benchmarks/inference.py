@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peers import PEER, peer_of, spelling_model, table_model
-from timing import medians
+from peers import PEER, peer_of, ratio, spelling_model, table_model
+from timing import medians, show
 
 from spacy_elmo.bilm.inference.engine import engine_of
 from spacy_elmo.bilm.inference.linear import linear
@@ -62,16 +62,6 @@ def ways(bilm: BiLM) -> dict[str, Callable[[Sentences], object]]:
     return found
 
 
-def show(rows: dict[str, list[tuple[float, str]]], heads: list[str]) -> None:
-    """A table with a ratio to the peer behind each figure, if it is there."""
-    print("| |" + "".join(f" {head} |" for head in heads) + "\n|---|" + "---|" * len(heads))
-    for name, cells in rows.items():
-        line = f"| {name} |"
-        for (seconds, text), (peer, _) in zip(cells, rows.get(PEER, cells), strict=True):
-            line += f" {text} ({peer / seconds:.1f}x) |" if PEER in rows and name != PEER else f" {text} |"
-        print(line)
-
-
 def tables(hidden: int, args: argparse.Namespace, clock: Callable[[], float]) -> None:
     sentences = some_sentences(args.sentences, CHARACTERS)
     one = [list(CHARACTERS[:30])]
@@ -90,12 +80,12 @@ def tables(hidden: int, args: argparse.Namespace, clock: Callable[[], float]) ->
     )
     rows = {
         name: [
-            (batch[name], f"{units / batch[name]:,.0f}"),
-            (single[name], f"{1000 * single[name] / IN_A_ROW:.2f}"),
+            f"{units / batch[name]:,.0f}{ratio(name, batch)}",
+            f"{1000 * single[name] / IN_A_ROW:.2f}{ratio(name, single)}",
         ]
         for name in runs
     }
-    show(rows, [f"hidden {hidden}, batch 64: units/s", "one sentence of 30: ms"])
+    show("", [f"hidden {hidden}, batch 64: units/s", "one sentence of 30: ms"], rows)
 
 
 def peak(args: argparse.Namespace, clock: Callable[[], float]) -> None:
@@ -147,12 +137,10 @@ def spelled(args: argparse.Namespace, clock: Callable[[], float], hidden: int = 
         timed[f"{name}, cold"] = cold
         timed[f"{name}, warm"] = lambda run=run: in_batches(run, sentences, 64)
     times = medians(timed, args.rounds, clock)
-    rows = {name: [(seconds, f"{units / seconds:,.0f}")] for name, seconds in times.items()}
+    rows = {name: [f"{units / seconds:,.0f}{ratio(name, times)}"] for name, seconds in times.items()}
     distinct = len({word for sentence in sentences for word in sentence})
-    show(
-        rows,
-        [f"words to layers, char-CNN, hidden {hidden}, {distinct:,} distinct of {units:,} words: words/s"],
-    )
+    what = f"words to layers, char-CNN, hidden {hidden}, {distinct:,} distinct of {units:,} words"
+    show("", [f"{what}: words/s"], rows)
 
 
 def machine() -> str:

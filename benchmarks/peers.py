@@ -3,7 +3,7 @@
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,11 @@ def peer_of(bilm: BiLM) -> Encode | None:
         _write_peer(bilm, Path(folder))
         embedder = Embedder(folder, batch_size=64)
     return lambda sentences: embedder.sents2elmo(sentences, output_layer=-2)
+
+
+def ratio(name: str, seconds: Mapping[str, float]) -> str:
+    """How many times as fast as the peer it is, for behind a figure; nothing where there is no peer."""
+    return f" ({seconds[PEER] / seconds[name]:.1f}x)" if PEER in seconds and name != PEER else ""
 
 
 def _write_peer(bilm: BiLM, folder: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import spacy
 import torch
 from spacy.training.corpus import Corpus
+from timing import show
 
 from spacy_elmo.bilm import store
 from spacy_elmo.bilm.inference.routes import routes
@@ -38,29 +39,28 @@ def vectors(bilm: BiLM, text: Path, lines: int) -> None:
     limit = bilm.config.max_sentence
     sentences = [units[a:b] for units in read for a, b in chunks(len(units), limit)]
     expected = np.concatenate(exact(bilm, sentences), axis=1)
-    print(
-        f"{expected.shape[1]:,} units\n| | " + " | ".join(f"cosine, layer {i}" for i in range(bilm.n_layers))
-    )
-    print("|---|" + "---|" * (bilm.n_layers + 1))
+    print(f"{expected.shape[1]:,} units")
+    rows: dict[str, list[str]] = {}
     for route in routes():
         for precision in ("f32", "bf16"):
             found = np.concatenate(encode(bilm, sentences, precision=precision, route=route), axis=1)
             a, b = found.astype(np.float64), expected
             cosine = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
             cells = [f"{smallest:.5f}" for smallest in cosine.min(axis=1)]
-            print(f"| {route}, {precision} | {' | '.join(cells)} | {np.abs(a - b).max():.1e} |")
+            rows[f"{route}, {precision}"] = [*cells, f"{np.abs(a - b).max():.1e}"]
+    show("", [*(f"cosine, layer {i}" for i in range(bilm.n_layers)), "largest difference"], rows)
 
 
 def scores(pipelines: list[Path], gold: Path) -> None:
-    print("| | f32 | bf16 |\n|---|---|---|")
+    rows: dict[str, list[str]] = {}
     for path in pipelines:
         nlp = spacy.load(path)
         shim = nlp.get_pipe("elmo").model.shims[0]
-        cells = []
+        cells = rows[str(path)] = []
         for shim.precision in ("f32", "bf16"):
             found = nlp.evaluate(list(Corpus(gold, gold_preproc=True)(nlp)))
             cells.append(next(f"{100 * found[key]:.2f}" for key in SCORES if found.get(key)))
-        print(f"| {path} | {' | '.join(cells)} |")
+    show("", ["f32", "bf16"], rows)
 
 
 def main() -> None:

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peers import PEER, peer_step
-from timing import medians
+from peers import PEER, peer_step, ratio
+from timing import medians, show
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -36,13 +36,6 @@ from spacy_elmo.pretraining.settings import TrainingSettings
 Step = Callable[[], object]
 ROWS, LENGTH, DROPOUT, CLIP = 64, 40, 0.1, 1.0
 PRECISIONS = {"f32": None, "bf16": torch.bfloat16}
-
-
-def show(what: str, heads: list[str], rows: dict[str, list[str]]) -> None:
-    """A table with a row for each name."""
-    print(f"| {what} |" + "".join(f" {head} |" for head in heads) + "\n|---|" + "---|" * len(heads))
-    for name, cells in rows.items():
-        print(f"| {name} |" + "".join(f" {cell} |" for cell in cells))
 
 
 def our_step(units: list[str], hidden: int, sentences: list[list[str]], dtype: torch.dtype | None) -> Step:
@@ -76,8 +69,7 @@ def steps(args: argparse.Namespace) -> None:
         runs |= {name: our_step(units, hidden, sentences, dtype) for name, dtype in PRECISIONS.items()}
         found = medians(runs, args.rounds, time.perf_counter)
         for name, seconds in found.items():
-            ratio = f" ({found[PEER] / seconds:.1f}x)" if PEER in found and name != PEER else ""
-            table.setdefault(name, []).append(f"{ROWS * LENGTH / seconds:,.0f}{ratio}")
+            table.setdefault(name, []).append(f"{ROWS * LENGTH / seconds:,.0f}{ratio(name, found)}")
     show(f"{ROWS} x {LENGTH}, {args.vocab:,} units: units/s", [f"H {h}" for h in args.hidden], table)
 
 

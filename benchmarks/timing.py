@@ -1,7 +1,7 @@
-"""How the benchmarks take the time of things that are compared."""
+"""How the benchmarks take the time of things that are compared, and show what they found."""
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 
 def medians(
@@ -15,3 +15,10 @@ def medians(
             run()
             times[name].append(clock() - start)
     return {name: statistics.median(seconds[1:]) for name, seconds in times.items()}
+
+
+def show(what: str, heads: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
+    """A table with a row for each name. what: the title above the names."""
+    print(f"| {what} |" + "".join(f" {head} |" for head in heads) + "\n|---|" + "---|" * len(heads))
+    for name, cells in rows.items():
+        print(f"| {name} |" + "".join(f" {cell} |" for cell in cells))

@@ -12,11 +12,12 @@ import uuid
 import warnings
 import zlib
 from pathlib import Path
+from struct import Struct
 from typing import BinaryIO
 
 import numpy as np
 
-RECORD = np.dtype([("key", "V16"), ("begin", "<u8"), ("units", "<u4"), ("checksum", "<u4")])
+RECORD = Struct("<16sQII")
 
 
 class DiskShelf:
@@ -80,18 +81,19 @@ class DiskShelf:
         data.write(layers.data)
         data.flush()
         checksum = zlib.crc32(layers.data)
-        index.write(np.array([(key, begin, layers.shape[1], checksum)], dtype=RECORD).tobytes())
+        index.write(RECORD.pack(key, begin, layers.shape[1], checksum))
         index.flush()
         self._places[key] = (self._own, begin, layers.shape[1], None)
         self.used += layers.nbytes
 
     def _read_index(self, index: Path) -> None:
         try:
-            records = np.frombuffer(_whole_records(index.read_bytes()), dtype=RECORD)
+            data = index.read_bytes()
         except OSError:
             return  # somebody tidies up
         path = index.with_suffix(".layers")
-        for key, begin, units, checksum in records.tolist():
+        whole = len(data) - len(data) % RECORD.size
+        for key, begin, units, checksum in RECORD.iter_unpack(data[:whole]):
             if key not in self._places:
                 self._places[key] = (path, begin, units, checksum)
                 self.used += self._size(units)
@@ -109,7 +111,3 @@ class DiskShelf:
                 known = np.zeros(0, dtype=np.uint8)
             self._maps[path] = known
         return known
-
-
-def _whole_records(data: bytes) -> bytes:
-    return data[: len(data) // RECORD.itemsize * RECORD.itemsize]

@@ -1,6 +1,7 @@
 """Scalar mix: what a task takes from the layers, gamma * sum_j softmax(w)_j h_j. Pure thinc."""
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy
@@ -97,7 +98,7 @@ def _weighted(weights: Array, h: Array) -> Array:
 
 def _cut(flat: Array, like: Sequence[Array]) -> list[Array]:
     """Pieces of a flat array, in the shapes of others."""
-    ends = numpy.cumsum([y.size for y in like]).tolist()
+    ends = accumulate(y.size for y in like)
     return [flat[end - y.size : end].reshape(y.shape) for end, y in zip(ends, like, strict=True)]
 
 
