@@ -13,7 +13,7 @@ from ..bilm.precision import Precision
 from .bilm_layer import BiLMLayer
 from .listener import ElmoListener
 from .portions import InPortions
-from .private import ElmoTok2Vec, Replacer
+from .private import ElmoTok2Vec, Replacer, share_bilm
 from .scalar_mix import ScalarMix
 
 
@@ -74,9 +74,11 @@ def ConcatOutput_v1(
     Peters et al. 2018, section 5.2: at the output as well as at the input. With few sentences it brings as
     much again as the input alone (docs/transfer.md).
     tok2vec: what the task has without it, e.g. a spacy.Tok2Vec.v2 whose `embed` is a ConcatEmbed; its nO must
-    be known. elmo: a listener or a private biLM, with a mix of its own. width: of the Maxout, which has three
-    pieces and layer normalisation. List[Doc] -> List[Floats2d (n_tokens, nO of tok2vec + width)].
+    be known. elmo: a listener or a private biLM, with a mix of its own; a private one without [bilm] shares
+    that of the tok2vec. width: of the Maxout, which has three pieces and layer normalisation.
+    List[Doc] -> List[Floats2d (n_tokens, nO of tok2vec + width)].
     """
+    share_bilm(elmo, tok2vec)
     maxout = Maxout(width, nP=3, dropout=0.0, normalize=True)  # 0.0: [training] dropout sets it
     model: Model[list[Doc], list[Floats2d]] = concatenate(
         tok2vec, InPortions(chain(elmo, with_array(maxout)), width)
@@ -86,11 +88,12 @@ def ConcatOutput_v1(
 
 
 def ElmoTok2Vec_v1(
-    bilm: Model[list[Doc], list[Floats3d]], mix_dropout: float = 0.5, l2: float = 0.001
+    bilm: Model[list[Doc], list[Floats3d]] | None = None, mix_dropout: float = 0.5, l2: float = 0.001
 ) -> Model[list[Doc], list[Floats2d]]:
     """spacy-elmo.ElmoTok2Vec.v1: a private biLM and its mix, for a component that shall stand alone.
 
-    `nlp.replace_listeners` puts it in a listener's place. bilm: a spacy-elmo.BiLM.v1, frozen here too;
-    mix_dropout, l2: as of the listener. List[Doc] -> List[Floats2d (n_tokens, D)].
+    `nlp.replace_listeners` puts it in a listener's place. bilm: a spacy-elmo.BiLM.v1, frozen here too; None
+    only in the elmo of a ConcatOutput, whose tok2vec has one. mix_dropout, l2: as of the listener.
+    List[Doc] -> List[Floats2d (n_tokens, D)].
     """
     return ElmoTok2Vec(bilm, ScalarMix(mix_dropout=mix_dropout, l2=l2))

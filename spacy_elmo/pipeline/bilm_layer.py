@@ -20,6 +20,7 @@ from ..bilm.model import BiLM
 from ..bilm.precision import Precision, check_precision, product_dtype
 from .align import Alignment, align_characters, align_words, token_layers
 from .cache import ActivationCache
+from .kept import Kept
 
 
 class BiLMShim(Shim):
@@ -38,6 +39,7 @@ class BiLMShim(Shim):
         self.path = path
         self.precision = precision
         self.cache: ActivationCache | None = None  # set by the component when a training begins
+        self.kept: Kept | None = None  # set by pipeline.private where two readers share the biLM
         if bilm is None and path is not None and Path(path).exists():
             store.read_config(path)
 
@@ -57,6 +59,7 @@ class BiLMShim(Shim):
     def bilm(self, bilm: BiLM) -> None:
         _one_thread_in_forks()
         self.cache = None
+        self.kept = None if self.kept is None else Kept()
         self._model = bilm.to(get_torch_default_device()).eval().requires_grad_(False)
 
     @property
@@ -104,6 +107,7 @@ class BiLMShim(Shim):
         """A shim of its own around the same weights: they are frozen, and from_bytes replaces the biLM."""
         copied = BiLMShim(bilm=self._model, precision=self.precision)
         copied.path = self.path
+        copied.kept = None if self.kept is None else Kept()
         return copied
 
     def __deepcopy__(self, memo: dict) -> "BiLMShim":

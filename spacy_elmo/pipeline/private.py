@@ -8,20 +8,28 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from .bilm_layer import shim_of
+from .bilm_layer import BiLMShim, shim_of
+from .kept import Kept
 
 LISTENER = "spacy-elmo.ElmoListener.v1"
 PRIVATE = "spacy-elmo.ElmoTok2Vec.v1"
+OUTPUT = "spacy-elmo.ConcatOutput.v1"
+NAME = "elmo-tok2vec"
 
 
-def ElmoTok2Vec(bilm: Model, mix: Model) -> Model:
-    """List[Doc] -> List[Floats2d (n_tokens, D)]: a frozen biLM of its own, and a scalar mix that learns."""
-    return Model("elmo-tok2vec", forward, init=init, layers=[bilm, mix], dims={"nO": None})
+def ElmoTok2Vec(bilm: Model | None, mix: Model) -> Model:
+    """List[Doc] -> List[Floats2d (n_tokens, D)]: a frozen biLM of its own, and a scalar mix that learns.
+
+    bilm: None: it is given another one's by `share_bilm`.
+    """
+    return Model(NAME, forward, init=init, layers=[mix] if bilm is None else [bilm, mix], dims={"nO": None})
 
 
 def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
-    bilm, mix = model.layers
-    Y, backprop_mix = mix(bilm.predict(docs), is_train)
+    bilm, mix = _parts(model)
+    kept = shim_of(bilm).kept
+    layers = bilm.predict(docs) if kept is None else kept.read(docs, bilm.predict)
+    Y, backprop_mix = mix(layers, is_train)
 
     def backprop(dY: list[Floats2d]) -> list:
         backprop_mix(dY)
@@ -31,11 +39,37 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Flo
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
-    bilm, mix = model.layers
+    bilm, mix = _parts(model)
     bilm.initialize()
     model.set_dim("nO", shim_of(bilm).bilm.width, force=True)
     mix.set_dim("nL", shim_of(bilm).bilm.n_layers)
     mix.initialize()
+
+
+def _parts(model: Model) -> list[Model]:
+    if len(model.layers) == 1:
+        raise ValueError(
+            f"A {PRIVATE} has no biLM: give it one in [bilm]; only one that is the elmo of a {OUTPUT} may go "
+            "without, and takes that of the tok2vec beside it."
+        )
+    return model.layers
+
+
+def share_bilm(elmo: Model, tok2vec: Model) -> None:
+    """Give an ElmoTok2Vec without a biLM that of the one in `tok2vec`; leave any other layer as it is.
+
+    The two have one layer then, which is saved once, and runs once for a batch.
+    """
+    if elmo.name != NAME or len(elmo.layers) > 1:
+        return
+    bilms = [node for node in tok2vec.walk() if any(isinstance(shim, BiLMShim) for shim in node.shims)]
+    if len(bilms) != 1:
+        raise ValueError(
+            f"The {PRIVATE} without [bilm] takes that of the tok2vec beside it, which has "
+            f"{len(bilms) or 'none'}: give it one of its own."
+        )
+    elmo.layers.insert(0, bilms[0])
+    shim_of(bilms[0]).kept = Kept()
 
 
 class Replacer:
@@ -43,44 +77,72 @@ class Replacer:
 
     spaCy calls `config` for each path, puts the result there, then calls `model` for each listener; it hands
     `config` the section [model.tok2vec] however deep the path goes, and does not compare the two. So
-    `model` looks whether the right sections were replaced: otherwise the pipeline could be saved but not
-    loaded again.
+    `model` looks, with the first listener, whether the right sections were replaced: otherwise the pipeline
+    could be saved but not loaded again.
     """
 
     def __init__(self) -> None:
         self._replaced: list[tuple[dict, dict, dict]] = []  # new section; [model.tok2vec] now and before
+        self._shared: Model | None = None  # what all listeners of this consumer get
+
+    def __deepcopy__(self, memo: dict) -> "Replacer":
+        return Replacer()  # a copy of the layer is in the middle of nothing
 
     def config(self, bilm: dict, tok2vec: dict) -> dict[str, Any]:
-        """The new section in place of the listener's. bilm: section of the biLM; tok2vec: [model.tok2vec]."""
-        listener = next((section for _, section in _listeners(tok2vec)), None)
-        if listener is None:
+        """The new section for a listener, whose settings `model` adds. bilm: section of the biLM."""
+        if not any(_listeners(tok2vec)):
             raise ValueError(f"There is no {LISTENER} in [model.tok2vec] that could be replaced.")
-        settings = {key: listener[key] for key in ("mix_dropout", "l2") if key in listener}
-        new = {"@architectures": PRIVATE, "bilm": deepcopy(bilm), **settings}
+        new = {"@architectures": PRIVATE, "bilm": deepcopy(bilm)}
         self._replaced.append((new, tok2vec, deepcopy(tok2vec)))
         return new
 
     def model(self, bilm: Model, listener: Model, elmo: Any) -> Model:
-        """The new layer in place of the listener. bilm: a copy of the component's layer."""
-        replaced, self._replaced = self._replaced, []
-        for new, now, before in replaced:
-            _check_place(new, now, before)
+        """The new layer in place of a listener. bilm: a copy of the component's layer."""
+        if self._replaced:
+            self._shared = self._check(bilm)
         if listener.attrs["source"] != elmo.name:
             raise ValueError(
                 f'"{listener.attrs["consumer"]}" listens to "{listener.attrs["source"]}", not to '
                 f'"{elmo.name}": name the component that it listens to.'
             )
-        private = ElmoTok2Vec(bilm, listener.layers[0].copy())
+        private = ElmoTok2Vec(bilm if self._shared is None else self._shared, listener.layers[0].copy())
         if listener.has_dim("nO"):
             private.set_dim("nO", listener.get_dim("nO"))
         return private
 
+    def _check(self, bilm: Model) -> Model | None:
+        """Complete the new sections of a consumer. Returns the layer if all its listeners can share it."""
+        replaced, self._replaced = self._replaced, []
+        for new, now, before in replaced:
+            old = _old_section(new, now, before)
+            new.update({key: old[key] for key in ("mix_dropout", "l2") if key in old})
+        if len(replaced) != 2 or not _share_section(replaced[0][0], replaced[1][0], replaced[0][1]):
+            return None
+        shim_of(bilm).kept = Kept()
+        return bilm
 
-def _check_place(new: dict, now: dict, before: dict) -> None:
-    """Raise a ValueError, and undo, unless `new` stands where a listener's section was in [model.tok2vec]."""
+
+def _share_section(a: dict, b: dict, tok2vec: dict) -> bool:
+    """Whether of two new sections one is the elmo of a ConcatOutput and the other all that its tok2vec has.
+
+    Then the config says of the first that it has no biLM of its own, see share_bilm.
+    """
+    for _, section in _sections(tok2vec):
+        if _is(section, OUTPUT):
+            inner = [each for _, each in _sections(section.get("tok2vec")) if _is(each, PRIVATE)]
+            for outer, other in ((a, b), (b, a)):
+                if section.get("elmo") is outer and len(inner) == 1 and inner[0] is other:
+                    outer["bilm"] = None
+                    return True
+    return False
+
+
+def _old_section(new: dict, now: dict, before: dict) -> dict:
+    """The listener's section that `new` replaces. Raises a ValueError, and undoes it, where it was none's."""
     paths = [path for path, _ in _listeners(before)]
-    if () in paths or any(_get(now, path) is new for path in paths):
-        return
+    for path in paths:
+        if path == () or _get(now, path) is new:
+            return _get(before, path)
     wrong = next((path for path, section in _sections(now) if section is new), ())
     new.clear()
     new.update(_get(before, wrong))
@@ -96,7 +158,11 @@ def _sections(config: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
 
 
 def _listeners(config: dict) -> Iterator[tuple[tuple[str, ...], dict]]:
-    return (item for item in _sections(config) if item[1].get("@architectures") == LISTENER)
+    return (item for item in _sections(config) if _is(item[1], LISTENER))
+
+
+def _is(section: dict, architecture: str) -> bool:
+    return section.get("@architectures") == architecture
 
 
 def _get(config: Any, path: tuple[str, ...]) -> Any:
