@@ -14,6 +14,7 @@ from .bilm_layer import BiLMLayer
 from .listener import ElmoListener
 from .portions import InPortions
 from .private import ElmoTok2Vec, Replacer, share_bilm
+from .products import hasten
 from .scalar_mix import ScalarMix
 
 
@@ -63,7 +64,7 @@ def ConcatEmbed_v1(
     List[Doc] -> List[Floats2d (n_tokens, width)].
     """
     maxout = Maxout(width, nP=3, dropout=0.0, normalize=True)  # 0.0: [training] dropout sets it
-    return InPortions(chain(concatenate(embed, elmo), with_array(maxout)), width)
+    return hasten(InPortions(chain(concatenate(embed, elmo), with_array(maxout)), width))
 
 
 def ConcatOutput_v1(
@@ -84,7 +85,7 @@ def ConcatOutput_v1(
         tok2vec, InPortions(chain(elmo, with_array(maxout)), width)
     )
     model.set_dim("nO", tok2vec.get_dim("nO") + width)
-    return model
+    return hasten(model)
 
 
 def ElmoTok2Vec_v1(

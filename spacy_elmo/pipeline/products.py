@@ -35,8 +35,13 @@ class OneDnnOps(NumpyOps):
         return out
 
 
-def hasten(model: Model) -> None:
-    """Let the model of a task multiply with OneDnnOps, where thinc's own operations on the CPU would."""
+def hasten(model: Model) -> Model:
+    """Let a model multiply with OneDnnOps, where thinc's own operations on the CPU would. Returns it.
+
+    The component "elmo" does so with all of a model that listens. Where listeners were replaced there is no
+    such component, so ConcatEmbed and ConcatOutput do it with what they are made of.
+    """
     for node in model.walk():
         if type(node.ops) is NumpyOps:  # neither a GPU's nor those of a plugin, such as thinc-apple-ops
             node.ops = OneDnnOps()
+    return model

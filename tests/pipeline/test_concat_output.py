@@ -8,6 +8,7 @@ import spacy
 from spacy.util import load_model_from_config
 
 from spacy_elmo.bilm.model import BiLM
+from spacy_elmo.pipeline.products import OneDnnOps
 
 from .helpers import (
     TOK2VEC,
@@ -187,6 +188,13 @@ def test_alone_it_can_be_initialized_from_its_config(nlp):
     again = load_model_from_config(alone(nlp).config)
     train(again, steps=20)
     assert [token.tag_ for token in again(TEXT)][:2] == ["PN", "VV"]
+
+
+def test_alone_all_below_the_head_multiplies_with_onednn(nlp, tmp_path):
+    train(nlp, steps=1)
+    alone(nlp).to_disk(tmp_path)
+    below, _ = spacy.load(tmp_path).get_pipe("tagger").model.layers
+    assert {type(node.ops) for node in below.walk()} == {OneDnnOps}
 
 
 def test_alone_the_config_tells_which_one_has_the_bilm(nlp):

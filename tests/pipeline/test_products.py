@@ -9,7 +9,7 @@ from thinc.api import NumpyOps
 
 from spacy_elmo.pipeline.products import OneDnnOps
 
-from .helpers import blank, parser_config, tagger_config, train
+from .helpers import LISTENER_PATH, blank, parser_config, tagger_config, train
 
 TEXT = "我去银行取钱。"
 
@@ -66,6 +66,18 @@ def test_consumers_take_them_and_others_do_not(char_model, tmp_path):
     check(loaded)
     doc, other = nlp(TEXT), loaded(TEXT)
     assert [token.tag_ for token in doc] == [token.tag_ for token in other]
+
+
+def test_a_consumer_that_stands_alone_keeps_them_in_its_joint(char_model, tmp_path):
+    nlp = blank(char_model)
+    nlp.add_pipe("tagger", config=tagger_config())
+    train(nlp, steps=1)
+    nlp.replace_listeners("elmo", "tagger", [LISTENER_PATH])
+    nlp.remove_pipe("elmo")
+    nlp.to_disk(tmp_path)
+    model = spacy.load(tmp_path).get_pipe("tagger").model
+    (joint,) = (node for node in model.walk() if node.name == "elmo-portions")
+    assert {type(node.ops) for node in joint.walk()} == {OneDnnOps}
 
 
 def test_predictions_are_those_of_thincs_products(char_model):

@@ -34,7 +34,7 @@ def test_same_predictions_alone_and_after_reloading(trained, tmp_path):
     data = again.to_bytes()
     assert predictions(spacy.util.load_model_from_config(again.config).from_bytes(data)) == expected
     doc, other = (n.get_pipe("tagger").model.predict([n.make_doc(TEXTS[0])])[0] for n in (nlp, again))
-    np.testing.assert_allclose(doc, other, atol=1e-5)  # alone, it multiplies by thinc's own operations again
+    np.testing.assert_allclose(doc, other, atol=1e-5)  # its encoder has thinc's operations again
 
 
 def test_config_says_what_the_model_is(trained):
