@@ -20,6 +20,7 @@ from ..bilm.model import BiLM
 from ..bilm.precision import Precision, check_precision, product_dtype
 from .align import Alignment, align_characters, align_words, token_layers
 from .cache import ActivationCache
+from .errors import named_in_config
 from .kept import Kept
 
 
@@ -41,7 +42,8 @@ class BiLMShim(Shim):
         self.cache: ActivationCache | None = None  # set by the component when a training begins
         self.kept: Kept | None = None  # set by pipeline.private where two readers share the biLM
         if bilm is None and path is not None and Path(path).exists():
-            store.read_config(path)
+            with named_in_config():
+                store.read_config(path)
 
     @property
     def loaded(self) -> bool:
@@ -52,7 +54,8 @@ class BiLMShim(Shim):
     def bilm(self) -> BiLM:
         """The biLM, loaded now if it was not yet. Raises a ModelFolderError."""
         if self._model is None:
-            self.bilm = store.load(self.path)
+            with named_in_config():
+                self.bilm = store.load(self.path)
         return self._model
 
     @bilm.setter

@@ -19,6 +19,7 @@ from ..bilm import store
 from .bilm_layer import shim_of
 from .cache import ActivationCache
 from .disk_cache import DiskShelf
+from .errors import named_in_config
 from .listener import link, listens_to
 from .output import register_extension, set_layers
 from .products import hasten
@@ -135,7 +136,8 @@ class Elmo(TrainablePipe):
     ) -> None:
         """Load the weights. path: a model folder in place of the model's own (section [initialize])."""
         if path is not None:
-            shim_of(self.model).bilm = store.load(path)
+            with named_in_config():
+                shim_of(self.model).bilm = store.load(path)
         self.model.initialize()
         if nlp is not None:
             self.segmenter = segmenter_of(nlp)

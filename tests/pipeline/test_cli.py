@@ -1,5 +1,7 @@
 """spaCy's own commands on pipelines with elmo: train, evaluate, assemble, package, debug, sourcing."""
 
+import re
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -76,9 +78,45 @@ def test_train_with_elmo_frozen_only(config, tmp_path):
         spacy_train(config, tmp_path / "out", overrides={"training.frozen_components": ["elmo"]})
 
 
-def test_train_on_a_missing_model(config, tmp_path):
-    with pytest.raises(store.ModelFolderError, match="nowhere"):
-        spacy_train(config, overrides={"components.elmo.model.path": str(tmp_path / "nowhere")})
+@pytest.mark.parametrize("place", ["model", "initialize"])
+@pytest.mark.parametrize("damaged", [None, "config.json", "weights.safetensors"])
+def test_train_on_a_model_that_cannot_be_read_is_told_in_one_sentence(
+    config, char_model, tmp_path, capsys, place, damaged
+):
+    path = tmp_path / "nowhere"
+    if damaged:
+        shutil.copytree(char_model, path)
+        (path / damaged).write_bytes(b"{}")
+    with pytest.raises(store.ModelFolderError) as expected:
+        store.load(path)
+    named = spacy.util.load_config(config)
+    if place == "model":
+        named["components"]["elmo"]["model"]["path"] = str(path)
+    else:
+        named["initialize"]["components"]["elmo"] = {"path": str(path)}
+    named.to_disk(config)
+    with pytest.raises(SystemExit) as caught:
+        spacy_train(config)
+    assert caught.value.code == 1
+    out, err = capsys.readouterr()
+    shown = re.sub(r"\x1b\[[\d;]*m|\s", "", out)
+    assert shown.endswith(re.sub(r"\s", "", str(expected.value)))
+    assert not err
+
+
+@pytest.mark.parametrize("place", ["model", "initialize"])
+def test_the_same_in_python(char_model, tmp_path, place):
+    path = tmp_path / "bilm"
+    shutil.copytree(char_model, path)
+    (path / "weights.safetensors").write_bytes(b"")
+    nlp = blank(path if place == "model" else char_model)
+    if place == "initialize":
+        nlp.config["initialize"]["components"]["elmo"] = {"path": str(path)}
+    with pytest.raises(store.ModelFolderError) as caught:
+        nlp.initialize()
+    with pytest.raises(store.ModelFolderError) as expected:
+        store.load(path)
+    assert str(caught.value) == str(expected.value)
 
 
 def test_train_with_a_sourced_elmo(config, trained, tmp_path):

@@ -1,0 +1,27 @@
+"""A model folder that a config names and that cannot be read, as an error of the config."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from thinc.api import ConfigValidationError
+
+from ..bilm.store import ModelFolderError
+
+
+class ConfiguredModelError(ModelFolderError, ConfigValidationError):
+    """A ModelFolderError that spaCy's commands show as the one sentence that it is, without a traceback.
+
+    They do so with errors of the config, and that is where the folder is named.
+    """
+
+    def __str__(self) -> str:
+        return str(self.title)
+
+
+@contextmanager
+def named_in_config() -> Iterator[None]:
+    """For reading what a config names: a ModelFolderError becomes a ConfiguredModelError."""
+    try:
+        yield
+    except ModelFolderError as error:
+        raise ConfiguredModelError(title=str(error)) from None
