@@ -113,9 +113,14 @@ class Replacer:
     def _check(self, bilm: Model) -> Model | None:
         """Complete the new sections of a consumer. Returns the layer if all its listeners can share it."""
         replaced, self._replaced = self._replaced, []
-        for new, now, before in replaced:
-            old = _old_section(new, now, before)
-            new.update({key: old[key] for key in ("mix_dropout", "l2") if key in old})
+        try:
+            for new, now, before in replaced:
+                old = _listeners_section(new, now, before)
+                new.update({key: old[key] for key in ("mix_dropout", "l2") if key in old})
+        except ValueError:
+            for new, now, _ in replaced:
+                _undo(new, now, replaced[0][2])
+            raise
         if len(replaced) != 2 or not _share_section(replaced[0][0], replaced[1][0], replaced[0][1]):
             return None
         shim_of(bilm).kept = Kept()
@@ -137,17 +142,21 @@ def _share_section(a: dict, b: dict, tok2vec: dict) -> bool:
     return False
 
 
-def _old_section(new: dict, now: dict, before: dict) -> dict:
-    """The listener's section that `new` replaces. Raises a ValueError, and undoes it, where it was none's."""
+def _listeners_section(new: dict, now: dict, before: dict) -> dict:
+    """The section in [model.tok2vec] that `new` replaces. Raises a ValueError where it was no listener's."""
     paths = [path for path, _ in _listeners(before)]
     for path in paths:
         if path == () or _get(now, path) is new:
             return _get(before, path)
-    wrong = next((path for path, section in _sections(now) if section is new), ())
-    new.clear()
-    new.update(_get(before, wrong))
     right = " or ".join(f'"{".".join(("model", "tok2vec", *path))}"' for path in paths)
     raise ValueError(f"This path is not that of the listener to ELMo: use {right}.")
+
+
+def _undo(new: dict, now: dict, before: dict) -> None:
+    """Let `new` be again what it replaced: a section in [model.tok2vec], or all of it."""
+    path = next((path for path, section in _sections(now) if section is new), ())
+    new.clear()
+    new.update(_get(before, path))
 
 
 def _sections(config: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict]]:

@@ -206,6 +206,16 @@ def test_alone_the_config_tells_which_one_has_the_bilm(nlp):
     assert (inner["mix_dropout"], tok2vec["elmo"]["mix_dropout"]) == (0.5, 0.0)  # each has its own still
 
 
+@pytest.mark.parametrize("wrong", ["model.tok2vec.tok2vec.embed", "model.tok2vec.tok2vec", "model.tok2vec"])
+def test_a_wrong_path_beside_a_right_one_changes_nothing(nlp, wrong):
+    train(nlp, steps=1)
+    before, vectors = nlp.config.to_str(), scores(nlp)
+    with pytest.raises(ValueError, match="This path is not that of the listener"):
+        nlp.replace_listeners("elmo", "tagger", [PATHS[1], wrong])
+    assert nlp.config.to_str() == before
+    assert_same(scores(alone(nlp)), vectors)
+
+
 def test_sourced_it_stands_alone_at_once(nlp, tmp_path):
     train(nlp, steps=5)
     nlp.to_disk(tmp_path / "source")
