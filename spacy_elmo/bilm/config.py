@@ -46,6 +46,8 @@ class BiLMConfig:
     ngrams: int = 0
     """Rows of a second table, of n-grams of units (characters only); 0: none. The forward direction reads
     those that end at a unit, the backward direction those that begin there."""
+    ngram_width: int | None = None
+    """Width of that table's rows, which are added to the first columns of the embedding; None: P."""
     longest_ngram: int = 3
     """Units of the longest of these n-grams, 2 to 4; the shortest have 2."""
     char_width: int = 16
@@ -103,6 +105,8 @@ class BiLMConfig:
             raise ConfigError(
                 'ngrams need units = "char" and table_width equal to projection, not joined: set ngrams = 0.'
             )
+        if self.ngram_dim > self.projection:
+            raise ConfigError("ngram_width must not be above projection: n-grams are added to the embedding.")
 
     def _check_types(self) -> None:
         for name, allowed in CHOICES.items():
@@ -113,7 +117,7 @@ class BiLMConfig:
         wanted: dict[str, tuple[tuple[str, ...], Callable[[Any], bool]]] = {
             "a whole number of at least 1": (sizes, _is_size),
             "null or a whole number of at least 1": (
-                ("table_width", "longest_unit"),
+                ("table_width", "longest_unit", "ngram_width"),
                 lambda x: x is None or _is_size(x),
             ),
             "a whole number": (("n_highway", "ngrams"), _is_count),
@@ -138,6 +142,11 @@ class BiLMConfig:
     def table_dim(self) -> int:
         """Width of the unit table."""
         return self.table_width or self.projection
+
+    @property
+    def ngram_dim(self) -> int:
+        """Width of the table of n-grams."""
+        return self.ngram_width or self.projection
 
     @property
     def total_layers(self) -> int:

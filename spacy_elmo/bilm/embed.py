@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from .config import BiLMConfig
 from .vocab import CHAR_PAD, PAD
 
-NGRAM_STD = 0.3  # of the n-grams' vectors at first: a little beside the unit's own, whose variance is 1
+NGRAM_STD = 0.3  # of the n-grams' vectors: a little beside the unit's own, whose variance is 1
 
 
 @dataclass
@@ -97,6 +97,7 @@ class TokenEncoder(nn.Module):
     without n-grams. With them a direction reads those that it has read to the end, n from 2 to longest_ngram:
         ahead_t = e_t + sum_n g(c_{t-n+1} .. c_t)
         back_t  = e_t + sum_n g(c_t .. c_{t+n-1})
+    where g is 0 behind its first config.ngram_dim columns.
     The map is left out where a table already has width P.
     """
 
@@ -121,7 +122,7 @@ class TokenEncoder(nn.Module):
         plain = config.encoder == "table" and width == config.projection
         self.project = nn.Identity() if plain else nn.Linear(width, config.projection)
         if config.ngrams:
-            self.ngrams = nn.Embedding(1 + config.ngrams, config.projection, padding_idx=0)
+            self.ngrams = nn.Embedding(1 + config.ngrams, config.ngram_dim, padding_idx=0)
             nn.init.normal_(self.ngrams.weight, std=NGRAM_STD)
             with torch.no_grad():
                 self.ngrams.weight[0].zero_()
@@ -144,12 +145,13 @@ class TokenEncoder(nn.Module):
 def add_ngrams(x: Tensor, table: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """What each direction reads: units with the n-grams that end there, and with those that begin there.
 
-    x: (B, T, P); table: (rows, P), row 0 zero; rows: (B, T, longest_ngram - 1), see Batch. In this order, one
-    by one: a unit's sum has the same bits in every batch.
+    x: (B, T, P); table: (rows, W), W <= P, row 0 zero; rows: (B, T, longest_ngram - 1), see Batch. In this
+    order, one by one: a unit's sum has the same bits in every batch.
     """
+    x, rest = x[..., : table.shape[1]], x[..., table.shape[1] :]
     ahead = back = x
     for k, some in enumerate(rows.unbind(-1), 1):  # of k + 1 units, so they begin k units before they end
         vectors = F.embedding(some, table, padding_idx=0)
         ahead = ahead + vectors
         back = back + F.pad(vectors, (0, 0, 0, k))[:, k:]
-    return ahead, back
+    return torch.cat([ahead, rest], -1), torch.cat([back, rest], -1)

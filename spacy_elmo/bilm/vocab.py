@@ -52,6 +52,7 @@ class Vocab:
         if any("\n" in unit for unit in self._ids | self._char_ids):  # they are saved one to a line
             raise ElmoError("A unit of the vocabulary holds a line break: leave it out.")
         self.ngrams = list(ngrams)
+        self.longest_ngram = longest_ngram
         self._ngrams = Ngrams(self.ngrams, longest_ngram, self._ids, len(self))
 
     def __len__(self) -> int:

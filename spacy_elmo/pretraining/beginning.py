@@ -14,6 +14,7 @@ from ..bilm.folder import vocab_of
 from ..bilm.model import BiLM
 from ..bilm.vocab import CHAR_SPECIALS, SPECIALS, Vocab
 from .checkpoint import MODEL, STATE, load_model
+from .neighbours import neighbour_vectors
 from .ngrams import with_ngrams
 from .settings import Settings
 from .shards import Corpus
@@ -51,11 +52,16 @@ def build_model(corpus: Corpus, settings: Settings) -> BiLM:
     )
     if parent is None or "ngrams" in settings.model:
         config, vocab = with_ngrams(corpus, config, vocab, settings.vocab.min_count)
-    if parent is None:
-        return BiLM(config, vocab)
-    bilm = BiLM(*_with_those_of(parent, config, vocab, settings.vocab.max_size))
-    known = adopt(bilm, parent)
-    log.info("%s knows %d of %d units", settings.paths.init_from, known, len(bilm.vocab.units))
+    if parent is not None:
+        config, vocab = _with_those_of(parent, config, vocab, settings.vocab.max_size)
+    bilm = BiLM(config, vocab)
+    if parent is not None:
+        known = adopt(bilm, parent)
+        log.info("%s knows %d of %d units", settings.paths.init_from, known, len(bilm.vocab.units))
+    if bilm.encoder.ngrams is not None and (parent is None or not _has_such_ngrams(parent, config)):
+        log.info("vectors of %d n-grams from their neighbours", config.ngrams)
+        with torch.no_grad():
+            bilm.encoder.ngrams.weight[1:] = neighbour_vectors(corpus, vocab, config.ngram_dim)
     return bilm
 
 
@@ -82,6 +88,10 @@ def _with_those_of(
     return replace(config, ngrams=len(ngrams)), vocab_of(config, units, characters, ngrams)
 
 
+def _has_such_ngrams(parent: BiLM, config: BiLMConfig) -> bool:
+    return bool(parent.config.ngrams) and parent.config.ngram_dim == config.ngram_dim
+
+
 def _united(ours: list[str], theirs: list[str]) -> list[str]:
     return list(dict.fromkeys([*ours, *theirs]))
 
@@ -98,7 +108,7 @@ def adopt(bilm: BiLM, parent: BiLM) -> int:
 
     The rows of units (of characters, of n-grams) are found by name, wherever they stand in the parent. Those
     it does not know stay random, their softmax bias is the mean of the parent's; unknown n-grams
-    begin at zero, so that they may be added to any parent.
+    begin at zero, and so do all where the parent has none of their width.
     """
     known = _rows(bilm.vocab.units, parent.vocab.units, len(SPECIALS))
     spelled = _rows(bilm.vocab.characters, parent.vocab.characters, len(CHAR_SPECIALS))
@@ -111,7 +121,7 @@ def adopt(bilm: BiLM, parent: BiLM) -> int:
         for name, tensor in ours.items():
             if name == NGRAMS:
                 tensor.zero_()  # what they add to their characters is nothing as yet
-                if not parent.config.ngrams:
+                if not _has_such_ngrams(parent, bilm.config):
                     continue
             to, source = by_row.get(name, (..., ...))
             tensor[to] = theirs[name][source]
@@ -128,7 +138,7 @@ def _rows(ours: list[str], theirs: list[str], specials: int) -> tuple[Tensor, Te
 
 
 def _check_shape(config: BiLMConfig, parent: BiLMConfig) -> None:
-    found_by_name = {"ngrams", "longest_ngram"} if config.ngrams else set()
+    found_by_name = {"ngrams", "longest_ngram", "ngram_width"} if config.ngrams else set()
     for key in ("units", *(key for key in SHAPE if key not in found_by_name)):
         if getattr(config, key) != getattr(parent, key):
             raise ConfigError(

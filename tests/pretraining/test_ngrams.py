@@ -38,26 +38,37 @@ def corpus_of(folder, sentences, **options) -> Corpus:
 
 def naive(sentences, units, number, longest, min_count) -> list[str]:
     """The same with a Counter and tuples of ranks."""
-    rank = {unit: i for i, unit in enumerate(units)}
+    rank = {unit: i for i, unit in enumerate(units) if unit.isalpha()}
     counts = Counter(
         tuple(rank.get(unit, -1) for unit in sentence[i : i + n])
         for sentence in sentences
-        for n in range(2, longest + 1)
+        for n in range(1, longest + 1)
         for i in range(len(sentence) - n + 1)
     )
-    kept = [(-c, len(ids), ids) for ids, c in counts.items() if c >= min_count and -1 not in ids]
+    counts = {ids: c for ids, c in counts.items() if -1 not in ids}
+    total = sum(c for ids, c in counts.items() if len(ids) == 1)
+
+    def cohesion(ids):
+        parts = ((counts[ids[:k]], counts[ids[k:]]) for k in range(1, len(ids)))
+        return min(np.log(counts[ids] * (total / a) / b) for a, b in parts)
+
+    kept = [
+        (-(np.log(c) + 0.3 * min(6.0, cohesion(ids))), len(ids), ids)
+        for ids, c in counts.items()
+        if c >= min_count and len(ids) > 1
+    ]
     return ["".join(units[i] for i in ids) for _, _, ids in sorted(kept)[:number]]
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.text("甲乙丙丁", min_size=1, max_size=12), min_size=1, max_size=12),
+    st.lists(st.text("甲乙丙，1", min_size=1, max_size=12), min_size=1, max_size=12),
     st.integers(1, 40),
     st.sampled_from([2, 3, 4]),
     st.sampled_from([1, 2, 3]),
     st.sampled_from([None, 1, 3]),
 )
-def test_the_most_frequent_ngrams(sentences, number, longest, min_count, max_size):
+def test_the_ngrams_most_like_words(sentences, number, longest, min_count, max_size):
     with tempfile.TemporaryDirectory() as folder:
         corpus = corpus_of(folder, [list(s) for s in sentences], shard_units=10)
         vocab = corpus.vocab(max_size=max_size)
@@ -70,9 +81,10 @@ def test_a_large_corpus_is_counted_in_part(tmp_path, monkeypatch):
     sentences = [list("甲乙" if i // 5 % 3 == 0 else "丙丁") for i in range(30)]
     corpus = corpus_of(tmp_path, sentences)
     vocab = corpus.vocab()
-    assert frequent_ngrams(corpus, vocab, 9, 3) == ["丙丁", "甲乙"]
+    whole = frequent_ngrams(corpus, vocab, 9, 3)
+    assert set(whole) == {"丙丁", "甲乙"}
     assert frequent_ngrams(corpus, vocab, 9, 3, units=20) == ["甲乙"]  # every third block
-    assert frequent_ngrams(corpus, vocab, 9, 3, units=60) == ["丙丁", "甲乙"]
+    assert frequent_ngrams(corpus, vocab, 9, 3, units=60) == whole
 
 
 @pytest.mark.parametrize("max_size", [None, 3], ids=["all known", "some unknown"])
@@ -94,11 +106,11 @@ def test_training_reads_what_inference_reads(tmp_path, max_size):
 def test_a_run_with_ngrams(tmp_path, monkeypatch):
     """It learns their vectors, writes a model folder, and goes on with the same bits where it was stopped."""
     made = make_settings(tmp_path)
-    settings = replace(made, model={**MODEL, "ngrams": 12, "longest_ngram": 2})
+    settings = replace(made, model={**MODEL, "ngrams": 8, "longest_ngram": 2, "ngram_width": 5})
     pretrain(settings, tmp_path / "whole")
     bilm = store.load(tmp_path / "whole" / "model")
-    assert set(bilm.vocab.ngrams) <= {a + b for a in CYCLE for b in CYCLE + "。"}
-    assert len(bilm.vocab.ngrams) == bilm.config.ngrams == 12
+    assert set(bilm.vocab.ngrams) <= {a + b for a in CYCLE for b in CYCLE}
+    assert bilm.encoder.ngrams.weight.shape == (1 + 8, 5)
     assert not bilm.encoder.ngrams.weight[0].any()
     assert json.loads((tmp_path / "whole" / "run.json").read_bytes())["log"][-1]["step"] == 6
 
@@ -152,18 +164,13 @@ def test_training_goes_on_from_a_model_with_ngrams(tmp_path):
 
 @pytest.mark.parametrize("ngrams", [0, 5], ids=["to a parent without", "to a parent with fewer"])
 def test_ngrams_are_added(tmp_path, ngrams):
-    """The run begins with what the parent computes, and learns vectors for the new ones."""
+    """Those that the parent has keep their vectors; others begin at zero, or all with their neighbours'."""
     made = make_settings(tmp_path)
     pretrain(replace(made, model={**MODEL, "ngrams": ngrams}), tmp_path / "parent")
     paths = replace(made.paths, init_from=str(tmp_path / "parent" / "model"))
     pretrain(replace(made, paths=paths, model={"ngrams": 12}), tmp_path / "run")
     bilm = store.load(tmp_path / "run" / "model")
     assert bilm.encoder.ngrams.weight[1:].any(dim=1).all()
-    before, after = (
-        json.loads((tmp_path / run / "run.json").read_bytes())["log"] for run in ("parent", "run")
-    )
-    if not ngrams:
-        assert after[0]["heldout"] == pytest.approx(before[-1]["heldout"], rel=1e-4)
 
 
 def test_ngrams_are_not_lost(tmp_path):
