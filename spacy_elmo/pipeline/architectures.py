@@ -38,7 +38,7 @@ def BiLM_v1(
 
 
 def ElmoListener_v1(
-    upstream: str = "*", mix_dropout: float = 0.5, l2: float = 0.001
+    upstream: str = "*", mix_dropout: float = 0.5, l2: float = 0.001, layer_norm: bool = False
 ) -> Model[list[Doc], list[Floats2d]]:
     """spacy-elmo.ElmoListener.v1: the layers of the component "elmo", mixed for one consumer.
 
@@ -48,9 +48,12 @@ def ElmoListener_v1(
     l2: penalty l2 * ||w||^2 for each token beside the summed loss; draws the mix towards the plain average.
         Components that average their loss over a batch (textcat) want it smaller by the tokens of a batch.
         spaCy's default optimizer decays all weights besides, w and gamma too: Adam's L2 = 0.0 turns that off.
+    layer_norm: normalise the layers before weighting them (section 3.2), so that each has the same say at
+        first, however large its numbers are.
     List[Doc] -> List[Floats2d (n_tokens, D)].
     """
-    return ElmoListener(ScalarMix(mix_dropout=mix_dropout, l2=l2), upstream=upstream)
+    mix = ScalarMix(mix_dropout=mix_dropout, l2=l2, layer_norm=layer_norm)
+    return ElmoListener(mix, upstream=upstream)
 
 
 def ConcatEmbed_v1(
@@ -89,12 +92,15 @@ def ConcatOutput_v1(
 
 
 def ElmoTok2Vec_v1(
-    bilm: Model[list[Doc], list[Floats3d]] | None = None, mix_dropout: float = 0.5, l2: float = 0.001
+    bilm: Model[list[Doc], list[Floats3d]] | None = None,
+    mix_dropout: float = 0.5,
+    l2: float = 0.001,
+    layer_norm: bool = False,
 ) -> Model[list[Doc], list[Floats2d]]:
     """spacy-elmo.ElmoTok2Vec.v1: a private biLM and its mix, for a component that shall stand alone.
 
     `nlp.replace_listeners` puts it in a listener's place. bilm: a spacy-elmo.BiLM.v1, frozen here too; None
-    only in the elmo of a ConcatOutput, whose tok2vec has one. mix_dropout, l2: as of the listener.
+    only in the elmo of a ConcatOutput, whose tok2vec has one. mix_dropout, l2, layer_norm: of the listener.
     List[Doc] -> List[Floats2d (n_tokens, D)].
     """
-    return ElmoTok2Vec(bilm, ScalarMix(mix_dropout=mix_dropout, l2=l2))
+    return ElmoTok2Vec(bilm, ScalarMix(mix_dropout=mix_dropout, l2=l2, layer_norm=layer_norm))

@@ -116,7 +116,7 @@ class Replacer:
         try:
             for new, now, before in replaced:
                 old = _listeners_section(new, now, before)
-                new.update({key: old[key] for key in ("mix_dropout", "l2") if key in old})
+                new.update({key: old[key] for key in ("mix_dropout", "l2", "layer_norm") if key in old})
         except ValueError:
             for new, now, _ in replaced:
                 _undo(new, now, replaced[0][2])

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 from thinc.api import Model, Ops
@@ -10,7 +10,12 @@ from thinc.api import Model, Ops
 Array = Any  # of numpy or cupy, float32
 
 
-def ScalarMix(n_layers: int | None = None, *, mix_dropout: float = 0.5, l2: float = 0.001) -> Model:
+EPSILON = 1e-5  # beside a variance: white space has vectors of zeros
+
+
+def ScalarMix(
+    n_layers: int | None = None, *, mix_dropout: float = 0.5, l2: float = 0.001, layer_norm: bool = False
+) -> Model:
     """Y = gamma * sum_j softmax(w)_j h_j (Peters et al. 2018, equation 1), with dropout on Y in training.
 
     List[Floats3d (L, n, D)] -> List[Floats2d (n, D)]; the input is constant, no gradient flows back.
@@ -21,6 +26,8 @@ def ScalarMix(n_layers: int | None = None, *, mix_dropout: float = 0.5, l2: floa
     l2: lambda of the penalty lambda * ||w||^2 (section 3.3), which draws the mix towards the plain average.
         It counts once for each token: spaCy's taggers and parsers sum their loss over tokens, so the balance
         of the two terms does not depend on the size of a batch, nor on gradient accumulation.
+    layer_norm: each h_j has mean 0 and variance 1 over the columns of a token before it is weighted (section
+        3.2), without parameters of its own.
     """
     if not 0.0 <= mix_dropout < 1.0:
         raise ValueError(f"mix_dropout = {mix_dropout} is not a rate: give a number from 0 to below 1.")
@@ -32,7 +39,7 @@ def ScalarMix(n_layers: int | None = None, *, mix_dropout: float = 0.5, l2: floa
         init=init,
         dims={"nL": n_layers},
         params={"w": None, "gamma": None},
-        attrs={"mix_dropout": mix_dropout, "l2": l2},
+        attrs={"mix_dropout": mix_dropout, "l2": l2, "layer_norm": layer_norm},
     )
 
 
@@ -40,9 +47,10 @@ def forward(model: Model, layers: Sequence[Array], is_train: bool) -> tuple[list
     xp = model.ops.xp
     w, gamma = model.get_param("w"), model.get_param("gamma")
     H: list[Array] = [model.ops.asarray(h) for h in layers]
+    norms = [_norm(xp, h) if model.attrs["layer_norm"] else None for h in H]
     s = _softmax(xp, w)  # (L,)
     # One by one: together they are a copy that is larger than any cache.
-    Ys = [_weighted(gamma * s, h) for h in H]  # (n, D) each
+    Ys = [_weighted(gamma * s, h, norm) for h, norm in zip(H, norms, strict=True)]  # (n, D) each
     size = sum(y.size for y in Ys)
     mask = dropout_mask(model.ops, (size,), model.attrs["mix_dropout"] if is_train else 0.0)
     parts = [None] * len(Ys) if mask is None else _cut(mask, Ys)
@@ -52,9 +60,13 @@ def forward(model: Model, layers: Sequence[Array], is_train: bool) -> tuple[list
 
     def backprop(dYs: Sequence[Array]) -> list:
         products = xp.zeros_like(w)  # (L,) of each layer with the gradient
-        for h, dY, part in zip(H, dYs, parts, strict=True):
+        for h, norm, dY, part in zip(H, norms, dYs, parts, strict=True):
             d = dY if part is None else dY * part
-            products += xp.einsum("lnd,nd->l", h, d)
+            if norm is None:
+                products += xp.einsum("lnd,nd->l", h, d)
+            else:
+                each = xp.einsum("lnd,nd->ln", h, d) - norm.mean * d.sum(-1)
+                products += (norm.scale * each).sum(-1)
         ds = gamma * products
         dw = s * (ds - s @ ds) + 2.0 * model.attrs["l2"] * sum(h.shape[1] for h in H) * w
         model.inc_grad("w", dw.astype("f"))
@@ -88,11 +100,30 @@ def dropout_mask(ops: Ops, shape: tuple[int, ...], rate: float) -> Array | None:
     return kept * numpy.float32(1.0 / (1.0 - threshold / 2**16))
 
 
-def _weighted(weights: Array, h: Array) -> Array:
+class _Norm(NamedTuple):
+    """What makes (h - mean) * scale of layers (L, n, D)."""
+
+    mean: Array
+    """(L, n)"""
+    scale: Array
+    """(L, n)"""
+
+
+def _norm(xp: Any, h: Array) -> _Norm:
+    mean = h.mean(-1)
+    variance = xp.einsum("lnd,lnd->ln", h, h) / h.shape[2] - mean**2
+    return _Norm(mean, 1 / xp.sqrt(xp.maximum(variance, 0) + EPSILON))
+
+
+def _weighted(weights: Array, h: Array, norm: _Norm | None) -> Array:
     """sum_j weights_j h_j. Without BLAS, whose threads would wait for those of torch: (L, n, D) -> (n, D)."""
+    if norm is not None:
+        weights = (weights[:, None] * norm.scale)[..., None]  # (L, n, 1)
     y = weights[0] * h[0]
     for weight, layer in zip(weights[1:], h[1:], strict=True):
         y += weight * layer
+    if norm is not None:
+        y -= (weights * norm.mean[..., None]).sum(0)
     return y
 
 

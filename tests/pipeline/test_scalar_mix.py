@@ -45,10 +45,25 @@ def test_empty_batches(batch):
     assert backprop(Y) == []
 
 
+def test_normalised_layers(layers):
+    """Each has the same say, whatever its scale; vectors of zeros stay zeros."""
+    mix = make(layer_norm=True)
+    s = np.exp(mix.get_param("w"))
+    s /= s.sum()
+    for Y, h in zip(mix.predict(layers), layers, strict=True):
+        even = (h - h.mean(-1, keepdims=True)) / h.std(-1, keepdims=True)
+        np.testing.assert_allclose(Y, 1.3 * sum(s[j] * even[j] for j in range(L)), rtol=1e-4, atol=1e-4)
+    louder = [h * np.array([100, 1, 10], dtype="f")[:, None, None] + 3 for h in layers]
+    for Y, other in zip(mix.predict(layers), mix.predict(louder), strict=True):
+        np.testing.assert_allclose(Y, other, rtol=1e-3, atol=1e-3)
+    assert not mix.predict([np.zeros((L, 2, D), dtype="f")])[0].any()
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("l2", [0.0, 0.1])
-def test_gradients_against_finite_differences(layers, dropout, l2):
-    mix = make(mix_dropout=dropout, l2=l2)
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_gradients_against_finite_differences(layers, dropout, l2, layer_norm):
+    mix = make(mix_dropout=dropout, l2=l2, layer_norm=layer_norm)
     n_tokens = sum(h.shape[1] for h in layers)
     target = [np.random.default_rng(1).normal(size=h.shape[1:]).astype("f") for h in layers]
 

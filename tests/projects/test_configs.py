@@ -24,7 +24,9 @@ def test_the_baseline_is_the_same_without_elmo(task):
     without = deepcopy(elmo)
     del without["components"]["elmo"]
     without["nlp"]["pipeline"] = [task]
-    tok2vec = without["components"][task]["model"]["tok2vec"]
+    model = without["components"][task]["model"]
+    assert model["tok2vec"]["@architectures"] == "spacy-elmo.ConcatOutput.v1"
+    tok2vec = model["tok2vec"] = model["tok2vec"]["tok2vec"]
     assert tok2vec["embed"]["@architectures"] == "spacy-elmo.ConcatEmbed.v1"
     tok2vec["embed"] = tok2vec["embed"]["embed"]
     assert without == baseline
@@ -40,8 +42,9 @@ def test_paths_lead_into_the_project(name):
 @pytest.mark.parametrize("task", TASKS)
 def test_l2_weight_decay_and_dropout_are_separate(task):
     config = read(task)
-    mix = config["components"][task]["model"]["tok2vec"]["embed"]["elmo"]
-    assert (mix["mix_dropout"], mix["l2"]) == (0.1, 0.001)
+    tok2vec = config["components"][task]["model"]["tok2vec"]
+    for mix in (tok2vec["elmo"], tok2vec["tok2vec"]["embed"]["elmo"]):
+        assert (mix["mix_dropout"], mix["l2"]) == (0.1, 0.001)
     assert config["training"]["optimizer"]["L2"] == 0.0  # it would decay the mix too
     assert config["training"]["frozen_components"] == []
     assert config["training"]["annotating_components"] == []
