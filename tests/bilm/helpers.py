@@ -87,8 +87,9 @@ def embed(bilm: BiLM, sentence: list[str]) -> tuple[np.ndarray, np.ndarray]:
     for row, ngram in enumerate(bilm.vocab.ngrams, 1):
         for i in range(1, len(sentence) + 2 - len(ngram)):
             if sentence[i - 1 : i - 1 + len(ngram)] == list(ngram):
-                ahead[i + len(ngram) - 1] += weights["encoder.ngrams.weight"][row]
-                back[i] += weights["encoder.ngrams.weight"][row]
+                vector = weights["encoder.ngrams.weight"][row]
+                ahead[i + len(ngram) - 1, : len(vector)] += vector
+                back[i, : len(vector)] += vector
     return ahead, back
 
 

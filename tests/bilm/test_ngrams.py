@@ -26,9 +26,9 @@ texts = st.text(st.sampled_from(UNITS + "天安门谁"), max_size=12)
 
 
 def make_four() -> BiLM:
-    """A model of n-grams of up to four units."""
+    """A model of n-grams of up to four units, whose rows are narrower than the embedding."""
     torch.manual_seed(1)
-    config = BiLMConfig(projection=6, hidden=10, ngrams=len(FOUR), longest_ngram=4)
+    config = BiLMConfig(projection=6, hidden=10, ngrams=len(FOUR), longest_ngram=4, ngram_width=4)
     return BiLM(config, Vocab(UNITS, ngrams=FOUR, longest_ngram=4)).eval()
 
 
@@ -138,6 +138,13 @@ def test_keys_that_are_too_large_for_the_machine():
     vocab = Vocab(many, ngrams=[many[-1] * 3], longest_ngram=3)
     last = len(SPECIALS) + len(many) - 1
     assert vocab.ngram_rows(np.full((1, 4), last))[0].tolist() == [[0, 0], [0, 0], [0, 1], [0, 1]]
+
+
+def test_rows_of_ngrams_are_not_wider_than_the_embedding():
+    with pytest.raises(ConfigError, match="ngram_width must not be above projection"):
+        BiLMConfig(projection=6, hidden=10, ngrams=3, ngram_width=7)
+    assert BiLM(BiLMConfig(projection=6, hidden=10), Vocab("甲")).encoder.ngrams is None
+    assert MODELS[1].encoder.ngrams.weight.shape == (1 + len(FOUR), 4)
 
 
 def test_a_model_has_a_row_for_each():
