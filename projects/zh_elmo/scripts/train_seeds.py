@@ -76,7 +76,8 @@ def train(run: Run, call: Sequence[str], log: Path) -> float:
     start = time.monotonic()
     with log.open("wb") as file:
         # One thread each: runs side by side would fight for the cores.
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        # Unbuffered: the log ends with what was said last, which is the error.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         status = subprocess.run(call, stdout=file, stderr=subprocess.STDOUT, env=environment).returncode
     if status:
         tail = "\n".join(log.read_text(encoding="utf8", errors="replace").rstrip().split("\n")[-8:])
