@@ -50,6 +50,11 @@ class BiLMConfig:
     """Width of that table's rows, which are added to the first columns of the embedding; None: P."""
     longest_ngram: int = 3
     """Units of the longest of these n-grams, 2 to 4; the shortest have 2."""
+    static_rows: int = 0
+    """Rows of a table beside the network (characters only): vectors of characters and n-grams by themselves,
+    from which a token has one that does not depend on the context (bilm.static); 0: none."""
+    static_width: int = 128
+    """S: width of these vectors."""
     char_width: int = 16
     """Width of a character's vector in the char-CNN."""
     char_filters: tuple[tuple[int, int], ...] = ((1, 32), (2, 32), (3, 64), (4, 128))
@@ -105,6 +110,8 @@ class BiLMConfig:
             raise ConfigError(
                 'ngrams need units = "char" and table_width equal to projection, not joined: set ngrams = 0.'
             )
+        if self.static_rows and self.units != "char":
+            raise ConfigError('static_rows need units = "char": set static_rows = 0.')
         if self.ngram_dim > self.projection:
             raise ConfigError("ngram_width must not be above projection: n-grams are added to the embedding.")
 
@@ -113,14 +120,14 @@ class BiLMConfig:
             if getattr(self, name) not in get_args(allowed):
                 options = " or ".join(f'"{option}"' for option in get_args(allowed))
                 raise ConfigError(f'{name} = "{getattr(self, name)}" is not known: use {options}.')
-        sizes = ("projection", "hidden", "n_layers", "max_sentence", "char_width")
+        sizes = ("projection", "hidden", "n_layers", "max_sentence", "char_width", "static_width")
         wanted: dict[str, tuple[tuple[str, ...], Callable[[Any], bool]]] = {
             "a whole number of at least 1": (sizes, _is_size),
             "null or a whole number of at least 1": (
                 ("table_width", "longest_unit", "ngram_width"),
                 lambda x: x is None or _is_size(x),
             ),
-            "a whole number": (("n_highway", "ngrams"), _is_count),
+            "a whole number": (("n_highway", "ngrams", "static_rows"), _is_count),
             # No weight has this size, so nothing else would stop one that fills the memory.
             "a whole number from 1 to 10000": (
                 ("max_characters",),
@@ -157,6 +164,11 @@ class BiLMConfig:
     def width(self) -> int:
         """D: width of a layer, both directions together."""
         return 2 * self.projection
+
+    @property
+    def static_dim(self) -> int:
+        """Width of a token's static vector, 0 where the model has none."""
+        return self.static_width if self.static_rows else 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""

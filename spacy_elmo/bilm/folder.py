@@ -1,5 +1,5 @@
-"""The format of a model folder: config.json, vocab.txt, characters.txt, ngrams.txt, weights.safetensors,
-checksums.
+"""The format of a model folder: config.json, vocab.txt, characters.txt, ngrams.txt, static.txt,
+weights.safetensors, checksums.
 
 Knows names, bytes and shapes, not the network (that is bilm.store). Nothing in a model folder is pickled.
 """
@@ -17,12 +17,14 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from . import tables
 from .atomic import PathLike, atomic_folder
 from .config import FORMAT_VERSION, BiLMConfig, ConfigError
 from .errors import ElmoError
 from .vocab import Vocab
 
 CONFIG, UNITS, CHARACTERS, NGRAMS = "config.json", "vocab.txt", "characters.txt", "ngrams.txt"
+STATIC = "static.txt"
 WEIGHTS = "weights.safetensors"
 HEADER = "spacy_elmo"  # the safetensors header's entry for all but the weights, in pack()
 
@@ -54,8 +56,8 @@ def write(
 ) -> None:
     """Write a model folder: complete beside its place first, then moved there in one step.
 
-    dtype: of the weights on disk (torch.float16 halves them); None: as they are. A folder that holds
-    something other than a model is left alone.
+    dtype: of the weights on disk (torch.float16 halves them, and quarters tables of n-grams, see
+    bilm.tables); None: as they are. A folder that holds something other than a model is left alone.
     """
     parts = {**_texts(vocab), WEIGHTS: save_tensors(_plain(tensors, dtype))}
     with atomic_folder(path, CONFIG, "a model") as folder:
@@ -188,12 +190,12 @@ def _contents(
     if UNITS not in texts:
         raise _unlisted(UNITS, source)
     try:
-        tensors = load_weights()
+        tensors = tables.from_int8(load_weights())
     except SafetensorError as error:
         raise ModelFolderError(f"The weights of {source} are damaged: get the model again.") from error
     try:
-        units, characters, ngrams = (_lines(texts.get(name, b"")) for name in (UNITS, CHARACTERS, NGRAMS))
-        vocab = vocab_of(config, units, characters, ngrams)
+        lists = [_lines(texts.get(name, b"")) for name in (UNITS, CHARACTERS, NGRAMS, STATIC)]
+        vocab = vocab_of(config, *lists)
     except ValueError as error:  # not UTF-8, or an ElmoError
         raise ModelFolderError(f"The vocabulary of {source} fits no biLM: {error}") from error
     return config, vocab, tensors
@@ -205,7 +207,7 @@ def _unlisted(name: str, source: str) -> ModelFolderError:
 
 def _texts(vocab: Vocab) -> dict[str, bytes]:
     """The vocabulary files: name -> content."""
-    lists = {UNITS: vocab.units, CHARACTERS: vocab.characters, NGRAMS: vocab.ngrams}
+    lists = {UNITS: vocab.units, CHARACTERS: vocab.characters, NGRAMS: vocab.ngrams, STATIC: vocab.static}
     return {
         name: "".join(f"{unit}\n" for unit in units).encode("utf8")
         for name, units in lists.items()
@@ -224,11 +226,21 @@ def _config_json(config: BiLMConfig, parts: Mapping[str, bytes]) -> str:
 
 
 def _plain(tensors: Tensors, dtype: torch.dtype | None) -> dict[str, Tensor]:
-    return {name: t.detach().cpu().to(dtype or t.dtype).contiguous() for name, t in tensors.items()}
+    plain: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if dtype == torch.float16 and name in tables.NAMES:
+            plain |= tables.to_int8(name, tensor.detach().cpu())
+        else:
+            plain[name] = tensor.detach().cpu().to(dtype or tensor.dtype).contiguous()
+    return plain
 
 
 def vocab_of(
-    config: BiLMConfig, units: Sequence[str], characters: Sequence[str] = (), ngrams: Sequence[str] = ()
+    config: BiLMConfig,
+    units: Sequence[str],
+    characters: Sequence[str] = (),
+    ngrams: Sequence[str] = (),
+    static: Sequence[str] = (),
 ) -> Vocab:
     """The vocabulary of a model with these settings. Raises an ElmoError."""
     return Vocab(
@@ -239,6 +251,7 @@ def vocab_of(
         longest=config.longest_unit,
         ngrams=ngrams,
         longest_ngram=config.longest_ngram,
+        static=static,
     )
 
 

@@ -16,6 +16,7 @@ from .lstm import Direction, reverse
 from .precision import Precision
 from .runtime import encode
 from .stateful import Carried, encode_stateful
+from .static import StaticVectors
 from .vocab import CHAR_SPECIALS, Vocab
 
 
@@ -37,8 +38,9 @@ class BiLM(nn.Module):
             raise ConfigError(f'spelling = "{config.spelling}" is not that of the vocabulary.')
         if config.encoder != "table" and vocab.n_characters == len(CHAR_SPECIALS):
             raise ConfigError(f'encoder = "{config.encoder}" needs a vocabulary of characters: give it one.')
-        if len(vocab.ngrams) != config.ngrams:
-            raise ConfigError(f"ngrams = {config.ngrams}, but the vocabulary has {len(vocab.ngrams)}.")
+        for name, listed in (("ngrams", vocab.ngrams), ("static_rows", vocab.static)):
+            if len(listed) != getattr(config, name):
+                raise ConfigError(f"{name} = {getattr(config, name)}, but the vocabulary has {len(listed)}.")
         self.config = config
         self.vocab = vocab
         self.encoder = TokenEncoder(config, len(vocab), vocab.n_characters)
@@ -48,6 +50,11 @@ class BiLM(nn.Module):
             self.forward_direction = Direction(config)
             self.backward_direction = Direction(config)
         self.carried = Carried()
+        # No parameter: it is counted, not trained (pretraining.static).
+        table = torch.zeros(config.static_rows, config.static_width) if config.static_rows else None
+        self.static_vectors: Tensor | None
+        self.register_buffer("static_vectors", table)
+        self._static: tuple[Tensor, StaticVectors] | None = None  # made when first needed
         predicted = len(vocab) if config.softmax else 0
         self.softmax_bias = nn.Parameter(torch.zeros(predicted))
         self.untied_softmax_weight: nn.Parameter | None = None
@@ -120,6 +127,19 @@ class BiLM(nn.Module):
         if stateful:
             return encode_stateful(self, sentences, self.carried)
         return encode(self, sentences, batch_tokens=batch_tokens, precision=precision)
+
+    def static(self, tokens: Sequence[str]) -> np.ndarray:
+        """Vectors of tokens by themselves, whatever stands around them: (n, S) float32, see bilm.static.
+
+        S is config.static_width, or 0 for a model without such vectors.
+        """
+        if self.static_vectors is None:
+            return np.zeros((len(tokens), 0), dtype=np.float32)
+        if self._static is None or self._static[0] is not self.static_vectors:
+            table = self.static_vectors.float().cpu().numpy()
+            looked_up = StaticVectors(self.vocab.static, table, normalized=self.config.normalize)
+            self._static = self.static_vectors, looked_up
+        return self._static[1].look_up(tokens)
 
     def save(self, path: PathLike, *, dtype: torch.dtype | None = None) -> None:
         """Write a model folder: complete beside its place first, then moved there in one step.

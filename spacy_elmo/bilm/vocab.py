@@ -27,6 +27,7 @@ class Vocab:
     in_bytes: a char-CNN spells units in the 256 bytes of UTF-8, which need no list.
     longest: units are cut to this many characters before looking up; None: they are not.
     ngrams: distinct strings of 2 to `longest_ngram` units that are characters.
+    static: distinct strings that have a static vector, see bilm.static.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Vocab:
         longest: int | None = None,
         ngrams: Sequence[str] = (),
         longest_ngram: int = 3,
+        static: Sequence[str] = (),
     ):
         self.longest = longest
         self.in_bytes = in_bytes
@@ -51,6 +53,9 @@ class Vocab:
             raise ElmoError("The vocabulary lists a unit twice: list each once.")
         if any("\n" in unit for unit in self._ids | self._char_ids):  # they are saved one to a line
             raise ElmoError("A unit of the vocabulary holds a line break: leave it out.")
+        self.static = list(static)
+        if len(set(self.static)) != len(self.static) or any("\n" in string for string in self.static):
+            raise ElmoError("The static vectors list a string twice or with a line break: list each once.")
         self.ngrams = list(ngrams)
         self.longest_ngram = longest_ngram
         self._ngrams = Ngrams(self.ngrams, longest_ngram, self._ids, len(self))

@@ -24,6 +24,11 @@ def info(
         "units": f"{config.units} ({config.lang}, segmenter {config.segmenter})",
         "vocabulary": "bytes of UTF-8" if config.spelling == "byte" else f"{len(bilm.vocab.units):,} units",
         **({"n-grams": f"{config.ngrams:,} of 2 to {config.longest_ngram} units"} if config.ngrams else {}),
+        **(
+            {"static vectors": f"{config.static_rows:,} of width {config.static_width}"}
+            if config.static_rows
+            else {}
+        ),
         "layers": f"{bilm.n_layers} of width {bilm.width}",
         "LSTM": f"{config.n_layers} x {config.hidden}, projection {config.projection}, each direction",
         "parameters": f"{sum(p.numel() for p in bilm.parameters()):,}",

@@ -38,7 +38,11 @@ def BiLM_v1(
 
 
 def ElmoListener_v1(
-    upstream: str = "*", mix_dropout: float = 0.5, l2: float = 0.001, layer_norm: bool = False
+    upstream: str = "*",
+    mix_dropout: float = 0.5,
+    l2: float = 0.001,
+    layer_norm: bool = False,
+    static: bool = False,
 ) -> Model[list[Doc], list[Floats2d]]:
     """spacy-elmo.ElmoListener.v1: the layers of the component "elmo", mixed for one consumer.
 
@@ -50,10 +54,12 @@ def ElmoListener_v1(
         spaCy's default optimizer decays all weights besides, w and gamma too: Adam's L2 = 0.0 turns that off.
     layer_norm: normalise the layers before weighting them (section 3.2), so that each has the same say at
         first, however large its numbers are.
-    List[Doc] -> List[Floats2d (n_tokens, D)].
+    static: also the static vectors of the tokens (doc._.elmo.static), beside the mix and without its dropout,
+        where the model has any.
+    List[Doc] -> List[Floats2d (n_tokens, D)], or D + S with static vectors.
     """
     mix = ScalarMix(mix_dropout=mix_dropout, l2=l2, layer_norm=layer_norm)
-    return ElmoListener(mix, upstream=upstream)
+    return ElmoListener(mix, upstream=upstream, static=static)
 
 
 def ConcatEmbed_v1(
@@ -96,11 +102,14 @@ def ElmoTok2Vec_v1(
     mix_dropout: float = 0.5,
     l2: float = 0.001,
     layer_norm: bool = False,
+    static: bool = False,
 ) -> Model[list[Doc], list[Floats2d]]:
     """spacy-elmo.ElmoTok2Vec.v1: a private biLM and its mix, for a component that shall stand alone.
 
     `nlp.replace_listeners` puts it in a listener's place. bilm: a spacy-elmo.BiLM.v1, frozen here too; None
-    only in the elmo of a ConcatOutput, whose tok2vec has one. mix_dropout, l2, layer_norm: of the listener.
-    List[Doc] -> List[Floats2d (n_tokens, D)].
+    only in the elmo of a ConcatOutput, whose tok2vec has one. mix_dropout, l2, layer_norm, static: of the
+    listener.
+    List[Doc] -> List[Floats2d (n_tokens, D)], or D + S with static vectors.
     """
-    return ElmoTok2Vec(bilm, ScalarMix(mix_dropout=mix_dropout, l2=l2, layer_norm=layer_norm))
+    mix = ScalarMix(mix_dropout=mix_dropout, l2=l2, layer_norm=layer_norm)
+    return ElmoTok2Vec(bilm, mix, static=static)

@@ -21,8 +21,9 @@ from .cache import ActivationCache
 from .disk_cache import DiskShelf
 from .errors import named_in_config
 from .listener import link, listens_to
-from .output import register_extension, set_layers
+from .output import register_extension, set_layers, set_static
 from .products import hasten
+from .static import static_of
 
 DEFAULT_CONFIG = {
     "model": {"@architectures": "spacy-elmo.BiLM.v1", "path": None, "precision": "auto"},
@@ -101,8 +102,10 @@ class Elmo(TrainablePipe):
     def set_annotations(self, docs: Iterable[Doc], scores: Sequence[np.ndarray]) -> None:
         """Leave the layers on the docs."""
         register_extension(self.name)  # the component may have been renamed
+        bilm = shim_of(self.model).bilm
         for doc, layers in zip(docs, scores, strict=True):
             set_layers(doc, layers, name=self.name)
+            set_static(doc, static_of(bilm, doc), name=self.name)
             # A tensor that is there belongs to another component, whose listeners read it.
             if self.set_tensor and doc.tensor.size == 0:
                 doc.tensor = self.model.ops.asarray(layers.mean(axis=0))  # type: ignore[assignment]
@@ -203,8 +206,8 @@ class Elmo(TrainablePipe):
         if not any(known is listener for known in listeners):
             listeners.append(listener)
         config = shim_of(self.model).config
-        n_layers, width = (config.total_layers, config.width) if config else (None, None)
-        link(listener, self.name, component_name, n_layers, width)
+        sizes = (config.total_layers, config.width, config.static_dim) if config else (None, None, None)
+        link(listener, self.name, component_name, *sizes)
 
     def remove_listener(self, listener: Model, component_name: str) -> bool:
         """Forget a listener. Returns whether it was known."""

@@ -13,7 +13,8 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from .output import check_length, read_layers
+from .output import check_length, read_layers, read_static
+from .static import beside
 
 NAME = "elmo-listener"
 
@@ -23,23 +24,28 @@ NAME = "elmo-listener"
 _samples: dict[int, WeakSet[Doc]] = {}
 
 
-def ElmoListener(mix: Model, *, upstream: str = "*") -> Model:
-    """List[Doc] -> List[Floats2d (n_tokens, D)].
+def ElmoListener(mix: Model, *, upstream: str = "*", static: bool = False) -> Model:
+    """List[Doc] -> List[Floats2d (n_tokens, D)], or D + S with the static vectors beside the mix.
 
     mix: the consumer's own scalar mix. upstream: name of the component to listen to; "*": the nearest one
     before the consumer. All that it knows lies in attrs, because `Model.copy()` keeps nothing else:
         upstream   as given
         source     the component that it was linked to
         consumer   the component that it is a part of
-        n_layers, width   L and D of the source, None while its weights cannot be found
+        n_layers, width, static_width   L, D and S of the source, None while its weights cannot be found
+        static     whether the static vectors are wanted; a source without any has S = 0
     """
-    attrs = {"upstream": upstream, "source": None, "consumer": None, "n_layers": None, "width": None}
+    attrs = dict.fromkeys(("source", "consumer", "n_layers", "width", "static_width"))
+    attrs |= {"upstream": upstream, "static": static}
     return Model(NAME, forward, init=init, layers=[mix], dims={"nO": None}, attrs=attrs)
 
 
 def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
     layers = [_read(model, doc, is_train) for doc in docs]  # (L, n, D) each
     Y, backprop_mix = model.layers[0](layers, is_train)
+    if model.attrs["static"]:
+        static = [_read_static(model, doc) for doc in docs]  # (n, S) each
+        Y, backprop_mix = beside(model.ops, Y, static, backprop_mix)
 
     def backprop(dY: list[Floats2d]) -> list:
         backprop_mix(dY)
@@ -56,7 +62,7 @@ def init(model: Model, X: Sequence[Doc] | None = None, Y: Any = None) -> None:
             f'The model of "{model.attrs["source"]}" is not there, so the width of its vectors is unknown: '
             "correct [components." + model.attrs["source"] + ".model] path."
         )
-    model.set_dim("nO", model.attrs["width"], force=True)
+    model.set_dim("nO", sum(_widths(model)), force=True)
     mix = model.layers[0]
     mix.set_dim("nL", model.attrs["n_layers"])
     mix.initialize()
@@ -64,9 +70,17 @@ def init(model: Model, X: Sequence[Doc] | None = None, Y: Any = None) -> None:
         _samples[model.id] = WeakSet(X)
 
 
-def link(model: Model, source: str, consumer: str, n_layers: int | None, width: int | None) -> None:
+def link(
+    model: Model,
+    source: str,
+    consumer: str,
+    n_layers: int | None,
+    width: int | None,
+    static_width: int | None,
+) -> None:
     """The component `source` tells a listener of `consumer` who it is; ends an initialization."""
-    model.attrs.update(source=source, consumer=consumer, n_layers=n_layers, width=width)
+    sizes = {"n_layers": n_layers, "width": width, "static_width": static_width}
+    model.attrs.update(source=source, consumer=consumer, **sizes)
     _samples.pop(model.id, None)
 
 
@@ -82,19 +96,32 @@ def _read(model: Model, doc: Doc, is_train: bool) -> np.ndarray:
     layers = read_layers(doc, source)
     if layers is None:
         if not is_train and doc in _samples.get(model.id, ()):
-            return np.zeros((model.attrs["n_layers"], len(doc), model.get_dim("nO")), dtype=np.float32)
+            return np.zeros((model.attrs["n_layers"], len(doc), model.attrs["width"]), dtype=np.float32)
         raise ValueError(
             f'"{model.attrs["consumer"]}" needs the vectors of "{source}", which has not run on this Doc: '
             f'put "{source}" before it and do not disable or exclude it, and in training leave it out of '
             "frozen_components (it freezes itself)."
         )
     check_length(doc, layers, source)
-    if model.has_dim("nO") and layers.shape[2] != model.get_dim("nO"):
+    width = layers.shape[2] + (model.attrs["static_width"] or 0) * model.attrs["static"]
+    if model.has_dim("nO") and width != model.get_dim("nO"):
         raise ValueError(
             f'"{model.attrs["consumer"]}" was made for vectors of width {model.get_dim("nO")}, but '
-            f'"{source}" gives {layers.shape[2]}: use the model that it was trained with, or train it anew.'
+            f'"{source}" gives {width}: use the model that it was trained with, or train it anew.'
         )
     return layers
+
+
+def _read_static(model: Model, doc: Doc) -> np.ndarray:
+    """(n, S); zeros for vectors that somebody else has put on the Doc, and in an initialization."""
+    static = read_static(doc, model.attrs["source"])
+    width = model.attrs["static_width"] or 0
+    return static if static.shape[1] == width else np.zeros((len(doc), width), dtype=np.float32)
+
+
+def _widths(model: Model) -> tuple[int, int]:
+    """D, and S where the static vectors are wanted."""
+    return model.attrs["width"], (model.attrs["static_width"] or 0) * model.attrs["static"]
 
 
 def _no_source(model: Model) -> str:

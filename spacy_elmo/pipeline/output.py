@@ -12,6 +12,8 @@ from spacy.tokens import Doc, Span, Token
 
 Layer = int | str | None
 
+STATIC = "_static"  # behind a component's name, in the key of the static vectors
+
 
 class ElmoOutput:
     """The layers of a Doc's tokens, as the component left them: `doc._.elmo`.
@@ -56,6 +58,13 @@ class ElmoOutput:
     def lstm2(self) -> np.ndarray:
         """(n_tokens, D), layer 2: leans towards word senses (Peters et al. 2018, section 5.3)."""
         return self.layer("lstm2")
+
+    @property
+    def static(self) -> np.ndarray:
+        """(n_tokens, S), each token by itself, whatever stands around it (BiLM.static); S is 0 for a model
+        without such vectors."""
+        check_length(self.doc, self._layers, self.name)
+        return read_static(self.doc, self.name)
 
     def layer(self, layer: Layer = None) -> np.ndarray:
         """(n_tokens, D) of a layer: 0, 1, 2 or "embedding", "lstm1", "lstm2"; None or "mean": the mean."""
@@ -118,7 +127,8 @@ def get_output(doc: Doc, *, name: str) -> ElmoOutput | None:
 def set_layers(doc: Doc, value: np.ndarray | ElmoOutput | None, *, name: str) -> None:
     """The extension's setter. value: (L, n_tokens, D); None drops the vectors (`doc_cleaner` does so)."""
     if value is None:
-        _user_data(doc).pop(_key(name), None)
+        for key in (_key(name), _key(name + STATIC)):
+            _user_data(doc).pop(key, None)
         return
     layers = value.layers if isinstance(value, ElmoOutput) else value
     if getattr(layers, "ndim", None) != 3:
@@ -130,6 +140,18 @@ def set_layers(doc: Doc, value: np.ndarray | ElmoOutput | None, *, name: str) ->
 def read_layers(doc: Doc, name: str) -> np.ndarray | None:
     """(L, n_tokens, D) float32 as stored, without any check; None when there is nothing."""
     return _user_data(doc).get(_key(name))
+
+
+def set_static(doc: Doc, static: np.ndarray, *, name: str) -> None:
+    """Leave the static vectors (n_tokens, S) of a Doc's tokens beside its layers; none if S is 0."""
+    if static.shape[1]:
+        _user_data(doc)[_key(name + STATIC)] = static
+
+
+def read_static(doc: Doc, name: str) -> np.ndarray:
+    """(n_tokens, S) float32, S = 0 where there are none."""
+    static = _user_data(doc).get(_key(name + STATIC))
+    return np.zeros((len(doc), 0), dtype=np.float32) if static is None else static
 
 
 def check_length(doc: Doc, layers: np.ndarray, name: str) -> None:

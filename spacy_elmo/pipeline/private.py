@@ -10,19 +10,23 @@ from thinc.types import Floats2d
 
 from .bilm_layer import BiLMShim, shim_of
 from .kept import Kept
+from .static import beside, static_of
 
 LISTENER = "spacy-elmo.ElmoListener.v1"
 PRIVATE = "spacy-elmo.ElmoTok2Vec.v1"
 OUTPUT = "spacy-elmo.ConcatOutput.v1"
 NAME = "elmo-tok2vec"
+SETTINGS = ("mix_dropout", "l2", "layer_norm", "static")  # of a listener that a private biLM has too
 
 
-def ElmoTok2Vec(bilm: Model | None, mix: Model) -> Model:
+def ElmoTok2Vec(bilm: Model | None, mix: Model, *, static: bool = False) -> Model:
     """List[Doc] -> List[Floats2d (n_tokens, D)]: a frozen biLM of its own, and a scalar mix that learns.
 
     bilm: None: it is given another one's by `share_bilm`.
+    static: the output is D + S wide, with the model's static vectors beside the mix.
     """
-    return Model(NAME, forward, init=init, layers=[mix] if bilm is None else [bilm, mix], dims={"nO": None})
+    layers = [mix] if bilm is None else [bilm, mix]
+    return Model(NAME, forward, init=init, layers=layers, dims={"nO": None}, attrs={"static": static})
 
 
 def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
@@ -30,6 +34,9 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Flo
     kept = shim_of(bilm).kept
     layers = bilm.predict(docs) if kept is None else kept.read(docs, bilm.predict)
     Y, backprop_mix = mix(layers, is_train)
+    if model.attrs["static"]:
+        static = [static_of(shim_of(bilm).bilm, doc) for doc in docs]
+        Y, backprop_mix = beside(model.ops, Y, static, backprop_mix)
 
     def backprop(dY: list[Floats2d]) -> list:
         backprop_mix(dY)
@@ -41,7 +48,8 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Flo
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
     bilm, mix = _parts(model)
     bilm.initialize()
-    model.set_dim("nO", shim_of(bilm).bilm.width, force=True)
+    config = shim_of(bilm).bilm.config
+    model.set_dim("nO", config.width + config.static_dim * model.attrs["static"], force=True)
     mix.set_dim("nL", shim_of(bilm).bilm.n_layers)
     mix.initialize()
 
@@ -105,7 +113,8 @@ class Replacer:
                 f'"{listener.attrs["consumer"]}" listens to "{listener.attrs["source"]}", not to '
                 f'"{elmo.name}": name the component that it listens to.'
             )
-        private = ElmoTok2Vec(bilm if self._shared is None else self._shared, listener.layers[0].copy())
+        layer = bilm if self._shared is None else self._shared
+        private = ElmoTok2Vec(layer, listener.layers[0].copy(), static=listener.attrs["static"])
         if listener.has_dim("nO"):
             private.set_dim("nO", listener.get_dim("nO"))
         return private
@@ -116,7 +125,7 @@ class Replacer:
         try:
             for new, now, before in replaced:
                 old = _listeners_section(new, now, before)
-                new.update({key: old[key] for key in ("mix_dropout", "l2", "layer_norm") if key in old})
+                new.update({key: old[key] for key in SETTINGS if key in old})
         except ValueError:
             for new, now, _ in replaced:
                 _undo(new, now, replaced[0][2])

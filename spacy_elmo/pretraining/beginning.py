@@ -14,15 +14,15 @@ from ..bilm.folder import vocab_of
 from ..bilm.model import BiLM
 from ..bilm.vocab import CHAR_SPECIALS, SPECIALS, Vocab
 from .checkpoint import MODEL, STATE, load_model
-from .neighbours import neighbour_vectors
-from .ngrams import with_ngrams
+from .neighbours import neighbour_vectors, static_vectors
+from .ngrams import static_vocab, with_ngrams
 from .settings import Settings
 from .shards import Corpus
 
 log = logging.getLogger("spacy_elmo")
 
 MADE = ("units", "segmenter", "lang", "normalize", "max_sentence")  # decided when the corpus was made
-NGRAMS = "encoder.ngrams.weight"
+NGRAMS, STATIC = "encoder.ngrams.weight", "static_vectors"
 SHAPE = [f.name for f in fields(BiLMConfig) if f.name not in (*MADE, "meta")]
 
 
@@ -52,6 +52,9 @@ def build_model(corpus: Corpus, settings: Settings) -> BiLM:
     )
     if parent is None or "ngrams" in settings.model:
         config, vocab = with_ngrams(corpus, config, vocab, settings.vocab.min_count)
+    static: Tensor | None = None
+    if config.static_rows and (parent is None or settings.model.keys() & {"static_rows", "static_width"}):
+        config, vocab, static = _with_static(corpus, config, vocab)
     if parent is not None:
         config, vocab = _with_those_of(parent, config, vocab, settings.vocab.max_size)
     bilm = BiLM(config, vocab)
@@ -62,7 +65,18 @@ def build_model(corpus: Corpus, settings: Settings) -> BiLM:
         log.info("vectors of %d n-grams from their neighbours", config.ngrams)
         with torch.no_grad():
             bilm.encoder.ngrams.weight[1:] = neighbour_vectors(corpus, vocab, config.ngram_dim)
+    if static is not None:
+        bilm.static_vectors = static
     return bilm
+
+
+def _with_static(corpus: Corpus, config: BiLMConfig, vocab: Vocab) -> tuple[BiLMConfig, Vocab, Tensor]:
+    """A vocabulary with the strings that have static vectors, as many as the corpus has, and the vectors."""
+    log.info("static vectors of %d strings from their neighbours", config.static_rows)
+    counted = static_vocab(corpus, config, vocab)
+    strings, vectors = static_vectors(corpus, counted, config.static_width)
+    vocab = vocab_of(config, vocab.units, vocab.characters, vocab.ngrams, strings)
+    return replace(config, static_rows=len(strings)), vocab, vectors
 
 
 def parent_of(settings: Settings) -> BiLM | None:
@@ -85,7 +99,14 @@ def _with_those_of(
     characters = _united(vocab.characters, parent.vocab.characters)
     known = set(units)
     ngrams = vocab.ngrams or [ngram for ngram in parent.vocab.ngrams if known.issuperset(ngram)]
-    return replace(config, ngrams=len(ngrams)), vocab_of(config, units, characters, ngrams)
+    static = vocab.static or (parent.vocab.static if config.static_rows else [])
+    config = replace(config, ngrams=len(ngrams), static_rows=len(static))
+    return config, vocab_of(config, units, characters, ngrams, static)
+
+
+def _has_such_static(parent: BiLM, bilm: BiLM) -> bool:
+    same_width = parent.config.static_dim == bilm.config.static_dim
+    return same_width and parent.vocab.static == bilm.vocab.static
 
 
 def _has_such_ngrams(parent: BiLM, config: BiLMConfig) -> bool:
@@ -119,6 +140,8 @@ def adopt(bilm: BiLM, parent: BiLM) -> int:
     with torch.no_grad():
         bilm.softmax_bias.fill_(float(parent.softmax_bias.mean()))
         for name, tensor in ours.items():
+            if name == STATIC and not _has_such_static(parent, bilm):
+                continue  # counted anew
             if name == NGRAMS:
                 tensor.zero_()  # what they add to their characters is nothing as yet
                 if not _has_such_ngrams(parent, bilm.config):
@@ -138,7 +161,8 @@ def _rows(ours: list[str], theirs: list[str], specials: int) -> tuple[Tensor, Te
 
 
 def _check_shape(config: BiLMConfig, parent: BiLMConfig) -> None:
-    found_by_name = {"ngrams", "longest_ngram", "ngram_width"} if config.ngrams else set()
+    found_by_name = {"static_rows", "static_width"}
+    found_by_name |= {"ngrams", "longest_ngram", "ngram_width"} if config.ngrams else set()
     for key in ("units", *(key for key in SHAPE if key not in found_by_name)):
         if getattr(config, key) != getattr(parent, key):
             raise ConfigError(

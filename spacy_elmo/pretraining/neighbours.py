@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..bilm.static import unit_size
 from ..bilm.vocab import SPECIALS, UNK, Vocab
 from .ngrams import BORDER, read_ids
 from .shards import Corpus
@@ -20,6 +21,7 @@ NEIGHBOURS = 3000  # units that count as neighbours, the most frequent ones; the
 PAIRS = 8000  # pairs of them that do
 SMOOTHING = 0.75  # of the neighbours' frequencies (Levy et al. 2015, section 3.2)
 OVERSAMPLING, ITERATIONS = 32, 3  # of the subspace iteration
+TINY = 1e-12
 STD = 0.5  # root mean square of the vectors: beside those of units, whose variance is 1
 
 COLUMNS = max(NEIGHBOURS + 2, PAIRS)  # of a place
@@ -41,8 +43,29 @@ def neighbour_vectors(
     """
     ids = read_ids(corpus, units)
     rows = np.concatenate([_rows(vocab, ids, i) for i in range(0, len(ids), CHUNK)])
-    slots = [_information(rows, beside) for beside in _places(ids, vocab.longest_ngram)]
-    return _factorised(slots, len(vocab.ngrams), width, seed)
+    slots = [_information(rows, beside) for beside in _places(ids, 2, vocab.longest_ngram)]
+    found = _factorised(slots, len(vocab.ngrams), width, seed)
+    return found * (STD / found.square().mean().sqrt().clamp(min=TINY))
+
+
+def static_vectors(
+    corpus: Corpus, vocab: Vocab, width: int, *, units: int = UNITS, seed: int = 0
+) -> tuple[list[str], Tensor]:
+    """Static vectors (bilm.static) of a vocabulary's units and n-grams: the strings, and (n, width) float32.
+
+    The same as neighbour_vectors but that single units have rows, too, and each row has root mean square 1.
+    """
+    ids = read_ids(corpus, units)
+    size = len(vocab.units)
+    alone = np.where((ids >= 0) & (ids < size), ids + 1, 0).astype(np.int32)
+    rows = np.empty((len(ids), vocab.longest_ngram), dtype=np.int32)
+    rows[:, 0] = alone
+    for i in range(0, len(ids), CHUNK):
+        longer = _rows(vocab, ids, i)
+        rows[i : i + CHUNK, 1:] = np.where(longer > 0, longer + size, 0)
+    slots = [_information(rows, beside) for beside in _places(ids, 1, vocab.longest_ngram)]
+    found = _factorised(slots, size + len(vocab.ngrams), width, seed)
+    return [*vocab.units, *vocab.ngrams], torch.from_numpy(unit_size(found.numpy()))
 
 
 def _rows(vocab: Vocab, ids: np.ndarray, first: int) -> np.ndarray:
@@ -53,8 +76,8 @@ def _rows(vocab: Vocab, ids: np.ndarray, first: int) -> np.ndarray:
     return vocab.ngram_rows(np.where(known, ids + len(SPECIALS), UNK)[None])[0, before:].astype(np.int32)
 
 
-def _places(ids: np.ndarray, longest: int) -> Iterator[list[tuple[np.ndarray, int]]]:
-    """Each place beside n-grams: for n from 2 to `longest`, what stands there, how far from the last unit.
+def _places(ids: np.ndarray, shortest: int, longest: int) -> Iterator[list[tuple[np.ndarray, int]]]:
+    """Each place beside n-grams: for each length, what stands there, and how far from the last unit.
 
     A neighbour is a number from 0, or -1 for a pair that is not counted.
     """
@@ -62,9 +85,9 @@ def _places(ids: np.ndarray, longest: int) -> Iterator[list[tuple[np.ndarray, in
     single[ids == BORDER] = NEIGHBOURS + 1
     pairs = _frequent_pairs(single)  # of a place and the next one
     for behind, further, what in ((1, 1, single), (2, 2, single), (1, 1, pairs)):
-        yield [(what, behind)] * (longest - 1)
+        yield [(what, behind)] * (longest + 1 - shortest)
         wide = 1 if what is pairs else 0
-        yield [(what, -(n - 1) - further - wide) for n in range(2, longest + 1)]
+        yield [(what, -(n - 1) - further - wide) for n in range(shortest, longest + 1)]
 
 
 def _frequent_pairs(single: np.ndarray) -> np.ndarray:
@@ -119,7 +142,7 @@ def _factorised(slots: list[Triples], n: int, width: int, seed: int) -> Tensor:
         right = torch.linalg.qr(turned @ left)[0]
     u, s, _ = torch.linalg.svd(matrix @ right, full_matrices=False)
     found = (u * s.sqrt())[:, :width]
-    out[:, : found.shape[1]] = found * (STD / found.square().mean().sqrt())
+    out[:, : found.shape[1]] = found
     return out
 
 

@@ -14,6 +14,8 @@ UNITS = 80_000_000  # that are counted at most: 3 GB of memory
 COHESION, MOST = 0.3, 6.0  # a tenth more words of a tagged text are there than by frequency alone
 BLOCK = 4096  # sentences that are read one after the other
 BORDER = -1
+LONGEST_STATIC = 4  # characters of a string that has a static vector
+LEAST_STATIC = 5  # times that it occurs: what stands beside it tells nothing otherwise
 
 Counted = tuple[np.ndarray, np.ndarray]
 
@@ -24,6 +26,18 @@ def with_ngrams(corpus: Corpus, config: BiLMConfig, vocab: Vocab, min_count: int
         return config, vocab
     found = frequent_ngrams(corpus, vocab, config.ngrams, config.longest_ngram, min_count=min_count)
     return replace(config, ngrams=len(found)), vocab_of(config, vocab.units, vocab.characters, found)
+
+
+def static_vocab(corpus: Corpus, config: BiLMConfig, vocab: Vocab) -> Vocab:
+    """The strings that get static vectors: config.static_rows of them, or what there is in the corpus.
+
+    Units first, at most half of the rows, the most frequent ones; the rest are the n-grams most like words.
+    """
+    units = vocab.units[: max(1, config.static_rows // 2)]
+    known = vocab_of(config, units)
+    left = config.static_rows - len(units)
+    found = frequent_ngrams(corpus, known, left, LONGEST_STATIC, min_count=LEAST_STATIC)
+    return vocab_of(replace(config, longest_ngram=LONGEST_STATIC), units, ngrams=found)
 
 
 def frequent_ngrams(

@@ -1,0 +1,65 @@
+"""Static vectors: what a token is by itself, whatever stands around it. Pure numpy.
+
+A biLM of characters knows a word from the contexts in which it has read its characters in that order, and so
+little of rare words. Counting what stands beside an n-gram (pretraining.neighbours) tells more of it than
+hours of training do; a task gets that beside the mixed layers, as embeddings of words are commonly
+concatenated with ELMo (Peters et al. 2018, section 3.3).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .text import normalize
+
+EPSILON = 1e-6
+
+
+class StaticVectors:
+    """Vectors of tokens of any segmenter from a table of characters and n-grams.
+
+    strings: distinct, one for each row of `table` (rows, S) float32.
+    normalized: fold full-width letters and digits before a token is looked up.
+    """
+
+    def __init__(self, strings: Sequence[str], table: np.ndarray, *, normalized: bool = True):
+        self._rows = {string: row for row, string in enumerate(strings)}
+        self._table = table
+        self._longest = max(map(len, strings), default=0)
+        self._normalized = normalized
+
+    def look_up(self, tokens: Sequence[str]) -> np.ndarray:
+        """(n, S) float32. A token has its own row, or else the mean of the rows of its pieces, scaled to root
+        mean square 1 as all rows are; zeros where no character of it is known (white space).
+
+        Pieces are the longest listed strings from the end of the token on, where a Chinese word's head is.
+        """
+        get = self._rows.get
+        rows = np.fromiter((get(token, -1) for token in tokens), dtype=np.int64, count=len(tokens))
+        out = self._table[rows]  # -1 takes any row, which is replaced
+        for i in np.flatnonzero(rows < 0).tolist():
+            out[i] = self._composed(tokens[i])
+        return out
+
+    def _composed(self, token: str) -> np.ndarray:
+        rows = self._pieces(normalize(token) if self._normalized else token)
+        mean = self._table[rows].sum(0) / max(1, len(rows))
+        return unit_size(mean[None])[0]
+
+    def _pieces(self, token: str) -> list[int]:
+        rows, end = [], len(token)
+        while end:
+            for begin in range(max(0, end - self._longest), end):
+                if (row := self._rows.get(token[begin:end])) is not None:
+                    rows.append(row)
+                    end = begin
+                    break
+            else:
+                end -= 1
+        return rows
+
+
+def unit_size(vectors: np.ndarray) -> np.ndarray:
+    """(n, S) each scaled to root mean square 1; zeros stay zeros."""
+    size = np.sqrt(np.square(vectors).mean(-1, keepdims=True))
+    return np.where(size > EPSILON, vectors / np.maximum(size, EPSILON), 0).astype(np.float32)

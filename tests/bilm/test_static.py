@@ -1,0 +1,164 @@
+"""Static vectors: a token's own row, or its pieces'; on disk in 8 bits; in damaged folders."""
+
+import json
+from hashlib import sha256
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spacy_elmo.bilm import store
+from spacy_elmo.bilm.config import BiLMConfig, ConfigError
+from spacy_elmo.bilm.errors import ElmoError
+from spacy_elmo.bilm.model import BiLM
+from spacy_elmo.bilm.static import unit_size
+from spacy_elmo.bilm.vocab import Vocab
+
+STRINGS = ["我", "爱", "北", "京", "北京", "天安", "1", "99", "我爱北京"]
+SIZES = {"projection": 6, "hidden": 10, "static_width": 5}
+
+
+def make(strings=STRINGS, **settings) -> BiLM:
+    torch.manual_seed(0)
+    config = BiLMConfig(**SIZES, static_rows=len(strings), **settings)
+    bilm = BiLM(config, Vocab("我爱北京天安门", static=strings)).eval()
+    bilm.static_vectors = torch.from_numpy(unit_size(np.random.default_rng(0).normal(size=(len(strings), 5))))
+    return bilm
+
+
+def row(bilm: BiLM, string: str) -> np.ndarray:
+    return bilm.static_vectors[STRINGS.index(string)].numpy()
+
+
+@pytest.mark.parametrize(
+    ("token", "pieces"),
+    [
+        ("北京", ["北京"]),
+        ("我爱北京", ["我爱北京"]),
+        ("爱北京", ["爱", "北京"]),
+        ("京北京", ["京", "北京"]),
+        ("天安门", ["天安"]),  # 门 has no vector
+        ("门天安", ["天安"]),
+        ("１９９", ["1", "99"]),
+        ("199", ["1", "99"]),
+        ("门", []),
+        (" \n", []),
+        ("", []),
+    ],
+)
+def test_a_token_is_its_row_or_its_pieces(token, pieces):
+    bilm = make()
+    (found,) = bilm.static([token])
+    if pieces:
+        wanted = np.sum([row(bilm, piece) for piece in pieces], 0)
+        np.testing.assert_allclose(found, wanted / np.sqrt(np.mean(wanted**2)), rtol=1e-5)
+    else:
+        assert not found.any()
+
+
+def test_full_width_stays_where_the_model_keeps_it():
+    assert not make(normalize=False).static(["１"]).any()
+    assert make().static(["１"]).any()
+
+
+@given(st.lists(st.text("我爱北京天安门1９ \n", max_size=8), max_size=9))
+def test_tokens_do_not_depend_on_one_another(tokens):
+    bilm = make()
+    together = bilm.static(tokens)
+    assert together.shape == (len(tokens), 5)
+    assert together.dtype == np.float32
+    for token, vector in zip(tokens, together, strict=True):
+        np.testing.assert_array_equal(bilm.static([token])[0], vector)
+
+
+def test_a_model_without_any():
+    bilm = BiLM(BiLMConfig(projection=6, hidden=10), Vocab("我爱"))
+    assert bilm.static(["我", "爱"]).shape == (2, 0)
+    assert bilm.config.static_dim == 0
+    assert "static_vectors" not in bilm.state_dict()
+
+
+def test_they_are_not_trained():
+    assert "static_vectors" not in dict(make().named_parameters())
+    assert "static_vectors" in make().state_dict()
+
+
+def test_new_vectors_are_seen():
+    bilm = make()
+    before = bilm.static(["北京"])
+    bilm.static_vectors = -bilm.static_vectors
+    np.testing.assert_array_equal(bilm.static(["北京"]), -before)
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_saved_they_come_back(tmp_path, as_bytes):
+    bilm = make()
+    bilm.save(tmp_path / "model")
+    back = store.from_bytes(store.to_bytes(bilm)) if as_bytes else store.load(tmp_path / "model")
+    assert back.vocab.static == STRINGS
+    tokens = ["北京", "我", "爱北京"]
+    np.testing.assert_array_equal(back.static(tokens), bilm.static(tokens))
+
+
+def test_eight_bits_on_disk(tmp_path):
+    bilm = make()
+    with torch.no_grad():
+        bilm.static_vectors[2] = 0
+        bilm.static_vectors[3] *= 1e-6
+    bilm.save(tmp_path / "half", dtype=torch.float16)
+    back = store.load(tmp_path / "half")
+    error = (back.static_vectors - bilm.static_vectors).abs().amax(1)
+    assert (error <= bilm.static_vectors.abs().amax(1) / 254 * 1.001).all()
+    assert (tmp_path / "half" / "weights.safetensors").read_bytes().count(b'"I8"') == 1
+    back.save(tmp_path / "again", dtype=torch.float16)
+    files = [tmp_path / name / "weights.safetensors" for name in ("half", "again")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_words_have_none():
+    with pytest.raises(ConfigError, match='static_rows need units = "char"'):
+        BiLMConfig(units="word", static_rows=3)
+
+
+def test_a_string_for_each_row():
+    with pytest.raises(ConfigError, match="static_rows = 3, but the vocabulary has 1"):
+        BiLM(BiLMConfig(**SIZES, static_rows=3), Vocab("我爱", static=["我"]))
+    for strings in (["我", "我"], ["我\n爱"]):
+        with pytest.raises(ElmoError, match="list each once"):
+            Vocab("我爱", static=strings)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [(STRINGS[:-1], "static_rows = 9, but the vocabulary has 8"), ([*STRINGS[:-1], "我"], "a string twice")],
+)
+def test_a_damaged_list(tmp_path, lines, message):
+    folder = tmp_path / "model"
+    make().save(folder)
+    data = "".join(f"{line}\n" for line in lines).encode("utf8")
+    (folder / "static.txt").write_bytes(data)
+    with pytest.raises(store.ModelFolderError, match=r"static\.txt is damaged"):
+        store.load(folder)
+    config = json.loads((folder / "config.json").read_bytes())
+    config["files"]["static.txt"] = {"bytes": len(data), "sha256": sha256(data).hexdigest()}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(store.ModelFolderError, match=f"fits no biLM: .*{message}"):
+        store.load(folder)
+
+
+def test_scales_without_their_table(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "model"
+    make().save(folder, dtype=torch.float16)
+    tensors = load_file(folder / "weights.safetensors")
+    tensors["static_vectors.scale"] = tensors["static_vectors.scale"][:-1].clone()
+    save_file(tensors, folder / "weights.safetensors")
+    data = (folder / "weights.safetensors").read_bytes()
+    config = json.loads((folder / "config.json").read_bytes())
+    config["files"]["weights.safetensors"] = {"bytes": len(data), "sha256": sha256(data).hexdigest()}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(store.ModelFolderError, match=r"static_vectors\.scale, expected nothing"):
+        store.load(folder)
