@@ -89,12 +89,11 @@ def _words(sentence: str, cut: Callable[[str], Iterable[str]], fold: Callable[[s
 
 def _jieba() -> Callable[[str], Iterable[str]]:
     try:
-        import jieba
+        from .jieba_words import Words
 
-        jieba.initialize()
+        cut: Callable[[str], Iterable[str]] = Words().cut
     except Exception as error:
         raise CorpusError(f'The segmenter "jieba" does not start: {error}. pip install jieba') from error
-    cut: Callable[[str], Iterable[str]] = jieba.cut
     return cut
 
 
