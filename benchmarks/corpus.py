@@ -2,6 +2,7 @@
 
     python benchmarks/corpus.py --size 100MB --units word --segmenter jieba --jobs 1 2
     python benchmarks/corpus.py --text FILE --units word --segmenter jieba --jobs 1 2
+    python benchmarks/corpus.py --text FILE --units word --segmenter pkuseg:FOLDER --jobs 1 2
 
 The segmenter is timed in one process before and after each corpus, on sentences that are cut already.
 """
@@ -49,6 +50,10 @@ def bare_rate(args: argparse.Namespace, text: str) -> float:
         import jieba
 
         segment = jieba.lcut
+    elif args.segmenter.startswith("pkuseg:"):
+        import spacy_pkuseg
+
+        segment = spacy_pkuseg.pkuseg(args.segmenter.partition(":")[2]).cut
     elif args.units == "word":
         segment = make_segmenter(args.units, args.segmenter, args.lang)
     found = [text[a:b] for a, b in sentence_spans(text)]

@@ -17,7 +17,8 @@ def corpus(
     units: str = typer.Option("char", help='What the biLM will read: "char" or "word"'),
     segmenter: str = typer.Option(
         "char",
-        help='For words, spaCy\'s Chinese segmenter ("jieba", "pkuseg"), or a pipeline\'s name or folder',
+        help='For words, spaCy\'s Chinese segmenter ("jieba", "pkuseg", or "pkuseg:MODEL" with a name or '
+        "folder), or a pipeline's name or folder",
     ),
     lang: str = typer.Option("zh", help="Language, an ISO code as spaCy's"),
     max_sentence: int = typer.Option(128, min=1, help="Cut longer sentences into pieces of this many units"),

@@ -116,7 +116,8 @@ class Elmo(TrainablePipe):
             return
         self._segmenter_checked = True
         config = shim_of(self.model).bilm.config
-        if config.units == "word" and self.segmenter and self.segmenter != config.segmenter:
+        kind = config.segmenter.partition(":")[0]  # of "pkuseg:MODEL"
+        if config.units == "word" and self.segmenter and self.segmenter != kind:
             warnings.warn(
                 f'The model of "{self.name}" knows words as "{config.segmenter}" cuts them, but this '
                 f'pipeline cuts them with "{self.segmenter}": use that segmenter or a model of characters.',

@@ -18,7 +18,7 @@ from . import engine
 from .parts import Part, count_types, make_part
 from .reading import BLOCK, CorpusError, Tally, blocks, find_files
 from .segment import Segmenter, make_segmenter, sentences
-from .shards import FORMAT_VERSION, MANIFEST, TYPES
+from .shards import FORMAT_VERSION, MANIFEST, TYPES, folder_digest
 
 SHARD_UNITS = 2**24
 MAX_TYPES = 1_000_000
@@ -40,11 +40,17 @@ class Cut:
         return _segmenter(self.units, self.segmenter, self.lang, self.normalize)
 
     def versions(self) -> dict[str, str]:
-        """What the cuts depend on besides."""
-        found = {}
-        for name in ("spacy", SEGMENTERS.get(self.segmenter, "")) if self.units == "word" else ():
+        """What the cuts depend on besides: packages, and the files of a segmenter that is a folder."""
+        found: dict[str, str] = {}
+        if self.units == "char":
+            return found
+        kind, _, model = self.segmenter.partition(":")
+        for name in ("spacy", SEGMENTERS.get(kind, "")):
             with suppress(PackageNotFoundError, ValueError):
                 found[name] = version(name)
+        folder = Path(model or kind)
+        if folder.is_dir():
+            found["sha256"] = folder_digest(folder)
         return found
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..bilm.text import characters, chunks, normalize, sentence_spans
@@ -14,6 +15,8 @@ _FULL_WIDTH = "".join(c for c in map(chr, range(0xFF00, 0xFFF0)) if normalize(c)
 _FOLDED = re.compile(f"[{_FULL_WIDTH}]")
 _UNUSUAL = re.compile(rf"[\s{_FULL_WIDTH}]")
 ZH_SEGMENTERS = ("char", "jieba", "pkuseg")
+PKUSEG_MODEL = "spacy_ontonotes"  # the one of spaCy's own Chinese pipelines
+PKUSEG_FILES = ("features.msgpack", "weights.npz")
 
 
 @dataclass
@@ -48,8 +51,9 @@ def make_segmenter(units: str, segmenter: str, lang: str, *, normalized: bool = 
     """What cuts sentences into units.
 
     units "char": the characters that a character model reads. "word": the tokens of spaCy's `lang`;
-    for Chinese `segmenter` is that of spacy.zh.ChineseTokenizer ("char", "jieba", "pkuseg"). Any other
-    name is that of an installed spaCy pipeline, or its folder: its tokenizer is used.
+    for Chinese `segmenter` is that of spacy.zh.ChineseTokenizer ("char", "jieba", "pkuseg"), and
+    "pkuseg:MODEL" takes another model of pkuseg than spaCy's, by its name or folder. Any other name is
+    that of an installed spaCy pipeline, or its folder: its tokenizer is used.
     """
     if units == "char":
         return Segmenter(lambda sentence: _characters(sentence, normalized), "char")
@@ -89,30 +93,55 @@ def _words(sentence: str, cut: Callable[[str], Iterable[str]], fold: Callable[[s
 
 def _jieba() -> Callable[[str], Iterable[str]]:
     try:
-        import jieba
+        from .jieba_words import Words
 
-        jieba.initialize()
+        cut: Callable[[str], Iterable[str]] = Words().cut
     except Exception as error:
         raise CorpusError(f'The segmenter "jieba" does not start: {error}. pip install jieba') from error
-    cut: Callable[[str], Iterable[str]] = jieba.cut
     return cut
 
 
 def _pipeline(segmenter: str, lang: str) -> tuple[Any, str]:
     """A spaCy pipeline with the tokenizer that is asked for, and the segmenter's name."""
-    import spacy
-
     try:
-        nlp: Any = spacy.blank(lang, config=_config(segmenter, lang))
-        if segmenter == "pkuseg" and lang == "zh":
-            nlp.tokenizer.initialize(pkuseg_model="spacy_ontonotes")
+        import spacy
+
+        kind, _, model = segmenter.partition(":")
+        nlp: Any = spacy.blank(lang, config=_config(kind, lang))
+        if (kind, lang) == ("pkuseg", "zh"):
+            _load_pkuseg(nlp.tokenizer, model or PKUSEG_MODEL)
+            return nlp, segmenter
         own = segmenter if lang == "zh" else type(nlp.tokenizer).__name__
         if segmenter in (*ZH_SEGMENTERS, own) and (lang != "zh" or segmenter in ZH_SEGMENTERS):
             return nlp, own
         return spacy.load(segmenter), segmenter
-    except Exception as error:  # spaCy, jieba and pkuseg raise whatever they like
+    except Exception as error:  # spaCy and pkuseg raise whatever they like
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CorpusError(f'The segmenter "{segmenter}" of "{lang}" does not start: {reason}') from error
+
+
+def _load_pkuseg(tokenizer: Any, model: str) -> None:
+    """Load one of pkuseg's own models by name, or a folder; of what is missing pkuseg says nothing useful."""
+    try:
+        from spacy_pkuseg.config import config
+    except ImportError as error:
+        raise CorpusError("it is not installed: pip install spacy-elmo[pkuseg].") from error
+    if model in config.available_models:
+        try:
+            tokenizer.initialize(pkuseg_model=model)
+        except Exception as error:
+            raise CorpusError(
+                f'pkuseg fetches its model "{model}" from the web when it is used first, and that failed '
+                f"({type(error).__name__}): give the folder of a model, --segmenter pkuseg:FOLDER."
+            ) from error
+        return
+    for name in PKUSEG_FILES:
+        if not (Path(model) / name).is_file():
+            raise CorpusError(
+                f"{model} holds no model of pkuseg ({name} is missing): give a folder that "
+                f"spacy_pkuseg.train wrote, or one of {', '.join(config.available_models)}."
+            )
+    tokenizer.initialize(pkuseg_model=model)
 
 
 def _config(segmenter: str, lang: str) -> dict[str, Any]:

@@ -134,6 +134,15 @@ def file_digest(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
+def folder_digest(folder: Path) -> str:
+    """SHA-256 of the names and contents of all files in a folder."""
+    digest = sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            digest.update(f"{path.relative_to(folder).as_posix()}\n{file_digest(file)}\n".encode())
+    return digest.hexdigest()
+
+
 def _is_complete(manifest: dict[str, Any]) -> bool:
     settings = {"units", "segmenter", "lang", "normalize", "max_sentence"}
     shards = manifest["shards"]

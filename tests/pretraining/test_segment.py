@@ -133,8 +133,12 @@ def test_a_segmenter_that_does_not_start(segmenter, lang):
     assert "\n" not in str(caught.value)
 
 
-@settings(deadline=None)  # jieba reads its dictionary at the first call
-@given(st.text("我爱北京天安门在清华大学。！\n 　a1１Ａ", max_size=40))
+# What is ambiguous ("南京市长江大桥", "研究生命起源"), unknown, not Chinese, and between words
+AMBIGUOUS = "我爱北京天安门在清华大学研究生命起源南市长江桥龘𠀀。！\n 　a1１Ａ.+-%"
+
+
+@settings(deadline=None, max_examples=300)  # jieba reads its dictionary at the first call
+@given(st.text(AMBIGUOUS, max_size=40))
 def test_jiebas_words_are_those_of_spacys_tokenizer(text):
     pytest.importorskip("jieba")
     expected = [normalize(token.text) for token in _jieba_tokenizer()(text) if not token.is_space]
@@ -147,7 +151,7 @@ def _jieba_tokenizer():
 
 
 @settings(deadline=None)
-@given(st.text("我爱北京天安门在清华大学。！\n 　a1１Ａ", max_size=40))
+@given(st.text(AMBIGUOUS, max_size=40))
 def test_a_pipelines_jieba_cuts_without_spacy_around_it(text):
     pytest.importorskip("jieba")
     segmenter = _segmenter_of_a_pipeline()
@@ -163,7 +167,18 @@ def _segmenter_of_a_pipeline():
         return make_segmenter("word", folder, "zh")
 
 
+def test_jieba_keeps_the_words_that_it_was_taught():
+    jieba = pytest.importorskip("jieba")
+    segmenter = make_segmenter("word", "jieba", "zh")
+    jieba.add_word("天安门在清", 10**6)
+    try:
+        assert segmenter("爱天安门在清华")[1] == "天安门在清"
+    finally:
+        jieba.del_word("天安门在清")
+
+
 def test_jieba_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "jieba", None)
+    monkeypatch.delitem(sys.modules, "spacy_elmo.pretraining.jieba_words", raising=False)
     with pytest.raises(CorpusError, match='segmenter "jieba" does not start'):
         make_segmenter("word", "jieba", "zh")

@@ -1,0 +1,17 @@
+"""All commands, on the application.
+
+`python -m spacy_elmo` runs them without spaCy's own command line, which takes seconds to import.
+"""
+
+from .app import app
+from .convert import convert
+from .corpus import corpus
+from .download import download
+from .embed import embed
+from .evaluate import evaluate
+from .info import info
+from .nearest import nearest
+from .plan import plan
+from .pretrain import pretrain
+
+__all__ = ["app", "convert", "corpus", "download", "embed", "evaluate", "info", "nearest", "plan", "pretrain"]
