@@ -1,5 +1,7 @@
 """The native kernel, which setup.cfg cannot declare. Everything else about the package stands there."""
 
+from glob import glob
+
 from setuptools import Extension, setup
 
 NATIVE = "spacy_elmo/bilm/inference/native"
@@ -9,10 +11,7 @@ setup(
         Extension(
             "spacy_elmo.bilm.inference._native",
             sources=[f"{NATIVE}/bilm.cpp"],
-            depends=[
-                f"{NATIVE}/{name}.h"
-                for name in ("lstm", "training", "model", "vector_plain", "vector_avx2", "vector_avx512")
-            ],
+            depends=glob(f"{NATIVE}/*.h"),
             # -ffp-contract: what is fused must not depend on the number of rows in a tile.
             extra_compile_args=[
                 "-O3",

@@ -3,6 +3,7 @@
 from typing import Literal, get_args
 
 import torch
+from torch import Tensor
 
 from .errors import ElmoError
 
@@ -32,3 +33,9 @@ def product_dtype(precision: str, device: torch.device) -> torch.dtype:
     check_precision(precision)
     bf16 = precision == "bf16" or (precision == "auto" and has_native_bf16(device))
     return torch.bfloat16 if bf16 else torch.float32
+
+
+def as_half(layers: Tensor) -> Tensor:
+    """Rounded to half precision, which tells more than bf16 does; what is too large for it stays. Float32."""
+    rounded = layers.half().float()
+    return torch.where(rounded.isinf(), layers, rounded)

@@ -10,7 +10,7 @@ from torch import Tensor
 from .embed import Batch
 from .inference.engine import Engine, engine_of
 from .inference.engine import Network as EngineNetwork
-from .precision import Precision, product_dtype
+from .precision import Precision, as_half, product_dtype
 from .vocab import BOS, EOS, PAD, SPECIALS, Vocab, special_character_ids
 
 GPU_BATCH = 16  # times as many units: a step takes as long for a few rows as for hundreds
@@ -40,29 +40,32 @@ def encode(
     dtype = product_dtype(precision, bilm.device)
     with torch.inference_mode():
         if bilm.device.type != "cpu" or bilm.config.joined:
-            found = _encode_with_module(bilm, sentences, batch_tokens, dtype)
-        else:
-            found = _encode_on_cpu(bilm, sentences, batch_tokens, engine_of(bilm, dtype, route))
-        for layers in found if dtype != torch.float32 else ():
-            _round(torch.from_numpy(layers))
-        return found
-
-
-def _round(layers: Tensor) -> None:
-    """In place, to half precision, which tells more than bf16 does; what is too large for it stays."""
-    rounded = layers.half().float()
-    layers.copy_(torch.where(rounded.isinf(), layers, rounded))
+            return _encode_with_module(bilm, sentences, batch_tokens, dtype)
+        return _encode_on_cpu(bilm, sentences, batch_tokens, engine_of(bilm, dtype, route))
 
 
 def _encode_on_cpu(
     bilm: Network, sentences: Sequence[Sequence[str]], batch_tokens: int, engine: Engine
 ) -> list[np.ndarray]:
     lengths = [len(sentence) for sentence in sentences]
-    out = [np.empty((bilm.n_layers, n, bilm.width), dtype=np.float32) for n in lengths]
+    out = [np.empty((bilm.n_layers, 0, bilm.width), dtype=np.float32) for _ in sentences]
     for group in batches_by_length(lengths, batch_tokens):
         vectors, ids = engine.units.look_up([sentences[i] for i in group])
+        for i, layers in zip(group, _room(bilm, [lengths[i] for i in group]), strict=True):
+            out[i] = layers
         engine.route.run(vectors, engine.units.scale, ids, [out[i] for i in group])
     return out
+
+
+def _room(bilm: Network, lengths: Sequence[int]) -> list[np.ndarray]:
+    """(L, n, D) for each sentence, in one piece: memory comes in large pages then, which takes less time."""
+    size = bilm.n_layers * bilm.width
+    room = np.empty(sum(lengths) * size, dtype=np.float32)
+    ends = np.cumsum(lengths).tolist()
+    return [
+        room[(end - n) * size : end * size].reshape(bilm.n_layers, n, bilm.width)
+        for end, n in zip(ends, lengths, strict=True)
+    ]
 
 
 def _encode_with_module(
@@ -74,7 +77,8 @@ def _encode_with_module(
         batch_tokens *= GPU_BATCH
     for group in batches_by_length(lengths, batch_tokens):
         batch = collate(bilm, [sentences[i] for i in group]).to(bilm.device)
-        layers = bilm(batch, dtype=dtype).float().cpu().numpy()  # (L, B, T, D)
+        found = bilm(batch, dtype=dtype).float()  # (L, B, T, D)
+        layers = (found if dtype == torch.float32 else as_half(found)).cpu().numpy()
         for row, i in enumerate(group):
             out[i] = np.ascontiguousarray(layers[:, row, 1 : 1 + lengths[i]])
     return out

@@ -199,7 +199,7 @@ class Elmo(TrainablePipe):
         for listener in listeners:
             self.add_listener(listener, component.name)
         if listeners:
-            hasten(component.model)
+            hasten(component.model, shim_of(self.model).precision)
 
     def add_listener(self, listener: Model, component_name: str) -> None:
         """Add a listener, and tell it who it listens to and how wide the vectors are."""

@@ -7,6 +7,7 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
+PORTIONS = "elmo-portions"
 TOKENS = 1024  # of a portion: about 5 MB of layers, mix and input
 
 
@@ -16,7 +17,7 @@ def InPortions(layer: Model[list[Doc], list[Floats2d]], width: int) -> Model[lis
     A pipeline hands over hundreds of docs at once; layers of all their tokens take longer to write to memory
     and read again than to compute with. In training, batches are small and go through in one.
     """
-    return Model("elmo-portions", forward, init=init, layers=[layer], dims={"nO": width})
+    return Model(PORTIONS, forward, init=init, layers=[layer], dims={"nO": width})
 
 
 def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:

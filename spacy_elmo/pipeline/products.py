@@ -1,4 +1,4 @@
-"""Matrix products of the tasks that listen, by torch's oneDNN.
+"""Matrix products of the tasks that listen: by torch's oneDNN; of their Maxouts, in prediction, natively.
 
 thinc multiplies with BLIS, on one thread and on many processors without AVX-512: oneDNN is 5x faster.
 """
@@ -10,6 +10,10 @@ import torch
 from thinc.api import Model, NumpyOps
 
 from ..bilm.inference.linear import linear
+from ..bilm.precision import Precision, product_dtype
+from .bilm_layer import BiLMShim
+from .maxout import InOnePass, in_one_pass
+from .portions import PORTIONS
 
 WORTH_PACKING = 128  # rows: with fewer, packing the weights takes longer than the product
 
@@ -35,13 +39,27 @@ class OneDnnOps(NumpyOps):
         return out
 
 
-def hasten(model: Model) -> Model:
-    """Let a model multiply with OneDnnOps, where thinc's own operations on the CPU would. Returns it.
+def hasten(model: Model, precision: Precision | None = None) -> Model:
+    """Let a model multiply with OneDnnOps, where thinc's own operations on the CPU would, and let its Maxouts
+    predict in one pass (pipeline.maxout). Returns it.
 
     The component "elmo" does so with all of a model that listens. Where listeners were replaced there is no
     such component, so ConcatEmbed and ConcatOutput do it with what they are made of.
+    precision: of the biLM; None: that of the model's own one, if it has one. The Maxouts that read ELMo's
+    vectors predict with it, all others in float32.
     """
-    for node in model.walk():
+    nodes = list(model.walk())
+    for node in nodes:
         if type(node.ops) is NumpyOps:  # neither a GPU's nor those of a plugin, such as thinc-apple-ops
             node.ops = OneDnnOps()
+        if isinstance(node.ops, OneDnnOps):
+            in_one_pass(node)
+    own = (shim.precision for node in nodes for shim in node.shims if isinstance(shim, BiLMShim))
+    precision = precision or next(own, None)
+    if precision is not None:
+        half = product_dtype(precision, torch.device("cpu")) == torch.bfloat16
+        for joint in (node for node in nodes if node.name == PORTIONS):
+            for node in joint.layers[0].layers[-1].walk():  # behind what reads ELMo: see architectures.py
+                if isinstance(node._func, InOnePass):
+                    node._func.half = half
     return model

@@ -1,4 +1,4 @@
-"""Scalar mix: what a task takes from the layers, gamma * sum_j softmax(w)_j h_j. Pure thinc."""
+"""Scalar mix: what a task takes from the layers, gamma * sum_j softmax(w)_j h_j. A thinc layer."""
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy
 from thinc.api import Model, Ops
+
+from ..bilm.inference import tasks
 
 Array = Any  # of numpy or cupy, float32
 
@@ -47,10 +49,8 @@ def forward(model: Model, layers: Sequence[Array], is_train: bool) -> tuple[list
     xp = model.ops.xp
     w, gamma = model.get_param("w"), model.get_param("gamma")
     H: list[Array] = [model.ops.asarray(h) for h in layers]
-    norms = [_norm(xp, h) if model.attrs["layer_norm"] else None for h in H]
     s = _softmax(xp, w)  # (L,)
-    # One by one: together they are a copy that is larger than any cache.
-    Ys = [_weighted(gamma * s, h, norm) for h, norm in zip(H, norms, strict=True)]  # (n, D) each
+    Ys, norms = _mixed(xp, gamma * s, H, model.attrs["layer_norm"])  # (n, D) each
     size = sum(y.size for y in Ys)
     mask = dropout_mask(model.ops, (size,), model.attrs["mix_dropout"] if is_train else 0.0)
     parts = [None] * len(Ys) if mask is None else _cut(mask, Ys)
@@ -107,6 +107,18 @@ class _Norm(NamedTuple):
     """(L, n)"""
     scale: Array
     """(L, n)"""
+
+
+def _mixed(
+    xp: Any, weights: Array, H: Sequence[Array], layer_norm: bool
+) -> tuple[list[Array], Sequence[_Norm | None]]:
+    """sum_j weights_j h_j of each, and what normalised them: natively where that can be."""
+    if xp is numpy and H and tasks.available() and all(h.dtype == numpy.float32 for h in H):
+        Ys, found = tasks.mix(H, weights, EPSILON if layer_norm else None)
+        return Ys, [None] * len(Ys) if found is None else [_Norm(*each) for each in found]
+    norms = [_norm(xp, h) if layer_norm else None for h in H]
+    # One by one: together they are a copy that is larger than any cache.
+    return [_weighted(weights, h, norm) for h, norm in zip(H, norms, strict=True)], norms
 
 
 def _norm(xp: Any, h: Array) -> _Norm:

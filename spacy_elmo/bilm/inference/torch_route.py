@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..precision import as_half
 from .cells import Cell, Steps, Switches, pack
 from .elementwise import sigmoid_, tanh
 from .linear import linear
@@ -86,10 +87,13 @@ class TorchRoute:
     def __init__(self, directions: Sequence[Sequence[Cell]], switches: Switches, dtype: torch.dtype):
         self.name = f"torch, {'bf16' if dtype == torch.bfloat16 else 'f32'}"
         self.switches = switches
+        self.half = dtype == torch.bfloat16
         self.directions = [[TorchCell(cell, switches, dtype) for cell in cells] for cells in directions]
 
     def run(self, vectors: Tensor, scale: float, ids: Ids, out: Sequence[np.ndarray]) -> None:
         """Fill `out`, an (L, n, 2P) float32 array for each sentence, in descending order of n.
+
+        Layers of products in bf16 are rounded to half precision.
 
         vectors: (U, P) float32, a row for each unit, times `scale`; ids: (n + 2,) rows of a sentence's units,
         boundaries included, for the forward and for the backward direction.
@@ -97,11 +101,12 @@ class TorchRoute:
         lengths = [len(sentence) for sentence in ids[0]]
         steps = pack(lengths)
         ahead, back = (vectors[torch.from_numpy(np.concatenate(side))] * scale for side in ids)  # (N, P)
-        layers = self._layers((ahead, back), steps)
+        found = self._layers((ahead, back), steps)
+        layers = (as_half(found) if self.half else found).numpy()
         for begin, n, target in zip(accumulate([0, *lengths]), lengths, out, strict=False):
             target[:] = layers[:, begin + 1 : begin + n - 1]
 
-    def _layers(self, inputs: Sequence[Tensor], steps: Steps) -> np.ndarray:
+    def _layers(self, inputs: Sequence[Tensor], steps: Steps) -> Tensor:
         """inputs: (N, P) for each direction, sentence by sentence -> (L, N, 2P), the same way."""
         rows, width = inputs[0].shape
         layers = inputs[0].new_empty(len(self.directions[0]) + 1, rows, 2 * width)
@@ -113,4 +118,4 @@ class TorchRoute:
                 h = cell(y, steps.sizes)
                 y = y + h if self.switches.skip and depth else h
                 layers[depth + 1, place, side * width : (side + 1) * width] = y
-        return layers.numpy()
+        return layers

@@ -2,7 +2,7 @@
 //
 // A plain C interface, loaded with ctypes: it depends on no version of Python or torch.
 
-#include "model.h"
+#include "pack.h"
 
 #include <atomic>
 #include <cmath>
@@ -25,13 +25,6 @@
 
 namespace elmo {
 
-template <class T>
-static T convert(float x);
-template <>
-float convert<float>(float x) { return x; }
-template <>
-bf16 convert<bf16>(float x) { return to_bf16(x); }
-
 static inline float to_float(float x) { return x; }
 static inline float to_float(bf16 x) {
     uint32_t bits = static_cast<uint32_t>(x) << 16;
@@ -45,8 +38,10 @@ static inline float to_float(bf16 x) {
 #define TARGET
 namespace plain {
 #include "vector_plain.h"
+#include "products.h"
 #include "lstm.h"
 #include "training.h"
+#include "tasks.h"
 }
 #undef INLINE
 #undef TARGET
@@ -56,8 +51,10 @@ namespace plain {
 #define INLINE static inline __attribute__((always_inline, target("avx2,fma")))
 namespace avx2 {
 #include "vector_avx2.h"
+#include "products.h"
 #include "lstm.h"
 #include "training.h"
+#include "tasks.h"
 }
 #undef INLINE
 #undef TARGET
@@ -66,8 +63,10 @@ namespace avx2 {
 #define INLINE static inline __attribute__((always_inline, target("avx512f,avx2,fma")))
 namespace avx512 {
 #include "vector_avx512.h"
+#include "products.h"
 #include "lstm.h"
 #include "training.h"
+#include "tasks.h"
 }
 #undef INLINE
 #undef TARGET
@@ -77,8 +76,10 @@ namespace avx512 {
 #define INLINE static inline __attribute__((always_inline, target("avx512f,avx512bf16,avx2,fma")))
 namespace avx512bf16 {
 #include "vector_avx512.h"
+#include "products.h"
 #include "lstm.h"
 #include "training.h"
+#include "tasks.h"
 }
 #undef INLINE
 #undef TARGET
@@ -93,9 +94,17 @@ struct Training {
     double (*cross_entropy)(long, long, T*, const float*, const int64_t*);
 };
 
+// See tasks.h.
+struct Tasks {
+    void (*mix)(const float*, long, long, long, const float*, float, long, long, float*, Moments*, float*);
+    void (*maxout_single)(const Maxout&, long, const float*, float*, float*);
+    void (*maxout_half)(const Maxout&, long, const float*, float*, bf16*);
+};
+
 #define TRAINING(isa, T) {isa::cells_forward<T>, isa::cells_backward<T>, isa::cross_entropy<T>}
+#define TASKS(isa) {isa::mix_tokens, isa::maxout_rows<float>, isa::maxout_rows<bf16>}
 #define ISA(name, supported) \
-    {#name, name::LANES, supported, name::run, TRAINING(name, float), TRAINING(name, bf16)}
+    {#name, name::LANES, supported, name::run, TRAINING(name, float), TRAINING(name, bf16), TASKS(name)}
 
 struct Isa {
     const char* name;
@@ -104,6 +113,7 @@ struct Isa {
     void (*run)(const Task&);
     Training<float> single;
     Training<bf16> half;
+    Tasks tasks;
 };
 
 static bool always() { return true; }
@@ -123,45 +133,6 @@ static const Isa ISAS[] = {
     ISA(plain, always),
 };
 constexpr int N_ISAS = sizeof(ISAS) / sizeof(Isa);
-
-// Columns k0.. of a block of weights: rows of `w` (N, K) by lane of each of the four registers, -1: zeros.
-template <class T>
-static void pack_block(const float* w, long K, const long* rows, const float* scale, long lanes, T* to) {
-    const long pair = sizeof(T) == 2 ? 2 : 1;
-    for (long k = 0; k < K; k++)
-        for (long i = 0; i < GATES * lanes; i++)
-            if (rows[i] >= 0)
-                to[((k / pair) * GATES * lanes + i) * pair + k % pair] =
-                    convert<T>(w[rows[i] * K + k] * scale[i / lanes]);
-}
-
-// Gates as exponents of 2: sigmoid(x) = 1 / (1 + 2^(-x log2 e)), tanh(x) the same of 2x.
-template <class T>
-static void pack_layer(const Model& m, Layer& layer, const float* const* weights) {
-    const float log2e = 1.44269504088896341f;
-    const float exponents[GATES] = {-log2e, -log2e, -2 * log2e, -log2e}, as_they_are[GATES] = {1, 1, 1, 1};
-    const long V = m.lanes, row = GATES * V, blocks = (m.H + V - 1) / V;
-    std::vector<long> rows(row);
-    layer.gates = Buffer<char>(blocks * 2 * m.K * row * sizeof(T));
-    layer.bias = Buffer<float>(blocks * row);
-    T* to = reinterpret_cast<T*>(layer.gates.get());
-    for (long j = 0; j < blocks; j++, to += m.K * row) {
-        for (long i = 0; i < row; i++) {
-            long unit = j * V + i % V;
-            rows[i] = unit < m.H ? i / V * m.H + unit : -1;
-            if (unit < m.H) layer.bias.get()[j * row + i] = weights[2][rows[i]] * exponents[i / V];
-        }
-        pack_block<T>(weights[0], m.P, rows.data(), exponents, V, to);
-        pack_block<T>(weights[1], m.P, rows.data(), exponents, V, to + blocks * m.K * row);
-    }
-    if (!m.projects) return;
-    layer.project = Buffer<char>(m.P_row / row * m.M * row * sizeof(T));
-    to = reinterpret_cast<T*>(layer.project.get());
-    for (long first = 0; first < m.P; first += row, to += m.M * row) {
-        for (long i = 0; i < row; i++) rows[i] = first + i < m.P ? first + i : -1;
-        pack_block<T>(weights[3], m.H, rows.data(), as_they_are, V, to);
-    }
-}
 
 // Rows first..last of the batch, in one direction.
 static void run_slice(Task task, long first, long last) {
@@ -185,8 +156,36 @@ static std::vector<long> slices(const int64_t* lengths, long rows, long n) {
     return cuts;
 }
 
+// Runs `work` for 0..tasks. Returns 0, or 1: no memory.
+template <class Work>
+static int in_threads(long threads, long tasks, const Work& work) {
+    std::atomic<long> next(0);
+    std::atomic<bool> failed(false);
+    auto work_on = [&] {
+        for (long i; (i = next++) < tasks;) {
+            try {
+                work(i);
+            } catch (const std::bad_alloc&) {
+                failed = true;
+            }
+        }
+    };
+    std::vector<std::thread> others;
+    for (long i = 1; i < threads && i < tasks; i++) {
+        try {
+            others.emplace_back(work_on);
+        } catch (const std::system_error&) {
+            break;  // no more threads to be had: the work is done with those that are there
+        }
+    }
+    work_on();
+    for (std::thread& other : others) other.join();
+    return failed;
+}
+
 constexpr long FEWEST_ROWS = 24;         // of a slice: with fewer, reading the weights is what takes the time
 constexpr double WORTH_A_THREAD = 2e7;  // operations; starting one takes some ten microseconds
+constexpr long MIX_TOKENS = 128, MAXOUT_ROWS = 64;  // of one piece of work
 
 }  // namespace elmo
 
@@ -252,30 +251,10 @@ PUBLIC int elmo_encode(const void* model, long rows, const int64_t* lengths, con
     long n = threads / 2;
     if (n > rows / FEWEST_ROWS) n = rows / FEWEST_ROWS;
     const std::vector<long> cuts = slices(lengths, rows, n < 1 ? 1 : n);
-    const long tasks = 2 * (static_cast<long>(cuts.size()) - 1);
-    std::atomic<long> next(0);
-    std::atomic<bool> failed(false);
-    auto work_on = [&] {
-        for (long i; (i = next++) < tasks;) {
-            try {
-                Task task = {m, static_cast<int>(i % 2), rows, lengths, ids + i % 2 * rows, vectors, scale, out};
-                run_slice(task, cuts[i / 2], cuts[i / 2 + 1]);
-            } catch (const std::bad_alloc&) {
-                failed = true;
-            }
-        }
-    };
-    std::vector<std::thread> others;
-    for (long i = 1; i < threads && i < tasks; i++) {
-        try {
-            others.emplace_back(work_on);
-        } catch (const std::system_error&) {
-            break;  // no more threads to be had: the work is done with those that are there
-        }
-    }
-    work_on();
-    for (std::thread& other : others) other.join();
-    return failed;
+    return in_threads(threads, 2 * (static_cast<long>(cuts.size()) - 1), [&](long i) {
+        Task task = {m, static_cast<int>(i % 2), rows, lengths, ids + i % 2 * rows, vectors, scale, out};
+        run_slice(task, cuts[i / 2], cuts[i / 2 + 1]);
+    });
 } catch (const std::bad_alloc&) {
     return 1;
 }
@@ -301,6 +280,80 @@ PUBLIC double elmo_cross_entropy(int isa, int half, long rows, long size, void* 
                                  const int64_t* targets) {
     if (half) return ISAS[isa].half.cross_entropy(rows, size, (bf16*)logits, bias, targets);
     return ISAS[isa].single.cross_entropy(rows, size, (float*)logits, bias, targets);
+}
+
+// See tasks.h: layers (L, n, D) of each of `docs` docs -> y (N, D), and norms (N, L), doc by doc. norms: null where
+// layers are not normalised. epsilon: what is added to a variance.
+PUBLIC int elmo_mix(int isa, long docs, const int64_t* tokens, const float* const* layers, long L, long D,
+                    const float* weights, float epsilon, float* y, Moments* norms, int threads) try {
+    struct Piece {
+        long doc, first, last, at;
+    };
+    std::vector<Piece> pieces;
+    long all = 0;
+    for (long doc = 0; doc < docs; all += tokens[doc++])
+        for (long first = 0; first < tokens[doc]; first += MIX_TOKENS) {
+            const long last = first + MIX_TOKENS < tokens[doc] ? first + MIX_TOKENS : tokens[doc];
+            pieces.push_back({doc, first, last, all});
+        }
+    if (12.0 * static_cast<double>(all * L * D) < WORTH_A_THREAD) threads = 1;
+    return in_threads(threads, static_cast<long>(pieces.size()), [&](long i) {
+        const Piece& p = pieces[i];
+        ISAS[isa].tasks.mix(layers[p.doc], L, tokens[p.doc], D, weights, epsilon, p.first, p.last, y + p.at * D,
+                            norms ? norms + p.at * L : nullptr, std::vector<float>(L).data());
+    });
+} catch (const std::bad_alloc&) {
+    return 1;
+}
+
+// weights: (O, PIECES, I); bias: (O, PIECES); gain, shift: (O,) of a layer normalisation, null: none. They are
+// packed, not kept. Null: no memory.
+PUBLIC void* elmo_maxout_new(int isa, int half, long I, long O, const float* weights, const float* bias,
+                             const float* gain, const float* shift, float epsilon) try {
+    const long V = ISAS[isa].lanes;
+    Maxout* m = new Maxout();
+    m->isa = isa;
+    m->half = half;
+    m->normalizes = gain != nullptr;
+    m->I = I;
+    m->O = O;
+    m->K = half ? round_up(I, 2) : I;
+    m->row = round_up(I, V) + LINE / (half ? 2 : 4);  // see H_row
+    m->epsilon = epsilon;
+    try {
+        if (half) pack_maxout<bf16>(*m, V, weights, bias);
+        else pack_maxout<float>(*m, V, weights, bias);
+        m->gain = Buffer<float>(round_up(O, V));
+        m->shift = Buffer<float>(round_up(O, V));
+        for (long i = 0; gain && i < O; i++) {
+            m->gain.get()[i] = gain[i];
+            m->shift.get()[i] = shift[i];
+        }
+    } catch (...) {
+        delete m;
+        throw;
+    }
+    return m;
+} catch (const std::bad_alloc&) {
+    return nullptr;
+}
+
+PUBLIC int elmo_same(const void* a, const void* b, size_t bytes) { return memcmp(a, b, bytes) == 0; }
+
+PUBLIC void elmo_maxout_free(void* maxout) { delete static_cast<Maxout*>(maxout); }
+
+// x (rows, I) -> y (rows, O). Returns 0, or 1: no memory.
+PUBLIC int elmo_maxout(const void* maxout, long rows, const float* x, float* y, int threads) {
+    const Maxout* m = static_cast<const Maxout*>(maxout);
+    const Tasks& tasks = ISAS[m->isa].tasks;
+    if (2.0 * static_cast<double>(rows * m->I * m->O * PIECES) < WORTH_A_THREAD) threads = 1;
+    return in_threads(threads, (rows + MAXOUT_ROWS - 1) / MAXOUT_ROWS, [&](long i) {
+        const long first = i * MAXOUT_ROWS, n = rows - first < MAXOUT_ROWS ? rows - first : MAXOUT_ROWS;
+        const float* from = x + first * m->I;
+        float* to = y + first * m->O;
+        if (m->half) tasks.maxout_half(*m, n, from, to, Buffer<bf16>(n * m->row).get());
+        else tasks.maxout_single(*m, n, from, to, Buffer<float>(n * m->row).get());
+    });
 }
 
 }  // extern "C"

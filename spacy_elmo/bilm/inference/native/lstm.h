@@ -1,8 +1,7 @@
-// One direction of a biLM over a packed batch. Included once for each instruction set, behind its vectors.
+// One direction of a biLM over a packed batch. Included once for each instruction set, behind products.h.
 //
-// Each sum runs over its inputs in one order, one after another in one lane: the input's first, then the
-// state's. How many rows share a tile, and how many steps share a pass over the weights, is then
-// free, and changes no bit of any row.
+// A gate's sum runs over the input first, then over the state: how many steps share a pass over the input's
+// weights is free, and changes no bit of any row.
 
 constexpr float LOG2E = 1.44269504088896341f;
 constexpr float LARGEST = 40.f;  // of exponents of 2: three factors 1 + 2^40 fit into a float
@@ -40,66 +39,6 @@ INLINE V step(const V* gates, V* c, float clip) {
     return mul(sub(one, e), reciprocal(mul(o, add(one, e))));
 }
 
-constexpr long AHEAD = 4096;  // bytes of weights: what memory delivers while it is asked for more
-
-// Fetches weights at step i of a tile of R rows. With few rows there is little to do meanwhile: all that a step
-// reads, some steps ahead of `w`. With more, other tiles read the same: a line of `next`, their share.
-template <int R>
-INLINE void fetch(const void* w, const char* next, long i) {
-    if (R >= 3) __builtin_prefetch(next + i * LINE);
-    else
-        for (size_t at = 0; at < GATES * LANES * sizeof(float); at += LINE)
-            __builtin_prefetch((const char*)w + AHEAD + at);
-}
-
-// acc[r][g] += x[r][0..k] * w[0..k][g]. next: weights that will be wanted soon.
-template <int R>
-INLINE void multiply(V (&acc)[R][GATES], const float* x, long x_row, const float* w, long k, const char* next) {
-    for (long i = 0; i < k; i++, w += GATES * LANES) {
-        fetch<R>(w, next, i);
-        V w0 = load(w), w1 = load(w + LANES), w2 = load(w + 2 * LANES), w3 = load(w + 3 * LANES);
-        UNROLL for (int r = 0; r < R; r++) {
-            V b = set1(x[r * x_row + i]);
-            acc[r][0] = fma(w0, b, acc[r][0]);
-            acc[r][1] = fma(w1, b, acc[r][1]);
-            acc[r][2] = fma(w2, b, acc[r][2]);
-            acc[r][3] = fma(w3, b, acc[r][3]);
-        }
-    }
-}
-
-template <int R>
-INLINE void multiply(V (&acc)[R][GATES], const bf16* x, long x_row, const bf16* w, long k, const char* next) {
-    for (long i = 0; i < k; i += 2, w += 2 * GATES * LANES) {
-        fetch<R>(w, next, i / 2);
-        Pairs w0 = load_pairs(w), w1 = load_pairs(w + 2 * LANES);
-        Pairs w2 = load_pairs(w + 4 * LANES), w3 = load_pairs(w + 6 * LANES);
-        UNROLL for (int r = 0; r < R; r++) {
-            Pairs b = set1_pairs(x + r * x_row + i);
-            acc[r][0] = dot(acc[r][0], w0, b);
-            acc[r][1] = dot(acc[r][1], w1, b);
-            acc[r][2] = dot(acc[r][2], w2, b);
-            acc[r][3] = dot(acc[r][3], w3, b);
-        }
-    }
-}
-
-// R rows of a block: sums from `from` (0: a row's stride, for a bias) on, k inputs further, to `to`.
-template <class T, int R>
-TARGET NOINLINE void sum_tile(
-    const float* from, long from_row, const T* x, long x_row, const T* w, long k, float* to, long to_row,
-    const char* next) {
-    V acc[R][GATES];
-    UNROLL for (int r = 0; r < R; r++)
-        UNROLL for (int g = 0; g < GATES; g++) acc[r][g] = load(from + r * from_row + g * LANES);
-    multiply<R>(acc, x, x_row, w, k, next);
-    UNROLL for (int r = 0; r < R; r++)
-        UNROLL for (int g = 0; g < GATES; g++) store(to + r * to_row + g * LANES, acc[r][g]);
-}
-
-INLINE void store_as(float* p, V x) { store(p, x); }
-INLINE void store_as(bf16* p, V x) { store_bf16(p, x); }
-
 // The same, and then the step. m: what goes into the projection; or y, where there is none, is the state.
 template <class T, int R>
 TARGET NOINLINE void step_tile(
@@ -123,66 +62,6 @@ TARGET NOINLINE void step_tile(
     }
 }
 
-// Calls TILE<R>(r, ...) for rows 0..n in tiles of at most `most` rows, as equal as they can be.
-#define IN_TILES(n, most, CALL)                                            \
-    for (long r = 0, tiles = ((n) + (most) - 1) / (most); r < (n); tiles--) { \
-        int R_ = (int)(((n) - r + tiles - 1) / tiles);                     \
-        switch (R_) {                                                      \
-            case 1: CALL(1); break;                                        \
-            case 2: CALL(2); break;                                        \
-            case 3: CALL(3); break;                                        \
-            case 4: CALL(4); break;                                        \
-            case 5: CALL(5); break;                                        \
-            default: CALL(6);                                              \
-        }                                                                  \
-        r += R_;                                                           \
-    }
-
-template <class T>
-struct Size;
-template <>
-struct Size<float> {
-    static constexpr int rows = ROWS;
-    static constexpr long segment = 2048 / LANES;  // inputs whose weights of a block fill 32 KiB
-};
-template <>
-struct Size<bf16> {
-    static constexpr int rows = ROWS_BF16;
-    static constexpr long segment = 4096 / LANES;
-};
-
-static inline long smaller(long a, long b) { return a < b ? a : b; }
-static inline long larger(long a, long b) { return a < b ? b : a; }
-
-// While rows r.. go over `some` inputs, they fetch the weights that are wanted next: the first tiles a share
-// each, so that whichever comes first finds all of them near.
-template <class T>
-INLINE const char* next_weights(const T* next, long some, long r) {
-    const long size = GATES * LANES * (long)sizeof(T), shares = 4 * Size<T>::rows;
-    return (const char*)next + (r < shares ? r * some * size / shares : 0);
-}
-
-// Sums of n rows over k inputs, for one block of weights. k may be 0. first: as `from` of sum_tile.
-// after: the weights that are wanted after these.
-template <class T>
-TARGET NOINLINE void sum_rows(
-    const float* first, long first_row, const T* x, long x_row, const T* w, long k, const T* after, float* to,
-    long to_row, long n) {
-    const float* from = first;
-    long from_row = first_row;
-    for (long done = 0; done < k; done += Size<T>::segment) {
-        long some = smaller(k - done, Size<T>::segment);
-        const T* next = done + some < k ? w + (done + some) * GATES * LANES : after;
-#define TILE(R) sum_tile<T, R>(from + r * from_row, from_row, x + r * x_row + done, x_row, \
-                               w + done * GATES * LANES, some, to + r * to_row, to_row,    \
-                               next_weights(next, some, r))
-        IN_TILES(n, Size<T>::rows, TILE)
-#undef TILE
-        from = to;
-        from_row = to_row;
-    }
-}
-
 constexpr long WINDOW = 64;  // rows of the input product that share a pass over the weights
 
 template <class T>
@@ -200,11 +79,13 @@ struct Direction {
     explicit Direction(const Task& t);
 };
 
+// Nobody reads what comes of the last boundary, so the last step is that of the last unit. The first boundary
+// makes of all rows the same: one goes through the first step for all.
 static std::vector<long> sizes_of(const Task& t) {
-    std::vector<long> sizes(t.lengths[0]);
+    std::vector<long> sizes(t.lengths[0] - 1, 1);
     long b = t.rows;
-    for (long i = 0; i < t.lengths[0]; sizes[i++] = b)
-        while (t.lengths[b - 1] <= i) b--;
+    for (long i = 1; i < t.lengths[0] - 1; sizes[i++] = b)
+        while (t.lengths[b - 1] - 1 <= i) b--;
     return sizes;
 }
 
@@ -216,7 +97,7 @@ static std::vector<long> offsets_of(const std::vector<long>& sizes) {
 
 template <class T>
 Direction<T>::Direction(const Task& t)
-    : model(*t.model), task(t), steps(t.lengths[0]), units(0), sizes(sizes_of(t)), offsets(offsets_of(sizes)),
+    : model(*t.model), task(t), steps(t.lengths[0] - 1), units(0), sizes(sizes_of(t)), offsets(offsets_of(sizes)),
       current(offsets.back() * t.model->P_row),
       inputs(sizeof(T) == 4 ? 0 : offsets.back() * t.model->P_row),
       c(t.rows * t.model->H_row), y(t.rows * (t.model->projects ? t.model->P_row : t.model->H_row)),
@@ -233,11 +114,26 @@ INLINE long place(const Task& task, long row, long t) {
     return task.side ? task.lengths[row] - 1 - t : t;
 }
 
+// To half precision and back, which tells more than bf16 does; what is too large for it stays. Ties to even.
+INLINE float as_half(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    const float size = std::fabs(x);
+    const float few = std::copysign(size + 0.75f - 0.75f, x);  // below 2^-14 its numbers are 2^-24 apart
+    bits = (bits + 0xfff + ((bits >> 13) & 1)) & ~0x1fffu;
+    float rounded;
+    memcpy(&rounded, &bits, 4);
+    return size < 0x1p-14f ? few : size < 65520.f ? rounded : x;
+}
+
 // A row of a layer goes where the caller wants it, boundaries left out.
 INLINE void write(const Model& model, const Task& task, long layer, long row, long at, const float* from) {
     long n = task.lengths[row] - 2;
     if (at < 1 || at > n) return;
-    memcpy(task.out[row] + ((layer * n + at - 1) * 2 + task.side) * model.P, from, model.P * sizeof(float));
+    float* to = task.out[row] + ((layer * n + at - 1) * 2 + task.side) * model.P;
+    if (model.half)
+        for (long i = 0; i < model.P; i++) to[i] = as_half(from[i]);
+    else memcpy(to, from, model.P * sizeof(float));
 }
 
 template <class T>
@@ -345,6 +241,10 @@ TARGET static void run_layer(Direction<T>& d, long number) {
             }
             if (model.projects) project<T>(d, (const T*)layer.project.get(), b);
             finish<T>(d, number, t);
+            for (long row = 1; !t && row < d.task.rows; row++) {
+                memcpy(d.c.get() + row * model.H_row, d.c.get(), model.H_row * sizeof(float));
+                memcpy(d.h.get() + row * model.P_row, d.h.get(), model.P_row * sizeof(T));
+            }
         }
     }
 }

@@ -78,7 +78,29 @@ struct Model {
     std::vector<Layer> directions[2];
 };
 
-// Sentences of one direction, in descending order of length.
+// A layer of a task: the largest of PIECES linear maps for each of its O outputs, of I inputs.
+//   weights  [O / V blocks][K / pair][PIECES][V][pair]
+//   bias     [O / V blocks][PIECES][V]
+//   gain, shift  (O, filled up to whole registers) of the layer normalisation behind it, if there is one
+constexpr int PIECES = 3;
+
+struct Maxout {
+    int isa;
+    bool half, normalizes;
+    long I, O;
+    long K;    // I, even for bf16
+    long row;  // elements from one row of the inputs to the next
+    float epsilon;
+    Buffer<char> weights;
+    Buffer<float> bias, gain, shift;
+};
+
+struct Moments {
+    float mean, scale;  // scale: 1 / standard deviation
+};
+
+// Sentences of one direction, in descending order of length. All of a direction begin with the same vector, that
+// of a boundary.
 struct Task {
     const Model* model;
     int side;                 // 0 forward, 1 backward

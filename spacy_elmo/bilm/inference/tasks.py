@@ -1,0 +1,150 @@
+"""What tasks make of layers in prediction, natively: the scalar mix, and Maxout. See native/tasks.h.
+
+Where it was not built, the tasks' own operations do the same (pipeline/scalar_mix.py, thinc's Maxout).
+"""
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+from weakref import finalize
+
+import numpy as np
+import torch
+
+from .library import instruction_sets, library
+
+PIECES = 3  # of a Maxout: as many as all of spaCy's have
+
+
+@cache
+def _functions() -> ctypes.CDLL | None:
+    native = library()
+    if native is None:
+        return None
+    pointer, size, number, real = ctypes.c_void_p, ctypes.c_long, ctypes.c_int, ctypes.c_float
+    native.elmo_mix.argtypes = [
+        number,
+        size,
+        *[pointer] * 2,
+        size,
+        size,
+        pointer,
+        real,
+        *[pointer] * 2,
+        number,
+    ]
+    native.elmo_maxout_new.restype = pointer
+    native.elmo_maxout_new.argtypes = [number, number, size, size, *[pointer] * 4, real]
+    native.elmo_maxout_free.argtypes = [pointer]
+    native.elmo_same.argtypes = [pointer, pointer, ctypes.c_size_t]
+    native.elmo_maxout.argtypes = [pointer, size, pointer, pointer, number]
+    return native
+
+
+def available() -> bool:
+    """Whether the native kernel is there."""
+    return _functions() is not None
+
+
+def mix(
+    layers: Sequence[np.ndarray], weights: np.ndarray, epsilon: float | None, isa: str | None = None
+) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+    """sum_j weights_j h_j for each array of `layers`, (L, n, D) float32, one at least -> (n, D) each.
+
+    epsilon: beside the variance, where each h_j is normalised over D first; None: it is not. Then what makes
+    (h - mean) * scale comes along, (2, L, n) each, else None. isa: one of instruction_sets(); None: the best.
+    """
+    native = _functions()
+    assert native is not None
+    n_layers, _, width = layers[0].shape
+    kept = [np.ascontiguousarray(h) for h in layers]
+    tokens = np.array([h.shape[1] for h in kept], dtype=np.int64)
+    places = np.array([h.__array_interface__["data"][0] for h in kept], dtype=np.int64)
+    weights = np.ascontiguousarray(weights, dtype=np.float32)
+    ends = np.cumsum(tokens).tolist()
+    y = np.empty((ends[-1], width), dtype=np.float32)
+    norms = None if epsilon is None else np.empty((ends[-1], n_layers, 2), dtype=np.float32)
+    failed = native.elmo_mix(
+        _number(isa),
+        len(kept),
+        tokens.ctypes.data,
+        places.ctypes.data,
+        n_layers,
+        width,
+        weights.ctypes.data,
+        0.0 if epsilon is None else epsilon,
+        y.ctypes.data,
+        None if norms is None else norms.ctypes.data,
+        torch.get_num_threads(),
+    )
+    if failed:
+        raise MemoryError("There is no memory for the mix of this batch.")
+    own = [slice(end - h.shape[1], end) for h, end in zip(kept, ends, strict=True)]
+    return [y[each] for each in own], None if norms is None else [norms[each].T for each in own]
+
+
+class Norm(NamedTuple):
+    """Layer normalisation. gain, shift: (O,); epsilon: what is added to the variance."""
+
+    gain: np.ndarray
+    shift: np.ndarray
+    epsilon: float
+
+
+class PackedMaxout:
+    """max_p (W_p x + b_p), and layer normalisation behind it, with packed weights. A row depends on no other.
+
+    W: (O, PIECES, I); b: (O, PIECES). half: products of bf16, sums of float32. isa: as above.
+    """
+
+    def __init__(
+        self,
+        W: np.ndarray,
+        b: np.ndarray,
+        norm: Norm | None = None,
+        *,
+        half: bool = False,
+        isa: str | None = None,
+    ):
+        native = _functions()
+        assert native is not None
+        assert W.shape[1] == PIECES
+        self.nO, _, self.nI = W.shape
+        self._half, self._epsilon = half, 0.0 if norm is None else norm.epsilon
+        self._of = [each.copy() for each in _arrays(W, b, norm)]  # for they are learnt on, in place
+        pointers = [each.ctypes.data for each in self._of] + [None] * (0 if norm else 2)
+        self._maxout = native.elmo_maxout_new(_number(isa), half, self.nI, self.nO, *pointers, self._epsilon)
+        if self._maxout is None:
+            raise MemoryError("There is no memory for the weights of a Maxout.")
+        self._run, self._same = native.elmo_maxout, native.elmo_same
+        finalize(self, native.elmo_maxout_free, self._maxout)
+
+    def is_of(self, W: np.ndarray, b: np.ndarray, norm: Norm | None = None, *, half: bool = False) -> bool:
+        """Whether it would be the same if it were made now: the numbers are compared, one by one."""
+        now = _arrays(W, b, norm)
+        return (
+            (half, 0.0 if norm is None else norm.epsilon) == (self._half, self._epsilon)
+            and [each.shape for each in now] == [each.shape for each in self._of]
+            and all(
+                self._same(one.ctypes.data, other.ctypes.data, one.nbytes)
+                for one, other in zip(now, self._of, strict=True)
+            )
+        )
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """x: (n, I) float32 -> (n, O)."""
+        x = np.ascontiguousarray(x)
+        y = np.empty((len(x), self.nO), dtype=np.float32)
+        if self._run(self._maxout, len(x), x.ctypes.data, y.ctypes.data, torch.get_num_threads()):
+            raise MemoryError("There is no memory for this batch: give a smaller batch_size.")
+        return y
+
+
+def _arrays(W: np.ndarray, b: np.ndarray, norm: Norm | None) -> list[np.ndarray]:
+    return [np.ascontiguousarray(each, dtype=np.float32) for each in (W, b, *(norm[:2] if norm else ()))]
+
+
+def _number(isa: str | None) -> int:
+    sets = instruction_sets()
+    return sets[isa] if isa else next(iter(sets.values()))

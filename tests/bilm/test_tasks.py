@@ -1,0 +1,90 @@
+"""What tasks make of layers, natively: the formulas on every instruction set, whatever else is in a batch."""
+
+import numpy as np
+import pytest
+
+from spacy_elmo.bilm.inference.library import instruction_sets
+from spacy_elmo.bilm.inference.tasks import PIECES, Norm, PackedMaxout, mix
+
+pytestmark = pytest.mark.skipif(not instruction_sets(), reason="the native kernel was not built")
+SETS = list(instruction_sets())
+SHAPES = [(512, 256), (608, 96), (7, 5), (33, 20), (1, 1)]
+
+
+def layers_of(lengths, width, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.normal(1.0, 3.0, size=(3, n, width)).astype("f") for n in lengths]
+
+
+@pytest.mark.parametrize("isa", SETS)
+@pytest.mark.parametrize("epsilon", [None, 1e-5])
+@pytest.mark.parametrize("width", [5, 16, 33, 100, 512])
+def test_mix(isa, epsilon, width):
+    layers, weights = layers_of([4, 0, 300], width), np.array([0.2, 1.5, -0.3], dtype="f")
+    Ys, norms = mix(layers, weights, epsilon, isa)
+    assert (norms is None) == (epsilon is None)
+    for k, (y, h) in enumerate(zip(Ys, layers, strict=True)):
+        exact = h.astype("d")
+        if epsilon is not None:
+            mean, scale = norms[k]
+            np.testing.assert_allclose(mean, exact.mean(-1), atol=1e-5)
+            np.testing.assert_allclose(scale, 1 / np.sqrt(exact.var(-1) + epsilon), rtol=1e-5)
+            exact = (exact - exact.mean(-1, keepdims=True)) / np.sqrt(exact.var(-1, keepdims=True) + epsilon)
+        np.testing.assert_allclose(y, np.einsum("l,lnd->nd", weights, exact), atol=2e-5)
+
+
+@pytest.mark.parametrize("isa", SETS)
+def test_a_tokens_mix_does_not_depend_on_others(isa):
+    layers, weights = layers_of([300, 40], 48), np.array([0.2, 1.5, -0.3], dtype="f")
+    (long, short), _ = mix(layers, weights, 1e-5, isa)
+    alone = mix([np.ascontiguousarray(layers[0][:, 137:138])], weights, 1e-5, isa)[0][0]
+    np.testing.assert_array_equal(alone, long[137:138])
+    np.testing.assert_array_equal(mix(layers[1:], weights, 1e-5, isa)[0][0], short)
+
+
+def maxout_of(nI, nO, seed=0):
+    rng = np.random.default_rng(seed)
+    W, b = rng.normal(size=(nO, PIECES, nI)).astype("f"), rng.normal(size=(nO, PIECES)).astype("f")
+    norm = Norm(rng.normal(size=nO).astype("f"), rng.normal(size=nO).astype("f"), 1e-8)
+    return W / np.float32(np.sqrt(nI)), b, norm, rng.normal(size=(131, nI)).astype("f")
+
+
+@pytest.mark.parametrize("isa", SETS)
+@pytest.mark.parametrize(("half", "tolerance"), [(False, 2e-5), (True, 0.03)])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_maxout(isa, half, tolerance, shape):
+    W, b, norm, x = maxout_of(*shape)
+    exact = (np.einsum("ni,opi->nop", x.astype("d"), W) + b).max(-1)
+    found = PackedMaxout(W, b, half=half, isa=isa)(x)
+    np.testing.assert_allclose(found, exact, atol=tolerance)
+    if shape[1] == 1:
+        return  # its variance is 0
+    even = (exact - exact.mean(1, keepdims=True)) / np.sqrt(exact.var(1, keepdims=True) + norm.epsilon)
+    found = PackedMaxout(W, b, norm, half=half, isa=isa)(x)
+    np.testing.assert_allclose(found, even * norm.gain + norm.shift, atol=6 * tolerance)
+
+
+@pytest.mark.parametrize("isa", SETS)
+@pytest.mark.parametrize("half", [False, True])
+def test_a_row_does_not_depend_on_others(isa, half):
+    W, b, norm, x = maxout_of(33, 20)
+    maxout = PackedMaxout(W, b, norm, half=half, isa=isa)
+    whole = maxout(x)
+    for rows in (slice(0, 0), slice(0, 1), slice(3, 10), slice(60, 131)):
+        np.testing.assert_array_equal(maxout(x[rows]), whole[rows])
+
+
+def test_is_of_sees_every_change():
+    W, b, norm, _ = maxout_of(8, 4)
+    maxout = PackedMaxout(W, b, norm)
+    assert maxout.is_of(W, b, norm)
+    assert not maxout.is_of(W, b, norm, half=True)
+    assert not maxout.is_of(W, b)
+    assert not maxout.is_of(W[:, :, :4], b, norm)
+    assert not maxout.is_of(W, b, norm._replace(epsilon=1e-5))
+    for array in (W, b, norm.gain, norm.shift):
+        last = array.flat[-1]
+        array.flat[-1] += 1
+        assert not maxout.is_of(W, b, norm)
+        array.flat[-1] = last
+    assert maxout.is_of(W, b, norm)
