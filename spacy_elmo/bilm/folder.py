@@ -166,7 +166,7 @@ def _compare(path: Path, checksum: str, entry: dict[str, Any]) -> None:
 
 
 def _map(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, those in float32 mapped, others as float32 in memory."""
+    """The tensors of a safetensors file, those in float32 mapped, others in memory (tables.in_memory)."""
     tensors: dict[str, Tensor] = {}
     with safe_open(path, framework="pt") as file:
         names = list(file.keys())
@@ -175,7 +175,7 @@ def _map(path: Path) -> dict[str, Tensor]:
     for name in halves:
         # Opened anew: what was read stays in memory until the file is closed.
         with safe_open(path, framework="pt") as file:
-            tensors[name] = file.get_tensor(name).float()
+            tensors[name] = tables.in_memory(name, file.get_tensor(name))
     return tensors
 
 

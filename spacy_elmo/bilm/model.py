@@ -136,7 +136,7 @@ class BiLM(nn.Module):
         if self.static_vectors is None:
             return np.zeros((len(tokens), 0), dtype=np.float32)
         if self._static is None or self._static[0] is not self.static_vectors:
-            table = self.static_vectors.float().cpu().numpy()
+            table = self.static_vectors.cpu().numpy()
             looked_up = StaticVectors(self.vocab.static, table, normalized=self.config.normalize)
             self._static = self.static_vectors, looked_up
         return self._static[1].look_up(tokens)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from . import folder
+from . import folder, tables
 from .atomic import PathLike
 from .config import BiLMConfig
 from .errors import ElmoError
@@ -82,7 +82,8 @@ def assemble(contents: folder.Contents, source: str) -> BiLM:
         have, want = (tuple(d[name].shape) if name in d else "nothing" for d in (tensors, expected))
         if have != want:
             raise ModelFolderError(f"The weights of {source} hold {have} for {name}, expected {want}.")
-    bilm.load_state_dict({name: t.float() for name, t in tensors.items()}, assign=True)
+    weights = {name: t if name == tables.STATIC else t.float() for name, t in tensors.items()}
+    bilm.load_state_dict(weights, assign=True)
     for name, parameter in bilm.named_parameters():
         parameter.requires_grad_(not name.endswith("bias_hh_l0"))
     return bilm.eval()
