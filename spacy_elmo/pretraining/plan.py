@@ -24,6 +24,9 @@ BYTES = {"char": 2.91, "word": 5.03}
 SENTENCE = {"char": 37.3, "word": 21.6}
 DISTINCT = 0.43  # distinct words in 256 sentences, for the char-CNN
 TOGETHER = 0.9  # share of its own speed that a process keeps beside others
+# Activations of two directions that step at once, against those of one after the other: part of what the
+# first one held is used again by the second (measured, docs/pretraining.md).
+AT_ONCE = 1.6
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ def make_plan(
 
     corpus_bytes: of text; None: that of [paths] corpus. units, vocab_size: where there is no corpus yet.
     memory: of a GPU in bytes, for batch_tokens = "auto". tokens_per_second: of one process; None: it is
-    measured here, on this machine.
+    measured here, on this machine. One process is planned for this machine: where it has no GPU and torch
+    more than one thread, the two directions step at once and hold more between them.
     """
     corpus = Corpus(settings.paths.corpus) if settings.paths.corpus else None
     made = {"units": units} if corpus is None else {key: corpus.manifest[key] for key in MADE}
@@ -148,6 +152,7 @@ def _memory(
 
     Activations as cuDNN keeps them: gates, cell and output of each layer, with inputs and dropout masks.
     """
+    at_once = gpus == 1 and not torch.cuda.is_available() and torch.get_num_threads() > 1  # as TrainingStep
     config, n = bilm.config, sum(parameters.values())
     v, p, h = len(bilm.vocab), config.projection, config.hidden
     width = 4 if settings.training.precision == "f32" else 2
@@ -157,13 +162,13 @@ def _memory(
         "gradients": 4 * n + (4 * min(n, BUCKET) if gpus > 1 else 0),
         "Adam": 8 * n,
         "products": width * parameters["LSTMs"],
-        "softmax": CHUNK * compared * 10 + compared * p * (width + 2 * 4),
+        "softmax": CHUNK * compared * 10 * (1 + at_once) + compared * p * (width + 2 * 4),
     }
     layer = (6 * h + 2 * p) * width + 4 * p * 3
     each = 2.0 * config.n_layers * layer + 2 * p * 4 * 4
     if config.encoder != "table":
         each += DISTINCT * sum(n for _, n in config.char_filters) * (config.max_characters + 2) * 8
-    return fixed, each
+    return fixed, each * (AT_ONCE if at_once else 1.0)
 
 
 def _vocab(settings: Settings, corpus: Corpus | None, size: int | None, *, spelled: bool) -> Vocab:

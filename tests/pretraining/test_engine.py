@@ -1,14 +1,18 @@
-"""Engines: results and errors of many calls, here and in other processes."""
+"""Engines: results and errors of many calls, here, in other processes and on a cluster."""
 
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
 from spacy_elmo.pretraining import engine
+from spacy_elmo.pretraining.building import Cut, build_corpus
 from spacy_elmo.pretraining.engine import EngineError
 from spacy_elmo.pretraining.reading import CorpusError
+
+from .helpers import cyclic_text
 
 
 def double(number: int) -> int:
@@ -49,3 +53,34 @@ def test_engines_that_are_not_there(monkeypatch):
         monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(EngineError, match=f'"{name}" is not installed: pip install'):
             list(engine.run(double, [(1,)], backend=name))
+
+
+@pytest.fixture
+def dask(monkeypatch):
+    distributed = pytest.importorskip("dask.distributed", reason="dask[distributed] is not installed")
+    here = {"n_workers": 2, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    with distributed.LocalCluster(**here) as cluster:
+        monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster.scheduler_address)
+        yield
+
+
+@pytest.fixture
+def ray():
+    ray = pytest.importorskip("ray", reason="ray is not installed")
+    ray.init(num_cpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.parametrize("backend", ["dask", "ray"])
+def test_a_cluster_gives_the_same_bytes(backend, request, tmp_path):
+    request.getfixturevalue(backend)
+    (tmp_path / "text.txt").write_text(cyclic_text(400), encoding="utf8")
+
+    def build(name: str, **options) -> dict[str, bytes]:
+        build_corpus([tmp_path / "text.txt"], tmp_path / name, Cut(), block=500, **options)
+        return {path.name: path.read_bytes() for path in Path(tmp_path / name).iterdir()}
+
+    here = build("here")
+    assert len(here) > 8
+    assert build("there", jobs=2, backend=backend) == here

@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from spacy_elmo.bilm.config import BiLMConfig, ConfigError
 from spacy_elmo.bilm.model import BiLM
 from spacy_elmo.bilm.vocab import Vocab
 from spacy_elmo.pretraining.plan import count_parameters, make_plan, parse_size
 from spacy_elmo.pretraining.settings import read_settings
+from spacy_elmo.pretraining.trainer import threads
 
 from .helpers import make_settings
 
@@ -116,12 +118,29 @@ print(memory.peak(cpu) - before)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells how much memory was used")
-def test_the_memory_of_a_step_is_what_is_measured():
+@pytest.mark.parametrize(("n", "least"), [(1, 0.75), (2, 0.4)])
+def test_the_memory_of_a_step_is_what_is_measured(n, least):
     sizes = {"model.hidden": 1024, "model.projection": 256}
     training = {"training.batch_tokens": 4096, "training.precision": "f32"}
     settings = read_settings(CONFIGS / "pretrain.cfg", {**sizes, **training})
-    plan = make_plan(settings, corpus_bytes=1e6, vocab_size=8000, tokens_per_second=1)
-    # With more threads the two directions step at once, and hold a third more between them.
-    one = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, env=one)
-    assert int(done.stdout) == pytest.approx(sum(plan.memory.values()), rel=0.35), done.stderr
+    with threads(n):  # with two the two directions step at once
+        plan = make_plan(settings, corpus_bytes=1e6, vocab_size=8000, tokens_per_second=1)
+    here = {**os.environ, "OMP_NUM_THREADS": str(n)}
+    done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, env=here)
+    # Beside other work two directions may not meet where each of them needs the most.
+    assert least < int(done.stdout) / sum(plan.memory.values()) < 1.25, done.stderr
+
+
+def test_two_directions_at_once_take_more_memory_and_only_on_the_cpu(monkeypatch):
+    settings = read_settings(CONFIGS / "pretrain.cfg")
+
+    def planned(n: int, **options) -> int:
+        with threads(n):
+            plan = make_plan(settings, corpus_bytes=1e6, vocab_size=8000, tokens_per_second=1, **options)
+        return sum(plan.memory.values())
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert planned(2) > 1.2 * planned(1)
+    assert planned(2, gpus=8) == planned(1, gpus=8)  # torchrun's processes: GPUs, or one thread each
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert planned(2) == planned(1)
