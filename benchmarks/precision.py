@@ -55,9 +55,12 @@ def scores(pipelines: list[Path], gold: Path) -> None:
     rows: dict[str, list[str]] = {}
     for path in pipelines:
         nlp = spacy.load(path)
-        shim = nlp.get_pipe("elmo").model.shims[0]
+        elmo = nlp.get_pipe("elmo")
         cells = rows[str(path)] = []
-        for shim.precision in ("f32", "bf16"):
+        for precision in ("f32", "bf16"):
+            elmo.model.shims[0].precision = precision
+            for _, pipe in nlp.pipeline:
+                elmo.find_listeners(pipe)  # which predict in the same precision
             found = nlp.evaluate(list(Corpus(gold, gold_preproc=True)(nlp)))
             cells.append(next(f"{100 * found[key]:.2f}" for key in SCORES if found.get(key)))
     show("", ["f32", "bf16"], rows)

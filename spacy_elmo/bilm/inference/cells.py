@@ -61,8 +61,9 @@ def switches_of(direction: Direction) -> Switches:
 
 @dataclass(frozen=True)
 class Steps:
-    """A batch without padding: at step t, the sentences that are longer than t. N units in all.
+    """A batch without padding: at step t, the sentences that are not through. N units in all.
 
+    Nobody reads what comes of a sentence's last boundary, so there is no step for it.
     sizes: sentences of each step, descending.
     forward, backward: (N,) the unit of each step and sentence, step by step, as its place in the
     sentences one after another; read from the left and from the right.
@@ -74,10 +75,10 @@ class Steps:
 
 
 def pack(lengths: Sequence[int]) -> Steps:
-    """The steps of sentences of these lengths, which descend and are 1 at least."""
+    """The steps of sentences of these lengths, with both boundaries; they descend and are 2 at least."""
     n = np.asarray(lengths, dtype=np.int64)
     starts = np.cumsum(n) - n
-    step, row = np.nonzero(np.arange(n[0])[:, None] < n[None])
+    step, row = np.nonzero(np.arange(n[0] - 1)[:, None] < n[None] - 1)
     sizes = np.bincount(step).tolist()
     ahead, back = starts[row] + step, starts[row] + n[row] - 1 - step
     return Steps(sizes, torch.from_numpy(ahead), torch.from_numpy(back))

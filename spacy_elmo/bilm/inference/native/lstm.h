@@ -175,14 +175,21 @@ TARGET static void finish(Direction<T>& d, long layer, long t) {
     }
 }
 
+// Every other step reads its blocks of weights backwards: what the step before has read last is still near then.
+INLINE long turn(long i, long n, long t) { return t % 2 ? n - 1 - i : i; }
+
+// after: as of sum_rows.
 template <class T>
-TARGET static void project(Direction<T>& d, const T* weights, long b) {
+TARGET static void project(Direction<T>& d, const T* weights, const T* after, long t) {
     const Model& model = d.model;
     static const float zeros[GATES * 16] = {};
-    const long block_size = model.M * GATES * LANES;
-    for (long at = 0; at < model.P; at += GATES * LANES, weights += block_size)
-        sum_rows<T>(zeros, 0, d.m.get(), model.H_row, weights, model.M, weights + block_size, d.y.get() + at,
-                    model.P_row, b);
+    const long row = GATES * LANES, n = model.P_row / row, block_size = model.M * row;
+    for (long i = 0; i < n; i++) {
+        const long j = turn(i, n, t);
+        const T* next = i + 1 < n ? weights + turn(i + 1, n, t) * block_size : after;
+        sum_rows<T>(zeros, 0, d.m.get(), model.H_row, weights + j * block_size, model.M, next, d.y.get() + j * row,
+                    model.P_row, d.sizes[t]);
+    }
 }
 
 // A block of the gates of step t, from the sums of the input product on. after: as of sum_rows.
@@ -232,14 +239,18 @@ TARGET static void run_layer(Direction<T>& d, long number) {
         }
         for (long t = begin; t < end; t++) {
             const long b = d.sizes[t], k = t ? model.K : 0;
-            for (long j = 0; j < blocks; j++) {
+            const T *project_by = (const T*)layer.project.get(), *first = window ? states : gates;
+            for (long i = 0; i < blocks; i++) {
+                const long j = turn(i, blocks, t);
                 const T *w = gates + j * block_size, *state = states + j * block_size;
+                const T* after = i + 1 < blocks ? first + turn(i + 1, blocks, t) * block_size 
+                                                : model.projects ? project_by : first + j * block_size;
                 float* own = sums;
                 if (window) own += (j * rows + d.offsets[t] - d.offsets[begin]) * row;
                 else sum_rows<T>(bias + j * row, 0, x, model.P_row, w, model.K, state, own, row, b);
-                recur<T>(d, j, state, (window ? state : w) + block_size, own, b, k, own);
+                recur<T>(d, j, state, after, own, b, k, own);
             }
-            if (model.projects) project<T>(d, (const T*)layer.project.get(), b);
+            if (model.projects) project<T>(d, project_by, first + turn(0, blocks, t + 1) * block_size, t);
             finish<T>(d, number, t);
             for (long row = 1; !t && row < d.task.rows; row++) {
                 memcpy(d.c.get() + row * model.H_row, d.c.get(), model.H_row * sizeof(float));

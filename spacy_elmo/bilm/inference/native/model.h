@@ -9,18 +9,23 @@
 #include <new>
 #include <vector>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace elmo {
 
 typedef uint16_t bf16;
 
 constexpr int GATES = 4;  // i, f, g, o: a block of weights is GATES registers wide
 constexpr size_t LINE = 64;
+constexpr size_t LARGE_PAGE = 1 << 21;  // of memory, where there are such pages
 
 // Zeroed memory on a cache line's boundary.
 template <class T>
 class Buffer {
   public:
-    explicit Buffer(size_t n = 0) : size_(n * sizeof(T) + LINE), data_(static_cast<T*>(allocate(size_))) {
+    explicit Buffer(size_t n = 0) : size_(n * sizeof(T) + LINE), data_(static_cast<T*>(allocate())) {
         memset(data_, 0, size_);
     }
     Buffer(Buffer&& other) noexcept : size_(other.size_), data_(other.data_) { other.data_ = nullptr; }
@@ -34,12 +39,19 @@ class Buffer {
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
     ~Buffer() {
-        if (data_) ::operator delete(data_, std::align_val_t(LINE));
+        if (data_) ::operator delete(data_, boundary());
     }
     T* get() const { return data_; }
 
   private:
-    static void* allocate(size_t n) { return ::operator new(n, std::align_val_t(LINE)); }
+    std::align_val_t boundary() const { return std::align_val_t(size_ < LARGE_PAGE ? LINE : LARGE_PAGE); }
+    void* allocate() {
+        void* data = ::operator new(size_, boundary());
+#if defined(MADV_HUGEPAGE)
+        if (size_ >= LARGE_PAGE) madvise(data, size_, MADV_HUGEPAGE);  // a wish: reading in order is faster so
+#endif
+        return data;
+    }
     size_t size_;
     T* data_;
 };

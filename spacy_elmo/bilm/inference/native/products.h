@@ -5,21 +5,25 @@
 
 constexpr long AHEAD = 4096;  // bytes of weights: what memory delivers while it is asked for more
 
-// Fetches weights at step i of a tile of R rows. With few rows there is little to do meanwhile: all that a step
-// reads, some steps ahead of `w`. With more, other tiles read the same: a line of `next`, their share.
+// Fetches weights at step i of n of a tile of R rows. With few rows there is little to do meanwhile: all that a
+// step reads, some steps ahead of `w`, in the end of `next`. With more, other tiles read the same: a line of `next`,
+// their share.
 template <int R>
-INLINE void fetch(const void* w, const char* next, long i) {
-    if (R >= 3) __builtin_prefetch(next + i * LINE);
-    else
-        for (size_t at = 0; at < GATES * LANES * sizeof(float); at += LINE)
-            __builtin_prefetch((const char*)w + AHEAD + at);
+INLINE void fetch(const void* w, const char* next, long i, long n) {
+    constexpr long STEP = GATES * LANES * sizeof(float), STEPS = AHEAD / STEP;
+    if (R >= 3) {
+        __builtin_prefetch(next + i * LINE);
+        return;
+    }
+    const char* from = i + STEPS < n ? (const char*)w + AHEAD : next + (i + STEPS - n) * STEP;
+    for (long at = 0; at < STEP; at += LINE) __builtin_prefetch(from + at);
 }
 
 // acc[r][g] += x[r][0..k] * w[0..k][g]. next: weights that will be wanted soon.
 template <int R>
 INLINE void multiply(V (&acc)[R][GATES], const float* x, long x_row, const float* w, long k, const char* next) {
     for (long i = 0; i < k; i++, w += GATES * LANES) {
-        fetch<R>(w, next, i);
+        fetch<R>(w, next, i, k);
         V w0 = load(w), w1 = load(w + LANES), w2 = load(w + 2 * LANES), w3 = load(w + 3 * LANES);
         UNROLL for (int r = 0; r < R; r++) {
             V b = set1(x[r * x_row + i]);
@@ -34,7 +38,7 @@ INLINE void multiply(V (&acc)[R][GATES], const float* x, long x_row, const float
 template <int R>
 INLINE void multiply(V (&acc)[R][GATES], const bf16* x, long x_row, const bf16* w, long k, const char* next) {
     for (long i = 0; i < k; i += 2, w += 2 * GATES * LANES) {
-        fetch<R>(w, next, i / 2);
+        fetch<R>(w, next, i / 2, k / 2);
         Pairs w0 = load_pairs(w), w1 = load_pairs(w + 2 * LANES);
         Pairs w2 = load_pairs(w + 4 * LANES), w3 = load_pairs(w + 6 * LANES);
         UNROLL for (int r = 0; r < R; r++) {
