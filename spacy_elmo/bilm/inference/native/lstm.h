@@ -243,7 +243,7 @@ TARGET static void run_layer(Direction<T>& d, long number) {
             for (long i = 0; i < blocks; i++) {
                 const long j = turn(i, blocks, t);
                 const T *w = gates + j * block_size, *state = states + j * block_size;
-                const T* after = i + 1 < blocks ? first + turn(i + 1, blocks, t) * block_size 
+                const T* after = i + 1 < blocks ? first + turn(i + 1, blocks, t) * block_size
                                                 : model.projects ? project_by : first + j * block_size;
                 float* own = sums;
                 if (window) own += (j * rows + d.offsets[t] - d.offsets[begin]) * row;
