@@ -18,7 +18,7 @@ EPSILON = 1e-6
 class StaticVectors:
     """Vectors of tokens of any segmenter from a table of characters and n-grams.
 
-    strings: distinct, one for each row of `table` (rows, S) float32 or float16.
+    strings: distinct, one for each row of `table` (rows, S), of floats or int8; a row's size does not matter.
     normalized: fold full-width letters and digits before a token is looked up.
     """
 
@@ -36,14 +36,14 @@ class StaticVectors:
         """
         get = self._rows.get
         rows = np.fromiter((get(token, -1) for token in tokens), dtype=np.int64, count=len(tokens))
-        out = self._table[rows].astype(np.float32)  # -1 takes any row, which is replaced
+        out = unit_size(self._table[rows].astype(np.float32))  # -1 takes any row, which is replaced
         for i in np.flatnonzero(rows < 0).tolist():
             out[i] = self._composed(tokens[i])
         return out
 
     def _composed(self, token: str) -> np.ndarray:
         rows = self._pieces(normalize(token) if self._normalized else token)
-        mean = self._table[rows].astype(np.float32).sum(0) / max(1, len(rows))
+        mean = unit_size(self._table[rows].astype(np.float32)).sum(0) / max(1, len(rows))
         return unit_size(mean[None])[0]
 
     def _pieces(self, token: str) -> list[int]:

@@ -109,8 +109,11 @@ def test_eight_bits_on_disk(tmp_path):
         bilm.static_vectors[3] *= 1e-2
     bilm.save(tmp_path / "half", dtype=torch.float16)
     back = store.load(tmp_path / "half")
-    error = (back.static_vectors - bilm.static_vectors).abs().amax(1)
-    assert (error <= bilm.static_vectors.abs().amax(1) / 250).all()
+    assert back.static_vectors.dtype == torch.int8
+    wanted = bilm.static(STRINGS)
+    error = np.abs(back.static(STRINGS) - wanted).max(1)
+    assert (error <= np.abs(wanted).max(1) / 100).all()
+    assert not wanted[2].any()
     assert (tmp_path / "half" / "weights.safetensors").read_bytes().count(b'"I8"') == 1
     back.save(tmp_path / "again", dtype=torch.float16)
     files = [tmp_path / name / "weights.safetensors" for name in ("half", "again")]
@@ -145,20 +148,4 @@ def test_a_damaged_list(tmp_path, lines, message):
     config["files"]["static.txt"] = {"bytes": len(data), "sha256": sha256(data).hexdigest()}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(store.ModelFolderError, match=f"fits no biLM: .*{message}"):
-        store.load(folder)
-
-
-def test_scales_without_their_table(tmp_path):
-    from safetensors.torch import load_file, save_file
-
-    folder = tmp_path / "model"
-    make().save(folder, dtype=torch.float16)
-    tensors = load_file(folder / "weights.safetensors")
-    tensors["static_vectors.scale"] = tensors["static_vectors.scale"][:-1].clone()
-    save_file(tensors, folder / "weights.safetensors")
-    data = (folder / "weights.safetensors").read_bytes()
-    config = json.loads((folder / "config.json").read_bytes())
-    config["files"]["weights.safetensors"] = {"bytes": len(data), "sha256": sha256(data).hexdigest()}
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(store.ModelFolderError, match=r"static_vectors\.scale, expected nothing"):
         store.load(folder)

@@ -35,7 +35,10 @@ def test_predicts_what_thinc_predicts(settings):
     own = model.predict(X)
     hasten(hasten(model))
     np.testing.assert_allclose(model.predict(X), own, atol=1e-5)
-    np.testing.assert_array_equal(model.predict(X[:7]), model.predict(X)[:7])
+    some, all_ = model.predict(X[:7]), model.predict(X)[:7]
+    np.testing.assert_allclose(some, all_, atol=1e-5)
+    if available() and "pieces" not in settings:  # the native kernel's: the same bits in every batch
+        np.testing.assert_array_equal(some, all_)
 
 
 @native
