@@ -2,137 +2,12 @@
 //
 // A plain C interface, loaded with ctypes: it depends on no version of Python or torch.
 
-#include "pack.h"
+#include "isas.h"
+#include "threads.h"
 
-#include <atomic>
-#include <cmath>
-#include <limits>
-#include <system_error>
-#include <thread>
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#elif defined(__aarch64__)
-#include <arm_neon.h>
-#endif
-
-#define NOINLINE __attribute__((noinline))
-#if defined(__clang__)
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 8")
-#endif
+#include <memory>
 
 namespace elmo {
-
-static inline float to_float(float x) { return x; }
-static inline float to_float(bf16 x) {
-    uint32_t bits = static_cast<uint32_t>(x) << 16;
-    float wide;
-    memcpy(&wide, &bits, 4);
-    return wide;
-}
-
-// clang-format off: the same kernel, once for each instruction set
-#define INLINE static inline __attribute__((always_inline))
-#define TARGET
-namespace plain {
-#include "vector_plain.h"
-#include "products.h"
-#include "lstm.h"
-#include "training.h"
-#include "tasks.h"
-}
-#undef INLINE
-#undef TARGET
-
-#if defined(__x86_64__)
-#define TARGET __attribute__((target("avx2,fma")))
-#define INLINE static inline __attribute__((always_inline, target("avx2,fma")))
-namespace avx2 {
-#include "vector_avx2.h"
-#include "products.h"
-#include "lstm.h"
-#include "training.h"
-#include "tasks.h"
-}
-#undef INLINE
-#undef TARGET
-
-#define TARGET __attribute__((target("avx512f,avx2,fma")))
-#define INLINE static inline __attribute__((always_inline, target("avx512f,avx2,fma")))
-namespace avx512 {
-#include "vector_avx512.h"
-#include "products.h"
-#include "lstm.h"
-#include "training.h"
-#include "tasks.h"
-}
-#undef INLINE
-#undef TARGET
-
-#define NATIVE_BF16
-#define TARGET __attribute__((target("avx512f,avx512bf16,avx2,fma")))
-#define INLINE static inline __attribute__((always_inline, target("avx512f,avx512bf16,avx2,fma")))
-namespace avx512bf16 {
-#include "vector_avx512.h"
-#include "products.h"
-#include "lstm.h"
-#include "training.h"
-#include "tasks.h"
-}
-#undef INLINE
-#undef TARGET
-#endif
-// clang-format on
-
-// Of one instruction set; see training.h.
-template <class T>
-struct Training {
-    void (*cells_forward)(long, long, const T*, const T*, const float*, T*, float*, T*);
-    void (*cells_backward)(long, long, const T*, const float*, const float*, const T*, float*, T*);
-    double (*cross_entropy)(long, long, T*, const float*, const int64_t*);
-};
-
-// See tasks.h.
-struct Tasks {
-    void (*mix)(const float*, long, long, long, const float*, float, long, long, float*, Moments*, float*);
-    void (*maxout_single)(const Maxout&, long, const float*, float*, float*);
-    void (*maxout_half)(const Maxout&, long, const float*, float*, bf16*);
-};
-
-#define TRAINING(isa, T) {isa::cells_forward<T>, isa::cells_backward<T>, isa::cross_entropy<T>}
-#define TASKS(isa) {isa::mix_tokens, isa::maxout_rows<float>, isa::maxout_rows<bf16>}
-#define ISA(name, supported) \
-    {#name, name::LANES, supported, name::run, TRAINING(name, float), TRAINING(name, bf16), TASKS(name)}
-
-struct Isa {
-    const char* name;
-    long lanes;
-    bool (*supported)();
-    void (*run)(const Task&);
-    Training<float> single;
-    Training<bf16> half;
-    Tasks tasks;
-};
-
-static bool always() { return true; }
-#if defined(__x86_64__)
-static bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-static bool has_avx512() { return has_avx2() && __builtin_cpu_supports("avx512f"); }
-static bool has_avx512bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
-#endif
-
-// Best first.
-static const Isa ISAS[] = {
-#if defined(__x86_64__)
-    ISA(avx512bf16, has_avx512bf16),
-    ISA(avx512, has_avx512),
-    ISA(avx2, has_avx2),
-#endif
-    ISA(plain, always),
-};
-constexpr int N_ISAS = sizeof(ISAS) / sizeof(Isa);
 
 // Rows first..last of the batch, in one direction.
 static void run_slice(Task task, long first, long last) {
@@ -141,46 +16,6 @@ static void run_slice(Task task, long first, long last) {
     task.ids += first;
     task.out += first;
     ISAS[task.model->isa].run(task);
-}
-
-// Cuts a batch for each direction into slices of about as many units.
-static std::vector<long> slices(const int64_t* lengths, long rows, long n) {
-    int64_t units = 0, seen = 0;
-    for (long r = 0; r < rows; r++) units += lengths[r];
-    std::vector<long> cuts(1, 0);
-    for (long r = 0; r < rows; r++) {
-        seen += lengths[r];
-        if (seen * n >= units * static_cast<int64_t>(cuts.size()) && r + 1 < rows) cuts.push_back(r + 1);
-    }
-    cuts.push_back(rows);
-    return cuts;
-}
-
-// Runs `work` for 0..tasks. Returns 0, or 1: no memory.
-template <class Work>
-static int in_threads(long threads, long tasks, const Work& work) {
-    std::atomic<long> next(0);
-    std::atomic<bool> failed(false);
-    auto work_on = [&] {
-        for (long i; (i = next++) < tasks;) {
-            try {
-                work(i);
-            } catch (const std::bad_alloc&) {
-                failed = true;
-            }
-        }
-    };
-    std::vector<std::thread> others;
-    for (long i = 1; i < threads && i < tasks; i++) {
-        try {
-            others.emplace_back(work_on);
-        } catch (const std::system_error&) {
-            break;  // no more threads to be had: the work is done with those that are there
-        }
-    }
-    work_on();
-    for (std::thread& other : others) other.join();
-    return failed;
 }
 
 constexpr long FEWEST_ROWS = 24;         // of a slice: with fewer, reading the weights is what takes the time
@@ -205,7 +40,7 @@ PUBLIC int elmo_supported(int isa) { return isa < N_ISAS && ISAS[isa].supported(
 PUBLIC void* elmo_new(int isa, int half, long layers, long P, long H, int skip, float cell_clip, float projection_clip,
                       const float* const* weights) try {
     const long V = ISAS[isa].lanes;
-    Model* m = new Model();
+    std::unique_ptr<Model> m(new Model());
     m->isa = isa;
     m->half = half;
     m->lanes = V;
@@ -220,19 +55,14 @@ PUBLIC void* elmo_new(int isa, int half, long layers, long P, long H, int skip, 
     m->projects = weights[3] != nullptr;
     m->cell_clip = cell_clip;
     m->projection_clip = projection_clip;
-    try {
-        for (int side = 0; side < 2; side++) {
-            for (long i = 0; i < layers; i++, weights += 4) {
-                m->directions[side].emplace_back();
-                if (half) pack_layer<bf16>(*m, m->directions[side].back(), weights);
-                else pack_layer<float>(*m, m->directions[side].back(), weights);
-            }
+    for (int side = 0; side < 2; side++) {
+        for (long i = 0; i < layers; i++, weights += 4) {
+            m->directions[side].emplace_back();
+            if (half) pack_layer<bf16>(*m, m->directions[side].back(), weights);
+            else pack_layer<float>(*m, m->directions[side].back(), weights);
         }
-    } catch (...) {
-        delete m;
-        throw;
     }
-    return m;
+    return m.release();
 } catch (const std::bad_alloc&) {
     return nullptr;
 }
@@ -311,7 +141,7 @@ PUBLIC int elmo_mix(int isa, long docs, const int64_t* tokens, const float* cons
 PUBLIC void* elmo_maxout_new(int isa, int half, long I, long O, const float* weights, const float* bias,
                              const float* gain, const float* shift, float epsilon) try {
     const long V = ISAS[isa].lanes;
-    Maxout* m = new Maxout();
+    std::unique_ptr<Maxout> m(new Maxout());
     m->isa = isa;
     m->half = half;
     m->normalizes = gain != nullptr;
@@ -320,20 +150,15 @@ PUBLIC void* elmo_maxout_new(int isa, int half, long I, long O, const float* wei
     m->K = half ? round_up(I, 2) : I;
     m->row = round_up(I, V) + LINE / (half ? 2 : 4);  // see H_row
     m->epsilon = epsilon;
-    try {
-        if (half) pack_maxout<bf16>(*m, V, weights, bias);
-        else pack_maxout<float>(*m, V, weights, bias);
-        m->gain = Buffer<float>(round_up(O, V));
-        m->shift = Buffer<float>(round_up(O, V));
-        for (long i = 0; gain && i < O; i++) {
-            m->gain.get()[i] = gain[i];
-            m->shift.get()[i] = shift[i];
-        }
-    } catch (...) {
-        delete m;
-        throw;
+    if (half) pack_maxout<bf16>(*m, V, weights, bias);
+    else pack_maxout<float>(*m, V, weights, bias);
+    m->gain = Buffer<float>(round_up(O, V));
+    m->shift = Buffer<float>(round_up(O, V));
+    for (long i = 0; gain && i < O; i++) {
+        m->gain.get()[i] = gain[i];
+        m->shift.get()[i] = shift[i];
     }
-    return m;
+    return m.release();
 } catch (const std::bad_alloc&) {
     return nullptr;
 }

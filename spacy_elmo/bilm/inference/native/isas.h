@@ -1,0 +1,133 @@
+// The kernel, compiled once for each instruction set, and the table of them.
+#pragma once
+
+#include "pack.h"
+
+#include <cmath>
+#include <limits>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#define NOINLINE __attribute__((noinline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
+
+namespace elmo {
+
+static inline float to_float(float x) { return x; }
+static inline float to_float(bf16 x) {
+    uint32_t bits = static_cast<uint32_t>(x) << 16;
+    float wide;
+    memcpy(&wide, &bits, 4);
+    return wide;
+}
+
+// clang-format off: the same kernel, once for each instruction set
+#define INLINE static inline __attribute__((always_inline))
+#define TARGET
+namespace plain {
+#include "vector_plain.h"
+#include "products.h"
+#include "lstm.h"
+#include "training.h"
+#include "tasks.h"
+}
+#undef INLINE
+#undef TARGET
+
+#if defined(__x86_64__)
+#define TARGET __attribute__((target("avx2,fma")))
+#define INLINE static inline __attribute__((always_inline, target("avx2,fma")))
+namespace avx2 {
+#include "vector_avx2.h"
+#include "products.h"
+#include "lstm.h"
+#include "training.h"
+#include "tasks.h"
+}
+#undef INLINE
+#undef TARGET
+
+#define TARGET __attribute__((target("avx512f,avx2,fma")))
+#define INLINE static inline __attribute__((always_inline, target("avx512f,avx2,fma")))
+namespace avx512 {
+#include "vector_avx512.h"
+#include "products.h"
+#include "lstm.h"
+#include "training.h"
+#include "tasks.h"
+}
+#undef INLINE
+#undef TARGET
+
+#define NATIVE_BF16
+#define TARGET __attribute__((target("avx512f,avx512bf16,avx2,fma")))
+#define INLINE static inline __attribute__((always_inline, target("avx512f,avx512bf16,avx2,fma")))
+namespace avx512bf16 {
+#include "vector_avx512.h"
+#include "products.h"
+#include "lstm.h"
+#include "training.h"
+#include "tasks.h"
+}
+#undef INLINE
+#undef TARGET
+#endif
+// clang-format on
+
+// Of one instruction set; see training.h.
+template <class T>
+struct Training {
+    void (*cells_forward)(long, long, const T*, const T*, const float*, T*, float*, T*);
+    void (*cells_backward)(long, long, const T*, const float*, const float*, const T*, float*, T*);
+    double (*cross_entropy)(long, long, T*, const float*, const int64_t*);
+};
+
+// See tasks.h.
+struct Tasks {
+    void (*mix)(const float*, long, long, long, const float*, float, long, long, float*, Moments*, float*);
+    void (*maxout_single)(const Maxout&, long, const float*, float*, float*);
+    void (*maxout_half)(const Maxout&, long, const float*, float*, bf16*);
+};
+
+#define TRAINING(isa, T) {isa::cells_forward<T>, isa::cells_backward<T>, isa::cross_entropy<T>}
+#define TASKS(isa) {isa::mix_tokens, isa::maxout_rows<float>, isa::maxout_rows<bf16>}
+#define ISA(name, supported) \
+    {#name, name::LANES, supported, name::run, TRAINING(name, float), TRAINING(name, bf16), TASKS(name)}
+
+struct Isa {
+    const char* name;
+    long lanes;
+    bool (*supported)();
+    void (*run)(const Task&);
+    Training<float> single;
+    Training<bf16> half;
+    Tasks tasks;
+};
+
+static bool always() { return true; }
+#if defined(__x86_64__)
+static bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+static bool has_avx512() { return has_avx2() && __builtin_cpu_supports("avx512f"); }
+static bool has_avx512bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+#endif
+
+// Best first.
+static const Isa ISAS[] = {
+#if defined(__x86_64__)
+    ISA(avx512bf16, has_avx512bf16),
+    ISA(avx512, has_avx512),
+    ISA(avx2, has_avx2),
+#endif
+    ISA(plain, always),
+};
+constexpr int N_ISAS = sizeof(ISAS) / sizeof(Isa);
+
+}  // namespace elmo
