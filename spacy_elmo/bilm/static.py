@@ -13,6 +13,7 @@ import numpy as np
 from .text import normalize
 
 EPSILON = 1e-6
+CHUNK = 4096  # rows that are measured at once
 
 
 class StaticVectors:
@@ -25,6 +26,7 @@ class StaticVectors:
     def __init__(self, strings: Sequence[str], table: np.ndarray, *, normalized: bool = True):
         self._rows = {string: row for row, string in enumerate(strings)}
         self._table = table
+        self._scale = _scales(table)
         self._longest = max(map(len, strings), default=0)
         self._normalized = normalized
 
@@ -35,16 +37,20 @@ class StaticVectors:
         Pieces are the longest listed strings from the end of the token on, where a Chinese word's head is.
         """
         get = self._rows.get
-        rows = np.fromiter((get(token, -1) for token in tokens), dtype=np.int64, count=len(tokens))
-        out = unit_size(self._table[rows].astype(np.float32))  # -1 takes any row, which is replaced
+        rows = np.array([get(token, -1) for token in tokens], dtype=np.int64)
+        out = self._vectors(rows)  # -1 takes any row, which is replaced
         for i in np.flatnonzero(rows < 0).tolist():
             out[i] = self._composed(tokens[i])
         return out
 
     def _composed(self, token: str) -> np.ndarray:
         rows = self._pieces(normalize(token) if self._normalized else token)
-        mean = unit_size(self._table[rows].astype(np.float32)).sum(0) / max(1, len(rows))
-        return unit_size(mean[None])[0]
+        return unit_size(self._vectors(np.array(rows, dtype=np.int64)).sum(0, keepdims=True))[0]
+
+    def _vectors(self, rows: np.ndarray) -> np.ndarray:
+        out = self._table[rows].astype(np.float32, copy=False)  # a copy already, by the rows
+        out *= self._scale[rows]
+        return out
 
     def _pieces(self, token: str) -> list[int]:
         rows, end = [], len(token)
@@ -57,6 +63,15 @@ class StaticVectors:
             else:
                 end -= 1
         return rows
+
+
+def _scales(table: np.ndarray) -> np.ndarray:
+    """(rows, 1) float32: what gives each row root mean square 1, 0 for zeros. Few rows at once, for memory."""
+    out = np.empty((len(table), 1), dtype=np.float32)
+    for i in range(0, len(table), CHUNK):
+        size = np.sqrt(np.square(table[i : i + CHUNK], dtype=np.float32).mean(-1, keepdims=True))
+        out[i : i + CHUNK] = np.where(size > EPSILON, 1 / np.maximum(size, EPSILON), 0)
+    return out
 
 
 def unit_size(vectors: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from .cache import ActivationCache
 from .disk_cache import DiskShelf
 from .errors import named_in_config
 from .listener import link, listens_to
-from .output import register_extension, set_layers, set_static
+from .output import mean_of, register_extension, set_layers, set_static
 from .products import hasten
 from .static import static_of
 
@@ -108,7 +108,7 @@ class Elmo(TrainablePipe):
             set_static(doc, static_of(bilm, doc), name=self.name)
             # A tensor that is there belongs to another component, whose listeners read it.
             if self.set_tensor and doc.tensor.size == 0:
-                doc.tensor = self.model.ops.asarray(layers.mean(axis=0))  # type: ignore[assignment]
+                doc.tensor = self.model.ops.asarray(mean_of(layers))  # type: ignore[assignment]
 
     def _check_segmenter(self) -> None:
         """Warn once when a biLM of words meets words of another segmenter than its own."""
