@@ -51,7 +51,7 @@ class BiLMConfig:
     longest_ngram: int = 3
     """Units of the longest of these n-grams, 2 to 4; the shortest have 2."""
     static_rows: int = 0
-    """Rows of a table beside the network (characters only): vectors of characters and n-grams by themselves,
+    """Rows of a table beside the network: vectors of characters and n-grams, or of words, by themselves,
     from which a token has one that does not depend on the context (bilm.static); 0: none."""
     static_width: int = 128
     """S: width of these vectors."""
@@ -110,8 +110,6 @@ class BiLMConfig:
             raise ConfigError(
                 'ngrams need units = "char" and table_width equal to projection, not joined: set ngrams = 0.'
             )
-        if self.static_rows and self.units != "char":
-            raise ConfigError('static_rows need units = "char": set static_rows = 0.')
         if self.ngram_dim > self.projection:
             raise ConfigError("ngram_width must not be above projection: n-grams are added to the embedding.")
 

@@ -137,7 +137,12 @@ class BiLM(nn.Module):
             return np.zeros((len(tokens), 0), dtype=np.float32)
         if self._static is None or self._static[0] is not self.static_vectors:
             table = self.static_vectors.cpu().numpy()
-            looked_up = StaticVectors(self.vocab.static, table, normalized=self.config.normalize)
+            looked_up = StaticVectors(
+                self.vocab.static,
+                table,
+                normalized=self.config.normalize,
+                letters=self.config.units == "char",
+            )
             self._static = self.static_vectors, looked_up
         return self._static[1].look_up(tokens)
 

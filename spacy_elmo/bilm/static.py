@@ -17,18 +17,23 @@ CHUNK = 4096  # rows that are measured at once
 
 
 class StaticVectors:
-    """Vectors of tokens of any segmenter from a table of characters and n-grams.
+    """Vectors of tokens of any segmenter from a table of characters and n-grams, or of words.
 
     strings: distinct, one for each row of `table` (rows, S), of floats or int8; a row's size does not matter.
     normalized: fold full-width letters and digits before a token is looked up.
+    letters: whether a single cased letter may be a piece of a token. Among words it is a word or an initial,
+        and says nothing of the word that it stands in.
     """
 
-    def __init__(self, strings: Sequence[str], table: np.ndarray, *, normalized: bool = True):
+    def __init__(
+        self, strings: Sequence[str], table: np.ndarray, *, normalized: bool = True, letters: bool = True
+    ):
         self._rows = {string: row for row, string in enumerate(strings)}
         self._table = table
         self._scale = _scales(table)
         self._longest = max(map(len, strings), default=0)
         self._normalized = normalized
+        self._letters = letters
 
     def look_up(self, tokens: Sequence[str]) -> np.ndarray:
         """(n, S) float32. A token has its own row, or else the mean of the rows of its pieces, scaled to root
@@ -56,13 +61,18 @@ class StaticVectors:
         rows, end = [], len(token)
         while end:
             for begin in range(max(0, end - self._longest), end):
-                if (row := self._rows.get(token[begin:end])) is not None:
+                row = self._rows.get(token[begin:end])
+                if row is not None and (self._letters or end - begin > 1 or not _is_cased(token[begin])):
                     rows.append(row)
                     end = begin
                     break
             else:
                 end -= 1
         return rows
+
+
+def _is_cased(character: str) -> bool:
+    return character.lower() != character.upper()
 
 
 def _scales(table: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ def build_model(corpus: Corpus, settings: Settings) -> BiLM:
     if parent is None or "ngrams" in settings.model:
         config, vocab = with_ngrams(corpus, config, vocab, settings.vocab.min_count)
     static: Tensor | None = None
-    if config.static_rows and (parent is None or settings.model.keys() & {"static_rows", "static_width"}):
+    if config.static_rows and (parent is None or not _asks_for_those_of(parent, config)):
         config, vocab, static = _with_static(corpus, config, vocab)
     if parent is not None:
         config, vocab = _with_those_of(parent, config, vocab, settings.vocab.max_size)
@@ -102,6 +102,10 @@ def _with_those_of(
     static = vocab.static or (parent.vocab.static if config.static_rows else [])
     config = replace(config, ngrams=len(ngrams), static_rows=len(static))
     return config, vocab_of(config, units, characters, ngrams, static)
+
+
+def _asks_for_those_of(parent: BiLM, config: BiLMConfig) -> bool:
+    return (config.static_rows, config.static_dim) == (parent.config.static_rows, parent.config.static_dim)
 
 
 def _has_such_static(parent: BiLM, bilm: BiLM) -> bool:

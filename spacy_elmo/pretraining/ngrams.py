@@ -31,8 +31,12 @@ def with_ngrams(corpus: Corpus, config: BiLMConfig, vocab: Vocab, min_count: int
 def static_vocab(corpus: Corpus, config: BiLMConfig, vocab: Vocab) -> Vocab:
     """The strings that get static vectors: config.static_rows of them, or what there is in the corpus.
 
-    Units first, at most half of the rows, the most frequent ones; the rest are the n-grams most like words.
+    Of characters: units first, at most half of the rows, the most frequent ones; the rest are the n-grams most
+    like words. Of words: the most frequent ones.
     """
+    if config.units == "word":
+        words = [word for word, count in corpus.counts()[: config.static_rows] if count >= LEAST_STATIC]
+        return vocab_of(config, words or vocab.units[:1])
     units = vocab.units[: max(1, config.static_rows // 2)]
     known = vocab_of(config, units)
     left = config.static_rows - len(units)

@@ -74,6 +74,7 @@ def make_plan(
     corpus = Corpus(settings.paths.corpus) if settings.paths.corpus else None
     made = {"units": units} if corpus is None else {key: corpus.manifest[key] for key in MADE}
     config = config_of(settings, made, parent_of(settings))
+    config = replace(config, static_rows=0)  # counted before the training, which does not touch them
     vocab = _vocab(settings, corpus, vocab_size, spelled=config.encoder != "table")
     if config.ngrams:
         config, vocab = _with_ngrams(config, len(vocab.units))

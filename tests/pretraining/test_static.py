@@ -14,7 +14,7 @@ from spacy_elmo.pretraining.neighbours import static_vectors
 from spacy_elmo.pretraining.shards import Corpus
 from spacy_elmo.pretraining.trainer import pretrain
 
-from .helpers import MODEL, make_corpus, make_settings
+from .helpers import MODEL, WORD_MADE, make_corpus, make_settings
 
 
 def corpus_of(folder, sentences) -> Corpus:
@@ -62,6 +62,23 @@ def test_a_run_has_as_many_as_the_corpus_gives(tmp_path):
     assert set(bilm.vocab.units[:6]) <= set(many.vocab.static)
 
 
+def test_of_words(tmp_path):
+    words = ["the", "cat", "dog", "sees", "hears"]
+    text = "".join(f"the {who} {does} the bird\n" for who in words[1:3] for does in words[3:] for _ in range(3))
+    make_corpus(tmp_path / "corpus", text, **WORD_MADE)
+    settings = make_settings(tmp_path)
+    settings.model.update({**MODEL, "static_rows": 50, "static_width": 3})
+    bilm = build_model(Corpus(tmp_path / "corpus"), settings)
+    assert sorted(bilm.vocab.static) == sorted([*words, "bird"])
+    cat, dog, sees, none = bilm.static(["cat", "dog", "sees", "a"])
+    assert cat @ dog > 0.99 * cat @ cat
+    assert cat @ sees < 0.5 * cat @ cat
+    assert not none.any()
+    settings.model["static_rows"] = 2
+    few = build_model(Corpus(tmp_path / "corpus"), settings)
+    assert few.vocab.static == few.vocab.units[:2]
+
+
 def test_they_stay_through_a_run_and_go_on_to_the_next(tmp_path):
     settings = make_settings(tmp_path)
     settings.model.update({**MODEL, "static_rows": 12, "static_width": 3})
@@ -77,6 +94,8 @@ def test_they_stay_through_a_run_and_go_on_to_the_next(tmp_path):
     child = build_model(Corpus(tmp_path / "other"), replace(settings, paths=paths, model={}))
     assert child.vocab.static == trained.vocab.static
     np.testing.assert_array_equal(child.static_vectors, trained.static_vectors)
+    same = build_model(Corpus(tmp_path / "other"), replace(settings, paths=paths))  # as many, as wide
+    np.testing.assert_array_equal(same.static_vectors, trained.static_vectors)
     own = build_model(Corpus(tmp_path / "other"), replace(settings, paths=paths, model={"static_rows": 8}))
     assert 4 < own.config.static_rows == len(own.vocab.static) <= 8
     assert not set(own.vocab.static) <= set(trained.vocab.static)
