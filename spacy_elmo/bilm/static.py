@@ -76,7 +76,7 @@ def _is_cased(character: str) -> bool:
 
 
 def _scales(table: np.ndarray) -> np.ndarray:
-    """(rows, 1) float32: what gives each row root mean square 1, 0 for zeros. Few rows at once, for memory."""
+    """(rows, 1) float32: what gives each row root mean square 1, 0 for zeros. By chunks, for memory."""
     out = np.empty((len(table), 1), dtype=np.float32)
     for i in range(0, len(table), CHUNK):
         size = np.sqrt(np.square(table[i : i + CHUNK], dtype=np.float32).mean(-1, keepdims=True))

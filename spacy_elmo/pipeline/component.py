@@ -108,7 +108,7 @@ class Elmo(TrainablePipe):
             set_static(doc, static_of(bilm, doc), name=self.name)
             # A tensor that is there belongs to another component, whose listeners read it.
             if self.set_tensor and doc.tensor.size == 0:
-                doc.tensor = self.model.ops.asarray(mean_of(layers))  # type: ignore[assignment]
+                doc.tensor = self.model.ops.asarray(mean_of(layers))  # type: ignore[arg-type, assignment]
 
     def _check_segmenter(self) -> None:
         """Warn once when a biLM of words meets words of another segmenter than its own."""

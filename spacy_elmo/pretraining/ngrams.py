@@ -31,8 +31,8 @@ def with_ngrams(corpus: Corpus, config: BiLMConfig, vocab: Vocab, min_count: int
 def static_vocab(corpus: Corpus, config: BiLMConfig, vocab: Vocab) -> Vocab:
     """The strings that get static vectors: config.static_rows of them, or what there is in the corpus.
 
-    Of characters: units first, at most half of the rows, the most frequent ones; the rest are the n-grams most
-    like words. Of words: the most frequent ones.
+    Of characters: units first, at most half of the rows, the most frequent ones; the rest are the n-grams
+    most like words. Of words: the most frequent ones.
     """
     if config.units == "word":
         words = [word for word, count in corpus.counts()[: config.static_rows] if count >= LEAST_STATIC]

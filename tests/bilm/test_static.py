@@ -122,13 +122,14 @@ def test_eight_bits_on_disk(tmp_path):
 
 @pytest.mark.parametrize(
     ("token", "pieces"),
-    [("cat", ["cat"]), ("catdog", ["cat", "dog"]), ("a", ["a"]), ("ta", []), ("北京", ["京"]), ("京a", ["京"])],
+    [("cat", ["cat"]), ("catdog", ["cat", "dog"]), ("a", ["a"]), ("ta", []), ("北京", ["京"])],
 )
 def test_of_words_a_single_letter_is_no_piece(token, pieces):
     strings = ["cat", "dog", "a", "京"]
     bilm = make(strings, units="word")
     (found,) = bilm.static([token])
-    wanted = np.sum([np.zeros(5), *(bilm.static_vectors[strings.index(piece)].numpy() for piece in pieces)], 0)
+    rows = bilm.static_vectors.numpy()
+    wanted = sum((rows[strings.index(piece)] for piece in pieces), np.zeros(5))
     np.testing.assert_allclose(found, wanted / max(1e-9, np.sqrt(np.mean(wanted**2))), rtol=1e-5)
 
 

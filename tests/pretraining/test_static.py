@@ -64,8 +64,8 @@ def test_a_run_has_as_many_as_the_corpus_gives(tmp_path):
 
 def test_of_words(tmp_path):
     words = ["the", "cat", "dog", "sees", "hears"]
-    text = "".join(f"the {who} {does} the bird\n" for who in words[1:3] for does in words[3:] for _ in range(3))
-    make_corpus(tmp_path / "corpus", text, **WORD_MADE)
+    lines = [f"the {who} {does} the bird\n" for who in words[1:3] for does in words[3:]]
+    make_corpus(tmp_path / "corpus", "".join(lines * 3), **WORD_MADE)
     settings = make_settings(tmp_path)
     settings.model.update({**MODEL, "static_rows": 50, "static_width": 3})
     bilm = build_model(Corpus(tmp_path / "corpus"), settings)
