@@ -13,7 +13,7 @@ import numpy as np
 from .text import normalize
 
 EPSILON = 1e-6
-CHUNK = 4096  # rows that are measured at once
+CHUNK = 256  # rows that are measured at once
 
 
 class StaticVectors:
