@@ -13,7 +13,6 @@ import numpy as np
 from .text import normalize
 
 EPSILON = 1e-6
-CHUNK = 256  # rows that are measured at once
 
 
 class StaticVectors:
@@ -30,7 +29,7 @@ class StaticVectors:
     ):
         self._rows = {string: row for row, string in enumerate(strings)}
         self._table = table
-        self._scale = _scales(table)
+        self._scale = np.full((len(table), 1), np.nan, dtype=np.float32)  # of rows that were looked up
         self._longest = max(map(len, strings), default=0)
         self._normalized = normalized
         self._letters = letters
@@ -54,7 +53,11 @@ class StaticVectors:
 
     def _vectors(self, rows: np.ndarray) -> np.ndarray:
         out = self._table[rows].astype(np.float32, copy=False)  # a copy already, by the rows
-        out *= self._scale[rows]
+        scale = self._scale[rows]
+        if np.isnan(scale).any():
+            # Not of all rows beforehand: the table is mapped, and most of it is never read.
+            self._scale[rows] = scale = _scales(out)
+        out *= scale
         return out
 
     def _pieces(self, token: str) -> list[int]:
@@ -75,16 +78,12 @@ def _is_cased(character: str) -> bool:
     return character.lower() != character.upper()
 
 
-def _scales(table: np.ndarray) -> np.ndarray:
-    """(rows, 1) float32: what gives each row root mean square 1, 0 for zeros. By chunks, for memory."""
-    out = np.empty((len(table), 1), dtype=np.float32)
-    for i in range(0, len(table), CHUNK):
-        size = np.sqrt(np.square(table[i : i + CHUNK], dtype=np.float32).mean(-1, keepdims=True))
-        out[i : i + CHUNK] = np.where(size > EPSILON, 1 / np.maximum(size, EPSILON), 0)
-    return out
+def _scales(vectors: np.ndarray) -> np.ndarray:
+    """(n, 1) float32: what gives each row root mean square 1, 0 for zeros."""
+    size = np.sqrt(np.square(vectors).mean(-1, keepdims=True))
+    return np.where(size > EPSILON, 1 / np.maximum(size, EPSILON), 0).astype(np.float32)
 
 
 def unit_size(vectors: np.ndarray) -> np.ndarray:
     """(n, S) each scaled to root mean square 1; zeros stay zeros."""
-    size = np.sqrt(np.square(vectors).mean(-1, keepdims=True))
-    return np.where(size > EPSILON, vectors / np.maximum(size, EPSILON), 0).astype(np.float32)
+    return (vectors * _scales(vectors)).astype(np.float32)
