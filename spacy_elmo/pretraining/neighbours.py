@@ -60,9 +60,10 @@ def static_vectors(
     alone = np.where((ids >= 0) & (ids < size), ids + 1, 0).astype(np.int32)
     rows = np.empty((len(ids), longest), dtype=np.int32)
     rows[:, 0] = alone
-    for i in range(0, len(ids) if longest > 1 else 0, CHUNK):
-        longer = _rows(vocab, ids, i)
-        rows[i : i + CHUNK, 1:] = np.where(longer > 0, longer + size, 0)
+    if longest > 1:
+        for i in range(0, len(ids), CHUNK):
+            longer = _rows(vocab, ids, i)
+            rows[i : i + CHUNK, 1:] = np.where(longer > 0, longer + size, 0)
     slots = [_information(rows, beside) for beside in _places(ids, 1, longest)]
     found = _factorised(slots, size + len(vocab.ngrams), width, seed)
     return [*vocab.units, *vocab.ngrams], torch.from_numpy(unit_size(found.numpy()))
