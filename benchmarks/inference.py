@@ -51,13 +51,13 @@ def ours(bilm: BiLM, route: str, precision: str) -> Callable[[Sentences], object
 
 
 def ways(bilm: BiLM) -> dict[str, Callable[[Sentences], object]]:
-    """The peer, torch and the best native route, in both precisions."""
+    """The peer, torch and the best native route, in every precision that it has."""
     found: dict[str, Callable[[Sentences], object]] = {}
     peer = peer_of(bilm)
     if peer is not None:
         found[PEER] = peer
     for route in dict.fromkeys(("torch", routes()[0])):
-        for precision in ("f32", "bf16"):
+        for precision in ("f32", "bf16", "int16")[: 2 if route == "torch" else 3]:
             found[f"{route}, {precision}"] = ours(bilm, route, precision)
     return found
 

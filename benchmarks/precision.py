@@ -4,7 +4,7 @@
     python benchmarks/precision.py TEXT --pipelines FOLDER ... --gold DOCS.spacy [--code FILE.py]
 
 TEXT: UTF-8, one paragraph a line. Prints the smallest cosine of any unit by layer and the largest difference.
---pipelines: trained pipelines with elmo, which are scored on DOCS in both precisions.
+--pipelines: trained pipelines with elmo, which are scored on DOCS in each precision.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from spacy_elmo.bilm.runtime import collate, encode
 from spacy_elmo.bilm.text import characters, chunks, sentence_spans
 
 SCORES = ("tag_acc", "ents_f")
+PRECISIONS = ["f32", "bf16", "int16"]
 
 
 def exact(bilm: BiLM, sentences: list[list[str]]) -> list[np.ndarray]:
@@ -42,7 +43,7 @@ def vectors(bilm: BiLM, text: Path, lines: int) -> None:
     print(f"{expected.shape[1]:,} units")
     rows: dict[str, list[str]] = {}
     for route in routes():
-        for precision in ("f32", "bf16"):
+        for precision in PRECISIONS:
             found = np.concatenate(encode(bilm, sentences, precision=precision, route=route), axis=1)
             a, b = found.astype(np.float64), expected
             cosine = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
@@ -57,13 +58,13 @@ def scores(pipelines: list[Path], gold: Path) -> None:
         nlp = spacy.load(path)
         elmo = nlp.get_pipe("elmo")
         cells = rows[str(path)] = []
-        for precision in ("f32", "bf16"):
+        for precision in PRECISIONS:
             elmo.model.shims[0].precision = precision
             for _, pipe in nlp.pipeline:
                 elmo.find_listeners(pipe)  # which predict in the same precision
             found = nlp.evaluate(list(Corpus(gold, gold_preproc=True)(nlp)))
             cells.append(next(f"{100 * found[key]:.2f}" for key in SCORES if found.get(key)))
-    show("", ["f32", "bf16"], rows)
+    show("", PRECISIONS, rows)
 
 
 def main() -> None:

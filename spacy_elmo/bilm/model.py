@@ -118,8 +118,9 @@ class BiLM(nn.Module):
         Boundaries are added and dropped again. The vectors of a sentence do not depend on the others; on a
         CPU they are the same to the last bit whatever else is computed with them.
         batch_tokens: units that are computed at once, each sentence counted as long as the longest.
-        precision: of the products; "bf16" is faster where the processor has it, "auto" takes it there. Their
-        layers are rounded to half precision, so that they can be kept as float16 without loss.
+        precision: of the products; "bf16" is faster where the processor has it, "int16" on most others, and
+        "auto" takes the fastest. Layers of both are rounded to half precision, so that they can be kept as
+        float16 without loss.
         stateful: only to match old vectors, in float32. The sentences are one batch, and the LSTMs go on in
         each row from where the last stateful batch left it, so the same sentence gets other vectors each
         time; `carried.forget()` starts anew.

@@ -37,11 +37,17 @@ def encode(
     route: str | None = None,
 ) -> list[np.ndarray]:
     """See BiLM.encode. route: one of inference.routes.routes(), on the CPU; None: the best."""
-    dtype = product_dtype(precision, bilm.device)
+    dtype = products_of(bilm, precision)
     with torch.inference_mode():
         if bilm.device.type != "cpu" or bilm.config.joined:
             return _encode_with_module(bilm, sentences, batch_tokens, dtype)
         return _encode_on_cpu(bilm, sentences, batch_tokens, engine_of(bilm, dtype, route))
+
+
+def products_of(bilm: Network, precision: Precision) -> torch.dtype:
+    """Type of the products with which a biLM encodes where it is now; see product_dtype."""
+    dtype = product_dtype(precision, bilm.device)
+    return torch.float32 if bilm.config.joined and dtype == torch.int16 else dtype
 
 
 def _encode_on_cpu(

@@ -45,9 +45,9 @@ def _route() -> str:
     import torch
 
     from ..bilm.inference.routes import TORCH, routes
-    from ..bilm.precision import product_dtype
+    from ..bilm.precision import NAMES, product_dtype
 
     best = routes()[0]
     hint = "; the native kernel is not there: it wants a C++ compiler at installation" * (best == TORCH)
-    dtype = "bf16" if product_dtype("auto", torch.device("cpu")) == torch.bfloat16 else "f32"
+    dtype = NAMES[product_dtype("auto", torch.device("cpu"))]
     return f"{best}, {dtype} where precision is auto{hint}"

@@ -26,8 +26,8 @@ def BiLM_v1(
     path: a model folder; None: the Chinese model that ships inside the package. Its weights are read when
     first needed. A path that exists but is no model folder raises a ModelFolderError at once; one that does
     not exist raises it at first use, since a saved pipeline brings its weights along.
-    precision: of the products: "f32", "bf16" (faster where the processor has it; vectors differ from those in
-        f32 by a cosine of less than 0.0005), or "auto", which is "bf16" there and "f32" elsewhere.
+    precision: of the products: "f32"; "bf16", faster where the processor has it, and "int16", faster on most
+        others (vectors differ from those in f32 by a cosine of less than 0.0005); "auto": the fastest here.
     List[Doc] -> List[Floats3d (L, n_tokens, D)].
     """
     model = BiLMLayer(path, precision)

@@ -17,7 +17,8 @@ from ..bilm.atomic import PathLike
 from ..bilm.config import BiLMConfig
 from ..bilm.inference.routes import routes
 from ..bilm.model import BiLM
-from ..bilm.precision import Precision, check_precision, product_dtype
+from ..bilm.precision import Precision, check_precision
+from ..bilm.runtime import products_of
 from .align import Alignment, align_characters, align_words, token_layers
 from .cache import ActivationCache
 from .errors import named_in_config
@@ -68,12 +69,12 @@ class BiLMShim(Shim):
     @property
     def half(self) -> bool:
         """Whether its layers are rounded to half precision, see BiLM.encode."""
-        return product_dtype(self.precision, self.bilm.device) != torch.float32
+        return products_of(self.bilm, self.precision) != torch.float32
 
     def fingerprint(self) -> str:
         """32 hex digits of all that its vectors depend on: weights, vocabulary, precision, route."""
         device = self.bilm.device
-        dtype = product_dtype(self.precision, device)
+        dtype = products_of(self.bilm, self.precision)
         route = routes()[0] if device.type == "cpu" else device.type
         digest = hashlib.blake2b(f"{dtype} {route}".encode(), digest_size=16)
         digest.update(self.to_bytes())

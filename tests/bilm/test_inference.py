@@ -18,7 +18,8 @@ from spacy_elmo.bilm.vocab import Vocab
 from .helpers import ENCODERS, WORDS, layers, make_bilm
 
 ROUTES = routes()
-PRECISIONS = ("f32", "bf16")
+ROUGH = ("bf16", "int16")
+PRECISIONS = ("f32", *ROUGH)
 SENTENCE = ["我", "爱", "北京", "天安门", "？未知", "，", "Linux"]
 SIZES = [
     {},
@@ -71,25 +72,42 @@ def test_f32_is_like_the_plain_network(name, route):
 
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("name", MODELS)
-def test_bf16_is_close_to_the_plain_network(name, route):
+@pytest.mark.parametrize("precision", ROUGH)
+def test_rounded_products_are_close_to_the_plain_network(name, route, precision):
     bilm = MODELS[name]
     for sentence in (SENTENCE, ["我"], SENTENCE * 3):
-        found = encode(bilm, [sentence], precision="bf16", route=route)[0]
+        found = encode(bilm, [sentence], precision=precision, route=route)[0]
         assert cosines(found, layers(bilm, sentence)).min() >= 0.9995
 
 
 @pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("size", [1e-20, 0.01, 1.0, 1e20])
+def test_int16_holds_the_largest_sums(route, size):
+    """Every weight and every input as large as any beside it, so that no sum could be larger."""
+    bilm = make_bilm(projection=300, hidden=300)
+    with torch.no_grad():
+        for name, parameter in bilm.named_parameters():
+            parameter.fill_(size if "table" in name else 1 / 300 if "direction" in name else 0)
+    found = encode(bilm, [SENTENCE], precision="int16", route=route)[0]
+    np.testing.assert_allclose(found, layers(bilm, SENTENCE), rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("name", MODELS)
-def test_bf16_gives_what_half_precision_holds(name, route):
-    for found in encode(MODELS[name], [SENTENCE, [], ["我"]], precision="bf16", route=route):
+@pytest.mark.parametrize("precision", ROUGH)
+def test_rounded_products_give_what_half_precision_holds(name, route, precision):
+    if (route, precision) == ("torch", "int16"):
+        pytest.skip("torch has no products of int16: these are float32")
+    for found in encode(MODELS[name], [SENTENCE, [], ["我"]], precision=precision, route=route):
         np.testing.assert_array_equal(found.astype(np.float16).astype(np.float32), found)
 
 
-def test_layers_too_large_for_half_precision_stay():
+@pytest.mark.parametrize("precision", ROUGH)
+def test_layers_too_large_for_half_precision_stay(precision):
     bilm = make_bilm(projection=6, hidden=12)
     with torch.no_grad():
         bilm.encoder.table.weight.fill_(1e5)
-    found = encode(bilm, [SENTENCE], precision="bf16")[0]
+    found = encode(bilm, [SENTENCE], precision=precision)[0]
     np.testing.assert_allclose(found[0], encode(bilm, [SENTENCE])[0][0], rtol=1e-6)
     assert found[0].max() > 65504
     assert np.isfinite(found).all()
@@ -117,6 +135,22 @@ def test_damaged_weights_show(route, precision):
     found = encode(bilm, [SENTENCE], precision=precision, route=route)[0]
     assert np.isnan(found[1, :, :6]).all()
     assert np.isfinite(found[1:, :, 6:]).all()
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_damaged_vector_shows_from_there_on(route, precision):
+    bilm = make_bilm()
+    place = 3
+    with torch.no_grad():
+        bilm.encoder.table.weight[bilm.vocab.id(SENTENCE[place]), 1] = float("nan")
+    other = ["我", "爱"]
+    found, beside = encode(bilm, [SENTENCE, other], precision=precision, route=route)
+    assert np.isnan(found[1:, place:, :6]).all()
+    assert np.isnan(found[1:, : place + 1, 6:]).all()
+    assert np.isfinite(found[1:, :place, :6]).all()
+    assert np.isfinite(found[1:, place + 1 :, 6:]).all()
+    assert np.isfinite(beside).all()
 
 
 @settings(max_examples=12, deadline=None)
@@ -225,13 +259,15 @@ def test_without_the_native_kernel_torch_does_the_same(monkeypatch):
 
 
 def test_a_precision_that_is_not_known():
-    with pytest.raises(ElmoError, match='precision = "half" is not known: use "auto" or "f32" or "bf16"'):
+    expected = 'precision = "half" is not known: use "auto", "f32", "bf16" or "int16"'
+    with pytest.raises(ElmoError, match=expected):
         make_bilm().encode([SENTENCE], precision="half")
 
 
-def test_auto_is_one_of_the_two():
+def test_auto_is_one_of_them():
     bilm = soften(make_bilm(projection=64, hidden=64))
     found = bilm.encode([SENTENCE], precision="auto")[0]
     assert any(np.array_equal(found, bilm.encode([SENTENCE], precision=p)[0]) for p in PRECISIONS)
-    f32, bf16 = (bilm.encode([SENTENCE], precision=p)[0] for p in PRECISIONS)
+    f32, bf16, int16 = (bilm.encode([SENTENCE], precision=p)[0] for p in PRECISIONS)
     assert not np.array_equal(f32, bf16)
+    assert np.array_equal(f32, int16) == (ROUTES == ["torch"])

@@ -33,7 +33,8 @@ class Engine:
         self._vocab = bilm.vocab
         self._state = _state(bilm)
         directions = (bilm.forward_direction, bilm.backward_direction)
-        self.units: Units = units_of(bilm.encoder, bilm.vocab, bilm.config, dtype)
+        spelling = torch.float32 if dtype == torch.int16 else dtype  # only the kernel multiplies int16
+        self.units: Units = units_of(bilm.encoder, bilm.vocab, bilm.config, spelling)
         cells = [cells_of(direction) for direction in directions]
         self.route: Route = make_route(route, cells, switches_of(directions[0]), dtype)
 
@@ -58,7 +59,7 @@ _lock = threading.Lock()
 def engine_of(bilm: Network, dtype: torch.dtype, route: str | None = None) -> Engine:
     """The engine of a biLM on the CPU.
 
-    dtype: of the products, float32 or bfloat16. route: one of routes(); None: the best.
+    dtype: of the products, float32, bfloat16 or int16. route: one of routes(); None: the best.
     """
     key = (dtype, route or routes()[0])
     with _lock:

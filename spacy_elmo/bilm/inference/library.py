@@ -19,6 +19,7 @@ def library() -> ctypes.CDLL | None:
     try:
         native = ctypes.CDLL(found.origin)
         native.elmo_isa.restype = ctypes.c_char_p
+        native.elmo_int16.argtypes = [ctypes.c_int]
         native.elmo_new.restype = ctypes.c_void_p
         native.elmo_new.argtypes = [
             *[ctypes.c_int] * 2,
@@ -52,3 +53,9 @@ def instruction_sets() -> dict[str, int]:
             found[name.decode("ascii")] = number
         number += 1
     return found
+
+
+def has_fast_int16() -> bool:
+    """Whether the best of them multiplies int16 faster than float32."""
+    native, best = library(), next(iter(instruction_sets().values()), None)
+    return native is not None and best is not None and bool(native.elmo_int16(best))

@@ -11,15 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..precision import NAMES
 from .cells import Cell, Switches
 from .library import instruction_sets, library
 from .units import Ids
+
+TYPES = (torch.float32, torch.bfloat16, torch.int16)  # as native/model.h counts them
 
 
 class NativeRoute:
     """Both directions of a biLM in C++, its weights packed for an instruction set.
 
-    instruction_set: one of instruction_sets(). dtype: of the products; sums and cell states are float32.
+    instruction_set: one of instruction_sets(). dtype: of the products, float32, bfloat16 or int16; cell
+    states are float32.
     Up to `torch.get_num_threads()` threads work on a batch.
     """
 
@@ -32,7 +36,7 @@ class NativeRoute:
     ):
         native = library()
         assert native is not None
-        self.name = f"native {instruction_set}, {'bf16' if dtype == torch.bfloat16 else 'f32'}"
+        self.name = f"native {instruction_set}, {NAMES[dtype]}"
         first = directions[0][0]
         kept: list[Tensor] = []  # until they are packed
         pointers = []
@@ -43,7 +47,7 @@ class NativeRoute:
                 pointers.append(0 if weight is None else kept[-1].data_ptr())
         self._model = native.elmo_new(
             instruction_sets()[instruction_set],
-            dtype == torch.bfloat16,
+            TYPES.index(dtype),
             len(directions[0]),
             first.projection,
             first.hidden,

@@ -33,7 +33,7 @@ def routes() -> list[str]:
 def make_route(
     name: str, directions: Sequence[Sequence[Cell]], switches: Switches, dtype: torch.dtype
 ) -> Route:
-    """A route of routes(), with weights of its own. dtype: of the products."""
+    """A route of routes(), with weights of its own. dtype: of the products; for int16 torch takes float32."""
     if name == TORCH:
-        return TorchRoute(directions, switches, dtype)
+        return TorchRoute(directions, switches, torch.float32 if dtype == torch.int16 else dtype)
     return NativeRoute(directions, switches, dtype, name.removeprefix(NATIVE))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..precision import as_half
+from ..precision import NAMES, as_half
 from .cells import Cell, Steps, Switches, pack
 from .elementwise import sigmoid_, tanh
 from .linear import linear
@@ -85,7 +85,7 @@ class TorchRoute:
     """Both directions of a biLM in torch. dtype: of the products; the cell's state is always float32."""
 
     def __init__(self, directions: Sequence[Sequence[Cell]], switches: Switches, dtype: torch.dtype):
-        self.name = f"torch, {'bf16' if dtype == torch.bfloat16 else 'f32'}"
+        self.name = f"torch, {NAMES[dtype]}"
         self.switches = switches
         self.half = dtype == torch.bfloat16
         self.directions = [[TorchCell(cell, switches, dtype) for cell in cells] for cells in directions]

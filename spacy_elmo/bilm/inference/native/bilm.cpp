@@ -35,20 +35,23 @@ PUBLIC const char* elmo_isa(int isa) { return isa < N_ISAS ? ISAS[isa].name : nu
 
 PUBLIC int elmo_supported(int isa) { return isa < N_ISAS && ISAS[isa].supported(); }
 
-// weights: w_ih (4H, P), w_hh (4H, P), bias (4H), w_hr (P, H) or null, for each layer of each direction, forward
+// Whether products of int16 are faster than those of float32.
+PUBLIC int elmo_int16(int isa) { return ISAS[isa].int16; }
+
+// type: see Type. weights: w_ih (4H, P), w_hh (4H, P), bias (4H), w_hr (P, H) or null, for each layer of each direction, forward
 // first. Clips: infinite for none. They are packed, not kept. Null: no memory.
-PUBLIC void* elmo_new(int isa, int half, long layers, long P, long H, int skip, float cell_clip, float projection_clip,
+PUBLIC void* elmo_new(int isa, int type, long layers, long P, long H, int skip, float cell_clip, float projection_clip,
                       const float* const* weights) try {
     const long V = ISAS[isa].lanes;
     std::unique_ptr<Model> m(new Model());
     m->isa = isa;
-    m->half = half;
+    m->type = static_cast<Type>(type);
     m->lanes = V;
     m->layers = layers;
     m->P = P;
     m->H = H;
-    m->K = half ? round_up(P, 2) : P;
-    m->M = half ? round_up(H, 2) : H;
+    m->K = m->type == FLOAT32 ? P : round_up(P, 2);
+    m->M = m->type == FLOAT32 ? H : round_up(H, 2);
     m->P_row = round_up(P, GATES * V);
     m->H_row = round_up(H, V) + LINE / sizeof(float);  // rows a power of 2 apart would share a set of the cache
     m->skip = skip;
@@ -58,8 +61,10 @@ PUBLIC void* elmo_new(int isa, int half, long layers, long P, long H, int skip, 
     for (int side = 0; side < 2; side++) {
         for (long i = 0; i < layers; i++, weights += 4) {
             m->directions[side].emplace_back();
-            if (half) pack_layer<bf16>(*m, m->directions[side].back(), weights);
-            else pack_layer<float>(*m, m->directions[side].back(), weights);
+            Layer& layer = m->directions[side].back();
+            if (m->type == INT16) pack_layer<int16_t>(*m, layer, weights);
+            else if (m->type == BFLOAT16) pack_layer<bf16>(*m, layer, weights);
+            else pack_layer<float>(*m, layer, weights);
         }
     }
     return m.release();

@@ -55,8 +55,8 @@ namespace avx2 {
 #undef INLINE
 #undef TARGET
 
-#define TARGET __attribute__((target("avx512f,avx2,fma")))
-#define INLINE static inline __attribute__((always_inline, target("avx512f,avx2,fma")))
+#define TARGET __attribute__((target("avx512f,avx512bw,avx2,fma")))
+#define INLINE static inline __attribute__((always_inline, target("avx512f,avx512bw,avx2,fma")))
 namespace avx512 {
 #include "vector_avx512.h"
 #include "products.h"
@@ -67,9 +67,23 @@ namespace avx512 {
 #undef INLINE
 #undef TARGET
 
+#define NATIVE_VNNI
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vnni,avx2,fma")))
+#define INLINE static inline __attribute__((always_inline, target("avx512f,avx512bw,avx512vnni,avx2,fma")))
+namespace avx512vnni {
+#include "vector_avx512.h"
+#include "products.h"
+#include "lstm.h"
+#include "training.h"
+#include "tasks.h"
+}
+#undef INLINE
+#undef TARGET
+
 #define NATIVE_BF16
-#define TARGET __attribute__((target("avx512f,avx512bf16,avx2,fma")))
-#define INLINE static inline __attribute__((always_inline, target("avx512f,avx512bf16,avx2,fma")))
+#define TARGET __attribute__((target("avx512f,avx512vnni,avx512bf16,avx2,fma")))
+#define INLINE \
+    static inline __attribute__((always_inline, target("avx512f,avx512vnni,avx512bf16,avx2,fma")))
 namespace avx512bf16 {
 #include "vector_avx512.h"
 #include "products.h"
@@ -99,13 +113,14 @@ struct Tasks {
 
 #define TRAINING(isa, T) {isa::cells_forward<T>, isa::cells_backward<T>, isa::cross_entropy<T>}
 #define TASKS(isa) {isa::mix_tokens, isa::maxout_rows<float>, isa::maxout_rows<bf16>}
-#define ISA(name, supported) \
-    {#name, name::LANES, supported, name::run, TRAINING(name, float), TRAINING(name, bf16), TASKS(name)}
+#define ISA(name, supported, int16) \
+    {#name, name::LANES, supported, int16, name::run, TRAINING(name, float), TRAINING(name, bf16), TASKS(name)}
 
 struct Isa {
     const char* name;
     long lanes;
     bool (*supported)();
+    bool int16;  // whether products of int16 are faster than those of float32
     void (*run)(const Task&);
     Training<float> single;
     Training<bf16> half;
@@ -115,18 +130,20 @@ struct Isa {
 static bool always() { return true; }
 #if defined(__x86_64__)
 static bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-static bool has_avx512() { return has_avx2() && __builtin_cpu_supports("avx512f"); }
-static bool has_avx512bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+static bool has_avx512() { return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"); }
+static bool has_avx512vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+static bool has_avx512bf16() { return has_avx512vnni() && __builtin_cpu_supports("avx512bf16"); }
 #endif
 
 // Best first.
 static const Isa ISAS[] = {
 #if defined(__x86_64__)
-    ISA(avx512bf16, has_avx512bf16),
-    ISA(avx512, has_avx512),
-    ISA(avx2, has_avx2),
+    ISA(avx512bf16, has_avx512bf16, true),
+    ISA(avx512vnni, has_avx512vnni, true),
+    ISA(avx512, has_avx512, false),
+    ISA(avx2, has_avx2, true),
 #endif
-    ISA(plain, always),
+    ISA(plain, always, false),
 };
 constexpr int N_ISAS = sizeof(ISAS) / sizeof(Isa);
 

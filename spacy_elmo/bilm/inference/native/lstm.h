@@ -42,12 +42,12 @@ INLINE V step(const V* gates, V* c, float clip) {
 // The same, and then the step. m: what goes into the projection; or y, where there is none, is the state.
 template <class T, int R>
 TARGET NOINLINE void step_tile(
-    const float* from, long from_row, const T* x, long x_row, const T* w, long k,
+    const float* from, long from_row, const T* x, long x_row, const T* w, long k, Scales by,
     float* c, T* m, float* y, long H_row, float clip, const char* next) {
     V acc[R][GATES];
     UNROLL for (int r = 0; r < R; r++)
         UNROLL for (int g = 0; g < GATES; g++) acc[r][g] = load(from + r * from_row + g * LANES);
-    multiply<R>(acc, x, x_row, w, k, next);
+    multiply<R>(acc, x, x_row, w, k, by, next);
     // By way of memory: with all sums in registers there are none left to overlap the steps of rows.
     alignas(LINE) float sums[R * GATES * LANES];
     UNROLL for (int r = 0; r < R; r++)
@@ -75,6 +75,7 @@ struct Direction {
     Buffer<T> inputs;            // (N, P_row) the same as T, where that is another type
     Buffer<float> c, y;          // (B, H_row) cell state; (B, H_row or P_row) state before its clip
     Buffer<T> m, h;              // (B, H_row) before the projection; (B, P_row) state
+    Buffer<float> by_input, by_m, by_h;  // (N,), (B,), (B,) of int16, see Scales
     Buffer<float> sums;          // of the input product: a window of all blocks, or one block of a step
     explicit Direction(const Task& t);
 };
@@ -102,12 +103,38 @@ Direction<T>::Direction(const Task& t)
       inputs(sizeof(T) == 4 ? 0 : offsets.back() * t.model->P_row),
       c(t.rows * t.model->H_row), y(t.rows * (t.model->projects ? t.model->P_row : t.model->H_row)),
       m(t.model->projects ? t.rows * t.model->H_row : 0), h(t.rows * t.model->P_row),
+      by_input(offsets.back()), by_m(t.rows), by_h(t.rows),
       sums(larger(t.rows, WINDOW * (t.model->H_row / LANES)) * GATES * LANES) {
     units = offsets.back();
 }
 
 INLINE float* as_inputs(float* current, float*) { return current; }
 INLINE bf16* as_inputs(float*, bf16* inputs) { return inputs; }
+INLINE int16_t* as_inputs(float*, int16_t* inputs) { return inputs; }
+
+// A row of n numbers, padding included, as T. by: see Scales; what is not finite shows there.
+template <class T>
+INLINE void put(T* to, const float* from, long n, float*) {
+    for (long i = 0; i < n; i += LANES) store_as(to + i, load(from + i));
+}
+INLINE void put(int16_t* to, const float* from, long n, float* by) {
+    V most = set1(0.f), damage = set1(0.f);
+    for (long i = 0; i < n; i += LANES) {
+        V x = load(from + i);
+        most = at_least(mul(x, set1(-1.f)), at_least(x, most));
+        damage = add(damage, sub(x, x));
+    }
+    float sizes[LANES], damages[LANES], largest = 0, sum = 0;
+    store(sizes, most);
+    store(damages, damage);
+    for (long i = 0; i < LANES; i++) {
+        if (sizes[i] > largest) largest = sizes[i];
+        sum += damages[i];
+    }
+    *by = largest + sum;
+    const V factor = set1(largest > SMALLEST && sum == 0 ? 1 / largest : 0);
+    for (long i = 0; i < n; i += LANES) store_as(to + i, mul(load(from + i), factor));
+}
 
 // Where a row of step t stands in its sentence.
 INLINE long place(const Task& task, long row, long t) {
@@ -131,7 +158,7 @@ INLINE void write(const Model& model, const Task& task, long layer, long row, lo
     long n = task.lengths[row] - 2;
     if (at < 1 || at > n) return;
     float* to = task.out[row] + ((layer * n + at - 1) * 2 + task.side) * model.P;
-    if (model.half)
+    if (model.type != FLOAT32)
         for (long i = 0; i < model.P; i++) to[i] = as_half(from[i]);
     else memcpy(to, from, model.P * sizeof(float));
 }
@@ -146,8 +173,7 @@ TARGET static void embed(Direction<T>& d) {
             const float* vector = task.vectors + task.ids[row][at] * model.P;
             float* x = d.current.get() + n;
             for (long i = 0; i < model.P; i++) x[i] = vector[i] * task.scale;
-            if (sizeof(T) != 4)
-                for (long i = 0; i < model.P; i += LANES) store_as(d.inputs.get() + n + i, load(x + i));
+            if (sizeof(T) != 4) put(d.inputs.get() + n, x, model.P_row, d.by_input.get() + d.offsets[t] + row);
             write(model, task, 0, row, at, x);
         }
     }
@@ -160,19 +186,26 @@ TARGET static void finish(Direction<T>& d, long layer, long t) {
     const long y_row = model.projects ? model.P_row : model.H_row;
     const V top = set1(model.projection_clip), low = set1(-model.projection_clip);
     for (long row = 0; row < d.sizes[t]; row++) {
-        const float* y = d.y.get() + row * y_row;
-        T* h = d.h.get() + row * model.P_row;
-        long n = (d.offsets[t] + row) * model.P_row;
+        float* y = d.y.get() + row * y_row;
+        const long place_of = d.offsets[t] + row, n = place_of * model.P_row;
         float* x = d.current.get() + n;
         for (long i = 0; i < model.P; i += LANES) {
             V state = at_least(at_most(load(y + i), top), low);
-            store_as(h + i, state);
+            store(y + i, state);
             if (model.skip && layer) state = add(state, load(x + i));
             store(x + i, state);
-            if (sizeof(T) != 4) store_as(d.inputs.get() + n + i, state);
         }
+        put(d.h.get() + row * model.P_row, y, model.P, d.by_h.get() + row);
+        if (sizeof(T) != 4) put(d.inputs.get() + n, x, model.P, d.by_input.get() + place_of);
         write(model, d.task, layer + 1, row, place(d.task, row, t), x);
     }
+}
+
+// What goes into the projection lies between -1 and 1. Where its row's input or state is damaged, so is its scale.
+template <class T>
+static void scale_m(Direction<T>& d, long t) {
+    const float *by_input = d.by_input.get() + d.offsets[t], *by_h = d.by_h.get();
+    for (long row = 0; row < d.sizes[t]; row++) d.by_m.get()[row] = 1 + 0 * by_input[row] + (t ? 0 * by_h[row] : 0);
 }
 
 // Every other step reads its blocks of weights backwards: what the step before has read last is still near then.
@@ -180,35 +213,38 @@ INLINE long turn(long i, long n, long t) { return t % 2 ? n - 1 - i : i; }
 
 // after: as of sum_rows.
 template <class T>
-TARGET static void project(Direction<T>& d, const T* weights, const T* after, long t) {
+TARGET static void project(Direction<T>& d, const T* weights, const float* scales, const T* after, long t) {
     const Model& model = d.model;
     static const float zeros[GATES * 16] = {};
     const long row = GATES * LANES, n = model.P_row / row, block_size = model.M * row;
     for (long i = 0; i < n; i++) {
         const long j = turn(i, n, t);
         const T* next = i + 1 < n ? weights + turn(i + 1, n, t) * block_size : after;
-        sum_rows<T>(zeros, 0, d.m.get(), model.H_row, weights + j * block_size, model.M, next, d.y.get() + j * row,
-                    model.P_row, d.sizes[t]);
+        sum_rows<T>(zeros, 0, d.m.get(), model.H_row, weights + j * block_size, model.M,
+                    {d.by_m.get(), scales ? scales + j * row : nullptr}, next, d.y.get() + j * row, model.P_row,
+                    d.sizes[t]);
     }
 }
 
 // A block of the gates of step t, from the sums of the input product on. after: as of sum_rows.
 template <class T>
 TARGET static void recur(
-    Direction<T>& d, long block, const T* w, const T* after, const float* sums, long b, long k, float* scratch) {
+    Direction<T>& d, long block, const T* w, const float* scales, const T* after, const float* sums, long b, long k,
+    float* scratch) {
     const Model& model = d.model;
     const long row = GATES * LANES, last = k ? (k - 1) / Size<T>::segment * Size<T>::segment : 0;
     const float* from = sums;
     const T* h = d.h.get();
+    const Scales by = {d.by_h.get(), scales};
     if (last) {
-        sum_rows<T>(from, row, h, model.P_row, w, last, w + last * row, scratch, row, b);
+        sum_rows<T>(from, row, h, model.P_row, w, last, by, w + last * row, scratch, row, b);
         from = scratch;
     }
     float* c = d.c.get() + block * LANES;
     T* m = d.m.get() + (model.projects ? block * LANES : 0);
     float* y = model.projects ? nullptr : d.y.get() + block * LANES;
 #define TILE(R) step_tile<T, R>(from + r * row, row, h + r * model.P_row + last, model.P_row, w + last * row, \
-                                k - last, c + r * model.H_row, m + r * model.H_row,                          \
+                                k - last, scales_at(by, r), c + r * model.H_row, m + r * model.H_row,         \
                                 y ? y + r * model.H_row : nullptr, model.H_row, model.cell_clip,              \
                                 next_weights(after, k - last, r))
     IN_TILES(b, Size<T>::rows, TILE)
@@ -223,6 +259,10 @@ TARGET static void run_layer(Direction<T>& d, long number) {
     const long blocks = (model.H + LANES - 1) / LANES;
     const T *gates = (const T*)layer.gates.get(), *states = gates + blocks * block_size;
     const float* bias = layer.bias.get();
+    const bool scaled = model.type == INT16;
+    const float* scales = scaled ? layer.scales.get() : nullptr;  // of the input's weights
+    const float* state_scales = scaled ? scales + blocks * row : nullptr;
+    const float* project_scales = scaled ? state_scales + blocks * row : nullptr;
     T* inputs = as_inputs(d.current.get(), d.inputs.get());
     float* sums = d.sums.get();
     memset(d.c.get(), 0, d.task.rows * model.H_row * sizeof(float));
@@ -232,10 +272,11 @@ TARGET static void run_layer(Direction<T>& d, long number) {
         const long rows = d.offsets[end] - d.offsets[begin];
         const bool window = end > begin + 1;  // else a block's weights serve input and state while they are hot
         const T* x = inputs + d.offsets[begin] * model.P_row;
+        const float* by = d.by_input.get() + d.offsets[begin];
         for (long j = 0; window && j < blocks; j++) {
             const T* w = gates + j * block_size;
-            sum_rows<T>(bias + j * row, 0, x, model.P_row, w, model.K, w + block_size, sums + j * rows * row, row,
-                        rows);
+            sum_rows<T>(bias + j * row, 0, x, model.P_row, w, model.K, {by, scaled ? scales + j * row : nullptr},
+                        w + block_size, sums + j * rows * row, row, rows);
         }
         for (long t = begin; t < end; t++) {
             const long b = d.sizes[t], k = t ? model.K : 0;
@@ -247,14 +288,19 @@ TARGET static void run_layer(Direction<T>& d, long number) {
                                                 : model.projects ? project_by : first + j * block_size;
                 float* own = sums;
                 if (window) own += (j * rows + d.offsets[t] - d.offsets[begin]) * row;
-                else sum_rows<T>(bias + j * row, 0, x, model.P_row, w, model.K, state, own, row, b);
-                recur<T>(d, j, state, after, own, b, k, own);
+                else
+                    sum_rows<T>(bias + j * row, 0, x, model.P_row, w, model.K,
+                                {by, scaled ? scales + j * row : nullptr}, state, own, row, b);
+                recur<T>(d, j, state, scaled ? state_scales + j * row : nullptr, after, own, b, k, own);
             }
-            if (model.projects) project<T>(d, project_by, first + turn(0, blocks, t + 1) * block_size, t);
+            if (scaled) scale_m(d, t);
+            if (model.projects)
+                project<T>(d, project_by, project_scales, first + turn(0, blocks, t + 1) * block_size, t);
             finish<T>(d, number, t);
             for (long row = 1; !t && row < d.task.rows; row++) {
                 memcpy(d.c.get() + row * model.H_row, d.c.get(), model.H_row * sizeof(float));
                 memcpy(d.h.get() + row * model.P_row, d.h.get(), model.P_row * sizeof(T));
+                d.by_h.get()[row] = d.by_h.get()[0];
             }
         }
     }
@@ -268,6 +314,9 @@ TARGET static void run_as(const Task& task) {
 }
 
 static void run(const Task& task) {
-    if (task.model->half) run_as<bf16>(task);
-    else run_as<float>(task);
+    switch (task.model->type) {
+        case FLOAT32: run_as<float>(task); break;
+        case BFLOAT16: run_as<bf16>(task); break;
+        case INT16: run_as<int16_t>(task); break;
+    }
 }

@@ -17,6 +17,13 @@ namespace elmo {
 
 typedef uint16_t bf16;
 
+// Types of the products. INT16: the weights of an output share a scale, and so do the inputs of a row; products are
+// summed exactly, as int32.
+enum Type { FLOAT32, BFLOAT16, INT16 };
+constexpr long EXACT = 128;  // inputs summed at once: their products, 4095 * 4096 at most, fit into an int32
+constexpr float MOST_WEIGHT = 4095, MOST_INPUT = 4096;
+constexpr float SMALLEST = 1e-30f;  // that int16 tells from zero: its reciprocal is a float
+
 constexpr int GATES = 4;  // i, f, g, o: a block of weights is GATES registers wide
 constexpr size_t LINE = 64;
 constexpr size_t LARGE_PAGE = 1 << 21;  // of memory, where there are such pages
@@ -69,21 +76,29 @@ inline bf16 to_bf16(float x) {  // to nearest, ties to even; a NaN stays one
 //   gates    [inputs, state][H / V blocks][K / pair][GATES][V][pair]
 //   bias     [H / V blocks][GATES][V] float
 //   project  [P / 4V blocks][H / pair][4][V][pair]; empty: no projection
-// pair: 1 for float32; 2 for bf16, where a register holds two inputs of each lane.
+//   scales   of int16: [inputs, state][H / V blocks][GATES][V], [P / 4V blocks][4][V]; see Scales
+// pair: 1 for float32; 2 for the others, where a register holds two inputs of each lane.
 struct Layer {
     Buffer<char> gates;
     Buffer<float> bias;
     Buffer<char> project;
+    Buffer<float> scales;
+};
+
+// What int16 stands for: an input is rows[row] / MOST_INPUT times its number, a weight MOST_INPUT * weights[output]
+// times. Null for other types.
+struct Scales {
+    const float *rows, *weights;
 };
 
 struct Model {
     int isa;
-    bool half;         // bf16 instead of float32
+    Type type;
     long lanes;        // V
     long layers;       // L
     long P, H;
-    long K;            // P, even for bf16
-    long M;            // inputs of the projection: H, even for bf16
+    long K;            // P, even where inputs go in pairs
+    long M;            // inputs of the projection: H, likewise
     long P_row, H_row;  // elements from one row to the next, padding included
     bool skip, projects;
     float cell_clip, projection_clip;  // infinite: none

@@ -3,6 +3,10 @@
 
 #include "model.h"
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
 namespace elmo {
 
 template <class T>
@@ -11,25 +15,70 @@ template <>
 float convert<float>(float x) { return x; }
 template <>
 bf16 convert<bf16>(float x) { return to_bf16(x); }
+template <>
+int16_t convert<int16_t>(float x) { return static_cast<int16_t>(std::lrint(x)); }
 
-// A block of weights: rows of `w` (N, K) by lane of each of its registers, -1: zeros.
+// What 1 of T stands for in n weights.
 template <class T>
-static void pack_block(const float* w, long K, const long* rows, const float* scale, long registers, long lanes, T* to) {
+static float unit_of(const float*, long) { return 1; }
+template <>
+float unit_of<int16_t>(const float* w, long n) {
+    float largest = 0;
+    for (long i = 0; i < n; i++) largest = std::fmax(largest, std::fabs(w[i]));
+    return largest > SMALLEST ? largest / MOST_WEIGHT : 1;
+}
+
+// A block of weights, each times `scale` of its register: rows of `w` (N, K) by lane, -1: zeros. units: see Scales;
+// null where the type has none.
+template <class T>
+static void pack_block(const float* w, long K, const long* rows, const float* scale, long registers, long lanes, T* to,
+                       float* units = nullptr) {
     const long pair = sizeof(T) == 2 ? 2 : 1, all = registers * lanes;
-    for (long i = 0; i < all; i++)
-        for (long k = 0; rows[i] >= 0 && k < K; k++)
-            to[((k / pair) * all + i) * pair + k % pair] = convert<T>(w[rows[i] * K + k] * scale[i / lanes]);
+    std::vector<float> row(K);
+    for (long i = 0; i < all; i++) {
+        if (rows[i] < 0) continue;
+        for (long k = 0; k < K; k++) row[k] = w[rows[i] * K + k] * scale[i / lanes];
+        const float unit = unit_of<T>(row.data(), K);
+        for (long k = 0; k < K; k++) to[((k / pair) * all + i) * pair + k % pair] = convert<T>(row[k] / unit);
+        if (units) units[i] = unit / MOST_INPUT;
+    }
+}
+
+static bool finite(const float* x, long n) {
+    for (long i = 0; i < n; i++)
+        if (!std::isfinite(x[i])) return false;
+    return true;
+}
+
+// w: (P, H). Behind the scales of the gates stand its own.
+template <class T>
+static void pack_projection(const Model& m, Layer& layer, const float* w) {
+    if (!m.projects) return;
+    const float as_they_are[GATES] = {1, 1, 1, 1};
+    const long V = m.lanes, row = GATES * V, blocks = (m.H + V - 1) / V;
+    std::vector<long> rows(row);
+    float* scales = m.type == INT16 ? layer.scales.get() + 2 * blocks * row : nullptr;
+    layer.project = Buffer<char>(m.P_row / row * m.M * row * sizeof(T));
+    T* to = reinterpret_cast<T*>(layer.project.get());
+    for (long first = 0; first < m.P; first += row, to += m.M * row) {
+        for (long i = 0; i < row; i++) rows[i] = first + i < m.P ? first + i : -1;
+        pack_block<T>(w, m.H, rows.data(), as_they_are, GATES, V, to, scales ? scales + first : nullptr);
+    }
 }
 
 // Gates as exponents of 2: sigmoid(x) = 1 / (1 + 2^(-x log2 e)), tanh(x) the same of 2x.
 template <class T>
 static void pack_layer(const Model& m, Layer& layer, const float* const* weights) {
     const float log2e = 1.44269504088896341f;
-    const float exponents[GATES] = {-log2e, -log2e, -2 * log2e, -log2e}, as_they_are[GATES] = {1, 1, 1, 1};
+    const float exponents[GATES] = {-log2e, -log2e, -2 * log2e, -log2e};
     const long V = m.lanes, row = GATES * V, blocks = (m.H + V - 1) / V;
     std::vector<long> rows(row);
     layer.gates = Buffer<char>(blocks * 2 * m.K * row * sizeof(T));
     layer.bias = Buffer<float>(blocks * row);
+    const bool scaled = m.type == INT16;
+    const long all = 2 * blocks * row + m.P_row;
+    layer.scales = Buffer<float>(scaled ? all : 0);
+    float* scales = scaled ? layer.scales.get() : nullptr;
     T* to = reinterpret_cast<T*>(layer.gates.get());
     for (long j = 0; j < blocks; j++, to += m.K * row) {
         for (long i = 0; i < row; i++) {
@@ -37,16 +86,16 @@ static void pack_layer(const Model& m, Layer& layer, const float* const* weights
             rows[i] = unit < m.H ? i / V * m.H + unit : -1;
             if (unit < m.H) layer.bias.get()[j * row + i] = weights[2][rows[i]] * exponents[i / V];
         }
-        pack_block<T>(weights[0], m.P, rows.data(), exponents, GATES, V, to);
-        pack_block<T>(weights[1], m.P, rows.data(), exponents, GATES, V, to + blocks * m.K * row);
+        float* own = scales ? scales + j * row : nullptr;
+        float* other = scales ? own + blocks * row : nullptr;
+        pack_block<T>(weights[0], m.P, rows.data(), exponents, GATES, V, to, own);
+        pack_block<T>(weights[1], m.P, rows.data(), exponents, GATES, V, to + blocks * m.K * row, other);
     }
-    if (!m.projects) return;
-    layer.project = Buffer<char>(m.P_row / row * m.M * row * sizeof(T));
-    to = reinterpret_cast<T*>(layer.project.get());
-    for (long first = 0; first < m.P; first += row, to += m.M * row) {
-        for (long i = 0; i < row; i++) rows[i] = first + i < m.P ? first + i : -1;
-        pack_block<T>(weights[3], m.H, rows.data(), as_they_are, GATES, V, to);
-    }
+    pack_projection<T>(m, layer, weights[3]);
+    // No int16 is a NaN: the scales show what is damaged.
+    const bool sound = finite(weights[0], 4 * m.H * m.P) && finite(weights[1], 4 * m.H * m.P) &&
+                       finite(weights[2], 4 * m.H) && (!m.projects || finite(weights[3], m.P * m.H));
+    if (scales && !sound) std::fill_n(scales, all, std::numeric_limits<float>::quiet_NaN());
 }
 
 // weights: (O, PIECES, I); bias: (O, PIECES).

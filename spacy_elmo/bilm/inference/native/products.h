@@ -21,7 +21,8 @@ INLINE void fetch(const void* w, const char* next, long i, long n) {
 
 // acc[r][g] += x[r][0..k] * w[0..k][g]. next: weights that will be wanted soon.
 template <int R>
-INLINE void multiply(V (&acc)[R][GATES], const float* x, long x_row, const float* w, long k, const char* next) {
+INLINE void multiply(V (&acc)[R][GATES], const float* x, long x_row, const float* w, long k, Scales,
+                     const char* next) {
     for (long i = 0; i < k; i++, w += GATES * LANES) {
         fetch<R>(w, next, i, k);
         V w0 = load(w), w1 = load(w + LANES), w2 = load(w + 2 * LANES), w3 = load(w + 3 * LANES);
@@ -36,7 +37,8 @@ INLINE void multiply(V (&acc)[R][GATES], const float* x, long x_row, const float
 }
 
 template <int R>
-INLINE void multiply(V (&acc)[R][GATES], const bf16* x, long x_row, const bf16* w, long k, const char* next) {
+INLINE void multiply(V (&acc)[R][GATES], const bf16* x, long x_row, const bf16* w, long k, Scales,
+                     const char* next) {
     for (long i = 0; i < k; i += 2, w += 2 * GATES * LANES) {
         fetch<R>(w, next, i / 2, k / 2);
         Pairs w0 = load_pairs(w), w1 = load_pairs(w + 2 * LANES);
@@ -51,21 +53,63 @@ INLINE void multiply(V (&acc)[R][GATES], const bf16* x, long x_row, const bf16* 
     }
 }
 
+constexpr int SPAN = 4;
+
+template <int R>
+INLINE void add_pair(Whole (&sums)[R][GATES], const int16_t* x, long x_row, const int16_t* w) {
+    Whole w0 = load_pairs(w), w1 = load_pairs(w + 2 * LANES);
+    Whole w2 = load_pairs(w + 4 * LANES), w3 = load_pairs(w + 6 * LANES);
+    keep(w0, w1, w2, w3);
+    UNROLL for (int r = 0; r < R; r++) {
+        Whole b = set1_pairs(x + r * x_row);
+        sums[r][0] = dot(sums[r][0], w0, b);
+        sums[r][1] = dot(sums[r][1], w1, b);
+        sums[r][2] = dot(sums[r][2], w2, b);
+        sums[r][3] = dot(sums[r][3], w3, b);
+    }
+}
+
+template <int R>
+INLINE void multiply(V (&acc)[R][GATES], const int16_t* x, long x_row, const int16_t* w, long k, Scales by,
+                     const char* next) {
+    for (long done = 0; done < k; done += EXACT) {
+        const long end = k - done < EXACT ? k : done + EXACT;
+        Whole sums[R][GATES];
+        UNROLL for (int r = 0; r < R; r++)
+            UNROLL for (int g = 0; g < GATES; g++) sums[r][g] = nothing();
+        long i = done;
+        for (; R > 1 && i + 2 * SPAN <= end; i += 2 * SPAN, w += 2 * SPAN * GATES * LANES) {
+            __builtin_prefetch(next + i / 2 / SPAN * LINE);
+            UNROLL for (int j = 0; j < SPAN; j++) add_pair<R>(sums, x + i + 2 * j, x_row, w + 2 * j * GATES * LANES);
+        }
+        for (; i < end; i += 2, w += 2 * GATES * LANES) {
+            if (R == 1) fetch<R>(w, next, i / 2, k / 2);
+            add_pair<R>(sums, x + i, x_row, w);
+        }
+        UNROLL for (int r = 0; r < R; r++) {
+            const V row = set1(by.rows[r]);
+            UNROLL for (int g = 0; g < GATES; g++)
+                acc[r][g] = fma(mul(to_floats(sums[r][g]), load(by.weights + g * LANES)), row, acc[r][g]);
+        }
+    }
+}
+
 // R rows of a block: sums from `from` (0: a row's stride, for a bias) on, k inputs further, to `to`.
 template <class T, int R>
 TARGET NOINLINE void sum_tile(
-    const float* from, long from_row, const T* x, long x_row, const T* w, long k, float* to, long to_row,
+    const float* from, long from_row, const T* x, long x_row, const T* w, long k, Scales by, float* to, long to_row,
     const char* next) {
     V acc[R][GATES];
     UNROLL for (int r = 0; r < R; r++)
         UNROLL for (int g = 0; g < GATES; g++) acc[r][g] = load(from + r * from_row + g * LANES);
-    multiply<R>(acc, x, x_row, w, k, next);
+    multiply<R>(acc, x, x_row, w, k, by, next);
     UNROLL for (int r = 0; r < R; r++)
         UNROLL for (int g = 0; g < GATES; g++) store(to + r * to_row + g * LANES, acc[r][g]);
 }
 
 INLINE void store_as(float* p, V x) { store(p, x); }
 INLINE void store_as(bf16* p, V x) { store_bf16(p, x); }
+INLINE void store_as(int16_t* p, V x) { store_int16(p, mul(x, set1(MOST_INPUT))); }  // of -1 to 1
 
 // Calls TILE<R>(r, ...) for rows 0..n in tiles of at most `most` rows, as equal as they can be.
 #define IN_TILES(n, most, CALL)                                            \
@@ -94,6 +138,13 @@ struct Size<bf16> {
     static constexpr int rows = ROWS_BF16;
     static constexpr long segment = 4096 / LANES;
 };
+template <>
+struct Size<int16_t> {
+    static constexpr int rows = ROWS_INT16;
+    static constexpr long segment = 4096 / LANES;  // a multiple of EXACT
+};
+
+static inline Scales scales_at(Scales by, long r) { return {by.rows ? by.rows + r : nullptr, by.weights}; }
 
 static inline long smaller(long a, long b) { return a < b ? a : b; }
 static inline long larger(long a, long b) { return a < b ? b : a; }
@@ -110,15 +161,15 @@ INLINE const char* next_weights(const T* next, long some, long r) {
 // after: the weights that are wanted after these.
 template <class T>
 TARGET NOINLINE void sum_rows(
-    const float* first, long first_row, const T* x, long x_row, const T* w, long k, const T* after, float* to,
-    long to_row, long n) {
+    const float* first, long first_row, const T* x, long x_row, const T* w, long k, Scales by, const T* after,
+    float* to, long to_row, long n) {
     const float* from = first;
     long from_row = first_row;
     for (long done = 0; done < k; done += Size<T>::segment) {
         long some = smaller(k - done, Size<T>::segment);
         const T* next = done + some < k ? w + (done + some) * GATES * LANES : after;
 #define TILE(R) sum_tile<T, R>(from + r * from_row, from_row, x + r * x_row + done, x_row, \
-                               w + done * GATES * LANES, some, to + r * to_row, to_row,    \
+                               w + done * GATES * LANES, some, scales_at(by, r), to + r * to_row, to_row, \
                                next_weights(next, some, r))
         IN_TILES(n, Size<T>::rows, TILE)
 #undef TILE

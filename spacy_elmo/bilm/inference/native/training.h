@@ -1,23 +1,12 @@
 // What training does between its matrix products. Included once for each instruction set, behind lstm.h.
 
-typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));
-typedef uint32_t Words __attribute__((vector_size(4 * LANES)));
-
 // LANES numbers, the first n of them from p.
-INLINE V load_some(const float* p, long n) {
+template <class T>
+INLINE V load_some(const T* p, long n) {
     if (n >= LANES) return load(p);
-    float padded[LANES] = {};
-    memcpy(padded, p, n * sizeof(float));
+    T padded[LANES] = {};
+    memcpy(padded, p, n * sizeof(T));
     return load(padded);
-}
-INLINE V load_some(const bf16* p, long n) {
-    Halves x = {};
-    if (n >= LANES) memcpy(&x, p, sizeof(x));
-    else memcpy(&x, p, n * sizeof(bf16));
-    Words bits = __builtin_convertvector(x, Words) << 16;
-    V wide;
-    memcpy(&wide, &bits, sizeof(V));
-    return wide;
 }
 template <class T>
 INLINE void store_some(T* p, V x, long n) {
@@ -36,23 +25,50 @@ INLINE V tangent(V x) {
     return mul(sub(set1(1.f), e), reciprocal(add(set1(1.f), e)));
 }
 
+// Calls CALL(j, n) for each LANES of 0..H: a known n where it is LANES, so that no part of it is in the way there.
+#define IN_LANES(H, CALL)                                       \
+    {                                                           \
+        long at = 0;                                            \
+        for (; at + LANES <= (H); at += LANES) CALL(at, LANES); \
+        if (at < (H)) CALL(at, (H) - at);                       \
+    }
+
+template <class T>
+INLINE void forward_some(long H, long n, const T* x, const T* h, const float* before, T* gates, float* c, T* m) {
+    V sums[GATES];
+    UNROLL for (int g = 0; g < GATES; g++) sums[g] = add(load_some(x + g * H, n), load_some(h + g * H, n));
+    V i = sigmoid(sums[0]), f = sigmoid(sums[1]), g = tangent(sums[2]), o = sigmoid(sums[3]);
+    V state = fma(f, load_some(before, n), mul(i, g));
+    store_some(c, state, n);
+    store_some(m, mul(o, tangent(state)), n);
+    store_some(gates, i, n);
+    store_some(gates + H, f, n);
+    store_some(gates + 2 * H, g, n);
+    store_some(gates + 3 * H, o, n);
+}
+
 // A step of `rows` cells: i, f, g, o of x + h, the next cell state, and o * tanh(c).
 template <class T>
 TARGET static void cells_forward(long rows, long H, const T* x, const T* h, const float* before, T* gates, float* c, T* m) {
+#define SOME(j, n) forward_some<T>(H, n, x + (j), h + (j), before + (j), gates + (j), c + (j), m + (j))
     for (long row = 0; row < rows; row++, x += 4 * H, h += 4 * H, gates += 4 * H, before += H, c += H, m += H)
-        for (long j = 0; j < H; j += LANES) {
-            const long n = H - j;
-            V sums[GATES];
-            for (int g = 0; g < GATES; g++) sums[g] = add(load_some(x + g * H + j, n), load_some(h + g * H + j, n));
-            V i = sigmoid(sums[0]), f = sigmoid(sums[1]), g = tangent(sums[2]), o = sigmoid(sums[3]);
-            V state = fma(f, load_some(before + j, n), mul(i, g));
-            store_some(c + j, state, n);
-            store_some(m + j, mul(o, tangent(state)), n);
-            store_some(gates + j, i, n);
-            store_some(gates + H + j, f, n);
-            store_some(gates + 2 * H + j, g, n);
-            store_some(gates + 3 * H + j, o, n);
-        }
+        IN_LANES(H, SOME)
+#undef SOME
+}
+
+template <class T>
+INLINE void backward_some(
+    long H, long n, const T* gates, const float* before, const float* c, const T* d_m, float* d_c, T* d_sums) {
+    const V one = set1(1.f);
+    V i = load_some(gates, n), f = load_some(gates + H, n);
+    V g = load_some(gates + 2 * H, n), o = load_some(gates + 3 * H, n);
+    V t = tangent(load_some(c, n)), dm = load_some(d_m, n);
+    V dc = fma(mul(dm, o), sub(one, mul(t, t)), load_some(d_c, n));
+    store_some(d_sums, mul(mul(dc, g), mul(i, sub(one, i))), n);
+    store_some(d_sums + H, mul(mul(dc, load_some(before, n)), mul(f, sub(one, f))), n);
+    store_some(d_sums + 2 * H, mul(mul(dc, i), sub(one, mul(g, g))), n);
+    store_some(d_sums + 3 * H, mul(mul(dm, t), mul(o, sub(one, o))), n);
+    store_some(d_c, mul(dc, f), n);
 }
 
 // Its gradients. d_m: of o * tanh(c); d_c: of the cell state, from the next step in, to the one before out;
@@ -60,20 +76,10 @@ TARGET static void cells_forward(long rows, long H, const T* x, const T* h, cons
 template <class T>
 TARGET static void cells_backward(
     long rows, long H, const T* gates, const float* before, const float* c, const T* d_m, float* d_c, T* d_sums) {
-    const V one = set1(1.f);
+#define SOME(j, n) backward_some<T>(H, n, gates + (j), before + (j), c + (j), d_m + (j), d_c + (j), d_sums + (j))
     for (long row = 0; row < rows; row++, gates += 4 * H, d_sums += 4 * H, before += H, c += H, d_m += H, d_c += H)
-        for (long j = 0; j < H; j += LANES) {
-            const long n = H - j;
-            V i = load_some(gates + j, n), f = load_some(gates + H + j, n);
-            V g = load_some(gates + 2 * H + j, n), o = load_some(gates + 3 * H + j, n);
-            V t = tangent(load_some(c + j, n)), dm = load_some(d_m + j, n);
-            V dc = fma(mul(dm, o), sub(one, mul(t, t)), load_some(d_c + j, n));
-            store_some(d_sums + j, mul(mul(dc, g), mul(i, sub(one, i))), n);
-            store_some(d_sums + H + j, mul(mul(dc, load_some(before + j, n)), mul(f, sub(one, f))), n);
-            store_some(d_sums + 2 * H + j, mul(mul(dc, i), sub(one, mul(g, g))), n);
-            store_some(d_sums + 3 * H + j, mul(mul(dm, t), mul(o, sub(one, o))), n);
-            store_some(d_c + j, mul(dc, f), n);
-        }
+        IN_LANES(H, SOME)
+#undef SOME
 }
 
 INLINE float largest(V x) {

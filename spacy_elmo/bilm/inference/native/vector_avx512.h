@@ -1,8 +1,8 @@
-// Sixteen lanes: AVX-512, with its bf16 products where NATIVE_BF16 is defined.
+// Sixteen lanes: AVX-512, with its products of bf16 and int16 where NATIVE_BF16 and NATIVE_VNNI are defined.
 
 typedef __m512 V;
 constexpr long LANES = 16;
-constexpr int ROWS = 6;
+constexpr int ROWS = 6, ROWS_INT16 = 6;
 #ifdef NATIVE_BF16
 constexpr int ROWS_BF16 = 6;
 #else
@@ -10,6 +10,10 @@ constexpr int ROWS_BF16 = 4;
 #endif
 
 INLINE V load(const float* p) { return _mm512_loadu_ps(p); }
+INLINE V load(const bf16* p) {
+    __m512i words = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
+}
 INLINE void store(float* p, V x) { _mm512_storeu_ps(p, x); }
 INLINE V set1(float x) { return _mm512_set1_ps(x); }
 INLINE V add(V a, V b) { return _mm512_add_ps(a, b); }
@@ -59,3 +63,22 @@ INLINE Pairs set1_pairs(const bf16* p) {
 }
 INLINE V dot(V sum, Pairs a, Pairs b) { return fma(a.odd, b.odd, fma(a.even, b.even, sum)); }
 #endif
+
+typedef __m512i Whole;
+INLINE Whole load_pairs(const int16_t* p) { return _mm512_loadu_si512(p); }
+INLINE Whole set1_pairs(const int16_t* p) {
+    int32_t x;
+    memcpy(&x, p, 4);
+    return _mm512_set1_epi32(x);
+}
+INLINE Whole nothing() { return _mm512_setzero_si512(); }
+#ifdef NATIVE_VNNI
+INLINE Whole dot(Whole sum, Whole a, Whole b) { return _mm512_dpwssd_epi32(sum, a, b); }
+#else
+INLINE Whole dot(Whole sum, Whole a, Whole b) { return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b)); }
+#endif
+INLINE V to_floats(Whole x) { return _mm512_cvtepi32_ps(x); }
+INLINE void keep(Whole&, Whole&, Whole&, Whole&) {}
+INLINE void store_int16(int16_t* p, V x) {
+    _mm256_storeu_si256((__m256i*)p, _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(x)));
+}

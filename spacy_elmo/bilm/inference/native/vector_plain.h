@@ -3,9 +3,13 @@
 typedef float V __attribute__((vector_size(16), aligned(4), may_alias));
 typedef uint32_t U __attribute__((vector_size(16), aligned(4), may_alias));
 constexpr long LANES = 4;
-constexpr int ROWS = 2, ROWS_BF16 = 2;
+constexpr int ROWS = 2, ROWS_BF16 = 2, ROWS_INT16 = 2;
 
 INLINE V load(const float* p) { return *(const V*)p; }
+INLINE V load(const bf16* p) {
+    typedef uint16_t Halves __attribute__((vector_size(8), aligned(2), may_alias));
+    return (V)(__builtin_convertvector(*(const Halves*)p, U) << 16);
+}
 INLINE void store(float* p, V x) { *(V*)p = x; }
 INLINE V set1(float x) { return V{x, x, x, x}; }
 INLINE V add(V a, V b) { return a + b; }
@@ -44,3 +48,34 @@ INLINE Pairs set1_pairs(const bf16* p) {
     return pairs(U{x, x, x, x});
 }
 INLINE V dot(V sum, Pairs a, Pairs b) { return fma(a.odd, b.odd, fma(a.even, b.even, sum)); }
+
+#if defined(__SSE2__)
+typedef __m128i Whole;
+INLINE Whole load_pairs(const int16_t* p) { return _mm_loadu_si128((const __m128i*)p); }
+INLINE Whole set1_pairs(const int16_t* p) {
+    int32_t x;
+    memcpy(&x, p, 4);
+    return _mm_set1_epi32(x);
+}
+INLINE Whole nothing() { return _mm_setzero_si128(); }
+INLINE Whole dot(Whole sum, Whole a, Whole b) { return _mm_add_epi32(sum, _mm_madd_epi16(a, b)); }
+INLINE V to_floats(Whole x) { return (V)_mm_cvtepi32_ps(x); }
+#else
+typedef int32_t Whole __attribute__((vector_size(16), aligned(4), may_alias));
+INLINE Whole load_pairs(const int16_t* p) { return *(const Whole*)p; }
+INLINE Whole set1_pairs(const int16_t* p) {
+    int32_t x;
+    memcpy(&x, p, 4);
+    return Whole{x, x, x, x};
+}
+INLINE Whole nothing() { return Whole{}; }
+INLINE Whole dot(Whole sum, Whole a, Whole b) {
+    const Whole low_a = (Whole)((U)a << 16) >> 16, low_b = (Whole)((U)b << 16) >> 16;
+    return sum + low_a * low_b + (a >> 16) * (b >> 16);
+}
+INLINE V to_floats(Whole x) { return __builtin_convertvector(x, V); }
+#endif
+INLINE void keep(Whole&, Whole&, Whole&, Whole&) {}
+INLINE void store_int16(int16_t* p, V x) {
+    for (int i = 0; i < LANES; i++) p[i] = static_cast<int16_t>(std::lrint(x[i]));
+}
