@@ -112,6 +112,7 @@ class BiLM(nn.Module):
         batch_tokens: int = 4096,
         precision: Precision = "f32",
         stateful: bool = False,
+        out: Sequence[np.ndarray | None] | None = None,
     ) -> list[np.ndarray]:
         """The layers of sentences that are lists of units: one (L, n, D) float32 array each.
 
@@ -124,10 +125,12 @@ class BiLM(nn.Module):
         stateful: only to match old vectors, in float32. The sentences are one batch, and the LSTMs go on in
         each row from where the last stateful batch left it, so the same sentence gets other vectors each
         time; `carried.forget()` starts anew.
+        out: unless stateful, where the layers of each sentence go: such an array, each layer in one piece,
+        or None for a new one.
         """
         if stateful:
             return encode_stateful(self, sentences, self.carried)
-        return encode(self, sentences, batch_tokens=batch_tokens, precision=precision)
+        return encode(self, sentences, batch_tokens=batch_tokens, precision=precision, out=out)
 
     def static(self, tokens: Sequence[str]) -> np.ndarray:
         """Vectors of tokens by themselves, whatever stands around them: (n, S) float32, see bilm.static.

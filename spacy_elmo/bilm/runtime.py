@@ -35,13 +35,15 @@ def encode(
     batch_tokens: int = 4096,
     precision: Precision = "f32",
     route: str | None = None,
+    out: Sequence[np.ndarray | None] | None = None,
 ) -> list[np.ndarray]:
     """See BiLM.encode. route: one of inference.routes.routes(), on the CPU; None: the best."""
+    places = [None] * len(sentences) if out is None else out
     dtype = products_of(bilm, precision)
     with torch.inference_mode():
         if bilm.device.type != "cpu" or bilm.config.joined:
-            return _encode_with_module(bilm, sentences, batch_tokens, dtype)
-        return _encode_on_cpu(bilm, sentences, batch_tokens, engine_of(bilm, dtype, route))
+            return _encode_with_module(bilm, sentences, batch_tokens, dtype, places)
+        return _encode_on_cpu(bilm, sentences, batch_tokens, engine_of(bilm, dtype, route), places)
 
 
 def products_of(bilm: Network, precision: Precision) -> torch.dtype:
@@ -51,13 +53,19 @@ def products_of(bilm: Network, precision: Precision) -> torch.dtype:
 
 
 def _encode_on_cpu(
-    bilm: Network, sentences: Sequence[Sequence[str]], batch_tokens: int, engine: Engine
+    bilm: Network,
+    sentences: Sequence[Sequence[str]],
+    batch_tokens: int,
+    engine: Engine,
+    places: Sequence[np.ndarray | None],
 ) -> list[np.ndarray]:
     lengths = [len(sentence) for sentence in sentences]
-    out = [np.empty((bilm.n_layers, 0, bilm.width), dtype=np.float32) for _ in sentences]
+    nothing = np.empty((bilm.n_layers, 0, bilm.width), dtype=np.float32)
+    out = [nothing if place is None else place for place in places]
     for group in batches_by_length(lengths, batch_tokens):
         vectors, ids = engine.units.look_up([sentences[i] for i in group])
-        for i, layers in zip(group, _room(bilm, [lengths[i] for i in group]), strict=True):
+        homeless = [i for i in group if places[i] is None]
+        for i, layers in zip(homeless, _room(bilm, [lengths[i] for i in homeless]), strict=True):
             out[i] = layers
         engine.route.run(vectors, engine.units.scale, ids, [out[i] for i in group])
     return out
@@ -75,10 +83,18 @@ def _room(bilm: Network, lengths: Sequence[int]) -> list[np.ndarray]:
 
 
 def _encode_with_module(
-    bilm: Network, sentences: Sequence[Sequence[str]], batch_tokens: int, dtype: torch.dtype
+    bilm: Network,
+    sentences: Sequence[Sequence[str]],
+    batch_tokens: int,
+    dtype: torch.dtype,
+    places: Sequence[np.ndarray | None],
 ) -> list[np.ndarray]:
     lengths = [len(sentence) for sentence in sentences]
-    out = [np.zeros((bilm.n_layers, 0, bilm.width), dtype=np.float32) for _ in sentences]
+    new = ((bilm.n_layers, n, bilm.width) for n in lengths)
+    out = [
+        np.empty(shape, dtype=np.float32) if place is None else place
+        for shape, place in zip(new, places, strict=True)
+    ]
     if bilm.device.type != "cpu":
         batch_tokens *= GPU_BATCH
     for group in batches_by_length(lengths, batch_tokens):
@@ -86,7 +102,7 @@ def _encode_with_module(
         found = bilm(batch, dtype=dtype).float()  # (L, B, T, D)
         layers = (found if dtype == torch.float32 else as_half(found)).cpu().numpy()
         for row, i in enumerate(group):
-            out[i] = np.ascontiguousarray(layers[:, row, 1 : 1 + lengths[i]])
+            out[i][:] = layers[:, row, 1 : 1 + lengths[i]]
     return out
 
 

@@ -27,18 +27,19 @@ __all__ = [
     "embedded",
     "from_bytes",
     "load",
+    "place_of",
     "read_config",
     "to_bytes",
 ]
 
 
 def load(path: PathLike | None = None) -> BiLM:
-    """Read a model folder. None: the Chinese model that ships inside the package.
+    """Read a model folder; see place_of.
 
     Weights stored in half precision become float32. Raises a ModelFolderError that names what is
     missing, damaged or newer than this version of spacy-elmo.
     """
-    place = embedded() if path is None else Path(path)
+    place = place_of(path)
     return assemble(folder.read(place), str(place))
 
 
@@ -63,9 +64,16 @@ def embedded() -> Path:
     return place
 
 
+def place_of(path: PathLike | None) -> Path:
+    """A model's folder. None, or its name where nothing else is called so: that of the embedded model."""
+    if path is None or (str(path) == EMBEDDED and not Path(path).exists()):
+        return embedded()
+    return Path(path)
+
+
 def read_config(path: PathLike | None = None) -> BiLMConfig:
     """Sizes and switches of a model folder, without its weights. Raises a ModelFolderError."""
-    place = embedded() if path is None else Path(path)
+    place = place_of(path)
     return folder.config_of(folder.read_json(place), str(place))
 
 

@@ -11,7 +11,7 @@ from .app import command, on_terminal
 
 @command("embed")
 def embed(
-    model: Path = typer.Argument(..., help="A model folder"),
+    model: Path = typer.Argument(..., help="A model folder, or zh_elmo_sm"),
     text: Path = typer.Argument(..., help="UTF-8 text, a sentence a line, its words parted by white space"),
     output: Path = typer.Argument(..., help="HDF5 file to write"),
     layers: str = typer.Option("all", help='"all", "average", "top", or the number of a layer'),

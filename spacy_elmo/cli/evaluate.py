@@ -11,7 +11,7 @@ from .app import command
 
 @command("evaluate")
 def evaluate(
-    model: Path = typer.Argument(..., help="A model folder"),
+    model: Path = typer.Argument(..., help="A model folder, or zh_elmo_sm"),
     text: Path = typer.Argument(..., help="UTF-8 text that the model did not see"),
     output: Path | None = typer.Option(None, "--output", "-o", help="Write the figures to this JSON file"),
 ) -> None:

@@ -14,9 +14,9 @@ def info(
 ) -> None:
     """Describe a model: units, sizes, vocabulary, origin. The weights are read and checked."""
     from ..about import __version__
-    from ..bilm.store import embedded, load
+    from ..bilm.store import load, place_of
 
-    folder = embedded() if model is None else model
+    folder = place_of(model)
     bilm = load(folder)
     config = bilm.config
     rows = {

@@ -45,14 +45,14 @@ def nearest(
 
     The word is found as a string: no segmenter need agree with you on what a word is.
     """
-    from ..bilm.store import embedded, read_config
+    from ..bilm.store import place_of, read_config
     from ..pipeline.architectures import BiLM_v1
     from ..pipeline.bilm_layer import shim_of
     from ..pipeline.occurrences import Nearest, every_token, occurrences, of_layer, vectors
     from ..pretraining.reading import find_files, read_lines
     from ..pretraining.segment import make_segmenter
 
-    folder = embedded() if model is None else model
+    folder = place_of(model)
     config = read_config(folder)
     fold, of_words = config.normalize, config.units == "word"
     if segmenter is not None and (of_words or not any_token):

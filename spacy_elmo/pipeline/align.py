@@ -31,6 +31,16 @@ class Alignment:
     units: np.ndarray
     """(k,) the units that belong to tokens, as indices into all units of all sentences."""
 
+    @property
+    def one_each(self) -> bool:
+        """Whether the units are the tokens: all of both, one for one."""
+        return len(self.tokens) == self.n_tokens == sum(map(len, self.sentences))
+
+    def places(self, layers: np.ndarray) -> list[np.ndarray]:
+        """The part of each sentence in (L, n_tokens, D), where units are tokens."""
+        ends = np.cumsum([len(sentence) for sentence in self.sentences], dtype=np.int64).tolist()
+        return [layers[:, begin:end] for begin, end in pairwise([0, *ends])]
+
 
 def align_characters(
     text: str, starts: np.ndarray, ends: np.ndarray, limit: int, *, normalized: bool = True
@@ -85,11 +95,9 @@ def token_layers(alignment: Alignment, states: Sequence[np.ndarray], n_layers: i
     over the token's units. Above it, the forward half (the first D/2 columns) is that of the token's
     last unit, the backward half that of its first: the states that have read all of the token.
     """
-    n_units = sum(state.shape[1] for state in states)
-    # Where units are tokens, states are tokens' vectors; else a token's come from several, or are zero.
-    one_each = len(alignment.tokens) == n_units == alignment.n_tokens
+    one_each = alignment.one_each  # states are tokens' vectors; else a token's come from several, or are zero
     out = (np.empty if one_each else np.zeros)((n_layers, alignment.n_tokens, width), dtype=np.float32)
-    if not n_units:
+    if not states:
         return out
     for j, rows in enumerate(out):  # one after another: all layers of a long text take as much memory again
         parts = [state[j] for state in states]

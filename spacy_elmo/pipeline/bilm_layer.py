@@ -140,17 +140,30 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[np.
     # One call for all docs, so that sentences of similar length meet across them.
     sentences = [sentence for alignment in alignments for sentence in alignment.sentences]
     encode = partial(bilm.encode, precision=shim.precision)
-    states = encode(sentences) if shim.cache is None else shim.cache.encode(encode, sentences)
-    layers, n = [], 0
-    for alignment in alignments:
-        own = states[n : n + len(alignment.sentences)]
-        layers.append(token_layers(alignment, own, bilm.n_layers, bilm.width))
-        n += len(own)
+    # Where units are tokens, the biLM writes straight into what the Doc gets.
+    room = [_room(each, bilm) if each.one_each and shim.cache is None else None for each in alignments]
+    if shim.cache is None:
+        each_room = zip(alignments, room, strict=True)
+        states = encode(sentences, out=[place for one, own in each_room for place in _places(one, own)])
+    else:
+        states = shim.cache.encode(encode, sentences)
+    layers, rest = [], iter(states)
+    for alignment, own in zip(alignments, room, strict=True):
+        its = [next(rest) for _ in alignment.sentences]
+        layers.append(token_layers(alignment, its, bilm.n_layers, bilm.width) if own is None else own)
 
     def backprop(dY: Any) -> list[Doc]:
         raise NotImplementedError("The biLM is frozen, it takes no gradient: backpropagate to the mix only.")
 
     return layers, backprop
+
+
+def _room(alignment: Alignment, bilm: BiLM) -> np.ndarray:
+    return np.empty((bilm.n_layers, alignment.n_tokens, bilm.width), dtype=np.float32)
+
+
+def _places(alignment: Alignment, layers: np.ndarray | None) -> Sequence[np.ndarray | None]:
+    return [None] * len(alignment.sentences) if layers is None else alignment.places(layers)
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:

@@ -40,8 +40,6 @@ def build_model(corpus: Corpus, settings: Settings) -> BiLM:
             )
     parent = parent_of(settings)
     config = config_of(settings, made, parent)
-    if parent is not None:
-        _check_shape(config, parent.config)
     if not config.softmax:
         raise ConfigError("A model without a softmax cannot be trained: leave [model] softmax out.")
     vocab = corpus.vocab(
@@ -85,9 +83,15 @@ def parent_of(settings: Settings) -> BiLM | None:
 
 
 def config_of(settings: Settings, made: dict[str, Any], parent: BiLM | None) -> BiLMConfig:
-    """The sizes of [model], or those of the parent where [model] has none. made: how the corpus was cut."""
+    """The sizes of [model], or those of the parent where [model] has none. made: how the corpus was cut.
+
+    Raises a ConfigError where they differ from the parent's.
+    """
     inherited = {} if parent is None else {key: getattr(parent.config, key) for key in SHAPE}
-    return BiLMConfig.from_dict({**inherited, **settings.model, **made})
+    config = BiLMConfig.from_dict({**inherited, **settings.model, **made})
+    if parent is not None:
+        _check_shape(config, parent.config)
+    return config
 
 
 def _with_those_of(
@@ -123,8 +127,7 @@ def _united(ours: list[str], theirs: list[str]) -> list[str]:
 
 def open_parent(path: Path) -> BiLM:
     """The biLM of a model folder or of a checkpoint, or the embedded one by its name."""
-    if str(path) == store.EMBEDDED and not path.exists():
-        path = store.embedded()
+    path = store.place_of(path)
     return load_model(path) if (path / STATE).is_file() and (path / MODEL).is_dir() else store.load(path)
 
 

@@ -204,6 +204,14 @@ def test_write_atomic(tmp_path):
     assert (tmp_path / "new" / "file").read_bytes() == b"two"
 
 
+def test_the_embedded_model_goes_by_its_name(bilm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert store.place_of(store.EMBEDDED) == store.place_of(None) == store.embedded()
+    assert store.read_config(store.EMBEDDED) == store.read_config()
+    bilm.save(tmp_path / store.EMBEDDED)
+    assert store.read_config(store.EMBEDDED) == bilm.config
+
+
 def test_importing_the_package_is_quick():
     code = "import sys, spacy_elmo; print(sorted({'torch', 'spacy', 'thinc'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,6 +9,12 @@ from spacy.language import Language
 from .helpers import blank, make_bilm, parser_config, tagger_config, train
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """Random weights are the same each time: what is learnt in a few steps does not hang on luck."""
+    spacy.util.fix_random_seed(0)
+
+
 @pytest.fixture(scope="session")
 def char_model(tmp_path_factory) -> Path:
     """Folder of a biLM of characters, D = 16."""

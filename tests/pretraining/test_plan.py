@@ -91,6 +91,13 @@ def test_sizes_of_the_model_that_a_run_begins_with(tmp_path):
     assert plan.parameters["LSTMs"] == count_parameters(parent)["LSTMs"]
 
 
+def test_a_plan_refuses_a_shape_that_the_run_would_refuse(tmp_path):
+    BiLM(BiLMConfig(hidden=24, projection=8), Vocab("的一是")).save(tmp_path / "parent")
+    settings = read_settings(CONFIGS / "pretrain.cfg", {"paths.init_from": str(tmp_path / "parent")})
+    with pytest.raises(ConfigError, match="init_from has projection = 8, this run 128"):
+        make_plan(settings, corpus_bytes=1e6, vocab_size=100, tokens_per_second=1)
+
+
 MEASURE = """
 import sys
 import torch

@@ -68,6 +68,7 @@ class NativeRoute:
         offsets = 8 * (np.cumsum(lengths) - lengths)
         starts = np.concatenate([side.ctypes.data + offsets for side in flat])  # (2 * rows,)
         places = np.array([array.__array_interface__["data"][0] for array in out], dtype=np.int64)
+        strides = np.array([array.strides[0] // 4 for array in out], dtype=np.int64)
         vectors = vectors.contiguous()
         failed = self._run(
             self._model,
@@ -77,6 +78,7 @@ class NativeRoute:
             vectors.data_ptr(),
             scale,
             places.ctypes.data,
+            strides.ctypes.data,
             torch.get_num_threads(),
         )
         if failed:

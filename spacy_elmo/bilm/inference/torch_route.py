@@ -91,7 +91,8 @@ class TorchRoute:
         self.directions = [[TorchCell(cell, switches, dtype) for cell in cells] for cells in directions]
 
     def run(self, vectors: Tensor, scale: float, ids: Ids, out: Sequence[np.ndarray]) -> None:
-        """Fill `out`, an (L, n, 2P) float32 array for each sentence, in descending order of n.
+        """Fill `out`, an (L, n, 2P) float32 array for each sentence, in descending order of n, each layer
+        in one piece.
 
         Layers of products in bf16 are rounded to half precision.
 

@@ -15,6 +15,7 @@ static void run_slice(Task task, long first, long last) {
     task.lengths += first;
     task.ids += first;
     task.out += first;
+    task.layer += first;
     ISAS[task.model->isa].run(task);
 }
 
@@ -77,7 +78,8 @@ PUBLIC void elmo_free(void* model) { delete static_cast<Model*>(model); }
 // See Task; both directions. ids: those of the forward direction, (rows,), and behind them the backward one's.
 // threads: to use at most. Returns 0, or 1: no memory.
 PUBLIC int elmo_encode(const void* model, long rows, const int64_t* lengths, const int64_t* const* ids,
-                       const float* vectors, float scale, float* const* out, int threads) try {
+                       const float* vectors, float scale, float* const* out, const int64_t* layer,
+                       int threads) try {
     const Model* m = static_cast<const Model*>(model);
     double units = 0;
     for (long r = 0; r < rows; r++) units += static_cast<double>(lengths[r]);
@@ -87,7 +89,8 @@ PUBLIC int elmo_encode(const void* model, long rows, const int64_t* lengths, con
     if (n > rows / FEWEST_ROWS) n = rows / FEWEST_ROWS;
     const std::vector<long> cuts = slices(lengths, rows, n < 1 ? 1 : n);
     return in_threads(threads, 2 * (static_cast<long>(cuts.size()) - 1), [&](long i) {
-        Task task = {m, static_cast<int>(i % 2), rows, lengths, ids + i % 2 * rows, vectors, scale, out};
+        Task task = {m, static_cast<int>(i % 2), rows, lengths, ids + i % 2 * rows, vectors, scale, out,
+                     layer};
         run_slice(task, cuts[i / 2], cuts[i / 2 + 1]);
     });
 } catch (const std::bad_alloc&) {

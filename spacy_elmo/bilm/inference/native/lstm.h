@@ -157,7 +157,7 @@ INLINE float as_half(float x) {
 INLINE void write(const Model& model, const Task& task, long layer, long row, long at, const float* from) {
     long n = task.lengths[row] - 2;
     if (at < 1 || at > n) return;
-    float* to = task.out[row] + ((layer * n + at - 1) * 2 + task.side) * model.P;
+    float* to = task.out[row] + layer * task.layer[row] + ((at - 1) * 2 + task.side) * model.P;
     if (model.type != FLOAT32)
         for (long i = 0; i < model.P; i++) to[i] = as_half(from[i]);
     else memcpy(to, from, model.P * sizeof(float));

@@ -137,6 +137,7 @@ struct Task {
     const float* vectors;     // (U, P)
     float scale;
     float* const* out;        // (rows,) to (L + 1, n, 2P) of each sentence, without boundaries
+    const int64_t* layer;     // (rows,) numbers from one of its layers to the next
 };
 
 }  // namespace elmo
