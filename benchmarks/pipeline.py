@@ -1,9 +1,9 @@
 """Words per second of `nlp.pipe`: elmo + tagger against spaCy's own CNN tagger, in turns, in one run.
 
-    python benchmarks/pipeline.py TEXT [--lines 500] [--rounds 5] [--cpu-time]
+    python benchmarks/pipeline.py TEXT [--lines 500] [--rounds 5] [--segmenter char] [--cpu-time]
 
-TEXT: UTF-8, one paragraph a line. Tokens are characters, as spaCy's `zh` cuts by default. The taggers have
-random weights: speed does not depend on them. Says too where a token's time goes with ELMo at both ends.
+TEXT: UTF-8, one paragraph a line. Tokens are characters, as spaCy's `zh` cuts by default, or words. Taggers
+have random weights: speed does not depend on them. Says too where a token's time goes with ELMo at both ends.
 """
 
 import argparse
@@ -40,9 +40,9 @@ def with_elmo(*, at_the_output: bool) -> dict[str, Any]:
     return {"model": model}
 
 
-def pipeline(*names: str, tagger: dict[str, Any] | None = None) -> Language:
+def pipeline(*names: str, segmenter: str = "char", tagger: dict[str, Any] | None = None) -> Language:
     """A Chinese pipeline with random weights where there are weights to learn. tagger: its settings."""
-    nlp = spacy.blank("zh")
+    nlp = spacy.blank("zh", config={"nlp": {"tokenizer": {"segmenter": segmenter}}})
     for name in names:
         pipe = nlp.add_pipe(name, config=tagger or {} if name == "tagger" else {})
         if name == "tagger":
@@ -99,16 +99,18 @@ def main() -> None:
     parser.add_argument(
         "--cpu-time", action="store_true", help="time of this process only, for a busy machine and one thread"
     )
+    parser.add_argument("--segmenter", choices=["char", "jieba"], default="char")
     args = parser.parse_args()
+    made = partial(pipeline, segmenter=args.segmenter)
     clock = time.process_time if args.cpu_time else time.perf_counter
     with args.text.open(encoding="utf8") as file:
         texts = [line.strip() for line in islice((line for line in file if line.strip()), args.lines)]
     pipelines = {
-        "tokenizer": pipeline(),
-        "tagger": pipeline("tagger"),
-        "elmo": pipeline("elmo"),
-        "elmo + tagger, at its input": pipeline("elmo", "tagger", tagger=with_elmo(at_the_output=False)),
-        "and at its output": pipeline("elmo", "tagger", tagger=with_elmo(at_the_output=True)),
+        "tokenizer": made(),
+        "tagger": made("tagger"),
+        "elmo": made("elmo"),
+        "elmo + tagger, at its input": made("elmo", "tagger", tagger=with_elmo(at_the_output=False)),
+        "and at its output": made("elmo", "tagger", tagger=with_elmo(at_the_output=True)),
     }
     words = sum(len(doc) for doc in pipelines["tokenizer"].pipe(texts))
     runs = {name: partial(read, nlp, texts) for name, nlp in pipelines.items()}

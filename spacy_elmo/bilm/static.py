@@ -6,13 +6,17 @@ hours of training do; a task gets that beside the mixed layers, as embeddings of
 concatenated with ELMo (Peters et al. 2018, section 3.3).
 """
 
+import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from .text import normalize
 
 EPSILON = 1e-6
+CACHE_BYTES = 8 * 2**20
+FIRST_ROWS = 256
 
 
 class StaticVectors:
@@ -22,17 +26,39 @@ class StaticVectors:
     normalized: fold full-width letters and digits before a token is looked up.
     letters: whether a single cased letter may be a piece of a token. Among words it is a word or an initial,
         and says nothing of the word that it stands in.
+    budget: bytes of vectors of tokens that are kept; when they are spent, all start anew. Safe for threads.
     """
 
     def __init__(
-        self, strings: Sequence[str], table: np.ndarray, *, normalized: bool = True, letters: bool = True
+        self,
+        strings: Sequence[str],
+        table: np.ndarray,
+        *,
+        normalized: bool = True,
+        letters: bool = True,
+        budget: int = CACHE_BYTES,
     ):
         self._rows = {string: row for row, string in enumerate(strings)}
         self._table = table
-        self._scale = np.full((len(table), 1), np.nan, dtype=np.float32)  # of rows that were looked up
         self._longest = max(map(len, strings), default=0)
         self._normalized = normalized
         self._letters = letters
+        self._limit = max(1, budget // (4 * max(1, table.shape[1])))
+        self._lock = threading.Lock()
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._places: dict[str, int] = {}
+        self._kept = np.empty((0, self._table.shape[1]), dtype=np.float32)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
 
     def look_up(self, tokens: Sequence[str]) -> np.ndarray:
         """(n, S) float32. A token has its own row, or else the mean of the rows of its pieces, scaled to root
@@ -40,25 +66,39 @@ class StaticVectors:
 
         Pieces are the longest listed strings from the end of the token on, where a Chinese word's head is.
         """
-        get = self._rows.get
-        rows = np.array([get(token, -1) for token in tokens], dtype=np.int64)
-        out = self._vectors(rows)  # -1 takes any row, which is replaced
-        for i in np.flatnonzero(rows < 0).tolist():
-            out[i] = self._composed(tokens[i])
-        return out
+        with self._lock:
+            missing = set(tokens).difference(self._places)
+            if len(self._places) + len(missing) > self._limit:
+                self._start_anew()
+                missing = set(tokens)
+            if missing:
+                self._add(sorted(missing))
+            kept = self._kept
+            return kept[list(map(self._places.__getitem__, tokens))] if tokens else kept[:0]
+
+    def _add(self, tokens: list[str]) -> None:
+        used = len(self._places)
+        if used + len(tokens) > len(self._kept):
+            grown = np.empty(
+                (max(FIRST_ROWS, 2 * (used + len(tokens))), self._kept.shape[1]), dtype=np.float32
+            )
+            grown[:used] = self._kept[:used]
+            self._kept = grown
+        rows = [self._rows.get(token, -1) for token in tokens]
+        fresh = self._vectors(rows)  # -1 takes any row, which is replaced
+        for i, row in enumerate(rows):
+            if row < 0:
+                fresh[i] = self._composed(tokens[i])
+        self._kept[used : used + len(tokens)] = fresh
+        self._places.update(zip(tokens, range(used, used + len(tokens)), strict=True))
 
     def _composed(self, token: str) -> np.ndarray:
         rows = self._pieces(normalize(token) if self._normalized else token)
-        return unit_size(self._vectors(np.array(rows, dtype=np.int64)).sum(0, keepdims=True))[0]
+        return unit_size(self._vectors(rows).sum(0, keepdims=True))[0]
 
-    def _vectors(self, rows: np.ndarray) -> np.ndarray:
-        out = self._table[rows].astype(np.float32, copy=False)  # a copy already, by the rows
-        scale = self._scale[rows]
-        if np.isnan(scale).any():
-            # Not of all rows beforehand: the table is mapped, and most of it is never read.
-            self._scale[rows] = scale = _scales(out)
-        out *= scale
-        return out
+    def _vectors(self, rows: list[int]) -> np.ndarray:
+        # Not of all rows beforehand: the table is mapped, and most of it is never read.
+        return unit_size(self._table[np.array(rows, dtype=np.int64)].astype(np.float32, copy=False))
 
     def _pieces(self, token: str) -> list[int]:
         rows, end = [], len(token)
@@ -78,12 +118,8 @@ def _is_cased(character: str) -> bool:
     return character.lower() != character.upper()
 
 
-def _scales(vectors: np.ndarray) -> np.ndarray:
-    """(n, 1) float32: what gives each row root mean square 1, 0 for zeros."""
-    size = np.sqrt(np.square(vectors).mean(-1, keepdims=True))
-    return np.where(size > EPSILON, 1 / np.maximum(size, EPSILON), 0).astype(np.float32)
-
-
 def unit_size(vectors: np.ndarray) -> np.ndarray:
     """(n, S) each scaled to root mean square 1; zeros stay zeros."""
-    return (vectors * _scales(vectors)).astype(np.float32)
+    size = np.sqrt(np.square(vectors).mean(-1, keepdims=True))
+    scale = np.where(size > EPSILON, 1 / np.maximum(size, EPSILON), 0).astype(np.float32)
+    return (vectors * scale).astype(np.float32)

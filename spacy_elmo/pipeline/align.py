@@ -1,4 +1,4 @@
-"""Units <-> tokens: what a biLM reads in a text, and which of its states make a token's vector. Pure numpy.
+"""Units <-> tokens: what a biLM reads in a text, and which of its states make a token's vector.
 
 With words, the units are the tokens. With characters, they are those of the sentence whatever the
 tokens are, so two segmenters of the same text get states of the same reading.
@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..bilm.inference import tasks as native
 from ..bilm.text import characters, chunks, sentence_spans
 
 _NOT_SPACE = re.compile(r"\S")
@@ -96,6 +97,9 @@ def token_layers(alignment: Alignment, states: Sequence[np.ndarray], n_layers: i
     last unit, the backward half that of its first: the states that have read all of the token.
     """
     one_each = alignment.one_each  # states are tokens' vectors; else a token's come from several, or are zero
+    if states and not one_each and native.available():
+        own = alignment.tokens, alignment.starts, alignment.units
+        return native.token_layers(states, alignment.n_tokens, *own)
     out = (np.empty if one_each else np.zeros)((n_layers, alignment.n_tokens, width), dtype=np.float32)
     if not states:
         return out
@@ -113,7 +117,8 @@ def _fill(rows: np.ndarray, joined: np.ndarray, alignment: Alignment, *, is_embe
     tokens, starts, units = alignment.tokens, alignment.starts, alignment.units
     ends = np.append(starts[1:], len(units))
     if is_embedding:
-        sums = np.add.reduceat(joined[units], starts, axis=0)  # (m, D)
+        sums = np.zeros((len(tokens), joined.shape[1]), dtype=np.float32)
+        np.add.at(sums, np.repeat(np.arange(len(tokens)), ends - starts), joined[units])  # one after another
         rows[tokens] = sums / (ends - starts)[:, None]
         return
     half = joined.shape[1] // 2

@@ -1,6 +1,8 @@
 """Static vectors: a token's own row, or its pieces'; on disk in 8 bits; in damaged folders."""
 
+import copy
 import json
+import pickle
 from hashlib import sha256
 
 import numpy as np
@@ -13,7 +15,7 @@ from spacy_elmo.bilm import store
 from spacy_elmo.bilm.config import BiLMConfig, ConfigError
 from spacy_elmo.bilm.errors import ElmoError
 from spacy_elmo.bilm.model import BiLM
-from spacy_elmo.bilm.static import unit_size
+from spacy_elmo.bilm.static import StaticVectors, unit_size
 from spacy_elmo.bilm.vocab import Vocab
 
 STRINGS = ["我", "爱", "北", "京", "北京", "天安", "1", "99", "我爱北京"]
@@ -71,6 +73,23 @@ def test_tokens_do_not_depend_on_one_another(tokens):
     assert together.dtype == np.float32
     for token, vector in zip(tokens, together, strict=True):
         np.testing.assert_array_equal(bilm.static([token])[0], vector)
+
+
+@given(st.lists(st.lists(st.text("我爱北京天安门1９", max_size=3), max_size=4), max_size=6))
+def test_what_is_kept_keeps_its_budget_and_changes_nothing(calls):
+    bilm = make()
+    table = bilm.static_vectors.numpy()
+    small = StaticVectors(bilm.vocab.static, table, budget=5 * 4 * table.shape[1])
+    for tokens in calls:
+        np.testing.assert_array_equal(small.look_up(tokens), make().static(tokens))
+        assert len(small) <= max(5, len(set(tokens)))
+
+
+def test_a_model_that_has_looked_some_up_can_be_copied():
+    bilm = make()
+    expected = bilm.static(["我爱", "北京"])
+    for copied in (copy.deepcopy(bilm), pickle.loads(pickle.dumps(bilm))):
+        np.testing.assert_array_equal(copied.static(["我爱", "北京"]), expected)
 
 
 def test_a_model_without_any():

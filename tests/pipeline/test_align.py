@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spacy_elmo.bilm.inference import tasks
+from spacy_elmo.bilm.inference.library import instruction_sets
 from spacy_elmo.bilm.text import normalize
 from spacy_elmo.pipeline.align import align_characters, align_words, token_layers
 
@@ -114,3 +116,18 @@ def test_nothing_to_read(text):
         vectors = token_layers(alignment, [], L, D)
         assert vectors.shape == (L, len(text), D)
         assert not vectors.any()
+
+
+@given(segmented(), st.integers(1, 7), st.integers(0, 2**32 - 1))
+def test_natively_and_by_numpy_tokens_get_the_same(case, limit, seed):
+    text, cuts = case
+    alignment = align_characters(text, cuts[:-1], cuts[1:], limit)
+    rng = np.random.default_rng(seed)
+    states = [rng.standard_normal((L, len(s), 10), dtype=np.float32) for s in alignment.sentences]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks, "available", lambda: False)
+        expected = token_layers(alignment, states, L, 10)
+    np.testing.assert_array_equal(token_layers(alignment, states, L, 10), expected)
+    own = alignment.tokens, alignment.starts, alignment.units
+    for isa in instruction_sets() if states else ():
+        np.testing.assert_array_equal(tasks.token_layers(states, len(cuts) - 1, *own, isa=isa), expected)

@@ -1,6 +1,6 @@
-"""What tasks make of layers in prediction, natively: the scalar mix, and Maxout. See native/tasks.h.
+"""What is made of layers in prediction, natively (native/tasks.h): those of tokens, scalar mixes, Maxouts.
 
-Where it was not built, the tasks' own operations do the same (pipeline/scalar_mix.py, thinc's Maxout).
+Where it was not built, numpy and thinc do the same: pipeline/align.py, pipeline/scalar_mix.py, thinc itself.
 """
 
 import ctypes
@@ -23,6 +23,8 @@ def _functions() -> ctypes.CDLL | None:
     if native is None:
         return None
     pointer, size, number, real = ctypes.c_void_p, ctypes.c_long, ctypes.c_int, ctypes.c_float
+    native.elmo_tokens.argtypes = [number, *[pointer] * 2, *[size] * 5, *[pointer] * 4]
+    native.elmo_tokens.restype = None
     native.elmo_mix.argtypes = [
         number,
         size,
@@ -45,6 +47,39 @@ def _functions() -> ctypes.CDLL | None:
 def available() -> bool:
     """Whether the native kernel is there."""
     return _functions() is not None
+
+
+def token_layers(
+    states: Sequence[np.ndarray],
+    n_tokens: int,
+    tokens: np.ndarray,
+    starts: np.ndarray,
+    units: np.ndarray,
+    isa: str | None = None,
+) -> np.ndarray:
+    """Layers of tokens (L, n_tokens, D) from states of units (L, n, D) float32, one array at least.
+
+    tokens, starts, units: int64, see pipeline.align.Alignment. isa: of instruction_sets(); None: the best.
+    """
+    native = _functions()
+    assert native is not None
+    kept = [np.ascontiguousarray(state) for state in states]
+    n_layers, _, width = kept[0].shape
+    lengths = np.array([state.shape[1] for state in kept], dtype=np.int64)
+    places = np.array([state.__array_interface__["data"][0] for state in kept], dtype=np.int64)
+    out = np.empty((n_layers, n_tokens, width), dtype=np.float32)
+    native.elmo_tokens(
+        _number(isa),
+        places.ctypes.data,
+        lengths.ctypes.data,
+        n_layers,
+        width,
+        n_tokens,
+        len(tokens),
+        len(units),
+        *(each.ctypes.data for each in (tokens, starts, units, out)),
+    )
+    return out
 
 
 def mix(

@@ -120,6 +120,12 @@ PUBLIC double elmo_cross_entropy(int isa, int half, long rows, long size, void* 
     return ISAS[isa].single.cross_entropy(rows, size, (float*)logits, bias, targets);
 }
 
+// See Tokens and tasks.h: -> out (L, n, D).
+PUBLIC void elmo_tokens(int isa, const float* const* states, const int64_t* lengths, long L, long D, long n, long m,
+                        long k, const int64_t* tokens, const int64_t* starts, const int64_t* units, float* out) {
+    ISAS[isa].tasks.token_layers({states, lengths, L, D, n, m, k, tokens, starts, units}, out);
+}
+
 // See tasks.h: layers (L, n, D) of each of `docs` docs -> y (N, D), and norms (N, L), doc by doc. norms: null where
 // layers are not normalised. epsilon: what is added to a variance.
 PUBLIC int elmo_mix(int isa, long docs, const int64_t* tokens, const float* const* layers, long L, long D,

@@ -106,13 +106,14 @@ struct Training {
 
 // See tasks.h.
 struct Tasks {
+    void (*token_layers)(const Tokens&, float*);
     void (*mix)(const float*, long, long, long, const float*, float, long, long, float*, Moments*, float*);
     void (*maxout_single)(const Maxout&, long, const float*, float*, float*);
     void (*maxout_half)(const Maxout&, long, const float*, float*, bf16*);
 };
 
 #define TRAINING(isa, T) {isa::cells_forward<T>, isa::cells_backward<T>, isa::cross_entropy<T>}
-#define TASKS(isa) {isa::mix_tokens, isa::maxout_rows<float>, isa::maxout_rows<bf16>}
+#define TASKS(isa) {isa::token_layers, isa::mix_tokens, isa::maxout_rows<float>, isa::maxout_rows<bf16>}
 #define ISA(name, supported, int16) \
     {#name, name::LANES, supported, int16, name::run, TRAINING(name, float), TRAINING(name, bf16), TASKS(name)}
 

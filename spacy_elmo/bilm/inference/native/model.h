@@ -122,6 +122,17 @@ struct Maxout {
     Buffer<float> bias, gain, shift;
 };
 
+// How the units of a text, in sentences, belong to its tokens; see pipeline/align.py.
+struct Tokens {
+    const float* const* states;  // (sentences,) to (L, lengths, D)
+    const int64_t* lengths;      // (sentences,) units
+    long L, D;
+    long n, m, k;           // tokens; those that have units; the units that they have
+    const int64_t* tokens;  // (m,) ascending
+    const int64_t* starts;  // (m,) in `units`
+    const int64_t* units;   // (k,) ascending, counted through all sentences
+};
+
 struct Moments {
     float mean, scale;  // scale: 1 / standard deviation
 };

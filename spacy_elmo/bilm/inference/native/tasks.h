@@ -1,5 +1,34 @@
-// What tasks make of layers in prediction: the scalar mix, and Maxout with layer normalisation. Included once for
+// What is made of layers in prediction: those of tokens, the scalar mix, and Maxout with layer normalisation. Included once for
 // each instruction set, behind training.h. A row's result does not depend on the other rows.
+
+// Layers of tokens (L, n, D) from states of units. Layer 0 is the mean over a token's units; above it, the first half
+// is that of the last unit, the second that of the first. Tokens without units get zeros.
+TARGET static void token_layers(const Tokens& t, float* out) {
+    const long half = t.D / 2;
+    long i = 0, sentence = 0, before = 0;  // units of the sentences before this one
+    for (long token = 0; token < t.n; token++, out += t.D) {
+        if (i == t.m || t.tokens[i] != token) {
+            for (long j = 0; j < t.L; j++) memset(out + j * t.n * t.D, 0, t.D * sizeof(float));
+            continue;
+        }
+        const long first = t.starts[i], end = ++i < t.m ? t.starts[i] : t.k;
+        for (long each = first; each < end; each++) {
+            while (t.units[each] >= before + t.lengths[sentence]) before += t.lengths[sentence++];
+            const long size = t.lengths[sentence] * t.D;  // of a layer
+            const float* state = t.states[sentence] + (t.units[each] - before) * t.D;
+            if (each == first) memcpy(out, state, t.D * sizeof(float));
+            else
+                for (long j = 0; j < t.D; j++) out[j] += state[j];
+            for (long j = 1; j < t.L; j++) {
+                float* to = out + j * t.n * t.D;
+                if (each == first) memcpy(to + half, state + j * size + half, half * sizeof(float));
+                if (each + 1 == end) memcpy(to, state + j * size, half * sizeof(float));
+            }
+        }
+        const float count = static_cast<float>(end - first);
+        for (long j = 0; j < t.D && end - first > 1; j++) out[j] /= count;
+    }
+}
 
 // Mean of n numbers, and 1 / sqrt(variance + epsilon).
 INLINE Moments moments(const float* x, long n, float epsilon) {
