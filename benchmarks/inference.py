@@ -20,7 +20,7 @@ from timing import medians, show
 
 from spacy_elmo.bilm.inference.engine import engine_of
 from spacy_elmo.bilm.inference.linear import linear
-from spacy_elmo.bilm.inference.routes import routes
+from spacy_elmo.bilm.inference.routes import TORCH, routes
 from spacy_elmo.bilm.model import BiLM
 from spacy_elmo.bilm.precision import has_native_bf16, product_dtype
 from spacy_elmo.bilm.runtime import encode
@@ -56,8 +56,8 @@ def ways(bilm: BiLM) -> dict[str, Callable[[Sentences], object]]:
     peer = peer_of(bilm)
     if peer is not None:
         found[PEER] = peer
-    for route in dict.fromkeys(("torch", routes()[0])):
-        for precision in ("f32", "bf16", "int16")[: 2 if route == "torch" else 3]:
+    for route in dict.fromkeys((TORCH, routes()[0])):
+        for precision in ("f32", "bf16", "int16")[: 2 if route == TORCH else 3]:
             found[f"{route}, {precision}"] = ours(bilm, route, precision)
     return found
 

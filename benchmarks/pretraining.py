@@ -4,7 +4,8 @@
 
 steps: forward, backward, clipping and optimiser on 64 sentences of 40 units, in turns with the peer
 (pip install --no-deps elmoformanylangs==0.0.4.post2 overrides==3.1.0; h5py), same sizes and vocabulary, full
-softmax. The peer runs in float32 as shipped, ours in float32 and in bfloat16 over float32 weights.
+softmax. The peer runs in float32 as shipped, ours in float32 and, where the processor has bfloat16, in that
+over float32 weights.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from torch.nn import functional as F
 from spacy_elmo.bilm.config import BiLMConfig
 from spacy_elmo.bilm.model import BiLM
 from spacy_elmo.bilm.objective import CHUNK, FullSoftmaxLoss, TrainingStep, sampled_softmax_loss
+from spacy_elmo.bilm.precision import has_native_bf16
 from spacy_elmo.bilm.runtime import collate
 from spacy_elmo.bilm.sampling import CandidateSampler
 from spacy_elmo.bilm.vocab import Vocab
@@ -35,7 +37,9 @@ from spacy_elmo.pretraining.settings import TrainingSettings
 
 Step = Callable[[], object]
 ROWS, LENGTH, DROPOUT, CLIP = 64, 40, 0.1, 1.0
-PRECISIONS = {"f32": None, "bf16": torch.bfloat16}
+PRECISIONS: dict[str, torch.dtype | None] = {"f32": None}
+if has_native_bf16(torch.device("cpu")):
+    PRECISIONS["bf16"] = torch.bfloat16
 
 
 def our_step(units: list[str], hidden: int, sentences: list[list[str]], dtype: torch.dtype | None) -> Step:
@@ -84,18 +88,17 @@ def softmax(args: argparse.Namespace, vocab: int = 52_000, samples: int = 8192) 
     def full(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return FullSoftmaxLoss.apply(x, weight, bias, targets, CHUNK)
 
-    def full_bf16(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return full(x.bfloat16(), weight, bias)
-
     def sampled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return sampled_softmax_loss(x.bfloat16(), weight, bias, targets, sampler, 0)
+        return sampled_softmax_loss(x, weight, bias, targets, sampler, 0)
 
-    losses = {
-        "F.cross_entropy, f32: N x V logits": torch_own,
-        f"full, f32, chunks of {CHUNK}": full,
-        f"full, bf16, chunks of {CHUNK}": full_bf16,
-        f"sampled, bf16, {samples:,} of {vocab:,}": sampled,
-    }
+    def in_type(loss: Callable[..., Tensor], dtype: torch.dtype | None) -> Callable[..., Tensor]:
+        return loss if dtype is None else lambda x, *weights: loss(x.to(dtype), *weights)
+
+    losses: dict[str, Callable[..., Tensor]] = {"F.cross_entropy, f32: N x V logits": torch_own}
+    ours = {f"full, {{}}, chunks of {CHUNK}": full, f"sampled, {{}}, {samples:,} of {vocab:,}": sampled}
+    for name, loss in ours.items():
+        for precision, dtype in PRECISIONS.items():
+            losses[name.format(precision)] = in_type(loss, dtype)
     widths = (256, 512)
     table: dict[str, list[str]] = {name: [] for name in losses}
     for width in widths:
