@@ -211,6 +211,9 @@ static void scale_m(Direction<T>& d, long t) {
 // Every other step reads its blocks of weights backwards: what the step before has read last is still near then.
 INLINE long turn(long i, long n, long t) { return t % 2 ? n - 1 - i : i; }
 
+// Scales of the weights of block j; null where there are none.
+INLINE const float* of_block(const float* scales, long j) { return scales ? scales + j * GATES * LANES : nullptr; }
+
 // after: as of sum_rows.
 template <class T>
 TARGET static void project(Direction<T>& d, const T* weights, const float* scales, const T* after, long t) {
@@ -221,8 +224,7 @@ TARGET static void project(Direction<T>& d, const T* weights, const float* scale
         const long j = turn(i, n, t);
         const T* next = i + 1 < n ? weights + turn(i + 1, n, t) * block_size : after;
         sum_rows<T>(zeros, 0, d.m.get(), model.H_row, weights + j * block_size, model.M,
-                    {d.by_m.get(), scales ? scales + j * row : nullptr}, next, d.y.get() + j * row, model.P_row,
-                    d.sizes[t]);
+                    {d.by_m.get(), of_block(scales, j)}, next, d.y.get() + j * row, model.P_row, d.sizes[t]);
     }
 }
 
@@ -261,8 +263,7 @@ TARGET static void run_layer(Direction<T>& d, long number) {
     const float* bias = layer.bias.get();
     const bool scaled = model.type == INT16;
     const float* scales = scaled ? layer.scales.get() : nullptr;  // of the input's weights
-    const float* state_scales = scaled ? scales + blocks * row : nullptr;
-    const float* project_scales = scaled ? state_scales + blocks * row : nullptr;
+    const float *state_scales = of_block(scales, blocks), *project_scales = of_block(state_scales, blocks);
     T* inputs = as_inputs(d.current.get(), d.inputs.get());
     float* sums = d.sums.get();
     memset(d.c.get(), 0, d.task.rows * model.H_row * sizeof(float));
@@ -275,8 +276,8 @@ TARGET static void run_layer(Direction<T>& d, long number) {
         const float* by = d.by_input.get() + d.offsets[begin];
         for (long j = 0; window && j < blocks; j++) {
             const T* w = gates + j * block_size;
-            sum_rows<T>(bias + j * row, 0, x, model.P_row, w, model.K, {by, scaled ? scales + j * row : nullptr},
-                        w + block_size, sums + j * rows * row, row, rows);
+            sum_rows<T>(bias + j * row, 0, x, model.P_row, w, model.K, {by, of_block(scales, j)}, w + block_size,
+                        sums + j * rows * row, row, rows);
         }
         for (long t = begin; t < end; t++) {
             const long b = d.sizes[t], k = t ? model.K : 0;
@@ -289,9 +290,9 @@ TARGET static void run_layer(Direction<T>& d, long number) {
                 float* own = sums;
                 if (window) own += (j * rows + d.offsets[t] - d.offsets[begin]) * row;
                 else
-                    sum_rows<T>(bias + j * row, 0, x, model.P_row, w, model.K,
-                                {by, scaled ? scales + j * row : nullptr}, state, own, row, b);
-                recur<T>(d, j, state, scaled ? state_scales + j * row : nullptr, after, own, b, k, own);
+                    sum_rows<T>(bias + j * row, 0, x, model.P_row, w, model.K, {by, of_block(scales, j)}, state, own,
+                                row, b);
+                recur<T>(d, j, state, of_block(state_scales, j), after, own, b, k, own);
             }
             if (scaled) scale_m(d, t);
             if (model.projects)
