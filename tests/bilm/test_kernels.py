@@ -26,7 +26,8 @@ def instruction_set(request, monkeypatch):
 
 
 def distance(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((a.double() - b.double()).norm() / b.double().norm().clamp(min=1e-12))
+    a, b = a.detach().double(), b.detach().double()
+    return float((a - b).norm() / b.norm().clamp(min=1e-12))
 
 
 def weights_of(layer: nn.LSTM, dtype: torch.dtype) -> list[torch.Tensor | None]:
