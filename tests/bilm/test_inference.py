@@ -12,6 +12,7 @@ from spacy_elmo.bilm.errors import ElmoError
 from spacy_elmo.bilm.inference import library, units
 from spacy_elmo.bilm.inference.routes import routes
 from spacy_elmo.bilm.model import BiLM
+from spacy_elmo.bilm.precision import product_dtype
 from spacy_elmo.bilm.runtime import encode
 from spacy_elmo.bilm.vocab import Vocab
 
@@ -253,6 +254,9 @@ def test_without_the_native_kernel_torch_does_the_same(monkeypatch):
         patch.setattr(library, "LIBRARY", "spacy_elmo.bilm.inference.nothing")
         assert routes() == ["torch"]
         np.testing.assert_allclose(make_bilm().encode([SENTENCE])[0], before, atol=1e-5)
+        by_precision = [make_bilm().encode([SENTENCE], precision=p)[0] for p in ("f32", "int16")]
+        np.testing.assert_array_equal(*by_precision)
+        assert product_dtype("int16", torch.device("cpu")) == torch.float32
     for name in (library.library, library.instruction_sets):
         name.cache_clear()
     assert routes() == ROUTES
