@@ -78,10 +78,10 @@ class StaticVectors:
 
     def _add(self, tokens: list[str]) -> None:
         used = len(self._places)
-        if used + len(tokens) > len(self._kept):
-            grown = np.empty(
-                (max(FIRST_ROWS, 2 * (used + len(tokens))), self._kept.shape[1]), dtype=np.float32
-            )
+        needed = used + len(tokens)
+        if needed > len(self._kept):
+            room = max(needed, min(self._limit, max(FIRST_ROWS, 2 * needed)))
+            grown = np.empty((room, self._kept.shape[1]), dtype=np.float32)
             grown[:used] = self._kept[:used]
             self._kept = grown
         rows = [self._rows.get(token, -1) for token in tokens]
@@ -89,8 +89,8 @@ class StaticVectors:
         for i, row in enumerate(rows):
             if row < 0:
                 fresh[i] = self._composed(tokens[i])
-        self._kept[used : used + len(tokens)] = fresh
-        self._places.update(zip(tokens, range(used, used + len(tokens)), strict=True))
+        self._kept[used:needed] = fresh
+        self._places.update(zip(tokens, range(used, needed), strict=True))
 
     def _composed(self, token: str) -> np.ndarray:
         rows = self._pieces(normalize(token) if self._normalized else token)
