@@ -38,9 +38,8 @@ def product_dtype(precision: str, device: torch.device) -> torch.dtype:
     check_precision(precision)
     if precision == "bf16" or (precision == "auto" and has_native_bf16(device)):
         return torch.bfloat16
-    if device.type == "cpu" and (precision == "int16" or (precision == "auto" and has_fast_int16())):
-        return torch.int16 if instruction_sets() else torch.float32
-    return torch.float32
+    int16 = precision == "int16" or (precision == "auto" and has_fast_int16())
+    return torch.int16 if int16 and device.type == "cpu" and instruction_sets() else torch.float32
 
 
 def as_half(layers: Tensor) -> Tensor:

@@ -6,12 +6,11 @@ hours of training do; a task gets that beside the mixed layers, as embeddings of
 concatenated with ELMo (Peters et al. 2018, section 3.3).
 """
 
-import threading
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from .row_cache import RowCache
 from .text import normalize
 
 EPSILON = 1e-6
@@ -26,7 +25,7 @@ class StaticVectors:
     normalized: fold full-width letters and digits before a token is looked up.
     letters: whether a single cased letter may be a piece of a token. Among words it is a word or an initial,
         and says nothing of the word that it stands in.
-    budget: bytes of vectors of tokens that are kept; when they are spent, all start anew. Safe for threads.
+    budget: bytes of vectors of tokens that are kept (RowCache).
     """
 
     def __init__(
@@ -43,22 +42,7 @@ class StaticVectors:
         self._longest = max(map(len, strings), default=0)
         self._normalized = normalized
         self._letters = letters
-        self._limit = max(1, budget // (4 * max(1, table.shape[1])))
-        self._lock = threading.Lock()
-        self._start_anew()
-
-    def _start_anew(self) -> None:
-        self._places: dict[str, int] = {}
-        self._kept = np.empty((0, self._table.shape[1]), dtype=np.float32)
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_lock"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock())
+        self.kept = RowCache(np.empty((0, table.shape[1]), dtype=np.float32), budget=budget, room=FIRST_ROWS)
 
     def look_up(self, tokens: Sequence[str]) -> np.ndarray:
         """(n, S) float32. A token has its own row, or else the mean of the rows of its pieces, scaled to root
@@ -66,31 +50,16 @@ class StaticVectors:
 
         Pieces are the longest listed strings from the end of the token on, where a Chinese word's head is.
         """
-        with self._lock:
-            missing = set(tokens).difference(self._places)
-            if len(self._places) + len(missing) > self._limit:
-                self._start_anew()
-                missing = set(tokens)
-            if missing:
-                self._add(sorted(missing))
-            kept = self._kept
-            return kept[list(map(self._places.__getitem__, tokens))] if tokens else kept[:0]
+        table, rows = self.kept.look_up(tokens, self._compute)
+        return table[[rows[token] for token in tokens]] if tokens else table[:0]
 
-    def _add(self, tokens: list[str]) -> None:
-        used = len(self._places)
-        needed = used + len(tokens)
-        if needed > len(self._kept):
-            room = max(needed, min(self._limit, max(FIRST_ROWS, 2 * needed)))
-            grown = np.empty((room, self._kept.shape[1]), dtype=np.float32)
-            grown[:used] = self._kept[:used]
-            self._kept = grown
+    def _compute(self, tokens: list[str]) -> np.ndarray:
         rows = [self._rows.get(token, -1) for token in tokens]
-        fresh = self._vectors(rows)  # -1 takes any row, which is replaced
+        out = self._vectors(rows)  # -1 takes any row, which is replaced
         for i, row in enumerate(rows):
             if row < 0:
-                fresh[i] = self._composed(tokens[i])
-        self._kept[used:needed] = fresh
-        self._places.update(zip(tokens, range(used, needed), strict=True))
+                out[i] = self._composed(tokens[i])
+        return out
 
     def _composed(self, token: str) -> np.ndarray:
         rows = self._pieces(normalize(token) if self._normalized else token)

@@ -2,8 +2,8 @@
 encoder makes of them.
 """
 
-import threading
 from collections.abc import Sequence
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..config import BiLMConfig
 from ..embed import TokenEncoder, add_ngrams
+from ..row_cache import RowCache
 from ..vocab import BOS, EOS, SPECIALS, UNK, Vocab, special_character_ids
 from .spelling import Speller
 
@@ -90,13 +91,9 @@ class NgramUnits(TableUnits):
 
 
 class EncodedUnits:
-    """Each distinct unit is encoded once and kept, up to a budget of bytes; when it is spent, all start anew.
+    """Each distinct unit is encoded once and kept (RowCache).
 
-    Words follow Zipf's law: after some thousand sentences nine of ten tokens are there, and after a new start
-    soon again. Safe for threads: a table that was handed out only grows in rows that nobody else has.
-
-    budget: bytes of vectors; a call with more distinct units than that still gets all of them.
-    dtype: of the encoder's products.
+    budget: bytes of vectors. dtype: of the encoder's products.
     """
 
     scale = 1.0
@@ -112,50 +109,29 @@ class EncodedUnits:
     ):
         self.vocab = vocab
         self.config = config
-        self.limit = max(1, budget // (4 * config.projection))
         self._speller = Speller(encoder, dtype)
-        self._lock = threading.Lock()
-        self._start_anew()
+        special = torch.from_numpy(special_character_ids(config.max_characters))
+        boundaries = self._speller(torch.arange(len(SPECIALS)), special)[[BOS, EOS]]  # rows 0 and 1
+        self._kept = RowCache(boundaries.detach().numpy(), budget=budget, room=FIRST_ROWS)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._kept)
 
     def look_up(self, sentences: Sentences) -> tuple[Tensor, Ids]:
         """See Units."""
-        with self._lock:
-            missing = {unit for sentence in sentences for unit in sentence}.difference(self._rows)
-            if missing and len(self._rows) + len(missing) > self.limit:
-                self._start_anew()
-                missing = {unit for sentence in sentences for unit in sentence}
-            if missing:
-                self._add(sorted(missing))
-            get = self._rows.__getitem__
-            ids = [np.array([0, *map(get, sentence), 1], dtype=np.int64) for sentence in sentences]
-            return self._vectors, (ids, ids)
+        table, rows = self._kept.look_up(chain.from_iterable(sentences), self._encode)
+        get = rows.__getitem__
+        ids = [np.array([0, *map(get, sentence), 1], dtype=np.int64) for sentence in sentences]
+        return torch.from_numpy(table), (ids, ids)
 
     def forget(self) -> None:
         """Start anew at once."""
-        with self._lock:
-            self._start_anew()
+        self._kept.forget()
 
-    def _start_anew(self) -> None:
-        """Nothing but the two boundaries, BOS in row 0 and EOS in row 1."""
-        self._rows: dict[str, int] = {}
-        special = torch.from_numpy(special_character_ids(self.config.max_characters))
-        ids = torch.arange(len(SPECIALS))
-        self._vectors = self._speller(ids, special)[[BOS, EOS]]
-
-    def _add(self, units: list[str]) -> None:
+    def _encode(self, units: list[str]) -> np.ndarray:
         characters = self.vocab.character_ids(units, self.config.max_characters)
         ids = torch.from_numpy(self.vocab.ids(units)[1:-1])
-        fresh = self._speller(ids, torch.from_numpy(characters))
-        used = 2 + len(self._rows)
-        if used + len(units) > len(self._vectors):
-            grown = self._vectors.new_empty(max(FIRST_ROWS, 2 * (used + len(units))), fresh.shape[1])
-            grown[:used] = self._vectors[:used]
-            self._vectors = grown
-        self._vectors[used : used + len(units)] = fresh
-        self._rows.update(zip(units, range(used, used + len(units)), strict=True))
+        return self._speller(ids, torch.from_numpy(characters)).detach().numpy()
 
 
 def units_of(encoder: TokenEncoder, vocab: Vocab, config: BiLMConfig, dtype: torch.dtype) -> Units:

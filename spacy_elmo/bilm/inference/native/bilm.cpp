@@ -39,8 +39,8 @@ PUBLIC int elmo_supported(int isa) { return isa < N_ISAS && ISAS[isa].supported(
 // Whether products of int16 are faster than those of float32.
 PUBLIC int elmo_int16(int isa) { return ISAS[isa].int16; }
 
-// type: see Type. weights: w_ih (4H, P), w_hh (4H, P), bias (4H), w_hr (P, H) or null, for each layer of each direction, forward
-// first. Clips: infinite for none. They are packed, not kept. Null: no memory.
+// type: see Type. weights: w_ih (4H, P), w_hh (4H, P), bias (4H), w_hr (P, H) or null, for each layer of each
+// direction, forward first. Clips: infinite for none. They are packed, not kept. Null: no memory.
 PUBLIC void* elmo_new(int isa, int type, long layers, long P, long H, int skip, float cell_clip, float projection_clip,
                       const float* const* weights) try {
     const long V = ISAS[isa].lanes;

@@ -29,6 +29,13 @@ static inline float to_float(bf16 x) {
     return wide;
 }
 
+// Two numbers of 16 bits that stand side by side.
+static inline int32_t two(const void* p) {
+    int32_t bits;
+    memcpy(&bits, p, 4);
+    return bits;
+}
+
 // clang-format off: the same kernel, once for each instruction set
 #define INLINE static inline __attribute__((always_inline))
 #define TARGET
@@ -131,7 +138,9 @@ struct Isa {
 static bool always() { return true; }
 #if defined(__x86_64__)
 static bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-static bool has_avx512() { return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw"); }
+static bool has_avx512() {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
+}
 static bool has_avx512vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
 static bool has_avx512bf16() { return has_avx512vnni() && __builtin_cpu_supports("avx512bf16"); }
 #endif

@@ -41,20 +41,12 @@ INLINE Pairs pairs(__m256i x) {
             _mm256_castsi256_ps(_mm256_and_si256(x, _mm256_set1_epi32(0xffff0000u)))};
 }
 INLINE Pairs load_pairs(const bf16* p) { return pairs(_mm256_loadu_si256((const __m256i*)p)); }
-INLINE Pairs set1_pairs(const bf16* p) {
-    int32_t x;
-    memcpy(&x, p, 4);
-    return pairs(_mm256_set1_epi32(x));
-}
+INLINE Pairs set1_pairs(const bf16* p) { return pairs(_mm256_set1_epi32(two(p))); }
 INLINE V dot(V sum, Pairs a, Pairs b) { return fma(a.odd, b.odd, fma(a.even, b.even, sum)); }
 
 typedef __m256i Whole;
 INLINE Whole load_pairs(const int16_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
-INLINE Whole set1_pairs(const int16_t* p) {
-    int32_t x;
-    memcpy(&x, p, 4);
-    return _mm256_set1_epi32(x);
-}
+INLINE Whole set1_pairs(const int16_t* p) { return _mm256_set1_epi32(two(p)); }
 INLINE Whole nothing() { return _mm256_setzero_si256(); }
 INLINE Whole dot(Whole sum, Whole a, Whole b) {
     Whole product;  // in assembly: GCC adds the sum to it and then copies that back, which takes a third longer

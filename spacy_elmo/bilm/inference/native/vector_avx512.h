@@ -35,11 +35,7 @@ struct Pairs {
     __m512bh both;
 };
 INLINE Pairs load_pairs(const bf16* p) { return {(__m512bh)_mm512_loadu_si512(p)}; }
-INLINE Pairs set1_pairs(const bf16* p) {
-    int32_t x;
-    memcpy(&x, p, 4);
-    return {(__m512bh)_mm512_set1_epi32(x)};
-}
+INLINE Pairs set1_pairs(const bf16* p) { return {(__m512bh)_mm512_set1_epi32(two(p))}; }
 INLINE V dot(V sum, Pairs a, Pairs b) { return _mm512_dpbf16_ps(sum, a.both, b.both); }
 #else
 INLINE void store_bf16(bf16* p, V x) {
@@ -56,21 +52,13 @@ INLINE Pairs pairs(__m512i x) {
             _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32(0xffff0000u)))};
 }
 INLINE Pairs load_pairs(const bf16* p) { return pairs(_mm512_loadu_si512(p)); }
-INLINE Pairs set1_pairs(const bf16* p) {
-    int32_t x;
-    memcpy(&x, p, 4);
-    return pairs(_mm512_set1_epi32(x));
-}
+INLINE Pairs set1_pairs(const bf16* p) { return pairs(_mm512_set1_epi32(two(p))); }
 INLINE V dot(V sum, Pairs a, Pairs b) { return fma(a.odd, b.odd, fma(a.even, b.even, sum)); }
 #endif
 
 typedef __m512i Whole;
 INLINE Whole load_pairs(const int16_t* p) { return _mm512_loadu_si512(p); }
-INLINE Whole set1_pairs(const int16_t* p) {
-    int32_t x;
-    memcpy(&x, p, 4);
-    return _mm512_set1_epi32(x);
-}
+INLINE Whole set1_pairs(const int16_t* p) { return _mm512_set1_epi32(two(p)); }
 INLINE Whole nothing() { return _mm512_setzero_si512(); }
 #ifdef NATIVE_VNNI
 INLINE Whole dot(Whole sum, Whole a, Whole b) { return _mm512_dpwssd_epi32(sum, a, b); }

@@ -42,32 +42,20 @@ struct Pairs {
 };
 INLINE Pairs pairs(U x) { return {(V)(x << 16), (V)(x & 0xffff0000u)}; }
 INLINE Pairs load_pairs(const bf16* p) { return pairs(*(const U*)p); }
-INLINE Pairs set1_pairs(const bf16* p) {
-    uint32_t x;
-    memcpy(&x, p, 4);
-    return pairs(U{x, x, x, x});
-}
+INLINE Pairs set1_pairs(const bf16* p) { return pairs(U{} + static_cast<uint32_t>(two(p))); }
 INLINE V dot(V sum, Pairs a, Pairs b) { return fma(a.odd, b.odd, fma(a.even, b.even, sum)); }
 
 #if defined(__SSE2__)
 typedef __m128i Whole;
 INLINE Whole load_pairs(const int16_t* p) { return _mm_loadu_si128((const __m128i*)p); }
-INLINE Whole set1_pairs(const int16_t* p) {
-    int32_t x;
-    memcpy(&x, p, 4);
-    return _mm_set1_epi32(x);
-}
+INLINE Whole set1_pairs(const int16_t* p) { return _mm_set1_epi32(two(p)); }
 INLINE Whole nothing() { return _mm_setzero_si128(); }
 INLINE Whole dot(Whole sum, Whole a, Whole b) { return _mm_add_epi32(sum, _mm_madd_epi16(a, b)); }
 INLINE V to_floats(Whole x) { return (V)_mm_cvtepi32_ps(x); }
 #else
 typedef int32_t Whole __attribute__((vector_size(16), aligned(4), may_alias));
 INLINE Whole load_pairs(const int16_t* p) { return *(const Whole*)p; }
-INLINE Whole set1_pairs(const int16_t* p) {
-    int32_t x;
-    memcpy(&x, p, 4);
-    return Whole{x, x, x, x};
-}
+INLINE Whole set1_pairs(const int16_t* p) { return Whole{} + two(p); }
 INLINE Whole nothing() { return Whole{}; }
 INLINE Whole dot(Whole sum, Whole a, Whole b) {
     const Whole low_a = (Whole)((U)a << 16) >> 16, low_b = (Whole)((U)b << 16) >> 16;

@@ -1,0 +1,74 @@
+"""Vectors of strings, each computed once and kept, up to a budget of bytes; when it is spent, all start anew.
+
+Words follow Zipf's law: after some thousand sentences nine of ten tokens are there, and after a new start
+soon again.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+
+class RowCache:
+    """Safe for threads: rows that were handed out stay as they are.
+
+    first: (n, D) float32, rows that are always there, before all strings. budget: bytes of the vectors of
+    strings; a call with more than that still gets all of them. room: rows to begin with.
+    """
+
+    def __init__(self, first: np.ndarray, *, budget: int, room: int):
+        self.limit = max(1, budget // (4 * max(1, first.shape[1])))
+        self._first, self._room = first, room
+        self._lock = threading.Lock()
+        self._start_anew()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
+    def look_up(
+        self, strings: Iterable[str], compute: Callable[[list[str]], np.ndarray]
+    ) -> tuple[np.ndarray, dict[str, int]]:
+        """A table (rows, D) float32, and the row of each of `strings` in it.
+
+        compute: vectors (n, D) of strings that are not there yet.
+        """
+        wanted = set(strings)
+        with self._lock:
+            missing = wanted.difference(self._places)
+            if missing and len(self._places) + len(missing) > self.limit:
+                self._start_anew()
+                missing = wanted
+            if missing:
+                self._add(sorted(missing), compute)
+            return self._table, self._places
+
+    def forget(self) -> None:
+        """Start anew at once."""
+        with self._lock:
+            self._start_anew()
+
+    def _start_anew(self) -> None:
+        # New ones: who was given the old table and its rows goes on with them.
+        self._places: dict[str, int] = {}
+        self._table = self._first
+
+    def _add(self, strings: list[str], compute: Callable[[list[str]], np.ndarray]) -> None:
+        used = len(self._first) + len(self._places)
+        needed = used + len(strings)
+        fresh = compute(strings)
+        if needed > len(self._table):
+            most = len(self._first) + self.limit
+            rows = max(needed, min(most, max(self._room, 2 * needed)))
+            grown = np.empty((rows, fresh.shape[1]), dtype=np.float32)
+            grown[:used] = self._table[:used]
+            self._table = grown
+        self._table[used:needed] = fresh
+        self._places.update(zip(strings, range(used, needed), strict=True))
