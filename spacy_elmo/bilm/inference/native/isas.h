@@ -41,10 +41,7 @@ static inline int32_t two(const void* p) {
 #define TARGET
 namespace plain {
 #include "vector_plain.h"
-#include "products.h"
-#include "lstm.h"
-#include "training.h"
-#include "tasks.h"
+#include "kernel.h"
 }
 #undef INLINE
 #undef TARGET
@@ -54,10 +51,7 @@ namespace plain {
 #define INLINE static inline __attribute__((always_inline, target("avx2,fma")))
 namespace avx2 {
 #include "vector_avx2.h"
-#include "products.h"
-#include "lstm.h"
-#include "training.h"
-#include "tasks.h"
+#include "kernel.h"
 }
 #undef INLINE
 #undef TARGET
@@ -66,10 +60,7 @@ namespace avx2 {
 #define INLINE static inline __attribute__((always_inline, target("avx512f,avx512bw,avx2,fma")))
 namespace avx512 {
 #include "vector_avx512.h"
-#include "products.h"
-#include "lstm.h"
-#include "training.h"
-#include "tasks.h"
+#include "kernel.h"
 }
 #undef INLINE
 #undef TARGET
@@ -79,10 +70,7 @@ namespace avx512 {
 #define INLINE static inline __attribute__((always_inline, target("avx512f,avx512bw,avx512vnni,avx2,fma")))
 namespace avx512vnni {
 #include "vector_avx512.h"
-#include "products.h"
-#include "lstm.h"
-#include "training.h"
-#include "tasks.h"
+#include "kernel.h"
 }
 #undef INLINE
 #undef TARGET
@@ -93,10 +81,7 @@ namespace avx512vnni {
     static inline __attribute__((always_inline, target("avx512f,avx512vnni,avx512bf16,avx2,fma")))
 namespace avx512bf16 {
 #include "vector_avx512.h"
-#include "products.h"
-#include "lstm.h"
-#include "training.h"
-#include "tasks.h"
+#include "kernel.h"
 }
 #undef INLINE
 #undef TARGET
