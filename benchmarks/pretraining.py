@@ -89,7 +89,7 @@ def softmax(args: argparse.Namespace, vocab: int = 52_000, samples: int = 8192) 
         return FullSoftmaxLoss.apply(x, weight, bias, targets, CHUNK)
 
     def sampled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return sampled_softmax_loss(x, weight, bias, targets, sampler, 0)
+        return sampled_softmax_loss(x, weight, bias, targets, sampler.draw(targets, 0))
 
     def in_type(loss: Callable[..., Tensor], dtype: torch.dtype | None) -> Callable[..., Tensor]:
         return loss if dtype is None else lambda x, *weights: loss(x.to(dtype), *weights)

@@ -32,8 +32,11 @@ class Batch:
     ngrams: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        """The same on another device."""
-        moved = (None if x is None else x.to(device) for x in vars(self).values())
+        """The same on another device. To a GPU it is sent while this process goes on."""
+        parts = list(vars(self).values())
+        if device.type == "cuda":
+            parts = [x if x is None or x.is_cuda else x.pin_memory() for x in parts]
+        moved = (None if x is None else x.to(device, non_blocking=True) for x in parts)
         return Batch(*moved)  # type: ignore[arg-type]
 
 

@@ -1,10 +1,13 @@
 """LSTM layers that read both directions of the layer below: the encoder "lstm" of ELMoForManyLangs."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from .config import BiLMConfig
+from .cudnn import exact
 
 
 class JoinedDirections(nn.Module):
@@ -23,5 +26,7 @@ class JoinedDirections(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         # Packed, so that the backward direction begins at a sentence's own end.
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        y, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=x.shape[1])
+        with exact() if x.is_cuda else nullcontext():
+            packed = self.lstm(packed)[0]
+        y, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])
         return torch.cat([self.project(half) for half in y.chunk(2, -1)], -1)

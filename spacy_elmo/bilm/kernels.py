@@ -1,13 +1,13 @@
-"""What training needs between its matrix products, in one pass each: LSTM cells and the softmax. On the CPU.
+"""What stands between matrix products, in one pass each: LSTM cells and the softmax.
 
 A step of an LSTM is two small products and a dozen elementwise operations; torch runs these one after
-another, each through memory. The native kernel (see inference/native/training.h) runs them in one; where it
-was not built, torch's own operations take its place (see lstm.py, objective.py).
+another, each through memory. The native kernel (see inference/native/training.h) runs them in one on the
+CPU, Triton's on a GPU; without them torch's own operations take their place (see lstm.py, objective.py).
 """
 
 import ctypes
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,8 +18,35 @@ from .inference.library import instruction_sets, library
 DTYPES = (torch.float32, torch.bfloat16)
 
 
-class Kernels:
-    """The functions of the native kernel that training calls. isa: number of an instruction set."""
+class Kernels(Protocol):
+    """What is run in one pass. All tensors are contiguous."""
+
+    def cells_forward(
+        self, x: Tensor, h: Tensor, before: Tensor, gates: Tensor, c: Tensor, m: Tensor
+    ) -> None:
+        """One step of B cells: i, f, g, o of x + h to `gates`, the cell state to `c`, o * tanh(c) to `m`.
+
+        x, h, gates: (B, 4H); m: (B, H), of one dtype; before, c: (B, H) float32.
+        """
+        ...
+
+    def cells_backward(
+        self, gates: Tensor, before: Tensor, c: Tensor, d_m: Tensor, d_c: Tensor, d_sums: Tensor
+    ) -> None:
+        """Gradients of a step: `d_c` becomes that of `before`; writes that of x + h to `d_sums` (B, 4H)."""
+        ...
+
+    def cross_entropy(self, logits: Tensor, bias: Tensor, targets: Tensor) -> Tensor | float:
+        """Sum of -log softmax(logits + bias)[target]; the logits become the gradient of their own.
+
+        logits: (N, V); bias: (V,) float32, -inf for what is no unit; targets: (N,) int64, where a negative
+        one is left out.
+        """
+        ...
+
+
+class NativeKernels:
+    """Those of the native kernel, for the CPU. isa: number of an instruction set."""
 
     def __init__(self, native: ctypes.CDLL, isa: int):
         pointer, size, number = ctypes.c_void_p, ctypes.c_long, ctypes.c_int
@@ -35,25 +62,19 @@ class Kernels:
     def cells_forward(
         self, x: Tensor, h: Tensor, before: Tensor, gates: Tensor, c: Tensor, m: Tensor
     ) -> None:
-        """One step of B cells: i, f, g, o of x + h to `gates`, the cell state to `c`, o * tanh(c) to `m`.
-
-        x, h, gates: (B, 4H); m: (B, H), of one dtype; before, c: (B, H) float32. All contiguous.
-        """
+        """See Kernels."""
         tensors = (x, h, before, gates, c, m)
         self._forward(self._isa, _is_half(x), *c.shape, *(t.data_ptr() for t in tensors))
 
     def cells_backward(
         self, gates: Tensor, before: Tensor, c: Tensor, d_m: Tensor, d_c: Tensor, d_sums: Tensor
     ) -> None:
-        """Gradients of a step: `d_c` becomes that of `before`; writes that of x + h to `d_sums` (B, 4H)."""
+        """See Kernels."""
         tensors = (gates, before, c, d_m, d_c, d_sums)
         self._backward(self._isa, _is_half(gates), *c.shape, *(t.data_ptr() for t in tensors))
 
     def cross_entropy(self, logits: Tensor, bias: Tensor, targets: Tensor) -> float:
-        """Sum of -log softmax(logits + bias)[target]; the logits become the gradient of their own.
-
-        logits: (N, V) contiguous; bias: (V,) float32; targets: (N,) int64.
-        """
+        """See Kernels."""
         tensors = (logits, bias.contiguous(), targets.contiguous())
         return float(
             self._cross_entropy(self._isa, _is_half(logits), *logits.shape, *(t.data_ptr() for t in tensors))
@@ -65,18 +86,29 @@ def _is_half(x: Tensor) -> bool:
 
 
 @cache
-def _kernels() -> Kernels | None:
+def _native_kernels() -> NativeKernels | None:
     native = library()
-    return None if native is None else Kernels(native, next(iter(instruction_sets().values())))
+    return None if native is None else NativeKernels(native, next(iter(instruction_sets().values())))
+
+
+@cache
+def _triton_kernels() -> Kernels | None:
+    try:
+        from .triton_kernels import TritonKernels
+    except ImportError:  # as on Windows
+        return None
+    return TritonKernels()
 
 
 def kernels(x: Tensor) -> Kernels | None:
-    """The native kernel where it is built and fits a tensor's device and dtype, else None."""
-    return _kernels() if x.device.type == "cpu" and x.dtype in DTYPES else None
+    """The kernels that fit a tensor's device and dtype and are there, else None."""
+    if x.dtype not in DTYPES:
+        return None
+    return {"cpu": _native_kernels, "cuda": _triton_kernels}.get(x.device.type, lambda: None)()
 
 
 class LSTMFunction(torch.autograd.Function):
-    """A layer of nn.LSTM with the native kernel (formulas: lstm.Direction, without clips).
+    """A layer of nn.LSTM with the kernels (formulas: lstm.Direction, without clips).
 
     Every product that does not wait for a state is made for all steps at once: those of the inputs on the
     way forward, those of the weights' gradients on the way back.
@@ -85,39 +117,44 @@ class LSTMFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, w_hr: Tensor | None) -> Tensor:
         """x: (T, B, P); weights as nn.LSTM has them, of one dtype; bias: (4H,). Returns (T, B, P)."""
-        native = kernels(x)
-        assert native is not None
+        run = kernels(x)
+        assert run is not None
         steps, rows, _ = x.shape
         hidden, width = w_hh.shape[0] // 4, w_hh.shape[1]
         sums = F.linear(x, w_ih, bias)  # (T, B, 4H)
-        gates, c = torch.empty_like(sums), x.new_zeros(steps + 1, rows, hidden, dtype=torch.float32)
-        m = x.new_zeros(steps + 1, rows, hidden)  # a step's at t + 1, as all states: t + 1 is behind step t
-        h = m if w_hr is None else x.new_zeros(steps + 1, rows, width)
+        gates = sums if x.is_cuda else torch.empty_like(sums)
+        c = _states(x, steps, rows, hidden, torch.float32)
+        m = _states(x, steps, rows, hidden, x.dtype)
+        h = m if w_hr is None else _states(x, steps, rows, width, x.dtype)
         recurrent = x.new_empty(rows, 4 * hidden)
         down = w_hh.t()
+        sums_, gates_, c_, m_, h_ = (t.unbind(0) for t in (sums, gates, c, m, h))  # indexing takes longer
         for t in range(steps):
-            torch.mm(h[t], down, out=recurrent)
-            native.cells_forward(sums[t], recurrent, c[t], gates[t], c[t + 1], m[t + 1])
+            torch.mm(h_[t], down, out=recurrent)
+            run.cells_forward(sums_[t], recurrent, c_[t], gates_[t], c_[t + 1], m_[t + 1])
             if w_hr is not None:
-                torch.mm(m[t + 1], w_hr.t(), out=h[t + 1])
+                torch.mm(m_[t + 1], w_hr.t(), out=h_[t + 1])
         ctx.save_for_backward(x, w_ih, w_hh, w_hr, gates, c, m, h)
         return h[1:]
 
     @staticmethod
     def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:
         x, w_ih, w_hh, w_hr, gates, c, m, h = ctx.saved_tensors
-        native = kernels(x)
-        assert native is not None
-        steps = len(x)
+        run = kernels(x)
+        assert run is not None
         d_h = d_y.clone(memory_format=torch.contiguous_format)  # (T, B, P)
         d_sums, d_c = torch.empty_like(gates), torch.zeros_like(c[0])
         d_m, d_before = torch.empty_like(m[0]), torch.empty_like(d_h[0])
-        for t in reversed(range(steps)):
+        gates_, c_, d_h_, d_sums_ = (t.unbind(0) for t in (gates, c, d_h, d_sums))
+        for t in reversed(range(len(x))):
             if w_hr is not None:
-                torch.mm(d_h[t], w_hr, out=d_m)
-            native.cells_backward(gates[t], c[t], c[t + 1], d_h[t] if w_hr is None else d_m, d_c, d_sums[t])
-            if t:
-                d_h[t - 1] += torch.mm(d_sums[t], w_hh, out=d_before)
+                torch.mm(d_h_[t], w_hr, out=d_m)
+            d_m_t = d_h_[t] if w_hr is None else d_m
+            run.cells_backward(gates_[t], c_[t], c_[t + 1], d_m_t, d_c, d_sums_[t])
+            if t and x.is_cuda:
+                d_h_[t - 1].addmm_(d_sums_[t], w_hh)
+            elif t:
+                d_h_[t - 1].add_(torch.mm(d_sums_[t], w_hh, out=d_before))
         flat, inputs = d_sums.flatten(0, 1), x.flatten(0, 1)
         across = flat.t()
         d_w_hr = None if w_hr is None else d_h.flatten(0, 1).t() @ m[1:].flatten(0, 1)
@@ -125,6 +162,15 @@ class LSTMFunction(torch.autograd.Function):
         return d_x, across @ inputs, across @ h[:-1].flatten(0, 1), column_sums(flat), d_w_hr
 
 
+def _states(x: Tensor, steps: int, rows: int, width: int, dtype: torch.dtype) -> Tensor:
+    """Room for the states of all steps (T + 1, B, width), step t's at t + 1; zeros before the first, at 0."""
+    states = x.new_empty(steps + 1, rows, width, dtype=dtype)
+    states[0].zero_()
+    return states
+
+
 def column_sums(x: Tensor) -> Tensor:
-    """(N, F) -> (F,). As a product: torch's sum over the rows of a bf16 matrix is several times slower."""
+    """(N, F) -> (F,). On the CPU as a product: torch's sum of bf16 rows is several times slower."""
+    if x.is_cuda:
+        return x.sum(0, dtype=torch.float32).to(x.dtype)
     return (x.new_ones(1, len(x)) @ x)[0]

@@ -1,6 +1,7 @@
 """One direction of the biLM: LSTM layers with projection, skip connection and optional clips."""
 
 import warnings
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +9,12 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from .config import BiLMConfig
+from .cudnn import cudnn_takes, exact
 from .kernels import LSTMFunction, kernels
 
 # True, and nothing that a user could do about it.
 warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
+warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
 
 
 class Dropout:
@@ -21,9 +24,9 @@ class Dropout:
     step's masks depend on its seed alone.
     """
 
-    def __init__(self, rate: float, seed: int, device: torch.device):
+    def __init__(self, rate: float, generator: torch.Generator):
         self.rate = rate
-        self._generator = torch.Generator(device).manual_seed(seed)
+        self._generator = generator
 
     def __call__(self, x: Tensor) -> Tensor:
         keep = torch.empty_like(x).bernoulli_(1 - self.rate, generator=self._generator)
@@ -52,27 +55,34 @@ class Direction(nn.Module):
         self.layers = nn.ModuleList(_layer(width, hidden) for _ in range(config.n_layers))
 
     def forward(
-        self, x: Tensor, *, dropout: Dropout | None = None, dtype: torch.dtype | None = None
+        self,
+        x: Tensor,
+        *,
+        dropout: Dropout | None = None,
+        dtype: torch.dtype | None = None,
+        stepwise: bool = False,
     ) -> list[Tensor]:
-        """x: (B, T, P). dropout: on every layer's input. dtype: of the products; weights stay as they are."""
+        """x: (B, T, P). dropout: on every layer's input. dtype: of the products; weights stay as they are.
+        stepwise: by kernels of ours on a GPU too, which are faster than cuDNN where they are recorded."""
         outputs = []
         for depth, layer in enumerate(self.layers):
-            y = self._run(layer, x if dropout is None else dropout(x), dtype)
+            y = self._run(layer, x if dropout is None else dropout(x), dtype, stepwise)
             x = x + y if self.skip and depth else y
             outputs.append(x)
         return outputs
 
-    def _run(self, layer: nn.Module, x: Tensor, dtype: torch.dtype | None) -> Tensor:
+    def _run(self, layer: nn.Module, x: Tensor, dtype: torch.dtype | None, stepwise: bool) -> Tensor:
         weights = {name: p if dtype is None else p.to(dtype) for name, p in layer.named_parameters()}
         x = x if dtype is None else x.to(dtype)
-        if self.cell_clip is None and self.projection_clip is None:
-            if kernels(x) is not None:
-                bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
-                recurrent = weights["weight_hh_l0"], bias, weights.get("weight_hr_l0")
-                y: Tensor = LSTMFunction.apply(x.transpose(0, 1), weights["weight_ih_l0"], *recurrent)
-                return y.transpose(0, 1)
+        if self.cell_clip is not None or self.projection_clip is not None:
+            return clipped_lstm(x, weights, self.cell_clip, self.projection_clip)
+        if kernels(x) is not None and (stepwise or not x.is_cuda or not cudnn_takes(x.dtype)):
+            bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
+            recurrent = weights["weight_hh_l0"], bias, weights.get("weight_hr_l0")
+            y: Tensor = LSTMFunction.apply(x.transpose(0, 1), weights["weight_ih_l0"], *recurrent)
+            return y.transpose(0, 1)
+        with exact() if x.is_cuda else nullcontext():
             return functional_call(layer, weights, (x,))[0]
-        return clipped_lstm(x, weights, self.cell_clip, self.projection_clip)
 
 
 def _layer(width: int, hidden: int) -> nn.LSTM:

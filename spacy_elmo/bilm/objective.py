@@ -1,24 +1,31 @@
 """The two language-model losses: what pretraining lowers and what perplexity is computed from."""
 
 import math
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
+from .cudnn import exact
 from .embed import Batch
 from .kernels import column_sums, kernels
 from .lstm import Direction, Dropout, reverse
 from .model import BiLM
-from .sampling import CandidateSampler
+from .sampling import Candidates, CandidateSampler
 from .vocab import PAD
 
-Side = tuple[Direction, Tensor, Tensor]
+CHUNK, GPU_CHUNK = 512, 4096  # predictions whose logits are held at once
+ALIGNED = 64  # a GPU's products want rows of a multiple of this many units
+NOTHING = -1  # a target that is left out
 
-CHUNK = 512  # predictions whose logits are held at once
+Leaves = dict[str, Tensor]
+Gradients = list[tuple[Tensor, Tensor]]  # each of a parameter
 
 
 class FullSoftmaxLoss(torch.autograd.Function):
@@ -30,20 +37,28 @@ class FullSoftmaxLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, chunk: int) -> Tensor:
-        """x: (N, P); weight: (V, P); bias: (V,); targets: (N,). Returns a float32 scalar."""
-        w = weight.detach().to(x.dtype)
-        d_x, d_weight, d_bias = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(bias)
+        """x: (N, P); weight: (V, P); bias: (V,); targets: (N,), also NOTHING. Returns a scalar."""
+        units = len(weight)
+        w, b = weight.detach().to(x.dtype), bias.detach()
+        if x.is_cuda and units % ALIGNED:
+            w = F.pad(w, (0, 0, 0, -units % ALIGNED))
+            b = F.pad(b, (0, -units % ALIGNED), value=-math.inf)
+        d_x, d_weight, d_bias = (
+            torch.empty_like(x),
+            torch.zeros_like(w, dtype=weight.dtype),
+            torch.zeros_like(b),
+        )
         loss = torch.zeros((), device=x.device)
         for start in range(0, len(x), chunk):
             rows = slice(start, start + chunk)
             logits = F.linear(x[rows], w)  # (n, V)
-            part, d_logits = _cross_entropy(logits, bias, targets[rows])
+            part, d_logits = _cross_entropy(logits, b, targets[rows])
             loss += part
             if any(ctx.needs_input_grad[:3]):
                 d_bias += column_sums(d_logits)
                 d_x[rows] = d_logits @ w
                 d_weight += d_logits.t() @ x[rows]
-        ctx.save_for_backward(d_x, d_weight, d_bias)
+        ctx.save_for_backward(d_x, d_weight[:units], d_bias[:units])
         return loss
 
     @staticmethod
@@ -52,45 +67,60 @@ class FullSoftmaxLoss(torch.autograd.Function):
         return d_x * d_loss.to(d_x.dtype), d_weight * d_loss, d_bias * d_loss, None, None
 
 
+def chunk_of(device: torch.device) -> int:
+    """Predictions whose logits are held at once: a GPU needs more of them to be busy."""
+    return GPU_CHUNK if device.type == "cuda" else CHUNK
+
+
 def _cross_entropy(logits: Tensor, bias: Tensor, targets: Tensor) -> tuple[Tensor | float, Tensor]:
     """Sum of -log softmax(logits + bias)[target] and the logits' gradient (n, V), which takes their place."""
-    native = kernels(logits)
-    if native is not None:
-        return native.cross_entropy(logits, bias, targets), logits
+    run = kernels(logits)
+    if run is not None:
+        return run.cross_entropy(logits, bias, targets), logits
     scores = logits.float() + bias
     scores -= scores.amax(1, keepdim=True)
-    of_target = scores.gather(1, targets[:, None])
+    counted, targets = (targets != NOTHING)[:, None], targets.clamp(min=0)[:, None]
+    of_target = scores.gather(1, targets)
     total = scores.exp_().sum(1, keepdim=True)
     gradient = scores.div_(total)
-    gradient.scatter_add_(1, targets[:, None], torch.full_like(total, -1.0))
-    return (total.log() - of_target).sum(), gradient.to(logits.dtype)
+    gradient.scatter_add_(1, targets, torch.full_like(total, -1.0)).mul_(counted)
+    return ((total.log() - of_target) * counted).sum(), gradient.to(logits.dtype)
 
 
 def sampled_softmax_loss(
-    x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, sampler: CandidateSampler, seed: int
+    x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, candidates: Candidates
 ) -> Tensor:
-    """The same over a few units: the targets and those that `sampler` draws.
+    """The same over a few units: the targets and those that were drawn for them.
 
     A candidate's logit is lowered by the logarithm of its probability to be one, so that the sum over
     candidates is right on average. Shapes as above. No likelihood: it is not comparable to the full softmax.
     """
-    candidates, log_chance, places = sampler.draw(targets, seed)
-    rows = weight[candidates], bias[candidates] - log_chance
-    return FullSoftmaxLoss.apply(x, *rows, places, CHUNK)
+    rows = weight[candidates.units], bias[candidates.units] - candidates.log_chance
+    return FullSoftmaxLoss.apply(x, *rows, candidates.places, chunk_of(x.device))
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class LMLoss:
     """Negative log-likelihood (natural logarithm) of some sentences, in each direction.
 
-    forward, backward: sums over all predictions; with a sampled softmax they are no likelihoods.
+    sums: (2,), forward and backward over all predictions; with a sampled softmax they are no likelihoods.
+        It is where it was computed, and to read it is to wait for a GPU.
     n: predictions in one direction; each sentence has one more than it has units, because the boundary
-    behind it is predicted too (`</s>` forward, `<s>` backward).
+        behind it is predicted too (`</s>` forward, `<s>` backward).
     """
 
-    forward: float
-    backward: float
+    sums: Tensor
     n: int
+
+    @property
+    def forward(self) -> float:
+        """Sum of the forward direction."""
+        return float(self.sums[0])
+
+    @property
+    def backward(self) -> float:
+        """Sum of the backward direction."""
+        return float(self.sums[1])
 
     @property
     def mean(self) -> float:
@@ -103,10 +133,12 @@ def lm_loss(bilm: BiLM, batch: Batch) -> LMLoss:
     with torch.no_grad():
         # Detached: FullSoftmaxLoss would compute their gradients otherwise, no_grad or not.
         weight, bias = bilm.softmax_weight.detach(), bilm.softmax_bias.detach()
-        sides = _sides(bilm, batch, *bilm.encoder(batch))
-        results = (_predict(*side) for side in sides)
-        forward, backward = (float(FullSoftmaxLoss.apply(x, weight, bias, y, CHUNK)) for x, y in results)
-    return LMLoss(forward, backward, _predictions(batch))
+        chunk, losses = chunk_of(bilm.device), []
+        sides = _sides(bilm, batch, *bilm.encoder(batch), everywhere=False)
+        for side in sides:
+            x = side.predict({})
+            losses.append(FullSoftmaxLoss.apply(x, weight, bias, side.targets, chunk))
+    return LMLoss(torch.stack(losses), len(sides[0].targets))
 
 
 class TrainingStep:
@@ -129,82 +161,143 @@ class TrainingStep:
         (bfloat16); None: as the weights. samples: units of a sampled softmax; None: the full one."""
         self.bilm, self.dropout, self.dtype = bilm, dropout, dtype
         self._sampler = None if samples is None else CandidateSampler(len(bilm.vocab), samples, bilm.device)
+        self.generators = [torch.Generator(bilm.device) for _ in range(2)]  # of the dropout masks
         threads = torch.get_num_threads()
         self.parallel = bilm.device.type == "cpu" and threads > 1
-        self._pool: ThreadPoolExecutor | None = None
+        self.stepwise = False  # see Direction.forward
+        self.map: Callable[..., Iterable] = map  # over the directions
         if self.parallel:
             half = (threads // 2,)
-            self._pool = ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=half)
+            self.map = ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=half).map
+
+    @property
+    def has_fixed_shapes(self) -> bool:
+        """Whether all that it does depends on the shape of the batch alone, and not on what is in it."""
+        return self._sampler is None and self.bilm.device.type != "cpu" and self.bilm.encoder.char_cnn is None
 
     def __call__(self, batch: Batch, seed: int) -> LMLoss:
-        """Add the gradients of the batch's mean loss to the parameters. seed: of the dropout masks."""
-        bilm, n = self.bilm, _predictions(batch)
-        inputs = bilm.encoder(batch)
-        sides = _sides(bilm, batch, *(x.detach() for x in inputs))
-        run = map if self._pool is None else self._pool.map
-        results = run(lambda side, i: self._direction(side, 2 * seed + i, n), sides, (0, 1))
-        (forward, ahead), (backward, back) = results
+        """Add the gradients of the batch's mean loss to the parameters. seed: of the dropout masks.
+
+        On a GPU it returns before they are there.
+        """
+        n = int((batch.lengths - 1).clamp(min=0).sum())
+        self.seed(seed)
+        with exact() if batch.units.is_cuda else nullcontext():
+            sums, gradients = self.compute(batch, seed)
+        for parameter, gradient in gradients:
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        return LMLoss(sums, n)
+
+    def seed(self, seed: int) -> None:
+        """Begin the dropout masks of a step."""
+        for side, generator in enumerate(self.generators):
+            generator.manual_seed(2 * seed + side)
+
+    def compute(self, batch: Batch, seed: int) -> tuple[Tensor, Gradients]:
+        """Sums of losses (2,), and gradients; a parameter that is used in two places is there twice.
+
+        seed: of a sampled softmax; dropout goes on from where its generators are.
+        """
+        bilm = self.bilm
+        below = _leaves(bilm.encoder)
+        inputs = functional_call(bilm.encoder, below, (batch,))
+        sides = _sides(bilm, batch, *(x.detach() for x in inputs), everywhere=self.has_fixed_shapes)
+        # What is drawn decides what is computed: read before anything long is started on a GPU.
+        drawn = [self._draw(side.targets, 2 * seed + i) for i, side in enumerate(sides)]
+        (forward, ahead), (backward, back) = self.map(self._direction, sides, self.generators, drawn)
         with torch.no_grad():
+            found: Gradients = []
             for side, grads in zip(sides, (ahead, back), strict=True):
-                for parameter, grad in zip(_trained(side[0]), grads[3:], strict=True):
-                    _accumulate(parameter, grad)
-            _accumulate(bilm.softmax_weight, ahead[1] + back[1])
-            _accumulate(bilm.softmax_bias, ahead[2] + back[2])
-            d_inputs = ahead[0], reverse(back[0], batch.lengths)
-        if inputs[0] is inputs[1]:
-            inputs[0].backward(d_inputs[0] + d_inputs[1])
-        else:
-            torch.autograd.backward(inputs, d_inputs)
-        return LMLoss(forward, backward, n)
+                found += zip(_trained(side.direction), grads[3:], strict=True)
+            found.append((bilm.softmax_weight, ahead[1] + back[1]))
+            found.append((bilm.softmax_bias, ahead[2] + back[2]))
+            d_inputs = [ahead[0], reverse(back[0], batch.lengths)]
+            if inputs[0] is inputs[1]:
+                inputs, d_inputs = inputs[:1], [d_inputs[0] + d_inputs[1]]
+        grads = torch.autograd.grad(inputs, _wanted(below), d_inputs, allow_unused=True)
+        found += [(p, g) for p, g in zip(_trained(bilm.encoder), grads, strict=True) if g is not None]
+        return torch.stack([forward, backward]), found
 
-    def _direction(self, side: Side, seed: int, n: int) -> tuple[float, tuple[Tensor, ...]]:
+    def _draw(self, targets: Tensor, seed: int) -> Candidates | None:
+        return None if self._sampler is None else self._sampler.draw(targets, seed)
+
+    def _direction(
+        self, side: "_Side", generator: torch.Generator, drawn: Candidates | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Loss of one direction, and its gradients for the input, the softmax and the LSTMs."""
-        direction, x, units = side
-        shared = (x, self.bilm.softmax_weight, self.bilm.softmax_bias)
+        shared = (side.x, self.bilm.softmax_weight, self.bilm.softmax_bias)
         x, weight, bias = (t.detach().requires_grad_() for t in shared)
-        dropout = Dropout(self.dropout, seed, x.device) if self.dropout else None
-        hidden, targets = _predict(direction, x, units, dropout=dropout, dtype=self.dtype)
-        if self._sampler is None:
-            loss = FullSoftmaxLoss.apply(hidden, weight, bias, targets, CHUNK)
+        dropout = Dropout(self.dropout, generator) if self.dropout else None
+        leaves = _leaves(side.direction)
+        side = replace(side, x=x)
+        hidden = side.predict(leaves, dropout=dropout, dtype=self.dtype, stepwise=self.stepwise)
+        if drawn is None:
+            loss = FullSoftmaxLoss.apply(hidden, weight, bias, side.targets, chunk_of(x.device))
         else:
-            loss = sampled_softmax_loss(hidden, weight, bias, targets, self._sampler, seed)
-        grads = torch.autograd.grad(loss / (2 * n), [x, weight, bias, *_trained(direction)])
-        return float(loss.detach()), grads
+            loss = sampled_softmax_loss(hidden, weight, bias, side.targets, drawn)
+        mean = loss / (2 * side.n)
+        return loss.detach(), torch.autograd.grad(mean, [x, weight, bias, *_wanted(leaves)])
 
 
-def _sides(bilm: BiLM, batch: Batch, ahead: Tensor, back: Tensor) -> list[Side]:
-    """For each direction its LSTMs, and embeddings (B, T, P) and units (B, T) in the order it reads."""
-    flipped = reverse(back, batch.lengths), reverse(batch.units, batch.lengths)
-    return [(bilm.forward_direction, ahead, batch.units), (bilm.backward_direction, *flipped)]
+@dataclass(frozen=True)
+class _Side:
+    """One direction, and what it reads and predicts.
+
+    x: (B, T, P), embeddings in its order. targets: (n,) the unit that comes next. places: (n,) where that is
+    predicted, of the B(T - 1) units with another one behind them; None: at all of these, and where there is
+    no next one the target is NOTHING. The reversed sentence begins with </s> and ends with <s>, so both
+    directions predict the next unit in their own order.
+    """
+
+    direction: Direction
+    x: Tensor
+    targets: Tensor
+    places: Tensor | None
+
+    @property
+    def n(self) -> int | Tensor:
+        """Predictions."""
+        return len(self.targets) if self.places is not None else (self.targets != NOTHING).sum()
+
+    def predict(self, weights: Leaves, *, dropout: Dropout | None = None, **options: Any) -> Tensor:
+        """What the softmax reads, (n, P). weights: of the direction; options: of Direction.forward."""
+        layers = functional_call(self.direction, weights, (self.x,), {"dropout": dropout, **options})
+        hidden = layers[-1][:, :-1].flatten(0, 1)
+        if self.places is not None:
+            hidden = hidden[self.places]
+        return hidden if dropout is None else dropout(hidden)
 
 
-def _predictions(batch: Batch) -> int:
-    return int(batch.lengths.sum()) - len(batch.lengths)
+def _sides(bilm: BiLM, batch: Batch, ahead: Tensor, back: Tensor, *, everywhere: bool) -> list[_Side]:
+    """Both directions, given the embeddings (B, T, P) that each reads, from the left to the right.
 
-
-def _predict(
-    direction: Direction,
-    x: Tensor,
-    units: Tensor,
-    *,
-    dropout: Dropout | None = None,
-    dtype: torch.dtype | None = None,
-) -> tuple[Tensor, Tensor]:
-    """What the softmax reads (n, P), and the unit that comes next (n,). The reversed sentence begins with
-    </s> and ends with <s>, so both directions predict the next unit in their own order."""
-    hidden = direction(x, dropout=dropout, dtype=dtype)[-1][:, :-1]  # (B, T - 1, P)
-    targets = units[:, 1:]
-    real = targets != PAD
-    hidden = hidden[real] if dropout is None else dropout(hidden[real])  # (n, P)
-    return hidden, targets[real]
+    everywhere: without `places`, whose number nobody knows beforehand.
+    """
+    order = batch.units, reverse(batch.units, batch.lengths)
+    targets = [units[:, 1:].flatten() for units in order]
+    places: Tensor | None = None
+    if everywhere:
+        targets = [units.masked_fill(units == PAD, NOTHING) for units in targets]
+    else:
+        places = (targets[0] != PAD).nonzero()[:, 0]  # the same of reversed sentences: padding stays
+        targets = [units[places] for units in targets]
+    return [
+        _Side(bilm.forward_direction, ahead, targets[0], places),
+        _Side(bilm.backward_direction, reverse(back, batch.lengths), targets[1], places),
+    ]
 
 
 def _trained(module: nn.Module) -> list[nn.Parameter]:
     return [p for p in module.parameters() if p.requires_grad]
 
 
-def _accumulate(parameter: Tensor, grad: Tensor) -> None:
-    parameter.grad = grad if parameter.grad is None else parameter.grad + grad
+def _leaves(module: nn.Module) -> Leaves:
+    """The parameters under their names, for one step: what torch notes about them ends with it."""
+    return {name: p.detach().requires_grad_(p.requires_grad) for name, p in module.named_parameters()}
+
+
+def _wanted(leaves: Leaves) -> list[Tensor]:
+    return [leaf for leaf in leaves.values() if leaf.requires_grad]
 
 
 def perplexity(nll: float, n: int) -> float:

@@ -10,6 +10,7 @@ from torch import Tensor
 from .embed import Batch
 from .inference.engine import Engine, engine_of
 from .inference.engine import Network as EngineNetwork
+from .kernels import kernels
 from .precision import Precision, as_half, product_dtype
 from .vocab import BOS, EOS, PAD, SPECIALS, Vocab, special_character_ids
 
@@ -23,8 +24,6 @@ class Network(EngineNetwork, Protocol):
     def n_layers(self) -> int: ...
     @property
     def width(self) -> int: ...
-    @property
-    def device(self) -> torch.device: ...
     def __call__(self, batch: Batch, *, dtype: torch.dtype | None = None) -> Tensor: ...
 
 
@@ -41,9 +40,18 @@ def encode(
     places = [None] * len(sentences) if out is None else out
     dtype = products_of(bilm, precision)
     with torch.inference_mode():
-        if bilm.device.type != "cpu" or bilm.config.joined:
+        if bilm.device.type != "cpu":
+            batch_tokens *= GPU_BATCH
+        if bilm.config.joined or not _has_route(bilm.device):
             return _encode_with_module(bilm, sentences, batch_tokens, dtype, places)
-        return _encode_on_cpu(bilm, sentences, batch_tokens, engine_of(bilm, dtype, route), places)
+        return _encode_by_route(bilm, sentences, batch_tokens, engine_of(bilm, dtype, route), places)
+
+
+def _has_route(device: torch.device) -> bool:
+    """Whether there is more than the network itself: on every CPU, and on a GPU with Triton."""
+    return device.type == "cpu" or (
+        device.type == "cuda" and kernels(torch.empty(0, device=device)) is not None
+    )
 
 
 def products_of(bilm: Network, precision: Precision) -> torch.dtype:
@@ -52,7 +60,7 @@ def products_of(bilm: Network, precision: Precision) -> torch.dtype:
     return torch.float32 if bilm.config.joined and dtype == torch.int16 else dtype
 
 
-def _encode_on_cpu(
+def _encode_by_route(
     bilm: Network,
     sentences: Sequence[Sequence[str]],
     batch_tokens: int,
@@ -95,8 +103,6 @@ def _encode_with_module(
         np.empty(shape, dtype=np.float32) if place is None else place
         for shape, place in zip(new, places, strict=True)
     ]
-    if bilm.device.type != "cpu":
-        batch_tokens *= GPU_BATCH
     for group in batches_by_length(lengths, batch_tokens):
         batch = collate(bilm, [sentences[i] for i in group]).to(bilm.device)
         found = bilm(batch, dtype=dtype).float()  # (L, B, T, D)

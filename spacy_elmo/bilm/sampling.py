@@ -1,9 +1,23 @@
 """Which units a sampled softmax compares the true one with (Jean et al. 2015; Jozefowicz et al. 2016)."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from .vocab import SPECIALS
+
+
+class Candidates(NamedTuple):
+    """What was drawn for n targets.
+
+    units: (C,), rising. log_chance: (C,), the logarithm of the probability that each is among them, drawn or
+    as a target. places: (n,), of the targets in `units`.
+    """
+
+    units: Tensor
+    log_chance: Tensor
+    places: Tensor
 
 
 class CandidateSampler:
@@ -23,9 +37,8 @@ class CandidateSampler:
         self._share = torch.cat([ones, share]).float().to(device)
         self._chance = torch.cat([ones, chance]).float().to(device)
 
-    def draw(self, targets: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-        """targets: (n,) units. Returns candidates (C,), rising; the logarithm of the probability that each
-        is among them, drawn or as a target (C,); the targets' places among them (n,)."""
+    def draw(self, targets: Tensor, seed: int) -> Candidates:
+        """targets: (n,) units."""
         generator = torch.Generator(targets.device).manual_seed(seed)
         chosen = torch.rand(self._chance.shape, generator=generator, device=targets.device) < self._chance
         chosen[targets] = True
@@ -33,7 +46,7 @@ class CandidateSampler:
         places = (chosen.cumsum(0) - 1)[targets]
         missed = torch.log1p(-self._chance[candidates].clamp(max=1 - 1e-7))
         absent = torch.log1p(-self._share[candidates].clamp(max=1 - 1e-7)) * len(targets)
-        return candidates, torch.log1p(-torch.exp(missed + absent)), places
+        return Candidates(candidates, torch.log1p(-torch.exp(missed + absent)), places)
 
 
 def _chances(share: Tensor, samples: int) -> Tensor:

@@ -5,9 +5,10 @@ import logging
 import torch
 
 from ..bilm.embed import Batch
-from ..bilm.objective import TrainingStep
+from ..bilm.graphs import GraphedStep
 from ..bilm.vocab import BOS, CHAR_UNK, EOS, SPECIALS
 from . import memory
+from .schedule import Step
 from .world import World
 
 log = logging.getLogger("spacy_elmo")
@@ -17,14 +18,16 @@ LARGEST = 2**16  # units a process; larger steps learn less from each unit
 PROBES = (1024, 4096)  # units of the batches that are measured
 
 
-def find_batch_tokens(step: TrainingStep, world: World) -> int:
+def find_batch_tokens(step: Step, world: World) -> int:
     """Units of a batch over all processes, found by two steps of each process on units at random.
 
     What a step needs grows by the same number of bytes for each unit; Adam's two numbers a weight, which
     these steps do not make, are added. On a GPU the result is tried, and lowered until it fits.
     """
-    parameters = list(step.bilm.parameters())
-    state = sum(p.numel() for p in parameters) * (8 if world.size == 1 else 12)
+    state = sum(p.numel() for p in step.bilm.parameters()) * (8 if world.size == 1 else 12)
+    if isinstance(step, GraphedStep):  # a graph writes gradients to a place of its own
+        state += sum(p.numel() for p in step.bilm.parameters()) * 4
+        step = step.plain
     small, large = (_cost(step, n, world.device) for n in PROBES)
     slope = (large - small) / (PROBES[1] - PROBES[0])
     free = memory.limit(world.device) * (1 - MARGIN) - state - (small - slope * PROBES[0])
@@ -41,7 +44,7 @@ def find_batch_tokens(step: TrainingStep, world: World) -> int:
     return tokens
 
 
-def _cost(step: TrainingStep, tokens: int, device: torch.device) -> int:
+def _cost(step: Step, tokens: int, device: torch.device) -> int:
     """Peak bytes of a step on `tokens` units in the longest sentences that there are."""
     memory.reset_peak(device)
     step(random_batch(step, tokens).to(device), 0)
@@ -50,7 +53,7 @@ def _cost(step: TrainingStep, tokens: int, device: torch.device) -> int:
     return memory.peak(device)
 
 
-def random_batch(step: TrainingStep, tokens: int) -> Batch:
+def random_batch(step: Step, tokens: int) -> Batch:
     """About `tokens` units at random in sentences of the greatest length, at least one."""
     config = step.bilm.config
     length = config.max_sentence + 2

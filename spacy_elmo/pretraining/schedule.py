@@ -2,20 +2,25 @@
 
 import torch
 
+from ..bilm.graphs import GraphedStep, fastest
 from ..bilm.model import BiLM
 from ..bilm.objective import TrainingStep
 from ..bilm.precision import product_dtype
 from .settings import TrainingSettings
 
+Step = TrainingStep | GraphedStep
 
-def make_step(bilm: BiLM, training: TrainingSettings) -> TrainingStep:
+
+def make_step(bilm: BiLM, training: TrainingSettings) -> Step:
     """Losses and gradients as the settings say, on the device of the biLM."""
     bf16 = product_dtype(training.precision, bilm.device) is torch.bfloat16
-    return TrainingStep(
-        bilm,
-        dropout=training.dropout,
-        dtype=torch.bfloat16 if bf16 else None,
-        samples=training.samples if training.softmax == "sampled" else None,
+    return fastest(
+        TrainingStep(
+            bilm,
+            dropout=training.dropout,
+            dtype=torch.bfloat16 if bf16 else None,
+            samples=training.samples if training.softmax == "sampled" else None,
+        )
     )
 
 

@@ -6,11 +6,12 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..bilm import store
 from ..bilm.atomic import check_replaceable, write_atomic
@@ -88,6 +89,19 @@ def _check_same_run(settings: Settings, corpus: Corpus, output: Path, checkpoint
     return state
 
 
+@dataclass(frozen=True)
+class Update:
+    """A step of the weights over all processes, but for `nll`, which is this one's sum of losses.
+
+    nll, norm (of the gradient): scalars on the device, to read them is to wait for it.
+    """
+
+    nll: Tensor
+    norm: Tensor
+    predictions: int
+    tokens: int
+
+
 class Trainer:
     """A pretraining run: model, data, optimiser, and the record of what was measured."""
 
@@ -146,14 +160,17 @@ class Trainer:
         if not self.record["log"]:
             self._evaluate(watcher, everything=False)
         training, batches = self.training, self._batches()
+        following = next(batches)
         while not self._is_done():
             began = time.monotonic()
-            batch, self.position = next(batches)
+            batch, self.position = following
             rate = learning_rate(self.step, training)
             with threads(1) if self.training_step.parallel else nullcontext():
-                loss, tokens, norm, stop = self._update(batch.to(self.world.device), rate, sigterm)
+                update = self._update(batch, rate)
+                following = next(batches)  # while a GPU is at work
+                loss, norm, stop = self._result(update, sigterm)
             self.step += 1
-            done = Meter(loss, 1, tokens, time.monotonic() - began)
+            done = Meter(loss, 1, update.tokens, time.monotonic() - began)
             self.meter.add(done)
             self.record["tokens_seen"] += done.tokens
             self.record["seconds"] += done.seconds
@@ -189,26 +206,34 @@ class Trainer:
         )
         return stream.start(self.position)
 
-    def _update(self, batch: Batch, rate: float, sigterm: Notice) -> tuple[float, int, float, bool]:
-        """One step of the weights: mean loss, units, norm of the gradient, and whether to stop."""
+    def _update(self, batch: Batch, rate: float) -> "Update":
+        """One step of the weights. On a GPU it is started, and not waited for."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        loss = nll = predictions = 0.0
+        units = int(batch.lengths.sum())
+        predictions = units - len(batch.lengths)
+        total, tokens = self.world.add_up([predictions, units])
+        nll = torch.zeros(())
         if len(batch.lengths):
             # Each process has dropout masks of its own; the first has those of a run with one process.
             seed = self.training.seed * 2**32 + self.world.rank * 2**24 + self.step
-            result = self.training_step(batch, seed)
-            nll, predictions = result.forward + result.backward, result.n
-        sums = [nll, predictions, float(batch.lengths.sum()), float(sigterm.came)]
-        nll, total, tokens, stop = self.world.add_up(sums)
+            nll = self.training_step(batch.to(self.world.device), seed).sums.double().sum()
         self.world.sum_gradients(list(self.bilm.parameters()), predictions / total)
-        loss = nll / (2 * total)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.bilm.parameters(), self.training.grad_clip))
-        if not math.isfinite(norm):
-            raise self._diverged(f"The loss became {loss}")
+        norm = torch.nn.utils.clip_grad_norm_(self.bilm.parameters(), self.training.grad_clip)
         self.optimizer.step()
-        return loss, int(tokens), norm, stop > 0
+        return Update(nll, norm, int(total), int(tokens))
+
+    def _result(self, update: "Update", sigterm: Notice) -> tuple[float, float, bool]:
+        """Mean loss, norm of the gradient, and whether to stop; waits for a GPU.
+
+        Raises a CheckpointError if there are no such numbers.
+        """
+        nll, stop = self.world.add_up([float(update.nll), float(sigterm.came)])
+        loss, norm = nll / (2 * update.predictions), float(update.norm)
+        if not math.isfinite(norm):  # the weights are spoilt, and are written nowhere
+            raise self._diverged(f"The loss became {loss}")
+        return loss, norm, stop > 0
 
     def _evaluate(self, watcher: Watcher, *, everything: bool) -> None:
         text = self.heldout if everything else sample(self.heldout, self.training.eval_units)

@@ -1,4 +1,9 @@
-"""The native kernel in training: the same numbers as torch's own operations, on every instruction set."""
+"""Kernels in training: the same numbers as torch's own operations, on every instruction set and on a GPU.
+
+Without a GPU, Triton's can be tried in its interpreter: TRITON_INTERPRET=1, with triton and numpy<2.4.
+"""
+
+import os
 
 import pytest
 import torch
@@ -9,24 +14,30 @@ from torch.nn import functional as F
 
 from spacy_elmo.bilm import kernels as module
 from spacy_elmo.bilm.inference.library import instruction_sets, library
-from spacy_elmo.bilm.kernels import Kernels, LSTMFunction, column_sums
+from spacy_elmo.bilm.kernels import LSTMFunction, NativeKernels, column_sums
 from spacy_elmo.bilm.objective import CHUNK, FullSoftmaxLoss
-
-pytestmark = pytest.mark.skipif(library() is None, reason="the native kernel is not built here")
 
 SHAPES = [(5, 3, 32, 64), (1, 1, 3, 5), (4, 2, 7, 7), (3, 9, 16, 33)]  # steps, rows, P, H
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.03}
 
 
-@pytest.fixture(params=list(instruction_sets()) or ["none"])
-def instruction_set(request, monkeypatch):
-    """Each that this processor has."""
-    chosen = Kernels(library(), instruction_sets()[request.param])
-    monkeypatch.setattr(module, "_kernels", lambda: chosen)
+@pytest.fixture(params=[*instruction_sets(), "triton"])
+def device(request, monkeypatch):
+    """Where the kernels run: each instruction set that this processor has, and Triton's."""
+    if request.param != "triton":
+        chosen = NativeKernels(library(), instruction_sets()[request.param])
+    elif torch.cuda.is_available():
+        return torch.device("cuda")
+    elif os.environ.get("TRITON_INTERPRET"):
+        chosen = pytest.importorskip("spacy_elmo.bilm.triton_kernels").TritonKernels()
+    else:
+        pytest.skip("needs a GPU")
+    monkeypatch.setattr(module, "_native_kernels", lambda: chosen)
+    return torch.device("cpu")
 
 
 def distance(a: torch.Tensor, b: torch.Tensor) -> float:
-    a, b = a.detach().double(), b.detach().double()
+    a, b = a.detach().double().cpu(), b.detach().double().cpu()
     return float((a - b).norm() / b.norm().clamp(min=1e-12))
 
 
@@ -39,12 +50,12 @@ def weights_of(layer: nn.LSTM, dtype: torch.dtype) -> list[torch.Tensor | None]:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
-def test_layer_and_gradients(instruction_set, shape, dtype):
+def test_layer_and_gradients(device, shape, dtype):
     """Against nn.LSTM in float64."""
     steps, rows, width, hidden = shape
     torch.manual_seed(0)
-    layer = nn.LSTM(width, hidden, proj_size=width if width < hidden else 0).double()
-    x, seen = (torch.randn(steps, rows, width, dtype=torch.float64) for _ in range(2))
+    layer = nn.LSTM(width, hidden, proj_size=width if width < hidden else 0).double().to(device)
+    x, seen = (torch.randn(steps, rows, width, dtype=torch.float64, device=device) for _ in range(2))
     trained = [x.requires_grad_(), *layer.parameters()]
     expected = layer(x)[0]
     found = LSTMFunction.apply(x.to(dtype), *weights_of(layer, dtype))
@@ -56,12 +67,13 @@ def test_layer_and_gradients(instruction_set, shape, dtype):
         assert distance(a, b) < TOLERANCE[dtype]
 
 
-def test_large_inputs_saturate(instruction_set):
+def test_large_inputs_saturate(device):
     """No overflow where the gates are far from zero, in either direction."""
     layer = nn.LSTM(4, 8, proj_size=3)
-    x = torch.tensor([1e4, -1e4, 1e30, -1e30]).reshape(1, 4, 1).expand(3, 4, 4).contiguous().requires_grad_()
-    found = LSTMFunction.apply(x, *weights_of(layer, torch.float32))
-    assert torch.allclose(found, layer(x)[0], atol=1e-5)
+    x = torch.tensor([1e4, -1e4, 1e30, -1e30], device=device).reshape(1, 4, 1).expand(3, 4, 4)
+    x = x.contiguous().requires_grad_()
+    found = LSTMFunction.apply(x, *(w.to(device) for w in weights_of(layer, torch.float32)))
+    assert torch.allclose(found.cpu(), layer(x.cpu())[0], atol=1e-5)
     assert torch.autograd.grad(found.sum(), x)[0].isfinite().all()
 
 
@@ -73,11 +85,15 @@ def test_large_inputs_saturate(instruction_set):
     spread=st.floats(0.01, 60.0),
     seed=st.integers(0, 99),
 )
-def test_cross_entropy(dtype, n, size, spread, seed):
+@pytest.mark.parametrize("where", ["cpu", "cuda"])
+def test_cross_entropy(where, dtype, n, size, spread, seed):
     """Loss and gradients against torch's, on the same rounded inputs."""
+    if where == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
     torch.manual_seed(seed)
     x, weight = torch.randn(n, 8), torch.randn(size, 8).mul(spread).to(dtype).float()
     bias, targets = torch.randn(size), torch.randint(size, (n,))
+    x, weight, bias, targets = (t.to(where) for t in (x, weight, bias, targets))
     trained = [x.to(dtype).requires_grad_(), weight.requires_grad_(), bias.requires_grad_()]
     loss = FullSoftmaxLoss.apply(*trained, targets, CHUNK)
     logits = F.linear(trained[0], weight.to(dtype)).float()  # rounded as they are in the kernel
@@ -88,27 +104,30 @@ def test_cross_entropy(dtype, n, size, spread, seed):
 
 
 @pytest.mark.parametrize("size", [3, 16, 37])
-def test_cross_entropy_everywhere(instruction_set, size):
+def test_cross_entropy_everywhere(device, size):
     """On every instruction set, also with logits far apart."""
-    logits = torch.linspace(-500, 500, 4 * size).reshape(4, size)
-    bias, targets = torch.linspace(-1, 1, size), torch.tensor([0, size - 1, 1, size // 2])
+    logits = torch.linspace(-500, 500, 4 * size, device=device).reshape(4, size)
+    bias = torch.linspace(-1, 1, size, device=device)
+    targets = torch.tensor([0, size - 1, 1, size // 2], device=device)
     reference = logits.double().requires_grad_()
     expected = F.cross_entropy(reference + bias.double(), targets, reduction="sum")
     gradient = torch.autograd.grad(expected, reference)[0]
     native = module.kernels(logits)
     assert native is not None
-    assert native.cross_entropy(logits, bias, targets) == pytest.approx(float(expected.detach()), rel=1e-5)
+    loss = float(native.cross_entropy(logits, bias, targets))
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
     assert torch.allclose(logits.double(), gradient, atol=1e-5)
 
 
-def test_a_broken_number_is_not_hidden(instruction_set):
+def test_a_broken_number_is_not_hidden(device):
     """A NaN among the logits makes the loss NaN, wherever it stands."""
     for place in (0, 16, 36):
-        logits = torch.zeros(1, 37)
+        logits = torch.zeros(1, 37, device=device)
         logits[0, place] = float("nan")
         native = module.kernels(logits)
         assert native is not None
-        loss = native.cross_entropy(logits, torch.zeros(37), torch.tensor([5]))
+        bias, targets = torch.zeros(37, device=device), torch.tensor([5], device=device)
+        loss = float(native.cross_entropy(logits, bias, targets))
         assert loss != loss
 
 

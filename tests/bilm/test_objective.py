@@ -106,7 +106,7 @@ def test_loss_of_huge_logits_is_finite():
 def test_loss_has_no_dropout():
     bilm = make_bilm().train()
     batch = collate(bilm, SENTENCES)
-    assert lm_loss(bilm, batch) == lm_loss(bilm, batch)
+    assert torch.equal(lm_loss(bilm, batch).sums, lm_loss(bilm, batch).sums)
 
 
 def test_a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary():
@@ -196,7 +196,7 @@ def test_training_leaves_torchs_own_random_state_alone():
 
 
 def test_dropout_keeps_the_mean_and_drops_its_share():
-    x = Dropout(0.25, 0, torch.device("cpu"))(torch.ones(200, 200))
+    x = Dropout(0.25, torch.Generator().manual_seed(0))(torch.ones(200, 200))
     assert x.unique().tolist() == pytest.approx([0, 1 / 0.75])
     assert float((x == 0).float().mean()) == pytest.approx(0.25, abs=0.01)
     assert float(x.mean()) == pytest.approx(1, abs=0.02)

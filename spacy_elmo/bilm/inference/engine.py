@@ -12,7 +12,7 @@ from ..embed import TokenEncoder
 from ..lstm import Direction
 from ..vocab import Vocab
 from .cells import cells_of, switches_of
-from .routes import Route, make_route, routes
+from .routes import CUDA, Route, make_route, routes
 from .units import Units, units_of
 
 
@@ -24,6 +24,9 @@ class Network(Protocol):
     encoder: TokenEncoder
     forward_direction: Direction
     backward_direction: Direction
+
+    @property
+    def device(self) -> torch.device: ...
 
 
 class Engine:
@@ -57,11 +60,11 @@ _lock = threading.Lock()
 
 
 def engine_of(bilm: Network, dtype: torch.dtype, route: str | None = None) -> Engine:
-    """The engine of a biLM on the CPU.
+    """The engine of a biLM where it is: on the CPU, or on a GPU with Triton.
 
-    dtype: of the products, float32, bfloat16 or int16. route: one of routes(); None: the best.
+    dtype: of the products, float32, bfloat16 or int16. route: on the CPU one of routes(); None: the best.
     """
-    key = (dtype, route or routes()[0])
+    key = (dtype, route or (routes()[0] if bilm.device.type == "cpu" else CUDA))
     with _lock:
         kept = _engines.setdefault(bilm, {})
         engine = kept.get(key)

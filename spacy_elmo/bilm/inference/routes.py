@@ -13,6 +13,7 @@ from .native_route import NativeRoute
 from .torch_route import TorchRoute
 from .units import Ids
 
+CUDA = "cuda"
 TORCH = "torch"
 NATIVE = "native "
 
@@ -26,14 +27,18 @@ class Route(Protocol):
 
 
 def routes() -> list[str]:
-    """Their names: "native " and an instruction set, for each that the processor has, and "torch"."""
+    """Names of those of the CPU: "native " and an instruction set, for each that it has, and "torch"."""
     return [*(NATIVE + name for name in instruction_sets()), TORCH]
 
 
 def make_route(
     name: str, directions: Sequence[Sequence[Cell]], switches: Switches, dtype: torch.dtype
 ) -> Route:
-    """A route of routes(), with weights of its own. dtype: of the products; for int16 torch takes float32."""
+    """One of routes() or CUDA, with weights of its own. dtype: of the products; int16 is float32 in torch."""
+    if name == CUDA:
+        from .gpu_route import GpuRoute  # it needs Triton
+
+        return GpuRoute(directions, switches, dtype)
     if name == TORCH:
         return TorchRoute(directions, switches, torch.float32 if dtype == torch.int16 else dtype)
     return NativeRoute(directions, switches, dtype, name.removeprefix(NATIVE))

@@ -70,7 +70,8 @@ class _Convolutions:
             n, positions = windows.shape[:2]
             y = product(windows.reshape(n * positions, -1)).view(n, positions, -1)
             if not self.reads_padding:
-                outside = torch.arange(positions) > (lengths[:, None] - width).clamp(min=0)  # (U, positions)
+                place = torch.arange(positions, device=lengths.device)
+                outside = place > (lengths[:, None] - width).clamp(min=0)  # (U, positions)
                 y.masked_fill_(outside[:, :, None], float("-inf"))
             pooled.append(y.amax(1))
         out = self.activation(torch.cat(pooled, 1))

@@ -1,6 +1,6 @@
 """The route that runs wherever torch runs: a loop over the steps of a packed batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 import numpy as np
@@ -14,6 +14,9 @@ from .linear import linear
 from .units import Ids
 
 INPUT_ROWS = 512  # of the input product at once: enough for full speed, and the result stays in the cache
+
+
+Layer = Callable[[Tensor, Sequence[int]], Tensor]  # see TorchCell.__call__
 
 
 class TorchCell:
@@ -45,7 +48,7 @@ class TorchCell:
         c = torch.zeros(sizes[0], self.hidden)
         h: Tensor | None = None
         begin = 0
-        for window in _windows(sizes):
+        for window in windows(sizes, INPUT_ROWS):
             gates = self.input(x[begin : begin + sum(window)])  # (rows of the window, 4H)
             for b, ahead in zip(window, gates.split(window), strict=True):
                 h, c = self._step(ahead, None if h is None else h[:b], c[:b])
@@ -68,27 +71,30 @@ class TorchCell:
         return h, c
 
 
-def _windows(sizes: Sequence[int]) -> list[list[int]]:
-    """Consecutive steps whose input products are computed at once."""
-    windows: list[list[int]] = [[]]
+def windows(sizes: Sequence[int], most: int) -> list[list[int]]:
+    """Consecutive steps of at most so many rows, or one step, whose input products are computed at once."""
+    found: list[list[int]] = [[]]
     rows = 0
     for b in sizes:
-        if windows[-1] and rows + b > INPUT_ROWS:
-            windows.append([])
+        if found[-1] and rows + b > most:
+            found.append([])
             rows = 0
-        windows[-1].append(b)
+        found[-1].append(b)
         rows += b
-    return windows
+    return found
 
 
 class TorchRoute:
     """Both directions of a biLM in torch. dtype: of the products; the cell's state is always float32."""
 
+    cell: Callable[[Cell, Switches, torch.dtype], Layer] = TorchCell
+
     def __init__(self, directions: Sequence[Sequence[Cell]], switches: Switches, dtype: torch.dtype):
         self.name = f"torch, {NAMES[dtype]}"
         self.switches = switches
         self.half = dtype == torch.bfloat16
-        self.directions = [[TorchCell(cell, switches, dtype) for cell in cells] for cells in directions]
+        self.directions = [[self.cell(cell, switches, dtype) for cell in cells] for cells in directions]
+        self.device = directions[0][0].bias.device
 
     def run(self, vectors: Tensor, scale: float, ids: Ids, out: Sequence[np.ndarray]) -> None:
         """Fill `out`, an (L, n, 2P) float32 array for each sentence, in descending order of n, each layer
@@ -112,7 +118,7 @@ class TorchRoute:
         rows, width = inputs[0].shape
         layers = inputs[0].new_empty(len(self.directions[0]) + 1, rows, 2 * width)
         torch.cat(tuple(inputs), 1, out=layers[0])
-        places = (steps.forward, steps.backward)
+        places = (steps.forward.to(self.device), steps.backward.to(self.device))
         for side, (cells, place) in enumerate(zip(self.directions, places, strict=True)):
             y = inputs[side][place]
             for depth, cell in enumerate(cells):

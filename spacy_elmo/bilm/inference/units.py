@@ -83,8 +83,10 @@ class NgramUnits(TableUnits):
         ids = self._ids(sentences)
         # As one long sentence: no n-gram reaches over the boundaries within it.
         units = np.concatenate(ids)[None]
-        x = self._table[torch.from_numpy(units)] * self._scale  # (1, N, P)
-        sides = add_ngrams(x, self._ngrams, torch.from_numpy(self._vocab.ngram_rows(units)))
+        rows, ngrams = (
+            torch.from_numpy(a).to(self._table.device) for a in (units, self._vocab.ngram_rows(units))
+        )
+        sides = add_ngrams(self._table[rows] * self._scale, self._ngrams, ngrams)  # (1, N, P) each
         ends = np.cumsum([len(sentence) for sentence in ids])
         ahead = np.split(np.arange(ends[-1]), ends[:-1])
         return torch.cat(sides, 1)[0], (ahead, [rows + ends[-1] for rows in ahead])
@@ -110,9 +112,10 @@ class EncodedUnits:
         self.vocab = vocab
         self.config = config
         self._speller = Speller(encoder, dtype)
-        special = torch.from_numpy(special_character_ids(config.max_characters))
-        boundaries = self._speller(torch.arange(len(SPECIALS)), special)[[BOS, EOS]]  # rows 0 and 1
-        self._kept = RowCache(boundaries.detach().numpy(), budget=budget, room=FIRST_ROWS)
+        self._device = next(encoder.parameters()).device
+        special = special_character_ids(config.max_characters)
+        boundaries = self._spell(np.arange(len(SPECIALS)), special)[[BOS, EOS]]  # rows 0 and 1
+        self._kept = RowCache(boundaries, budget=budget, room=FIRST_ROWS)
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -129,9 +132,13 @@ class EncodedUnits:
         self._kept.forget()
 
     def _encode(self, units: list[str]) -> np.ndarray:
-        characters = self.vocab.character_ids(units, self.config.max_characters)
-        ids = torch.from_numpy(self.vocab.ids(units)[1:-1])
-        return self._speller(ids, torch.from_numpy(characters)).detach().numpy()
+        return self._spell(
+            self.vocab.ids(units)[1:-1], self.vocab.character_ids(units, self.config.max_characters)
+        )
+
+    def _spell(self, ids: np.ndarray, characters: np.ndarray) -> np.ndarray:
+        arrays = (torch.from_numpy(a).to(self._device) for a in (ids, characters))
+        return self._speller(*arrays).detach().cpu().numpy()
 
 
 def units_of(encoder: TokenEncoder, vocab: Vocab, config: BiLMConfig, dtype: torch.dtype) -> Units:

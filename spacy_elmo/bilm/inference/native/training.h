@@ -107,6 +107,10 @@ TARGET static double cross_entropy(long N, long size, T* logits, const float* bi
     const V scale = set1(LOG2E);
     for (long row = 0; row < N; row++, logits += size) {
         const long whole = size / LANES * LANES, target = targets[row];
+        if (target < 0) {
+            memset(logits, 0, size * sizeof(T));
+            continue;
+        }
         V top = set1(-3.4e38f);
         for (long j = 0; j < whole; j += LANES) {
             V x = add(load_some(logits + j, LANES), load(bias + j));

@@ -1,0 +1,132 @@
+"""The route of a GPU: packed batches as on the CPU, through cuDNN, or step by step where cells are clipped.
+
+Imported where Triton is (see bilm.kernels); elsewhere a GPU computes the network itself.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import accumulate
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence
+
+from ..cudnn import cudnn_takes, exact
+from ..precision import as_half
+from ..triton_kernels import TritonKernels
+from .cells import Cell, Switches, pack
+from .torch_route import TorchRoute, windows
+from .units import Ids
+
+WRITERS = 8  # threads that copy vectors to where they belong: new memory takes longer than they themselves
+SUMS = 2**28  # numbers of the input product at once: half a gigabyte in bf16
+
+
+class CudnnCell:
+    """One LSTM layer of one direction by cuDNN, which has no clips; see torch_route.TorchCell."""
+
+    def __init__(self, cell: Cell, dtype: torch.dtype):
+        size = 0 if cell.w_hr is None else cell.projection
+        self.layer = nn.LSTM(cell.w_ih.shape[1], cell.hidden, proj_size=size, device="meta")
+        found = {"weight_ih_l0": cell.w_ih, "weight_hh_l0": cell.w_hh, "bias_ih_l0": cell.bias}
+        found |= {"bias_hh_l0": torch.zeros_like(cell.bias)}
+        found |= {} if cell.w_hr is None else {"weight_hr_l0": cell.w_hr}
+        self.layer.to_empty(device=cell.bias.device).load_state_dict(found)
+        self.layer.to(dtype).flatten_parameters()
+        self.dtype = dtype
+
+    def __call__(self, x: Tensor, sizes: Sequence[int]) -> Tensor:
+        """x: (N, P) float32, step by step -> h: (N, P) float32."""
+        packed = PackedSequence(x.to(self.dtype), torch.tensor(sizes))
+        return self.layer(packed)[0].data.float()
+
+
+class GpuCell:
+    """The same step by step: products by cuBLAS, and the rest by one kernel."""
+
+    def __init__(self, cell: Cell, switches: Switches, dtype: torch.dtype):
+        self.hidden, self.switches, self.dtype = cell.hidden, switches, dtype
+        self.w_ih, self.bias, w_hh = (w.to(dtype) for w in (cell.w_ih, cell.bias, cell.w_hh))
+        self.down = w_hh.t()
+        self.up = None if cell.w_hr is None else cell.w_hr.to(dtype).t()
+        self.clip = float("inf") if switches.cell_clip is None else switches.cell_clip
+        self.kernels = TritonKernels()
+
+    def __call__(self, x: Tensor, sizes: Sequence[int]) -> Tensor:
+        """x: (N, P) float32, step by step -> h: (N, P) float32."""
+        x = x.to(self.dtype)
+        out = torch.empty_like(x)
+        c = x.new_zeros(sizes[0], self.hidden, dtype=torch.float32)
+        m = x.new_empty(sizes[0], self.hidden)
+        recurrent = x.new_zeros(sizes[0], 4 * self.hidden)
+        before: Tensor | None = None
+        begin = 0
+        for window in windows(sizes, SUMS // (4 * self.hidden)):
+            rows = slice(begin, begin + sum(window))
+            sums = F.linear(x[rows], self.w_ih, self.bias)  # (rows of the window, 4H)
+            for gates, h in zip(sums.split(window), out[rows].split(window), strict=True):
+                before = self._step(gates, before, c[: len(h)], m[: len(h)], recurrent[: len(h)], h)
+            begin = rows.stop
+        return out.float()
+
+    def _step(
+        self, gates: Tensor, before: Tensor | None, c: Tensor, m: Tensor, recurrent: Tensor, h: Tensor
+    ) -> Tensor:
+        """gates: (b, 4H) of the input; before: h one step before. Replaces c; fills and returns h (b, P)."""
+        if before is not None:
+            torch.mm(before[: len(h)], self.down, out=recurrent)
+        self.kernels.cells_forward(gates, recurrent, c, gates, c, m, self.clip)
+        if self.up is None:
+            h.copy_(m)
+        else:
+            torch.mm(m, self.up, out=h)
+        if self.switches.projection_clip is not None:
+            h.clamp_(-self.switches.projection_clip, self.switches.projection_clip)
+        return h
+
+
+def make_cell(cell: Cell, switches: Switches, dtype: torch.dtype) -> CudnnCell | GpuCell:
+    """What fits a layer."""
+    clipped = switches.cell_clip is not None or switches.projection_clip is not None
+    return CudnnCell(cell, dtype) if not clipped and cudnn_takes(dtype) else GpuCell(cell, switches, dtype)
+
+
+class GpuRoute(TorchRoute):
+    """Both directions of a biLM on the GPU where its weights are."""
+
+    cell = staticmethod(make_cell)
+
+    def run(self, vectors: Tensor, scale: float, ids: Ids, out: Sequence[np.ndarray]) -> None:
+        """See TorchRoute.run."""
+        lengths = [len(sentence) for sentence in ids[0]]
+        ahead, back = (self._rows(vectors, side) * scale for side in ids)  # (N, P)
+        with exact():
+            found = _fetch(self._layers((ahead, back), pack(lengths)), half=self.half)
+        begins = list(accumulate([0, *lengths]))
+
+        def copy(first: int) -> None:
+            for i in range(first, len(lengths), WRITERS):
+                torch.from_numpy(out[i]).copy_(found[:, begins[i] + 1 : begins[i + 1] - 1])
+
+        list(_writers().map(copy, range(WRITERS)))
+
+    def _rows(self, vectors: Tensor, ids: Sequence[np.ndarray]) -> Tensor:
+        rows = torch.from_numpy(np.concatenate(ids))
+        return vectors[rows.to(vectors.device)].to(self.device)
+
+
+@cache
+def _writers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(WRITERS, initializer=torch.set_num_threads, initargs=(1,))
+
+
+def _fetch(layers: Tensor, *, half: bool) -> Tensor:
+    """Layers on the CPU; rounded to half precision they are sent as such, which takes half as long."""
+    if half:
+        small = layers.half()
+        layers = as_half(layers) if bool(small.isinf().any()) else small
+    room = torch.empty(layers.shape, dtype=layers.dtype, pin_memory=True)
+    return room.copy_(layers)
