@@ -80,13 +80,18 @@ def where(nlp: Language, texts: list[str]) -> dict[str, Callable[[], object]]:
             doc.tensor = np.zeros(0, dtype="f")
         elmo.set_annotations(docs, kept)
 
+    def mix() -> None:
+        for node in listeners:
+            for some in portions(docs):
+                node.predict(some)  # and let it go, as a tagger does
+
     for doc, kept in zip(docs, layers, strict=True):
         doc._.elmo = kept
     return {
         "biLM": encode,
         "alignment": lambda: [align(doc, bilm.config) for doc in docs],
         "layers on the Doc": store,
-        "two mixes": lambda: [node.predict(some) for node in listeners for some in portions(docs)],
+        "two mixes": mix,
         "tagger, mixes included": lambda: tagger.predict(docs),
     }
 

@@ -76,7 +76,9 @@ class Direction(nn.Module):
         x = x if dtype is None else x.to(dtype)
         if self.cell_clip is not None or self.projection_clip is not None:
             return clipped_lstm(x, weights, self.cell_clip, self.projection_clip)
-        if kernels(x) is not None and (stepwise or not x.is_cuda or not cudnn_takes(x.dtype)):
+        by_cudnn = x.is_cuda and not stepwise and cudnn_takes(x.dtype)
+        by_cudnn = by_cudnn and (layer.training or not torch.is_grad_enabled())  # it has no gradients else
+        if kernels(x) is not None and not by_cudnn:
             bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
             recurrent = weights["weight_hh_l0"], bias, weights.get("weight_hr_l0")
             y: Tensor = LSTMFunction.apply(x.transpose(0, 1), weights["weight_ih_l0"], *recurrent)

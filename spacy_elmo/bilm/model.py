@@ -1,6 +1,7 @@
 """BiLM: two language models over the same units, one for each direction. Units -> layers (L, D)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -132,10 +133,13 @@ class BiLM(nn.Module):
             return encode_stateful(self, sentences, self.carried)
         return encode(self, sentences, batch_tokens=batch_tokens, precision=precision, out=out)
 
-    def static(self, tokens: Sequence[str]) -> np.ndarray:
+    def static(
+        self, tokens: Sequence[Hashable], *, spelled: Callable[[Any], str] | None = None
+    ) -> np.ndarray:
         """Vectors of tokens by themselves, whatever stands around them: (n, S) float32, see bilm.static.
 
-        S is config.static_width, or 0 for a model without such vectors.
+        S is config.static_width, or 0 for a model without such vectors. tokens: strings, or numbers for which
+        `spelled` knows the strings, the same number for the same string each time; it is called for new ones.
         """
         if self.static_vectors is None:
             return np.zeros((len(tokens), 0), dtype=np.float32)
@@ -148,7 +152,7 @@ class BiLM(nn.Module):
                 letters=self.config.units == "char",
             )
             self._static = self.static_vectors, looked_up
-        return self._static[1].look_up(tokens)
+        return self._static[1].look_up(tokens, spelled)
 
     def save(self, path: PathLike, *, dtype: torch.dtype | None = None) -> None:
         """Write a model folder: complete beside its place first, then moved there in one step.

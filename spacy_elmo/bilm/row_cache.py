@@ -1,4 +1,5 @@
-"""Vectors of strings, each computed once and kept, up to a budget of bytes; when it is spent, all start anew.
+"""Vectors of strings, or of what stands for them, each computed once and kept, up to a budget of bytes; when
+it is spent, all start anew.
 
 Words follow Zipf's law: after some thousand sentences nine of ten tokens are there, and after a new start
 soon again.
@@ -34,8 +35,8 @@ class RowCache:
         self.__dict__.update(state, _lock=threading.Lock())
 
     def look_up(
-        self, strings: Iterable[str], compute: Callable[[list[str]], np.ndarray]
-    ) -> tuple[np.ndarray, dict[str, int]]:
+        self, strings: Iterable[Any], compute: Callable[[list], np.ndarray]
+    ) -> tuple[np.ndarray, dict[Any, int]]:
         """A table (rows, D) float32, and the row of each of `strings` in it.
 
         compute: vectors (n, D) of strings that are not there yet.
@@ -57,10 +58,10 @@ class RowCache:
 
     def _start_anew(self) -> None:
         # New ones: who was given the old table and its rows goes on with them.
-        self._places: dict[str, int] = {}
+        self._places: dict[Any, int] = {}
         self._table = self._first
 
-    def _add(self, strings: list[str], compute: Callable[[list[str]], np.ndarray]) -> None:
+    def _add(self, strings: list, compute: Callable[[list], np.ndarray]) -> None:
         used = len(self._first) + len(self._places)
         needed = used + len(strings)
         fresh = compute(strings)

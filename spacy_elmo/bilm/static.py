@@ -6,7 +6,8 @@ hours of training do; a task gets that beside the mixed layers, as embeddings of
 concatenated with ELMo (Peters et al. 2018, section 3.3).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -44,13 +45,17 @@ class StaticVectors:
         self._letters = letters
         self.kept = RowCache(np.empty((0, table.shape[1]), dtype=np.float32), budget=budget, room=FIRST_ROWS)
 
-    def look_up(self, tokens: Sequence[str]) -> np.ndarray:
-        """(n, S) float32. A token has its own row, or else the mean of the rows of its pieces, scaled to root
-        mean square 1 as all rows are; zeros where no character of it is known (white space).
+    def look_up(self, tokens: Sequence[Hashable], spelled: Callable[[Any], str] | None = None) -> np.ndarray:
+        """(n, S) float32; see BiLM.static. A token has its own row, or else the mean of those of its pieces,
+        scaled to root mean square 1 as all rows are; zeros where no character of it is known (white space).
 
         Pieces are the longest listed strings from the end of the token on, where a Chinese word's head is.
         """
-        table, rows = self.kept.look_up(tokens, self._compute)
+
+        def compute(keys: list) -> np.ndarray:
+            return self._compute(keys if spelled is None else [spelled(key) for key in keys])
+
+        table, rows = self.kept.look_up(tokens, compute)
         return table[[rows[token] for token in tokens]] if tokens else table[:0]
 
     def _compute(self, tokens: list[str]) -> np.ndarray:

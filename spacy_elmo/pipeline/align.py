@@ -53,6 +53,12 @@ def align_characters(
     normalized: fold full-width letters and digits (BiLMConfig.normalize).
     """
     sentences: list[list[str]] = []
+    if text.split() == [text]:  # no white space at all: a unit for each character
+        for begin, end in sentence_spans(text):
+            read, _ = characters(text[begin:end], normalized=normalized)
+            sentences.extend(read[a:b] for a, b in chunks(len(read), limit))
+        tokens = np.flatnonzero(ends > starts)
+        return Alignment(sentences, len(starts), tokens, starts[tokens], np.arange(len(text)))
     offsets: list[int] = []
     units: list[int] = []
     n_units = 0

@@ -21,7 +21,7 @@ from .cache import ActivationCache
 from .disk_cache import DiskShelf
 from .errors import named_in_config
 from .listener import link, listens_to
-from .output import mean_of, register_extension, set_layers, set_static
+from .output import means_of, register_extension, set_layers, set_static
 from .products import hasten
 from .static import static_of
 
@@ -103,12 +103,15 @@ class Elmo(TrainablePipe):
         """Leave the layers on the docs."""
         register_extension(self.name)  # the component may have been renamed
         bilm = shim_of(self.model).bilm
+        docs = list(docs)
         for doc, layers in zip(docs, scores, strict=True):
             set_layers(doc, layers, name=self.name)
             set_static(doc, static_of(bilm, doc), name=self.name)
-            # A tensor that is there belongs to another component, whose listeners read it.
-            if self.set_tensor and doc.tensor.size == 0:
-                doc.tensor = self.model.ops.asarray(mean_of(layers))  # type: ignore[arg-type, assignment]
+        # A tensor that is there belongs to another component, whose listeners read it.
+        pairs = zip(docs, scores, strict=True)
+        free = [(doc, layers) for doc, layers in pairs if self.set_tensor and doc.tensor.size == 0]
+        for (doc, _), mean in zip(free, means_of([layers for _, layers in free]), strict=True):
+            doc.tensor = self.model.ops.asarray(mean)  # type: ignore[arg-type, assignment]
 
     def _check_segmenter(self) -> None:
         """Warn once when a biLM of words meets words of another segmenter than its own."""

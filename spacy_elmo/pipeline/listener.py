@@ -14,7 +14,7 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 from .output import check_length, read_layers, read_static
-from .static import beside
+from .scalar_mix import WithStatic
 
 NAME = "elmo-listener"
 
@@ -42,10 +42,10 @@ def ElmoListener(mix: Model, *, upstream: str = "*", static: bool = False) -> Mo
 
 def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
     layers = [_read(model, doc, is_train) for doc in docs]  # (L, n, D) each
-    Y, backprop_mix = model.layers[0](layers, is_train)
+    X: list[np.ndarray] | WithStatic = layers
     if model.attrs["static"]:
-        static = [_read_static(model, doc) for doc in docs]  # (n, S) each
-        Y, backprop_mix = beside(model.ops, Y, static, backprop_mix)
+        X = WithStatic(layers, [_read_static(model, doc) for doc in docs])  # (n, S) each
+    Y, backprop_mix = model.layers[0](X, is_train)
 
     def backprop(dY: list[Floats2d]) -> list:
         backprop_mix(dY)

@@ -10,7 +10,8 @@ from thinc.types import Floats2d
 
 from .bilm_layer import BiLMShim, shim_of
 from .kept import Kept
-from .static import beside, static_of
+from .scalar_mix import WithStatic
+from .static import static_of
 
 LISTENER = "spacy-elmo.ElmoListener.v1"
 PRIVATE = "spacy-elmo.ElmoTok2Vec.v1"
@@ -33,10 +34,10 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Flo
     bilm, mix = _parts(model)
     kept = shim_of(bilm).kept
     layers = bilm.predict(docs) if kept is None else kept.read(docs, bilm.predict)
-    Y, backprop_mix = mix(layers, is_train)
+    X = layers
     if model.attrs["static"]:
-        static = [static_of(shim_of(bilm).bilm, doc) for doc in docs]
-        Y, backprop_mix = beside(model.ops, Y, static, backprop_mix)
+        X = WithStatic(layers, [static_of(shim_of(bilm).bilm, doc) for doc in docs])
+    Y, backprop_mix = mix(X, is_train)
 
     def backprop(dY: list[Floats2d]) -> list:
         backprop_mix(dY)

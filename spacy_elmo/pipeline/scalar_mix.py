@@ -15,12 +15,22 @@ Array = Any  # of numpy or cupy, float32
 EPSILON = 1e-5  # beside a variance: white space has vectors of zeros
 
 
+class WithStatic(NamedTuple):
+    """What a mix gets where static vectors are put beside it."""
+
+    layers: Sequence[Array]
+    """(L, n, D) each"""
+    static: Sequence[Array]
+    """(n, S) each"""
+
+
 def ScalarMix(
     n_layers: int | None = None, *, mix_dropout: float = 0.5, l2: float = 0.001, layer_norm: bool = False
 ) -> Model:
     """Y = gamma * sum_j softmax(w)_j h_j (Peters et al. 2018, equation 1), with dropout on Y in training.
 
-    List[Floats3d (L, n, D)] -> List[Floats2d (n, D)]; the input is constant, no gradient flows back.
+    List[Floats3d (L, n, D)] -> List[Floats2d (n, D)]; the input is constant, no gradient flows back. With the
+    static vectors of the tokens, (n, S) each, as WithStatic -> [mix; static], (n, D + S), without dropout.
     Params: w (L,), zeros at first, a plain average; gamma (1,), one at first.
     n_layers: L; None: set dimension nL before initialize.
     mix_dropout: probability that a value of Y is dropped in training. Not called `dropout_rate`: spaCy's
@@ -45,23 +55,27 @@ def ScalarMix(
     )
 
 
-def forward(model: Model, layers: Sequence[Array], is_train: bool) -> tuple[list[Array], Callable]:
+def forward(model: Model, X: Sequence[Array] | WithStatic, is_train: bool) -> tuple[list[Array], Callable]:
     xp = model.ops.xp
     w, gamma = model.get_param("w"), model.get_param("gamma")
+    layers, beside = X if isinstance(X, WithStatic) else (X, None)
     H: list[Array] = [model.ops.asarray(h) for h in layers]
+    static = None if beside is None else [model.ops.asarray(b) for b in beside]
     s = _softmax(xp, w)  # (L,)
-    Ys, norms = _mixed(xp, gamma * s, H, model.attrs["layer_norm"])  # (n, D) each
-    size = sum(y.size for y in Ys)
+    Ys, norms = _mixed(xp, gamma * s, H, static, model.attrs["layer_norm"])  # (n, D + S) each
+    mixed = [y[:, : h.shape[2]] for y, h in zip(Ys, H, strict=True)]
+    size = sum(y.size for y in mixed)
     mask = dropout_mask(model.ops, (size,), model.attrs["mix_dropout"] if is_train else 0.0)
-    parts = [None] * len(Ys) if mask is None else _cut(mask, Ys)
-    for y, part in zip(Ys, parts, strict=True):
+    parts = [None] * len(Ys) if mask is None else _cut(mask, mixed)
+    for y, part in zip(mixed, parts, strict=True):
         if part is not None:
             y *= part
 
     def backprop(dYs: Sequence[Array]) -> list:
         products = xp.zeros_like(w)  # (L,) of each layer with the gradient
         for h, norm, dY, part in zip(H, norms, dYs, parts, strict=True):
-            d = dY if part is None else dY * part
+            own = dY[:, : h.shape[2]]
+            d = own if part is None else own * part
             if norm is None:
                 products += xp.einsum("lnd,nd->l", h, d)
             else:
@@ -110,15 +124,18 @@ class _Norm(NamedTuple):
 
 
 def _mixed(
-    xp: Any, weights: Array, H: Sequence[Array], layer_norm: bool
+    xp: Any, weights: Array, H: Sequence[Array], static: Sequence[Array] | None, layer_norm: bool
 ) -> tuple[list[Array], Sequence[_Norm | None]]:
-    """sum_j weights_j h_j of each, and what normalised them: natively where that can be."""
+    """sum_j weights_j h_j of each with what is beside it, and what normalised them; natively if possible."""
     if xp is numpy and H and tasks.available() and all(h.dtype == numpy.float32 for h in H):
-        Ys, found = tasks.mix(H, weights, EPSILON if layer_norm else None)
+        Ys, found = tasks.mix(H, weights, EPSILON if layer_norm else None, static)
         return Ys, [None] * len(Ys) if found is None else [_Norm(*each) for each in found]
     norms = [_norm(xp, h) if layer_norm else None for h in H]
     # One by one: together they are a copy that is larger than any cache.
-    return [_weighted(weights, h, norm) for h, norm in zip(H, norms, strict=True)], norms
+    Ys = [_weighted(weights, h, norm) for h, norm in zip(H, norms, strict=True)]
+    if static is not None:
+        Ys = [xp.hstack([y, beside]) for y, beside in zip(Ys, static, strict=True)]
+    return Ys, norms
 
 
 def _norm(xp: Any, h: Array) -> _Norm:

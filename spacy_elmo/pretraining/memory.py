@@ -20,6 +20,7 @@ def bound_caches() -> None:
 def reset_peak(device: torch.device) -> None:
     """Begin to measure the peak anew."""
     if device.type == "cuda":
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         return
     with suppress(OSError):  # Linux only; elsewhere the peak is that of the whole run
@@ -27,9 +28,12 @@ def reset_peak(device: torch.device) -> None:
 
 
 def peak(device: torch.device) -> int:
-    """The most bytes that were in use since reset_peak; 0 where nobody knows."""
+    """The most bytes that were in use since reset_peak; 0 where nobody knows.
+
+    On a GPU what torch holds: what one stream has freed is no room for another.
+    """
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        return torch.cuda.max_memory_reserved(device)
     return _proc("self/status", "VmHWM")
 
 

@@ -10,7 +10,7 @@ import torch
 from ..bilm.config import BiLMConfig, ConfigError
 from ..bilm.folder import vocab_of
 from ..bilm.model import BiLM
-from ..bilm.objective import CHUNK
+from ..bilm.objective import CHUNK, GPU_CHUNK
 from ..bilm.vocab import Vocab
 from .beginning import MADE, config_of, parent_of
 from .budget import LARGEST, MARGIN, random_batch
@@ -149,27 +149,55 @@ def measure_speed(config: BiLMConfig, vocab: Vocab, settings: Settings, *, token
 def _memory(
     bilm: BiLM, parameters: dict[str, int], gpus: int, settings: Settings
 ) -> tuple[dict[str, int], float]:
-    """Bytes by part that do not depend on the batch, and those of each unit in it.
-
-    Activations as cuDNN keeps them: gates, cell and output of each layer, with inputs and dropout masks.
-    """
-    at_once = gpus == 1 and not torch.cuda.is_available() and torch.get_num_threads() > 1  # as TrainingStep
-    config, n = bilm.config, sum(parameters.values())
-    v, p, h = len(bilm.vocab), config.projection, config.hidden
+    """Bytes by part that do not depend on the batch, and those of each unit in it."""
+    n, buckets = sum(parameters.values()), 4 * BUCKET if gpus > 1 else 0
     width = 4 if settings.training.precision == "f32" else 2
-    compared = min(v, settings.training.samples) if settings.training.softmax == "sampled" else v
     fixed = {
         "weights": 4 * n,
-        "gradients": 4 * n + (4 * min(n, BUCKET) if gpus > 1 else 0),
+        "gradients": 4 * n + min(4 * n, buckets),
         "Adam": 8 * n,
         "products": width * parameters["LSTMs"],
-        "softmax": CHUNK * compared * 10 * (1 + at_once) + compared * p * (width + 2 * 4),
     }
-    layer = (6 * h + 2 * p) * width + 4 * p * 3
-    each = 2.0 * config.n_layers * layer + 2 * p * 4 * 4
+    on_gpu = gpus > 1 or torch.cuda.is_available()
+    if on_gpu and _is_recorded(bilm, settings):
+        fixed["gradients"] += 4 * n  # where the graphs write them
+    fixed["softmax"], each = (_on_gpu if on_gpu else _on_cpu)(bilm, width, settings)
+    config = bilm.config
     if config.encoder != "table":
         each += DISTINCT * sum(n for _, n in config.char_filters) * (config.max_characters + 2) * 8
-    return fixed, each * (AT_ONCE if at_once else 1.0)
+    return fixed, each
+
+
+def _compared(bilm: BiLM, settings: Settings) -> int:
+    """Units that a prediction is compared with."""
+    sampled = settings.training.softmax == "sampled"
+    return min(len(bilm.vocab), settings.training.samples) if sampled else len(bilm.vocab)
+
+
+def _is_recorded(bilm: BiLM, settings: Settings) -> bool:
+    """Whether steps are, on a GPU with Triton: see bilm.graphs."""
+    return settings.training.softmax == "full" and bilm.config.encoder == "table"
+
+
+def _on_cpu(bilm: BiLM, width: int, settings: Settings) -> tuple[int, float]:
+    """Bytes of the softmax, and of the activations for each unit. width: of a number in a product."""
+    at_once = torch.get_num_threads() > 1  # both directions, as TrainingStep
+    p, h, compared = bilm.config.projection, bilm.config.hidden, _compared(bilm, settings)
+    layer = (6 * h + 2 * p) * width + 4 * p * 3
+    each = 2.0 * bilm.config.n_layers * layer + 2 * p * 4 * 4
+    softmax = CHUNK * compared * 10 * (1 + at_once) + compared * p * (width + 2 * 4)
+    return softmax, each * (AT_ONCE if at_once else 1.0)
+
+
+def _on_gpu(bilm: BiLM, width: int, settings: Settings) -> tuple[int, float]:
+    """The same. A layer keeps gates, cell, output and inputs, with dropout masks; the way back holds the
+    gradients of one layer's gates besides. Recorded, each direction has memory of its own."""
+    sides = 2 if _is_recorded(bilm, settings) else 1
+    p, h, compared = bilm.config.projection, bilm.config.hidden, _compared(bilm, settings)
+    gates = (5 * h + 2 * p) * width
+    each = float(bilm.config.n_layers * (gates + 4 * h + 12 * p) + gates + (12 + 2 * width) * p)
+    softmax = GPU_CHUNK * compared * width + compared * p * (2 * width + 2 * 4)
+    return sides * softmax, sides * each
 
 
 def _vocab(settings: Settings, corpus: Corpus | None, size: int | None, *, spelled: bool) -> Vocab:

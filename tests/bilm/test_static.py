@@ -75,6 +75,20 @@ def test_tokens_do_not_depend_on_one_another(tokens):
         np.testing.assert_array_equal(bilm.static([token])[0], vector)
 
 
+@given(st.lists(st.text("我爱北京天安门1９ \n", max_size=8), max_size=9))
+def test_numbers_may_stand_for_tokens(tokens):
+    bilm, asked = make(), []
+
+    def spelled(number: int) -> str:
+        asked.append(number)
+        return tokens[number]
+
+    numbers = [tokens.index(token) for token in tokens]
+    for _ in range(2):
+        np.testing.assert_array_equal(bilm.static(numbers, spelled=spelled), bilm.static(tokens))
+    assert sorted(asked) == sorted(set(numbers))  # once each
+
+
 @given(st.lists(st.lists(st.text("我爱北京天安门1９", max_size=3), max_size=4), max_size=6))
 def test_what_is_kept_keeps_its_budget_and_changes_nothing(calls):
     bilm = make()

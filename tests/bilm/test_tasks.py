@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from spacy_elmo.bilm.inference.library import instruction_sets
-from spacy_elmo.bilm.inference.tasks import PIECES, Norm, PackedMaxout, mix
+from spacy_elmo.bilm.inference.tasks import PIECES, Norm, PackedMaxout, means, mix
 
 pytestmark = pytest.mark.skipif(not instruction_sets(), reason="the native kernel was not built")
 SETS = list(instruction_sets())
@@ -21,7 +21,7 @@ def layers_of(lengths, width, seed=0):
 @pytest.mark.parametrize("width", [5, 16, 33, 100, 512])
 def test_mix(isa, epsilon, width):
     layers, weights = layers_of([4, 0, 300], width), np.array([0.2, 1.5, -0.3], dtype="f")
-    Ys, norms = mix(layers, weights, epsilon, isa)
+    Ys, norms = mix(layers, weights, epsilon, isa=isa)
     assert (norms is None) == (epsilon is None)
     for k, (y, h) in enumerate(zip(Ys, layers, strict=True)):
         exact = h.astype("d")
@@ -34,12 +34,35 @@ def test_mix(isa, epsilon, width):
 
 
 @pytest.mark.parametrize("isa", SETS)
+@pytest.mark.parametrize("more", [0, 1, 7, 192])
+def test_what_is_put_beside_a_mix(isa, more):
+    layers, weights = layers_of([4, 0, 300], 33), np.array([0.2, 1.5, -0.3], dtype="f")
+    beside = [np.random.default_rng(1).normal(size=(h.shape[1], more)).astype("f") for h in layers]
+    Ys, norms = mix(layers, weights, 1e-5, beside, isa=isa)
+    plain, same = mix(layers, weights, 1e-5, isa=isa)
+    for y, b, alone, a, c in zip(Ys, beside, plain, norms, same, strict=True):
+        np.testing.assert_array_equal(y, np.hstack([alone, b]))
+        np.testing.assert_array_equal(a, c)
+
+
+@pytest.mark.parametrize("isa", SETS)
+@pytest.mark.parametrize("width", [5, 33, 512])
+def test_means(isa, width):
+    layers = layers_of([4, 0, 3000], width)
+    found = means(layers, isa)
+    for mean, h in zip(found, layers, strict=True):
+        assert mean.base is None  # kept for itself, it keeps no other's memory
+        np.testing.assert_allclose(mean, h.mean(0), atol=1e-5)
+    assert means([], isa) == []
+
+
+@pytest.mark.parametrize("isa", SETS)
 def test_a_tokens_mix_does_not_depend_on_others(isa):
     layers, weights = layers_of([300, 40], 48), np.array([0.2, 1.5, -0.3], dtype="f")
-    (long, short), _ = mix(layers, weights, 1e-5, isa)
-    alone = mix([np.ascontiguousarray(layers[0][:, 137:138])], weights, 1e-5, isa)[0][0]
+    (long, short), _ = mix(layers, weights, 1e-5, isa=isa)
+    alone = mix([np.ascontiguousarray(layers[0][:, 137:138])], weights, 1e-5, isa=isa)[0][0]
     np.testing.assert_array_equal(alone, long[137:138])
-    np.testing.assert_array_equal(mix(layers[1:], weights, 1e-5, isa)[0][0], short)
+    np.testing.assert_array_equal(mix(layers[1:], weights, 1e-5, isa=isa)[0][0], short)
 
 
 def maxout_of(nI, nO, seed=0):

@@ -4,8 +4,6 @@ Imported where Triton is (see bilm.kernels); elsewhere a GPU computes the networ
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from itertools import accumulate
 
 import numpy as np
@@ -21,7 +19,6 @@ from .cells import Cell, Switches, pack
 from .torch_route import TorchRoute, windows
 from .units import Ids
 
-WRITERS = 8  # threads that copy vectors to where they belong: new memory takes longer than they themselves
 SUMS = 2**28  # numbers of the input product at once: half a gigabyte in bf16
 
 
@@ -105,22 +102,12 @@ class GpuRoute(TorchRoute):
         ahead, back = (self._rows(vectors, side) * scale for side in ids)  # (N, P)
         with exact():
             found = _fetch(self._layers((ahead, back), pack(lengths)), half=self.half)
-        begins = list(accumulate([0, *lengths]))
-
-        def copy(first: int) -> None:
-            for i in range(first, len(lengths), WRITERS):
-                torch.from_numpy(out[i]).copy_(found[:, begins[i] + 1 : begins[i + 1] - 1])
-
-        list(_writers().map(copy, range(WRITERS)))
+        for begin, n, target in zip(accumulate([0, *lengths]), lengths, out, strict=False):
+            torch.from_numpy(target).copy_(found[:, begin + 1 : begin + n - 1])
 
     def _rows(self, vectors: Tensor, ids: Sequence[np.ndarray]) -> Tensor:
         rows = torch.from_numpy(np.concatenate(ids))
         return vectors[rows.to(vectors.device)].to(self.device)
-
-
-@cache
-def _writers() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(WRITERS, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def _fetch(layers: Tensor, *, half: bool) -> Tensor:

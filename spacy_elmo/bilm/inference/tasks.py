@@ -33,6 +33,8 @@ def _functions() -> ctypes.CDLL | None:
         size,
         pointer,
         real,
+        pointer,
+        size,
         *[pointer] * 2,
         number,
     ]
@@ -66,7 +68,7 @@ def token_layers(
     kept = [np.ascontiguousarray(state) for state in states]
     n_layers, _, width = kept[0].shape
     lengths = np.array([state.shape[1] for state in kept], dtype=np.int64)
-    places = np.array([state.__array_interface__["data"][0] for state in kept], dtype=np.int64)
+    places = _places(kept)
     out = np.empty((n_layers, n_tokens, width), dtype=np.float32)
     native.elmo_tokens(
         _number(isa),
@@ -83,40 +85,78 @@ def token_layers(
 
 
 def mix(
-    layers: Sequence[np.ndarray], weights: np.ndarray, epsilon: float | None, isa: str | None = None
+    layers: Sequence[np.ndarray],
+    weights: np.ndarray,
+    epsilon: float | None,
+    beside: Sequence[np.ndarray] | None = None,
+    isa: str | None = None,
 ) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
     """sum_j weights_j h_j for each array of `layers`, (L, n, D) float32, one at least -> (n, D) each.
 
     epsilon: beside the variance, where each h_j is normalised over D first; None: it is not. Then what makes
-    (h - mean) * scale comes along, (2, L, n) each, else None. isa: one of instruction_sets(); None: the best.
+    (h - mean) * scale comes along, (2, L, n) each, else None. beside: (n, S) float32 each, put behind the
+    mix's columns: (n, D + S). isa: one of instruction_sets(); None: the best.
     """
+    ends = np.cumsum([h.shape[1] for h in layers]).tolist()
+    begins = [0, *ends[:-1]]
+    n_layers, _, width = layers[0].shape
+    more = beside[0].shape[1] if beside else 0
+    y = np.empty((ends[-1], width + more), dtype=np.float32)
+    norms = None if epsilon is None else np.empty((ends[-1], n_layers, 2), dtype=np.float32)
+    own = [y[begin:end] for begin, end in zip(begins, ends, strict=True)]
+    _mix(layers, weights, 0.0 if epsilon is None else epsilon, beside, own, norms, isa)
+    if norms is None:
+        return own, None
+    return own, [norms[begin:end].T for begin, end in zip(begins, ends, strict=True)]
+
+
+def means(layers: Sequence[np.ndarray], isa: str | None = None) -> list[np.ndarray]:
+    """The plain average of each array of `layers`, (L, n, D) float32 -> (n, D) each, in memory of its own."""
+    if not layers:
+        return []
+    out = [np.empty(h.shape[1:], dtype=np.float32) for h in layers]
+    _mix(layers, np.full(len(layers[0]), 1 / len(layers[0])), 0.0, None, out, None, isa)
+    return out
+
+
+def _mix(
+    layers: Sequence[np.ndarray],
+    weights: np.ndarray,
+    epsilon: float,
+    beside: Sequence[np.ndarray] | None,
+    out: Sequence[np.ndarray],
+    norms: np.ndarray | None,
+    isa: str | None,
+) -> None:
+    """Fill `out`, (n, D + S) each, and norms, (N, L, 2), where that is not None."""
     native = _functions()
     assert native is not None
-    n_layers, _, width = layers[0].shape
     kept = [np.ascontiguousarray(h) for h in layers]
+    columns = [np.ascontiguousarray(b, dtype=np.float32) for b in beside or ()]
     tokens = np.array([h.shape[1] for h in kept], dtype=np.int64)
-    places = np.array([h.__array_interface__["data"][0] for h in kept], dtype=np.int64)
     weights = np.ascontiguousarray(weights, dtype=np.float32)
-    ends = np.cumsum(tokens).tolist()
-    y = np.empty((ends[-1], width), dtype=np.float32)
-    norms = None if epsilon is None else np.empty((ends[-1], n_layers, 2), dtype=np.float32)
+    inputs, besides, outputs = (_places(arrays) for arrays in (kept, columns, out))
     failed = native.elmo_mix(
         _number(isa),
         len(kept),
         tokens.ctypes.data,
-        places.ctypes.data,
-        n_layers,
-        width,
+        inputs.ctypes.data,
+        kept[0].shape[0],
+        kept[0].shape[2],
         weights.ctypes.data,
-        0.0 if epsilon is None else epsilon,
-        y.ctypes.data,
+        epsilon,
+        besides.ctypes.data,
+        columns[0].shape[1] if columns else 0,
+        outputs.ctypes.data,
         None if norms is None else norms.ctypes.data,
         torch.get_num_threads(),
     )
     if failed:
         raise MemoryError("There is no memory for the mix of this batch.")
-    own = [slice(end - h.shape[1], end) for h, end in zip(kept, ends, strict=True)]
-    return [y[each] for each in own], None if norms is None else [norms[each].T for each in own]
+
+
+def _places(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return np.array([array.__array_interface__["data"][0] for array in arrays], dtype=np.int64)
 
 
 class Norm(NamedTuple):

@@ -126,10 +126,11 @@ PUBLIC void elmo_tokens(int isa, const float* const* states, const int64_t* leng
     ISAS[isa].tasks.token_layers({states, lengths, L, D, n, m, k, tokens, starts, units}, out);
 }
 
-// See tasks.h: layers (L, n, D) of each of `docs` docs -> y (N, D), and norms (N, L), doc by doc. norms: null where
-// layers are not normalised. epsilon: what is added to a variance.
+// See tasks.h: layers (L, n, D) of each of `docs` docs, and what is beside them (n, S) -> its y (n, D + S), and norms
+// (N, L), doc by doc. norms: null where layers are not normalised. epsilon: what is added to a variance.
 PUBLIC int elmo_mix(int isa, long docs, const int64_t* tokens, const float* const* layers, long L, long D,
-                    const float* weights, float epsilon, float* y, Moments* norms, int threads) try {
+                    const float* weights, float epsilon, const float* const* beside, long S, float* const* y,
+                    Moments* norms, int threads) try {
     struct Piece {
         long doc, first, last, at;
     };
@@ -140,11 +141,12 @@ PUBLIC int elmo_mix(int isa, long docs, const int64_t* tokens, const float* cons
             const long last = first + MIX_TOKENS < tokens[doc] ? first + MIX_TOKENS : tokens[doc];
             pieces.push_back({doc, first, last, all});
         }
-    if (12.0 * static_cast<double>(all * L * D) < WORTH_A_THREAD) threads = 1;
+    if (40.0 * static_cast<double>(all * L * D) < WORTH_A_THREAD) threads = 1;  // to read them takes most of it
     return in_threads(threads, static_cast<long>(pieces.size()), [&](long i) {
         const Piece& p = pieces[i];
-        ISAS[isa].tasks.mix(layers[p.doc], L, tokens[p.doc], D, weights, epsilon, p.first, p.last, y + p.at * D,
-                            norms ? norms + p.at * L : nullptr, std::vector<float>(L).data());
+        ISAS[isa].tasks.mix(layers[p.doc], L, tokens[p.doc], D, weights, epsilon, S ? beside[p.doc] : nullptr, S,
+                            p.first, p.last, y[p.doc], norms ? norms + p.at * L : nullptr,
+                            std::vector<float>(L).data());
     });
 } catch (const std::bad_alloc&) {
     return 1;

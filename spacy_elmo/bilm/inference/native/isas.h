@@ -99,7 +99,8 @@ struct Training {
 // See tasks.h.
 struct Tasks {
     void (*token_layers)(const Tokens&, float*);
-    void (*mix)(const float*, long, long, long, const float*, float, long, long, float*, Moments*, float*);
+    void (*mix)(const float*, long, long, long, const float*, float, const float*, long, long, long, float*, Moments*,
+                float*);
     void (*maxout_single)(const Maxout&, long, const float*, float*, float*);
     void (*maxout_half)(const Maxout&, long, const float*, float*, bf16*);
 };

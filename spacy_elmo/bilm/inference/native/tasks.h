@@ -53,12 +53,17 @@ INLINE Moments moments(const float* x, long n, float epsilon) {
     return {mean, 1.f / std::sqrt(squares / static_cast<float>(n) + epsilon)};
 }
 
-// Tokens first..last of layers h (L, n, D) -> y (n, D): sum_j weights_j h_j. Where `norms` (n, L) is not null, each
-// h_j has mean 0 and variance 1 first, and these go there. factors: room for L numbers.
+// Tokens first..last of layers h (L, n, D) -> y (n, D + S): sum_j weights_j h_j, and what is beside it (n, S). Where
+// `norms` (n, L) is not null, each h_j has mean 0 and variance 1 first, and these go there. factors: room for L numbers.
 TARGET static void mix_tokens(const float* h, long L, long n, long D, const float* weights, float epsilon,
-                              long first, long last, float* y, Moments* norms, float* factors) {
+                              const float* beside, long S, long first, long last, float* y, Moments* norms,
+                              float* factors) {
     for (long t = first; t < last; t++) {
         float shift = 0;
+        for (long j = 0; j < L && t + 1 < last; j++) {  // rows are short: the processor sees too late what comes next
+            const float* next = h + (j * n + t + 1) * D;
+            for (long i = 0; i < D; i += 16) __builtin_prefetch(next + i);
+        }
         for (long j = 0; j < L; j++) {
             factors[j] = weights[j];
             if (!norms) continue;
@@ -70,8 +75,9 @@ TARGET static void mix_tokens(const float* h, long L, long n, long D, const floa
         for (long i = 0; i < D; i += LANES) {
             V sum = set1(-shift);
             for (long j = 0; j < L; j++) sum = fma(set1(factors[j]), load_some(h + (j * n + t) * D + i, D - i), sum);
-            store_some(y + t * D + i, sum, D - i);
+            store_some(y + t * (D + S) + i, sum, D - i);
         }
+        if (S) memcpy(y + t * (D + S) + D, beside + t * S, S * sizeof(float));
     }
 }
 
