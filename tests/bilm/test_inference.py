@@ -180,6 +180,30 @@ def test_the_same_bits_in_a_large_batch_of_a_large_model(route, precision):
         np.testing.assert_array_equal(together[i], alone)
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"projection": 250, "hidden": 3001},
+        {"projection": 901, "hidden": 901},
+        {"projection": 8, "hidden": 90_000, "projection_clip": 0.5},
+    ],
+)
+def test_few_sentences_and_large_weights_on_any_number_of_threads(sizes, precision):
+    """Threads that share the steps of a direction, more of them than blocks of a product, too."""
+    bilm = soften(make_bilm(n_layers=1, **sizes))
+    texts = [list(UNITS[:7]), list(UNITS[3:5]), list(UNITS[:3])]
+    found = []
+    for threads in (1, 2, 3, 12):
+        torch.set_num_threads(threads)
+        found.append(encode(bilm, texts, precision=precision, route=ROUTES[0]))
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+    near = 1e-5 if precision == "f32" else 0.15
+    np.testing.assert_allclose(found[0][1], layers(bilm, texts[1]), atol=near)
+
+
 @pytest.mark.parametrize("route", ROUTES)
 def test_new_weights_are_seen(route):
     bilm = make_bilm()

@@ -20,6 +20,10 @@ static void run_slice(Task task, long first, long last) {
 }
 
 constexpr long FEWEST_ROWS = 24;         // of a slice: with fewer, reading the weights is what takes the time
+// Bytes of a layer's weights from which on few rows go through one direction after the other, each time on all threads:
+// those of both would not fit into the cache that threads share.
+constexpr double LARGE = 12e6;
+constexpr long LARGEST_TEAM = 8;
 constexpr double WORTH_A_THREAD = 2e7;  // operations; starting one takes some ten microseconds
 constexpr long MIX_TOKENS = 128, MAXOUT_ROWS = 64;  // of one piece of work
 
@@ -88,9 +92,12 @@ PUBLIC int elmo_encode(const void* model, long rows, const int64_t* lengths, con
     long n = threads / 2;
     if (n > rows / FEWEST_ROWS) n = rows / FEWEST_ROWS;
     const std::vector<long> cuts = slices(lengths, rows, n < 1 ? 1 : n);
-    return in_threads(threads, 2 * (static_cast<long>(cuts.size()) - 1), [&](long i) {
+    const double weights = static_cast<double>(8 * m->P * m->H + m->P * m->H) * (m->type == FLOAT32 ? 4 : 2);
+    const bool together = threads > 1 && rows < FEWEST_ROWS && weights > LARGE;
+    const long team = !together ? 1 : threads < LARGEST_TEAM ? threads : LARGEST_TEAM;
+    return in_threads(together ? 1 : threads, 2 * (static_cast<long>(cuts.size()) - 1), [&](long i) {
         Task task = {m, static_cast<int>(i % 2), rows, lengths, ids + i % 2 * rows, vectors, scale, out,
-                     layer};
+                     layer, team};
         run_slice(task, cuts[i / 2], cuts[i / 2 + 1]);
     });
 } catch (const std::bad_alloc&) {

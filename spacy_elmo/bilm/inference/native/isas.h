@@ -2,6 +2,7 @@
 #pragma once
 
 #include "pack.h"
+#include "team.h"
 
 #include <cmath>
 #include <limits>

@@ -76,7 +76,7 @@ struct Direction {
     Buffer<float> c, y;          // (B, H_row) cell state; (B, H_row or P_row) state before its clip
     Buffer<T> m, h;              // (B, H_row) before the projection; (B, P_row) state
     Buffer<float> by_input, by_m, by_h;  // (N,), (B,), (B,) of int16, see Scales
-    Buffer<float> sums;          // of the input product: a window of all blocks, or one block of a step
+    Buffer<float> sums;          // of the input product: a window of all blocks, or a block of a step for each thread
     explicit Direction(const Task& t);
 };
 
@@ -104,7 +104,7 @@ Direction<T>::Direction(const Task& t)
       c(t.rows * t.model->H_row), y(t.rows * (t.model->projects ? t.model->P_row : t.model->H_row)),
       m(t.model->projects ? t.rows * t.model->H_row : 0), h(t.rows * t.model->P_row),
       by_input(offsets.back()), by_m(t.rows), by_h(t.rows),
-      sums(larger(t.rows, WINDOW * (t.model->H_row / LANES)) * GATES * LANES) {
+      sums(larger(t.rows * t.team, WINDOW * (t.model->H_row / LANES)) * GATES * LANES) {
     units = offsets.back();
 }
 
@@ -178,15 +178,16 @@ INLINE long turn(long i, long n, long t) { return t % 2 ? n - 1 - i : i; }
 // Scales of the weights of block j; null where there are none.
 INLINE const float* of_block(const float* scales, long j) { return scales ? scales + j * GATES * LANES : nullptr; }
 
-// after: as of sum_rows.
+// Blocks first..last. after: as of sum_rows.
 template <class T>
-TARGET static void project(Direction<T>& d, const T* weights, const float* scales, const T* after, long t) {
+TARGET static void project(
+    Direction<T>& d, const T* weights, const float* scales, const T* after, long t, long first, long last) {
     const Model& model = d.model;
     static const float zeros[GATES * 16] = {};
-    const long row = GATES * LANES, n = model.P_row / row, block_size = model.M * row;
+    const long row = GATES * LANES, n = last - first, block_size = model.M * row;
     for (long i = 0; i < n; i++) {
-        const long j = turn(i, n, t);
-        const T* next = i + 1 < n ? weights + turn(i + 1, n, t) * block_size : after;
+        const long j = first + turn(i, n, t);
+        const T* next = i + 1 < n ? weights + (first + turn(i + 1, n, t)) * block_size : after;
         sum_rows<T>(zeros, 0, d.m.get(), model.H_row, weights + j * block_size, model.M,
                     {d.by_m.get(), of_block(scales, j)}, next, d.y.get() + j * row, model.P_row, d.sizes[t]);
     }
@@ -217,8 +218,9 @@ TARGET static void recur(
 #undef TILE
 }
 
+// The share of one of a team's threads, number `me`. No bit depends on how blocks are shared.
 template <class T>
-TARGET static void run_layer(Direction<T>& d, long number) {
+TARGET static void run_layer(Direction<T>& d, long number, Team& team, long me) {
     const Model& model = d.model;
     const Layer& layer = model.directions[d.task.side][number];
     const long row = GATES * LANES, block_size = model.K * row;
@@ -228,9 +230,13 @@ TARGET static void run_layer(Direction<T>& d, long number) {
     const bool scaled = model.type == INT16;
     const float* scales = scaled ? layer.scales.get() : nullptr;  // of the input's weights
     const float *state_scales = of_block(scales, blocks), *project_scales = of_block(state_scales, blocks);
+    const long own_first = team.begin(blocks, me), own_last = team.begin(blocks, me + 1), n = own_last - own_first;
+    const long outputs = model.P_row / row;  // blocks of the projection
+    const long out_first = team.begin(outputs, me), out_last = team.begin(outputs, me + 1);
     T* inputs = as_inputs(d.current.get(), d.inputs.get());
-    float* sums = d.sums.get();
-    memset(d.c.get(), 0, d.task.rows * model.H_row * sizeof(float));
+    float *sums = d.sums.get(), *scratch = sums + me * d.task.rows * row;
+    for (long r = 0; r < d.task.rows; r++)
+        memset(d.c.get() + r * model.H_row + own_first * LANES, 0, n * LANES * sizeof(float));
     for (long begin = 0, end; begin < d.steps; begin = end) {
         end = begin + 1;
         while (end < d.steps && d.offsets[end + 1] - d.offsets[begin] <= WINDOW) end++;
@@ -238,7 +244,7 @@ TARGET static void run_layer(Direction<T>& d, long number) {
         const bool window = end > begin + 1;  // else a block's weights serve input and state while they are hot
         const T* x = inputs + d.offsets[begin] * model.P_row;
         const float* by = d.by_input.get() + d.offsets[begin];
-        for (long j = 0; window && j < blocks; j++) {
+        for (long j = own_first; window && j < own_last; j++) {
             const T* w = gates + j * block_size;
             sum_rows<T>(bias + j * row, 0, x, model.P_row, w, model.K, {by, of_block(scales, j)}, w + block_size,
                         sums + j * rows * row, row, rows);
@@ -246,27 +252,34 @@ TARGET static void run_layer(Direction<T>& d, long number) {
         for (long t = begin; t < end; t++) {
             const long b = d.sizes[t], k = t ? model.K : 0;
             const T *project_by = (const T*)layer.project.get(), *first = window ? states : gates;
-            for (long i = 0; i < blocks; i++) {
-                const long j = turn(i, blocks, t);
+            for (long i = 0; i < n; i++) {
+                const long j = own_first + turn(i, n, t);
                 const T *w = gates + j * block_size, *state = states + j * block_size;
-                const T* after = i + 1 < blocks ? first + turn(i + 1, blocks, t) * block_size
-                                                : model.projects ? project_by : first + j * block_size;
-                float* own = sums;
-                if (window) own += (j * rows + d.offsets[t] - d.offsets[begin]) * row;
+                const T* after = i + 1 < n ? first + (own_first + turn(i + 1, n, t)) * block_size
+                                           : model.projects ? project_by : first + j * block_size;
+                float* own = scratch;
+                if (window) own = sums + (j * rows + d.offsets[t] - d.offsets[begin]) * row;
                 else
                     sum_rows<T>(bias + j * row, 0, x, model.P_row, w, model.K, {by, of_block(scales, j)}, state, own,
                                 row, b);
                 recur<T>(d, j, state, of_block(state_scales, j), after, own, b, k, own);
             }
-            if (scaled) scale_m(d, t);
-            if (model.projects)
-                project<T>(d, project_by, project_scales, first + turn(0, blocks, t + 1) * block_size, t);
+            if (model.projects) {
+                if (team.meet(me)) {
+                    if (scaled) scale_m(d, t);
+                    team.go();
+                }
+                const T* after = first + (own_first + turn(0, n, t + 1)) * block_size;
+                project<T>(d, project_by, project_scales, after, t, out_first, out_last);
+            }
+            if (!team.meet(me)) continue;
             finish<T>(d, number, t);
             for (long row = 1; !t && row < d.task.rows; row++) {
                 memcpy(d.c.get() + row * model.H_row, d.c.get(), model.H_row * sizeof(float));
                 memcpy(d.h.get() + row * model.P_row, d.h.get(), model.P_row * sizeof(T));
                 d.by_h.get()[row] = d.by_h.get()[0];
             }
+            team.go();
         }
     }
 }
@@ -275,7 +288,10 @@ template <class T>
 TARGET static void run_as(const Task& task) {
     Direction<T> d(task);
     embed<T>(d);
-    for (long number = 0; number < d.model.layers; number++) run_layer<T>(d, number);
+    Team team;
+    team.run(task.team, [&](long me) {
+        for (long number = 0; number < d.model.layers; number++) run_layer<T>(d, number, team, me);
+    });
 }
 
 static void run(const Task& task) {

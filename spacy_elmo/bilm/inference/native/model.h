@@ -149,6 +149,7 @@ struct Task {
     float scale;
     float* const* out;        // (rows,) to (L + 1, n, 2P) of each sentence, without boundaries
     const int64_t* layer;     // (rows,) numbers from one of its layers to the next
+    long team;                // threads that go through it together
 };
 
 }  // namespace elmo

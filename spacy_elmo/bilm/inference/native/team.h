@@ -1,0 +1,63 @@
+// Threads that go through the steps of one direction together, each with a share of every product.
+#pragma once
+
+#include <atomic>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace elmo {
+
+class Team {
+  public:
+    // Calls `work(me)` in up to `wanted` threads, this one among them as number 0.
+    template <class Work>
+    void run(long wanted, const Work& work) {
+        std::vector<std::thread> others;
+        for (long me = 1; me < wanted; me++) {
+            try {
+                others.emplace_back([this, &work, me] {
+                    while (!size_.load(std::memory_order_acquire)) wait();
+                    work(me);
+                });
+            } catch (const std::system_error&) {
+                break;  // no more threads to be had
+            }
+        }
+        size_.store(static_cast<long>(others.size()) + 1, std::memory_order_release);
+        work(0);
+        for (std::thread& other : others) other.join();
+    }
+
+    long size() const { return size_.load(std::memory_order_relaxed); }
+
+    // Share `me` of n things begins here; it ends where the next one begins.
+    long begin(long n, long me) const { return n * me / size(); }
+
+    // All come here. For number 0 it is true, once all are here; for the others false, once that one has called go().
+    bool meet(long me) {
+        const long now = round_.load(std::memory_order_relaxed);
+        if (!me) {
+            while (arrived_.load(std::memory_order_acquire) < size() - 1) wait();
+            arrived_.store(0, std::memory_order_relaxed);
+            return true;
+        }
+        arrived_.fetch_add(1, std::memory_order_acq_rel);
+        while (round_.load(std::memory_order_acquire) == now) wait();
+        return false;
+    }
+    void go() { round_.fetch_add(1, std::memory_order_acq_rel); }
+
+  private:
+    // A moment: the others are a microsecond away, unless the system has taken their processor.
+    static void wait() {
+        thread_local long waits = 0;
+        if (++waits % 2048 == 0) std::this_thread::yield();
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#endif
+    }
+    std::atomic<long> size_{0}, arrived_{0}, round_{0};
+};
+
+}  // namespace elmo
