@@ -21,7 +21,7 @@ import torch
 from inference import some_sentences
 from timing import medians, show
 
-from spacy_elmo.bilm import lstm, objective, runtime
+from spacy_elmo.bilm import lstm, runtime, softmax
 from spacy_elmo.bilm.config import BiLMConfig
 from spacy_elmo.bilm.embed import Batch
 from spacy_elmo.bilm.graphs import fastest
@@ -59,7 +59,7 @@ def torch_alone() -> Iterator[None]:
     """Without kernels of ours."""
     with (
         patch.object(lstm, "kernels", lambda x: None),
-        patch.object(objective, "kernels", lambda x: None),
+        patch.object(softmax, "kernels", lambda x: None),
         patch.object(runtime, "kernels", lambda x: None),
     ):
         yield

@@ -27,10 +27,11 @@ from torch.nn import functional as F
 
 from spacy_elmo.bilm.config import BiLMConfig
 from spacy_elmo.bilm.model import BiLM
-from spacy_elmo.bilm.objective import CHUNK, FullSoftmaxLoss, TrainingStep, sampled_softmax_loss
+from spacy_elmo.bilm.objective import TrainingStep
 from spacy_elmo.bilm.precision import has_native_bf16
 from spacy_elmo.bilm.runtime import collate
 from spacy_elmo.bilm.sampling import CandidateSampler
+from spacy_elmo.bilm.softmax import CHUNK, FullSoftmaxLoss, sampled_softmax_loss
 from spacy_elmo.bilm.vocab import Vocab
 from spacy_elmo.pretraining.schedule import make_optimizer
 from spacy_elmo.pretraining.settings import TrainingSettings

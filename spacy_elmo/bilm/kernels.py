@@ -2,7 +2,7 @@
 
 A step of an LSTM is two small products and a dozen elementwise operations; torch runs these one after
 another, each through memory. The native kernel (see inference/native/training.h) runs them in one on the
-CPU, Triton's on a GPU; without them torch's own operations take their place (see lstm.py, objective.py).
+CPU, Triton's on a GPU; without them torch's own operations take their place (see lstm.py, softmax.py).
 """
 
 import ctypes

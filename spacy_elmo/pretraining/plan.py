@@ -10,7 +10,7 @@ import torch
 from ..bilm.config import BiLMConfig, ConfigError
 from ..bilm.folder import vocab_of
 from ..bilm.model import BiLM
-from ..bilm.objective import CHUNK, GPU_CHUNK
+from ..bilm.softmax import CHUNK, GPU_CHUNK
 from ..bilm.vocab import Vocab
 from .beginning import MADE, config_of, parent_of
 from .budget import LARGEST, MARGIN, random_batch

@@ -6,12 +6,11 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..bilm import store
 from ..bilm.atomic import check_replaceable, write_atomic
@@ -36,6 +35,7 @@ from .schedule import learning_rate, make_optimizer, make_step
 from .seeing import Meter, Watcher
 from .settings import Settings
 from .shards import Corpus
+from .updates import Updates
 from .world import World, join
 
 log = logging.getLogger("spacy_elmo")
@@ -89,19 +89,6 @@ def _check_same_run(settings: Settings, corpus: Corpus, output: Path, checkpoint
     return state
 
 
-@dataclass(frozen=True)
-class Update:
-    """A step of the weights over all processes, but for `nll`, which is this one's sum of losses.
-
-    nll, norm (of the gradient): scalars on the device, to read them is to wait for it.
-    """
-
-    nll: Tensor
-    norm: Tensor
-    predictions: int
-    tokens: int
-
-
 class Trainer:
     """A pretraining run: model, data, optimiser, and the record of what was measured."""
 
@@ -120,6 +107,7 @@ class Trainer:
         self.bilm = bilm.to(world.device).train()
         self.training_step = make_step(bilm, training)
         self.optimizer = make_optimizer(bilm, training)
+        self.updates = Updates(self.training_step, self.optimizer, training, world)
         self.step, self.position, self.meter = 0, Position(), Meter()
         self.record: dict[str, Any] = {
             "settings": settings.to_dict(),
@@ -166,9 +154,11 @@ class Trainer:
             batch, self.position = following
             rate = learning_rate(self.step, training)
             with threads(1) if self.training_step.parallel else nullcontext():
-                update = self._update(batch, rate)
+                update = self.updates.start(batch, rate, self.step)
                 following = next(batches)  # while a GPU is at work
-                loss, norm, stop = self._result(update, sigterm)
+                loss, norm, stop = self.updates.result(update, sigterm)
+            if not math.isfinite(norm):  # the weights are spoilt, and are written nowhere
+                raise self._diverged(f"The loss became {loss}")
             self.step += 1
             done = Meter(loss, 1, update.tokens, time.monotonic() - began)
             self.meter.add(done)
@@ -205,35 +195,6 @@ class Trainer:
             share=(self.world.rank, self.world.size),
         )
         return stream.start(self.position)
-
-    def _update(self, batch: Batch, rate: float) -> "Update":
-        """One step of the weights. On a GPU it is started, and not waited for."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
-        units = int(batch.lengths.sum())
-        predictions = units - len(batch.lengths)
-        total, tokens = self.world.add_up([predictions, units])
-        nll = torch.zeros(())
-        if len(batch.lengths):
-            # Each process has dropout masks of its own; the first has those of a run with one process.
-            seed = self.training.seed * 2**32 + self.world.rank * 2**24 + self.step
-            nll = self.training_step(batch.to(self.world.device), seed).sums.double().sum()
-        self.world.sum_gradients(list(self.bilm.parameters()), predictions / total)
-        norm = torch.nn.utils.clip_grad_norm_(self.bilm.parameters(), self.training.grad_clip)
-        self.optimizer.step()
-        return Update(nll, norm, int(total), int(tokens))
-
-    def _result(self, update: "Update", sigterm: Notice) -> tuple[float, float, bool]:
-        """Mean loss, norm of the gradient, and whether to stop; waits for a GPU.
-
-        Raises a CheckpointError if there are no such numbers.
-        """
-        nll, stop = self.world.add_up([float(update.nll), float(sigterm.came)])
-        loss, norm = nll / (2 * update.predictions), float(update.norm)
-        if not math.isfinite(norm):  # the weights are spoilt, and are written nowhere
-            raise self._diverged(f"The loss became {loss}")
-        return loss, norm, stop > 0
 
     def _evaluate(self, watcher: Watcher, *, everything: bool) -> None:
         text = self.heldout if everything else sample(self.heldout, self.training.eval_units)

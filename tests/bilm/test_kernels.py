@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from spacy_elmo.bilm import kernels as module
 from spacy_elmo.bilm.inference.library import instruction_sets, library
 from spacy_elmo.bilm.kernels import LSTMFunction, NativeKernels, column_sums
-from spacy_elmo.bilm.objective import CHUNK, FullSoftmaxLoss
+from spacy_elmo.bilm.softmax import CHUNK, FullSoftmaxLoss
 
 SHAPES = [(5, 3, 32, 64), (1, 1, 3, 5), (4, 2, 7, 7), (3, 9, 16, 33)]  # steps, rows, P, H
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.03}

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from spacy_elmo.bilm.objective import CHUNK, FullSoftmaxLoss, TrainingStep, sampled_softmax_loss
+from spacy_elmo.bilm.objective import TrainingStep
 from spacy_elmo.bilm.runtime import collate
 from spacy_elmo.bilm.sampling import CandidateSampler
+from spacy_elmo.bilm.softmax import CHUNK, FullSoftmaxLoss, sampled_softmax_loss
 from spacy_elmo.bilm.vocab import SPECIALS
 
 from .helpers import WORDS, make_bilm

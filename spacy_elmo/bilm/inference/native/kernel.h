@@ -2,6 +2,7 @@
 
 #include "products.h"
 #include "rows.h"
+#include "cell.h"
 #include "lstm.h"
 #include "training.h"
 #include "tasks.h"

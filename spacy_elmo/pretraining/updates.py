@@ -1,0 +1,58 @@
+"""Steps of the weights over all processes: started, and what came of them read when a GPU is through."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..bilm.embed import Batch
+from .preemption import Notice
+from .schedule import Step
+from .settings import TrainingSettings
+from .world import World
+
+
+@dataclass(frozen=True)
+class Update:
+    """A step of the weights over all processes, but for `nll`, which is this one's sum of losses.
+
+    nll, norm (of the gradient): scalars on the device, to read them is to wait for it.
+    """
+
+    nll: Tensor
+    norm: Tensor
+    predictions: int
+    tokens: int
+
+
+class Updates:
+    """What is done with every batch."""
+
+    def __init__(
+        self, step: Step, optimizer: torch.optim.Optimizer, training: TrainingSettings, world: World
+    ):
+        self._step, self._optimizer, self._training, self._world = step, optimizer, training, world
+        self._parameters = list(step.bilm.parameters())
+
+    def start(self, batch: Batch, rate: float, number: int) -> Update:
+        """Step `number` of the run, on this process's share of a batch. It does not wait for a GPU."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.zero_grad(set_to_none=True)
+        units = int(batch.lengths.sum())
+        predictions = units - len(batch.lengths)
+        total, tokens = self._world.add_up([predictions, units])
+        nll = torch.zeros(())
+        if len(batch.lengths):
+            # Each process has dropout masks of its own; the first has those of a run with one process.
+            seed = self._training.seed * 2**32 + self._world.rank * 2**24 + number
+            nll = self._step(batch.to(self._world.device), seed).sums.double().sum()
+        self._world.sum_gradients(self._parameters, predictions / total)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._training.grad_clip)
+        self._optimizer.step()
+        return Update(nll, norm, int(total), int(tokens))
+
+    def result(self, update: Update, sigterm: Notice) -> tuple[float, float, bool]:
+        """Mean loss, norm of the gradient, and whether to stop; waits for a GPU."""
+        nll, stop = self._world.add_up([float(update.nll), float(sigterm.came)])
+        return nll / (2 * update.predictions), float(update.norm), stop > 0
