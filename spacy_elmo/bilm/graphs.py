@@ -17,7 +17,7 @@ from .embed import Batch
 from .kernels import kernels
 from .objective import LMLoss, TrainingStep
 
-MOST = 500  # graphs that are kept
+MOST = 256  # graphs that are kept
 
 T = TypeVar("T")
 

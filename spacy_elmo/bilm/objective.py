@@ -102,9 +102,10 @@ class TrainingStep:
     def __call__(self, batch: Batch, seed: int) -> LMLoss:
         """Add the gradients of the batch's mean loss to the parameters. seed: of the dropout masks.
 
-        On a GPU it returns before they are there.
+        batch: best on the CPU, also where the model is on a GPU. On a GPU it returns before they are there.
         """
-        n = int((batch.lengths - 1).clamp(min=0).sum())
+        n = int((batch.lengths - 1).clamp(min=0).sum())  # of a batch on a GPU it would wait for that
+        batch = batch.to(self.bilm.device)
         self.seed(seed)
         with exact() if batch.units.is_cuda else nullcontext():
             sums, gradients = self.compute(batch, seed)

@@ -47,7 +47,7 @@ def find_batch_tokens(step: Step, world: World) -> int:
 def _cost(step: Step, tokens: int, device: torch.device) -> int:
     """Peak bytes of a step on `tokens` units in the longest sentences that there are."""
     memory.reset_peak(device)
-    step(random_batch(step, tokens).to(device), 0)
+    step(random_batch(step, tokens), 0)
     for parameter in step.bilm.parameters():
         parameter.grad = None
     return memory.peak(device)

@@ -137,7 +137,7 @@ def measure_speed(config: BiLMConfig, vocab: Vocab, settings: Settings, *, token
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bilm = BiLM(config, vocab).to(device).train()
     step = make_step(bilm, settings.training)
-    batch = random_batch(step, tokens if device.type == "cpu" else 16 * tokens).to(device)
+    batch = random_batch(step, tokens if device.type == "cpu" else 16 * tokens)
     seconds = []
     for _ in range(4):
         began = time.monotonic()

@@ -46,7 +46,7 @@ class Updates:
         if len(batch.lengths):
             # Each process has dropout masks of its own; the first has those of a run with one process.
             seed = self._training.seed * 2**32 + self._world.rank * 2**24 + number
-            nll = self._step(batch.to(self._world.device), seed).sums.double().sum()
+            nll = self._step(batch, seed).sums.double().sum()
         self._world.sum_gradients(self._parameters, predictions / total)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._training.grad_clip)
         self._optimizer.step()
