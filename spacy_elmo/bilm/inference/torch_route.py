@@ -10,7 +10,7 @@ from torch import Tensor
 from ..precision import NAMES, as_half
 from .cells import Cell, Steps, Switches, pack
 from .elementwise import sigmoid_, tanh
-from .linear import linear
+from .linear import FEWEST_ROWS, linear
 from .units import Ids
 
 INPUT_ROWS = 512  # of the input product at once: enough for full speed, and the result stays in the cache
@@ -47,23 +47,31 @@ class TorchCell:
         x = x.to(self.dtype)
         c = torch.zeros(sizes[0], self.hidden)
         h: Tensor | None = None
+        few = x.new_zeros(FEWEST_ROWS, self.hidden)  # what is projected, filled up to as many rows
         begin = 0
         for window in windows(sizes, INPUT_ROWS):
             gates = self.input(x[begin : begin + sum(window)])  # (rows of the window, 4H)
             for b, ahead in zip(window, gates.split(window), strict=True):
-                h, c = self._step(ahead, None if h is None else h[:b], c[:b])
-                out[begin : begin + b] = h
+                h, c = self._step(ahead, None if h is None else h[: max(b, FEWEST_ROWS)], c[:b], few)
+                out[begin : begin + b] = h[:b]
                 begin += b
         return out
 
-    def _step(self, gates: Tensor, h: Tensor | None, c: Tensor) -> tuple[Tensor, Tensor]:
-        """gates: (b, 4H) of the input; h: (b, P); c: (b, H) float32. Returns h and c of the next step."""
-        gates = gates.float() if h is None else gates.float() + self.recurrent(h)
+    def _step(self, gates: Tensor, h: Tensor | None, c: Tensor, few: Tensor) -> tuple[Tensor, Tensor]:
+        """gates: (b, 4H) of the input; h: (b, P) or more rows; c: (b, H) float32. Returns h, of FEWEST_ROWS at
+        least, and c of the next step."""
+        b = len(gates)
+        gates = gates.float() if h is None else gates.float() + self.recurrent(h)[:b]
         i, f, o, g = sigmoid_(gates).chunk(4, 1)
         c = (f * c).add_(i * g.mul_(2).sub_(1))
         if self.switches.cell_clip is not None:
             c.clamp_(-self.switches.cell_clip, self.switches.cell_clip)
-        h = (tanh(c) * o).to(self.dtype)
+        h = tanh(c) * o
+        if b < FEWEST_ROWS:
+            few[:b] = h
+            h = few
+        else:
+            h = h.to(self.dtype)
         if self.project is not None:
             h = self.project(h)
         if self.switches.projection_clip is not None:
