@@ -58,8 +58,10 @@ class TorchCell:
         return out
 
     def _step(self, gates: Tensor, h: Tensor | None, c: Tensor, few: Tensor) -> tuple[Tensor, Tensor]:
-        """gates: (b, 4H) of the input; h: (b, P) or more rows; c: (b, H) float32. Returns h, of FEWEST_ROWS at
-        least, and c of the next step."""
+        """gates: (b, 4H) of the input; h: (b, P) or more rows; c: (b, H) float32.
+
+        Returns h, FEWEST_ROWS of it at least, and c of the next step.
+        """
         b = len(gates)
         gates = gates.float() if h is None else gates.float() + self.recurrent(h)[:b]
         i, f, o, g = sigmoid_(gates).chunk(4, 1)
