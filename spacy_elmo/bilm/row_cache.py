@@ -6,7 +6,7 @@ soon again.
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,17 @@ class RowCache:
             if missing:
                 self._add(sorted(missing), compute)
             return self._table, self._places
+
+    def take(self, strings: Sequence[Any], compute: Callable[[list], np.ndarray]) -> np.ndarray:
+        """The vectors of `strings`, (n, D): mostly all of them are there."""
+        with self._lock:
+            table = self._table
+            try:
+                return table.take(list(map(self._places.__getitem__, strings)), axis=0)
+            except KeyError:
+                pass
+        table, places = self.look_up(strings, compute)
+        return table.take([places[string] for string in strings], axis=0)
 
     def forget(self) -> None:
         """Start anew at once."""

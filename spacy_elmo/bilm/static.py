@@ -55,8 +55,7 @@ class StaticVectors:
         def compute(keys: list) -> np.ndarray:
             return self._compute(keys if spelled is None else [spelled(key) for key in keys])
 
-        table, rows = self.kept.look_up(tokens, compute)
-        return table[[rows[token] for token in tokens]] if tokens else table[:0]
+        return self.kept.take(tokens, compute)
 
     def _compute(self, tokens: list[str]) -> np.ndarray:
         rows = [self._rows.get(token, -1) for token in tokens]
