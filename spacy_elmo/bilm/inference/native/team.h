@@ -49,10 +49,11 @@ class Team {
     void go() { round_.fetch_add(1, std::memory_order_acq_rel); }
 
   private:
-    // A moment: the others are a microsecond away, unless the system has taken their processor.
+    // A moment: the others are a microsecond away, unless the system has taken their processor. With more threads than
+    // processors it takes three times as long if this is not soon given up.
     static void wait() {
         thread_local long waits = 0;
-        if (++waits % 2048 == 0) std::this_thread::yield();
+        if (++waits % 256 == 0) std::this_thread::yield();
 #if defined(__x86_64__)
         __builtin_ia32_pause();
 #endif
