@@ -19,6 +19,7 @@ from unittest.mock import patch
 
 import torch
 from inference import some_sentences
+from pretraining import DROPOUT, update
 from timing import medians, show
 
 from spacy_elmo.bilm import lstm, runtime, softmax
@@ -30,11 +31,9 @@ from spacy_elmo.bilm.objective import TrainingStep
 from spacy_elmo.bilm.vocab import Vocab
 from spacy_elmo.pretraining.budget import random_batch
 from spacy_elmo.pretraining.plan import training_flops
-from spacy_elmo.pretraining.schedule import Step, make_optimizer
 from spacy_elmo.pretraining.settings import Paths, Settings, TrainingSettings, VocabSettings
 
 GPU = torch.device("cuda")
-DROPOUT, CLIP = 0.1, 1.0
 PEER, OURS = "torch alone (cuDNN)", "ours"
 SIDE, WARM = 8192, 3
 SETTINGS = Settings(paths=Paths(), vocab=VocabSettings(), training=TrainingSettings(), model={})
@@ -107,17 +106,8 @@ def peak() -> float:
 
 
 def a_step(bilm: BiLM, batch: Batch, way: str) -> Callable[[], object]:
-    step: Step = TrainingStep(bilm, dropout=DROPOUT, dtype=torch.bfloat16)
-    step = fastest(step) if way == OURS else step
-    optimizer = make_optimizer(bilm, SETTINGS.training)
-
-    def run() -> None:
-        step(batch, 0)
-        torch.nn.utils.clip_grad_norm_(bilm.parameters(), CLIP)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return run
+    step = TrainingStep(bilm, dropout=DROPOUT, dtype=torch.bfloat16)
+    return update(fastest(step) if way == OURS else step, batch)
 
 
 def steps(args: argparse.Namespace, most: float) -> None:

@@ -26,6 +26,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spacy_elmo.bilm.config import BiLMConfig
+from spacy_elmo.bilm.embed import Batch
+from spacy_elmo.bilm.graphs import GraphedStep
 from spacy_elmo.bilm.model import BiLM
 from spacy_elmo.bilm.objective import TrainingStep
 from spacy_elmo.bilm.precision import has_native_bf16
@@ -48,7 +50,12 @@ def our_step(units: list[str], hidden: int, sentences: list[list[str]], dtype: t
     torch.manual_seed(0)
     sizes = {"hidden": hidden, "projection": hidden // 8}
     bilm = BiLM(BiLMConfig(units="word", tied_softmax=False, **sizes), Vocab(units))
-    batch, step = collate(bilm, sentences), TrainingStep(bilm, dropout=DROPOUT, dtype=dtype)
+    return update(TrainingStep(bilm, dropout=DROPOUT, dtype=dtype), collate(bilm, sentences))
+
+
+def update(step: TrainingStep | GraphedStep, batch: Batch) -> Step:
+    """All that is done with a batch."""
+    bilm = step.bilm
     optimizer = make_optimizer(bilm, TrainingSettings())
 
     def run() -> None:

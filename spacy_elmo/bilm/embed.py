@@ -36,7 +36,7 @@ class Batch:
         parts = list(vars(self).values())
         if device.type == "cuda":
             parts = [x if x is None or x.is_cuda else x.pin_memory() for x in parts]
-        moved = (None if x is None else x.to(device, non_blocking=True) for x in parts)
+        moved = (None if x is None else x.to(device, non_blocking=device.type == "cuda") for x in parts)
         return Batch(*moved)  # type: ignore[arg-type]
 
 

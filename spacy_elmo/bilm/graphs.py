@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from .cudnn import exact
 from .embed import Batch
 from .kernels import kernels
-from .objective import LMLoss, TrainingStep
+from .objective import LMLoss, TrainingStep, accumulate, predictions
 
 MOST = 256  # graphs that are kept
 
@@ -65,7 +65,7 @@ class GraphedStep:
 
     def __call__(self, batch: Batch, seed: int) -> LMLoss:
         """See TrainingStep."""
-        n = int((batch.lengths - 1).clamp(min=0).sum())
+        n = predictions(batch)
         batch = padded(batch).to(self.bilm.device)
         here = torch.cuda.current_stream()
         self._stream.wait_stream(here)
@@ -76,8 +76,7 @@ class GraphedStep:
             else:
                 self._compute(batch)
         here.wait_stream(self._stream)
-        for parameter, gradient in self._gradients.items():
-            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        accumulate(self._gradients.items())
         return LMLoss(self._sums.clone(), n)
 
     def _replay(self, batch: Batch) -> None:

@@ -104,13 +104,12 @@ class TrainingStep:
 
         batch: best on the CPU, also where the model is on a GPU. On a GPU it returns before they are there.
         """
-        n = int((batch.lengths - 1).clamp(min=0).sum())  # of a batch on a GPU it would wait for that
+        n = predictions(batch)
         batch = batch.to(self.bilm.device)
         self.seed(seed)
         with exact() if batch.units.is_cuda else nullcontext():
             sums, gradients = self.compute(batch, seed)
-        for parameter, gradient in gradients:
-            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        accumulate(gradients)
         return LMLoss(sums, n)
 
     def seed(self, seed: int) -> None:
@@ -210,6 +209,17 @@ def _sides(bilm: BiLM, batch: Batch, ahead: Tensor, back: Tensor, *, everywhere:
         _Side(bilm.forward_direction, ahead, targets[0], places),
         _Side(bilm.backward_direction, reverse(back, batch.lengths), targets[1], places),
     ]
+
+
+def predictions(batch: Batch) -> int:
+    """Of one direction. Of a batch on a GPU it waits for that."""
+    return int((batch.lengths - 1).clamp(min=0).sum())
+
+
+def accumulate(gradients: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Add gradients to those that the parameters have."""
+    for parameter, gradient in gradients:
+        parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
 
 def _trained(module: nn.Module) -> list[nn.Parameter]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..bilm.embed import Batch
+from ..bilm.objective import predictions
 from .preemption import Notice
 from .schedule import Step
 from .settings import TrainingSettings
@@ -39,15 +40,14 @@ class Updates:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
-        units = int(batch.lengths.sum())
-        predictions = units - len(batch.lengths)
-        total, tokens = self._world.add_up([predictions, units])
+        own = predictions(batch)
+        total, tokens = self._world.add_up([own, float(batch.lengths.sum())])
         nll = torch.zeros(())
         if len(batch.lengths):
             # Each process has dropout masks of its own; the first has those of a run with one process.
             seed = self._training.seed * 2**32 + self._world.rank * 2**24 + number
             nll = self._step(batch, seed).sums.double().sum()
-        self._world.sum_gradients(self._parameters, predictions / total)
+        self._world.sum_gradients(self._parameters, own / total)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._training.grad_clip)
         self._optimizer.step()
         return Update(nll, norm, int(total), int(tokens))

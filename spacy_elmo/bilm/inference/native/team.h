@@ -2,31 +2,41 @@
 #pragma once
 
 #include <atomic>
-#include <system_error>
+#include <exception>
 #include <thread>
 #include <vector>
 
 namespace elmo {
+
+// Runs work(0) here and work(1) and so on in threads of their own, as many of `wanted` as are to be had: known(n) is told
+// how many that are before this one begins.
+template <class Known, class Work>
+static void on_threads(long wanted, const Known& known, const Work& work) {
+    std::vector<std::thread> others;
+    others.reserve(wanted);
+    for (long me = 1; me < wanted; me++) {
+        try {
+            others.emplace_back([&work, me] { work(me); });
+        } catch (const std::exception&) {
+            break;  // no more threads, or no memory for them: the work is done with those that are there
+        }
+    }
+    known(static_cast<long>(others.size()) + 1);
+    work(0);
+    for (std::thread& other : others) other.join();
+}
 
 class Team {
   public:
     // Calls `work(me)` in up to `wanted` threads, this one among them as number 0.
     template <class Work>
     void run(long wanted, const Work& work) {
-        std::vector<std::thread> others;
-        for (long me = 1; me < wanted; me++) {
-            try {
-                others.emplace_back([this, &work, me] {
-                    while (!size_.load(std::memory_order_acquire)) wait();
-                    work(me);
-                });
-            } catch (const std::system_error&) {
-                break;  // no more threads to be had
-            }
-        }
-        size_.store(static_cast<long>(others.size()) + 1, std::memory_order_release);
-        work(0);
-        for (std::thread& other : others) other.join();
+        on_threads(
+            wanted, [this](long n) { size_.store(n, std::memory_order_release); },
+            [&](long me) {
+                while (!size_.load(std::memory_order_acquire)) wait();
+                work(me);
+            });
     }
 
     long size() const { return size_.load(std::memory_order_relaxed); }

@@ -1,11 +1,11 @@
 // Work cut into pieces, for several threads.
 #pragma once
 
+#include "team.h"
+
 #include <atomic>
 #include <cstdint>
 #include <new>
-#include <system_error>
-#include <thread>
 #include <vector>
 
 namespace elmo {
@@ -37,16 +37,7 @@ static int in_threads(long threads, long tasks, const Work& work) {
             }
         }
     };
-    std::vector<std::thread> others;
-    for (long i = 1; i < threads && i < tasks; i++) {
-        try {
-            others.emplace_back(work_on);
-        } catch (const std::system_error&) {
-            break;  // no more threads to be had: the work is done with those that are there
-        }
-    }
-    work_on();
-    for (std::thread& other : others) other.join();
+    on_threads(threads < tasks ? threads : tasks, [](long) {}, [&](long) { work_on(); });
     return failed;
 }
 
