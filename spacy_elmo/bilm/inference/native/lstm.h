@@ -130,6 +130,17 @@ TARGET static void finish(Direction<T>& d, long layer, long t) {
     }
 }
 
+// The states of the first row behind the first step, for all rows: they have read the same boundary.
+template <class T>
+static void share_first(Direction<T>& d) {
+    const long H_row = d.model.H_row, P_row = d.model.P_row;
+    for (long row = 1; row < d.task.rows; row++) {
+        memcpy(d.c.get() + row * H_row, d.c.get(), H_row * sizeof(float));
+        memcpy(d.h.get() + row * P_row, d.h.get(), P_row * sizeof(T));
+        d.by_h.get()[row] = d.by_h.get()[0];
+    }
+}
+
 // What goes into the projection lies between -1 and 1. Where its row's input or state is damaged, so is its scale.
 template <class T>
 static void scale_m(Direction<T>& d, long t) {
@@ -239,11 +250,7 @@ TARGET static void run_layer(Direction<T>& d, long number, Team& team, long me) 
             }
             if (!team.meet(me)) continue;
             finish<T>(d, number, t);
-            for (long row = 1; !t && row < d.task.rows; row++) {
-                memcpy(d.c.get() + row * model.H_row, d.c.get(), model.H_row * sizeof(float));
-                memcpy(d.h.get() + row * model.P_row, d.h.get(), model.P_row * sizeof(T));
-                d.by_h.get()[row] = d.by_h.get()[0];
-            }
+            if (!t) share_first(d);
             team.go();
         }
     }
