@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .errors import ElmoError
-from .inference.library import has_fast_int16, instruction_sets
+from .inference.library import fastest_type
 
 Precision = Literal["auto", "f32", "bf16", "int16"]
 
@@ -31,15 +31,17 @@ def check_precision(precision: str) -> None:
 def product_dtype(precision: str, device: torch.device) -> torch.dtype:
     """Type of the products. "auto": what the device is fastest at.
 
-    That is bfloat16 where the device has it natively, else int16 where the native kernel is there and the
-    processor multiplies that faster, else float32. "int16" is float32 on a GPU and without that kernel.
-    Raises an ElmoError for a precision that is not known.
+    With the native kernel that is what the kernel says of the processor, bfloat16 (only where the processor
+    has it), int16 or float32; without it bfloat16 where the device has it natively, else float32. "int16" is
+    float32 on a GPU and without that kernel. Raises an ElmoError for a precision that is not known.
     """
     check_precision(precision)
-    if precision == "bf16" or (precision == "auto" and has_native_bf16(device)):
-        return torch.bfloat16
-    int16 = precision == "int16" or (precision == "auto" and has_fast_int16())
-    return torch.int16 if int16 and device.type == "cpu" and instruction_sets() else torch.float32
+    fastest = fastest_type() if device.type == "cpu" else None
+    if precision == "auto":
+        precision = fastest or ("bf16" if has_native_bf16(device) else "f32")
+    elif precision == "int16" and fastest is None:
+        precision = "f32"
+    return next(dtype for dtype, name in NAMES.items() if name == precision)
 
 
 def as_half(layers: Tensor) -> Tensor:

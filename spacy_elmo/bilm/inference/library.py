@@ -8,6 +8,7 @@ from functools import cache
 from importlib.util import find_spec
 
 LIBRARY = "spacy_elmo.bilm.inference._native"
+TYPES = ("f32", "bf16", "int16")  # as native/model.h counts them
 
 
 @cache
@@ -19,7 +20,7 @@ def library() -> ctypes.CDLL | None:
     try:
         native = ctypes.CDLL(found.origin)
         native.elmo_isa.restype = ctypes.c_char_p
-        native.elmo_int16.argtypes = [ctypes.c_int]
+        native.elmo_fastest.argtypes = [ctypes.c_int]
         native.elmo_new.restype = ctypes.c_void_p
         native.elmo_new.argtypes = [
             *[ctypes.c_int] * 2,
@@ -55,7 +56,7 @@ def instruction_sets() -> dict[str, int]:
     return found
 
 
-def has_fast_int16() -> bool:
-    """Whether the best of them multiplies int16 faster than float32."""
+def fastest_type() -> str | None:
+    """Of the products of the best of them: "f32", "bf16" or "int16"; None without the kernel."""
     native, best = library(), next(iter(instruction_sets().values()), None)
-    return native is not None and best is not None and bool(native.elmo_int16(best))
+    return None if native is None or best is None else TYPES[native.elmo_fastest(best)]

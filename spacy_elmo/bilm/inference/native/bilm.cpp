@@ -40,8 +40,8 @@ PUBLIC const char* elmo_isa(int isa) { return isa < N_ISAS ? ISAS[isa].name : nu
 
 PUBLIC int elmo_supported(int isa) { return isa < N_ISAS && ISAS[isa].supported(); }
 
-// Whether products of int16 are faster than those of float32.
-PUBLIC int elmo_int16(int isa) { return ISAS[isa].int16; }
+// The type whose products are fastest: see Type.
+PUBLIC int elmo_fastest(int isa) { return ISAS[isa].fastest(); }
 
 // type: see Type. weights: w_ih (4H, P), w_hh (4H, P), bias (4H), w_hr (P, H) or null, for each layer of each
 // direction, forward first. Clips: infinite for none. They are packed, not kept. Null: no memory.
@@ -55,8 +55,9 @@ PUBLIC void* elmo_new(int isa, int type, long layers, long P, long H, int skip, 
     m->layers = layers;
     m->P = P;
     m->H = H;
-    m->K = m->type == FLOAT32 ? P : round_up(P, 2);
-    m->M = m->type == FLOAT32 ? H : round_up(H, 2);
+    m->tiles = m->type == BFLOAT16 && ISAS[isa].group > 2;
+    m->K = m->type == FLOAT32 ? P : round_up(P, ISAS[isa].group);
+    m->M = m->type == FLOAT32 ? H : round_up(H, ISAS[isa].group);
     m->P_row = round_up(P, GATES * V);
     m->H_row = round_up(H, V) + LINE / sizeof(float);  // rows a power of 2 apart would share a set of the cache
     m->skip = skip;

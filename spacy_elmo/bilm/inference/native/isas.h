@@ -9,6 +9,12 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#if defined(__linux__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#define HAS_AMX
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #endif
@@ -86,6 +92,19 @@ namespace avx512bf16 {
 }
 #undef INLINE
 #undef TARGET
+
+#ifdef HAS_AMX
+#define NATIVE_AMX
+#define TARGET __attribute__((target("amx-tile,amx-bf16,avx512f,avx512vnni,avx512bf16,avx2,fma")))
+#define INLINE \
+    static inline __attribute__((always_inline, target("amx-tile,amx-bf16,avx512f,avx512vnni,avx512bf16,avx2,fma")))
+namespace amx {
+#include "vector_avx512.h"
+#include "kernel.h"
+}
+#undef INLINE
+#undef TARGET
+#endif
 #endif
 // clang-format on
 
@@ -108,14 +127,16 @@ struct Tasks {
 
 #define TRAINING(isa, T) {isa::cells_forward<T>, isa::cells_backward<T>, isa::cross_entropy<T>}
 #define TASKS(isa) {isa::token_layers, isa::mix_tokens, isa::maxout_rows<float>, isa::maxout_rows<bf16>}
-#define ISA(name, supported, int16) \
-    {#name, name::LANES, supported, int16, name::run, TRAINING(name, float), TRAINING(name, bf16), TASKS(name)}
+#define ISA(name, supported, fastest)                                                                \
+    {#name, name::LANES, name::Size<bf16>::group, supported, fastest, name::run, TRAINING(name, float), \
+     TRAINING(name, bf16), TASKS(name)}
 
 struct Isa {
     const char* name;
     long lanes;
+    long group;  // products of bf16 take so many inputs at a time
     bool (*supported)();
-    bool int16;  // whether products of int16 are faster than those of float32
+    Type (*fastest)();  // of products
     void (*run)(const Task&);
     Training<float> single;
     Training<bf16> half;
@@ -130,17 +151,35 @@ static bool has_avx512() {
 }
 static bool has_avx512vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
 static bool has_avx512bf16() { return has_avx512vnni() && __builtin_cpu_supports("avx512bf16"); }
+// Outside of tiles Intel's products of bf16 have half the rate of those of float32.
+static Type fastest_avx512bf16() { return __builtin_cpu_is("intel") ? INT16 : BFLOAT16; }
 #endif
+#if defined(HAS_AMX)
+// Asks the system, too: it has to keep 8 KiB more for each thread, and does so only for those who asked.
+static bool has_amx() {
+    constexpr unsigned BF16 = 1u << 22, TILE = 1u << 24;
+    constexpr long ASK = 0x1023, TILE_DATA = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILE_DATA
+    unsigned a, b, c, d;
+    if (!has_avx512bf16() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+    return (d & BF16) && (d & TILE) && !syscall(SYS_arch_prctl, ASK, TILE_DATA);
+}
+#endif
+static Type float32() { return FLOAT32; }
+static Type bfloat16() { return BFLOAT16; }
+static Type int16() { return INT16; }
 
 // Best first.
 static const Isa ISAS[] = {
 #if defined(__x86_64__)
-    ISA(avx512bf16, has_avx512bf16, true),
-    ISA(avx512vnni, has_avx512vnni, true),
-    ISA(avx512, has_avx512, false),
-    ISA(avx2, has_avx2, true),
+#if defined(HAS_AMX)
+    ISA(amx, has_amx, bfloat16),
 #endif
-    ISA(plain, always, false),
+    ISA(avx512bf16, has_avx512bf16, fastest_avx512bf16),
+    ISA(avx512vnni, has_avx512vnni, int16),
+    ISA(avx512, has_avx512, float32),
+    ISA(avx2, has_avx2, int16),
+#endif
+    ISA(plain, always, float32),
 };
 constexpr int N_ISAS = sizeof(ISAS) / sizeof(Isa);
 

@@ -1,6 +1,13 @@
 // All of the kernel that is compiled for each instruction set, behind its vectors; see isas.h.
 
 #include "products.h"
+#ifdef NATIVE_AMX
+#include "tiles.h"
+#else
+struct Tiles {
+    Tiles() {}
+};
+#endif
 #include "rows.h"
 #include "cell.h"
 #include "lstm.h"

@@ -20,14 +20,15 @@ TARGET NOINLINE void step_tile(
     for (int r = 0; r < R; r++) {
         const float* of = sums + r * GATES * LANES;
         const V gates[GATES] = {load(of), load(of + LANES), load(of + 2 * LANES), load(of + 3 * LANES)};
-        V state = load(c + r * H_row), out = step<T>(gates, &state, clip);
-        store(c + r * H_row, state);
+        V state = load(c + r * LANES), out = step<T>(gates, &state, clip);
+        store(c + r * LANES, state);
         if (y) store(y + r * H_row, out);
         else store_as(m + r * H_row, out);
     }
 }
 
 constexpr long WINDOW = 64;  // rows of the input product that share a pass over the weights
+constexpr double FAR = 3e6;  // bytes of a layer's weights that do not stay in a cache of one's own from step to step
 
 template <class T>
 struct Direction {
@@ -38,11 +39,15 @@ struct Direction {
     std::vector<long> offsets;   // (T + 1,) of a step's first row among the N
     Buffer<float> current;       // (N, P_row) the layer's input, then its output
     Buffer<T> inputs;            // (N, P_row) the same as T, where that is another type
-    Buffer<float> c, y;          // (B, H_row) cell state; (B, H_row or P_row) state before its clip
-    Buffer<T> m, h;              // (B, H_row) before the projection; (B, P_row) state
+    Buffer<float> c, y;          // (H_row / V, B, V) cell state; (B, H_row or P_row) state before its clip
+    Buffer<T> m, h;              // (B, H_row) before the projection, see m_at; (B, P_row) state
     Buffer<float> by_input, by_m, by_h;  // (N,), (B,), (B,) of int16, see Scales
-    Buffer<float> sums;          // of the input product: a window of all blocks, or a block of a step for each thread
+    Buffer<float> sums;          // of the input product: a window of all blocks
+    Buffer<float> scratch;       // sums of a block, for each thread
+    bool far;                    // a layer's weights do not stay near
+    static constexpr long SPARE = Size<T>::spare;
     explicit Direction(const Task& t);
+    float* c_of(long block) const { return c.get() + block * task.rows * LANES; }
 };
 
 // Nobody reads what comes of the last boundary, so the last step is that of the last unit. The first boundary
@@ -65,11 +70,13 @@ template <class T>
 Direction<T>::Direction(const Task& t)
     : model(*t.model), task(t), steps(t.lengths[0] - 1), units(0), sizes(sizes_of(t)), offsets(offsets_of(sizes)),
       current(offsets.back() * t.model->P_row),
-      inputs(sizeof(T) == 4 ? 0 : offsets.back() * t.model->P_row),
-      c(t.rows * t.model->H_row), y(t.rows * (t.model->projects ? t.model->P_row : t.model->H_row)),
-      m(t.model->projects ? t.rows * t.model->H_row : 0), h(t.rows * t.model->P_row),
+      inputs(sizeof(T) == 4 ? 0 : (offsets.back() + SPARE) * t.model->P_row),
+      c(t.rows * t.model->H_row), y((t.rows + SPARE) * (t.model->projects ? t.model->P_row : t.model->H_row)),
+      m(t.model->projects ? (t.rows + SPARE) * t.model->H_row : 0), h((t.rows + SPARE) * t.model->P_row),
       by_input(offsets.back()), by_m(t.rows), by_h(t.rows),
-      sums(larger(t.rows * t.team, WINDOW * (t.model->H_row / LANES)) * GATES * LANES) {
+      sums((WINDOW + SPARE) * (t.model->H_row / LANES) * GATES * LANES),
+      scratch((t.rows + SPARE) * t.team * GATES * LANES),
+      far(static_cast<double>(9 * t.model->P * t.model->H) * sizeof(T) > FAR) {
     units = offsets.back();
 }
 
@@ -134,8 +141,10 @@ TARGET static void finish(Direction<T>& d, long layer, long t) {
 template <class T>
 static void share_first(Direction<T>& d) {
     const long H_row = d.model.H_row, P_row = d.model.P_row;
+    for (long block = 0; block < H_row / LANES; block++)
+        for (long row = 1; row < d.task.rows; row++)
+            memcpy(d.c_of(block) + row * LANES, d.c_of(block), LANES * sizeof(float));
     for (long row = 1; row < d.task.rows; row++) {
-        memcpy(d.c.get() + row * H_row, d.c.get(), H_row * sizeof(float));
         memcpy(d.h.get() + row * P_row, d.h.get(), P_row * sizeof(T));
         d.by_h.get()[row] = d.by_h.get()[0];
     }
@@ -152,101 +161,120 @@ static void scale_m(Direction<T>& d, long t) {
 INLINE long turn(long i, long n, long t) { return t % 2 ? n - 1 - i : i; }
 
 // Scales of the weights of block j; null where there are none.
-INLINE const float* of_block(const float* scales, long j) { return scales ? scales + j * GATES * LANES : nullptr; }
+static inline const float* of_block(const float* scales, long j) { return scales ? scales + j * GATES * LANES : nullptr; }
 
-// Blocks first..last. after: as of sum_rows.
+// Weights of a layer, and their scales.
 template <class T>
-TARGET static void project(
-    Direction<T>& d, const T* weights, const float* scales, const T* after, long t, long first, long last) {
-    const Model& model = d.model;
-    static const float zeros[GATES * 16] = {};
-    const long row = GATES * LANES, n = last - first, block_size = model.M * row;
-    for (long i = 0; i < n; i++) {
-        const long j = first + turn(i, n, t);
-        const T* next = i + 1 < n ? weights + (first + turn(i + 1, n, t)) * block_size : after;
-        sum_rows<T>(zeros, 0, d.m.get(), model.H_row, weights + j * block_size, model.M,
-                    {d.by_m.get(), of_block(scales, j)}, next, d.y.get() + j * row, model.P_row, d.sizes[t]);
-    }
+struct Packed {
+    long blocks, row;         // row: GATES * V
+    const T *gates, *states, *project;
+    const float *scales, *state_scales, *project_scales;
+    Packed(const Model& model, const Layer& layer)
+        : blocks((model.H + LANES - 1) / LANES), row(GATES * LANES), gates((const T*)layer.gates.get()),
+          states(gates + blocks * model.K * row), project((const T*)layer.project.get()),
+          scales(model.type == INT16 ? layer.scales.get() : nullptr), state_scales(of_block(scales, blocks)),
+          project_scales(of_block(state_scales, blocks)) {}
+};
+
+// Sums of block j over the inputs x of several steps: rows, and their scales.
+template <class T>
+TARGET static void sum_inputs(Direction<T>& d, const Layer& layer, long j, const T* x, const float* by, long rows, float* to) {
+    const Packed<T> p(d.model, layer);
+    const T* w = p.gates + j * d.model.K * p.row;
+    sum_rows<T>(layer.bias.get() + j * p.row, 0, x, d.model.P_row, w, d.model.K, {by, of_block(p.scales, j)},
+                w + d.model.K * p.row, to, p.row, rows);
 }
 
-// A block of the gates of step t, from the sums of the input product on. after: as of sum_rows.
+// Step t of the cells of block j, from its inputs x on, or where there are none from the sums over them. after: the block
+// that comes next; -1: the projection does. scratch: room for sums of all rows.
 template <class T>
-TARGET static void recur(
-    Direction<T>& d, long block, const T* w, const float* scales, const T* after, const float* sums, long b, long k,
-    float* scratch) {
+TARGET static void step_block(Direction<T>& d, const Layer& layer, long j, long after, const T* x, float* sums,
+                              float* scratch, long t) {
     const Model& model = d.model;
-    const long row = GATES * LANES, last = k ? (k - 1) / Size<T>::segment * Size<T>::segment : 0;
-    const float* from = sums;
-    const T* h = d.h.get();
-    const Scales by = {d.by_h.get(), scales};
-    if (last) {
-        sum_rows<T>(from, row, h, model.P_row, w, last, by, w + last * row, scratch, row, b);
-        from = scratch;
+    const Packed<T> p(model, layer);
+    const long row = p.row, b = d.sizes[t], k = t ? model.K : 0, size = model.K * row;
+    const T *state = p.states + j * size, *next = after < 0 ? p.project : (x ? p.gates : p.states) + after * size;
+    if (x) {
+        sums = scratch;
+        const Scales by = {d.by_input.get() + d.offsets[t], of_block(p.scales, j)};
+        sum_rows<T>(layer.bias.get() + j * row, 0, x, model.P_row, p.gates + j * size, model.K, by, state, sums, row, b);
     }
-    float* c = d.c.get() + block * LANES;
-    T* m = d.m.get() + (model.projects ? block * LANES : 0);
-    float* y = model.projects ? nullptr : d.y.get() + block * LANES;
-#define TILE(R) step_tile<T, R>(from + r * row, row, h + r * model.P_row + last, model.P_row, w + last * row, \
-                                k - last, scales_at(by, r), c + r * model.H_row, m + r * model.H_row,         \
-                                y ? y + r * model.H_row : nullptr, model.H_row, model.cell_clip,              \
-                                next_weights(after, k - last, r))
+    const long last = k ? (k - 1) / Size<T>::segment * Size<T>::segment : 0;
+    const Scales by = {d.by_h.get(), of_block(p.state_scales, j)};
+    const T* h = d.h.get();
+    if (last) sum_rows<T>(sums, row, h, model.P_row, state, last, by, state + last * row, sums, row, b);
+    float* c = d.c_of(j);
+    T* m = d.m.get() + (model.projects ? j * LANES : 0);
+    float* y = model.projects ? nullptr : d.y.get() + j * LANES;
+#define TILE(R) step_tile<T, R>(sums + r * row, row, h + r * model.P_row + last, model.P_row, state + last * row, \
+                                k - last, scales_at(by, r), c + r * LANES, m + r * model.H_row,                   \
+                                y ? y + r * model.H_row : nullptr, model.H_row, model.cell_clip,                  \
+                                next_weights(next, k - last, r))
     IN_TILES(b, Size<T>::rows, TILE)
 #undef TILE
 }
+
+// Blocks first..last of the projection of step t. next: weights that are wanted after these.
+template <class T>
+TARGET static void project(Direction<T>& d, const Layer& layer, const T* next, long t, long first, long last) {
+    const Model& model = d.model;
+    const Packed<T> p(model, layer);
+    static const float zeros[GATES * 16] = {};
+    const long n = last - first, size = model.M * p.row;
+    for (long i = 0; i < n; i++) {
+        const long j = first + turn(i, n, t);
+        const T* after = i + 1 < n ? p.project + (first + turn(i + 1, n, t)) * size : next;
+        sum_rows<T>(zeros, 0, d.m.get(), model.H_row, p.project + j * size, model.M,
+                    {d.by_m.get(), of_block(p.project_scales, j)}, after, d.y.get() + j * p.row, model.P_row,
+                    d.sizes[t]);
+    }
+}
+
+// Where the weights of a block of gates begin, or those of its state.
+template <class T>
+TARGET static const T* weights_of(const Direction<T>& d, const Layer& layer, long block, bool state) {
+    const Packed<T> p(d.model, layer);
+    return (state ? p.states : p.gates) + block * d.model.K * p.row;
+}
+
+#ifdef NATIVE_AMX
+#include "lstm_tiles.h"
+#endif
 
 // The share of one of a team's threads, number `me`. No bit depends on how blocks are shared.
 template <class T>
 TARGET static void run_layer(Direction<T>& d, long number, Team& team, long me) {
     const Model& model = d.model;
     const Layer& layer = model.directions[d.task.side][number];
-    const long row = GATES * LANES, block_size = model.K * row;
-    const long blocks = (model.H + LANES - 1) / LANES;
-    const T *gates = (const T*)layer.gates.get(), *states = gates + blocks * block_size;
-    const float* bias = layer.bias.get();
-    const bool scaled = model.type == INT16;
-    const float* scales = scaled ? layer.scales.get() : nullptr;  // of the input's weights
-    const float *state_scales = of_block(scales, blocks), *project_scales = of_block(state_scales, blocks);
+    const long row = GATES * LANES, blocks = (model.H + LANES - 1) / LANES;
     const long own_first = team.begin(blocks, me), own_last = team.begin(blocks, me + 1), n = own_last - own_first;
     const long outputs = model.P_row / row;  // blocks of the projection
     const long out_first = team.begin(outputs, me), out_last = team.begin(outputs, me + 1);
     T* inputs = as_inputs(d.current.get(), d.inputs.get());
-    float *sums = d.sums.get(), *scratch = sums + me * d.task.rows * row;
-    for (long r = 0; r < d.task.rows; r++)
-        memset(d.c.get() + r * model.H_row + own_first * LANES, 0, n * LANES * sizeof(float));
+    float *sums = d.sums.get(), *scratch = d.scratch.get() + me * (d.task.rows + d.SPARE) * row;
+    memset(d.c_of(own_first), 0, n * d.task.rows * LANES * sizeof(float));
     for (long begin = 0, end; begin < d.steps; begin = end) {
         end = begin + 1;
         while (end < d.steps && d.offsets[end + 1] - d.offsets[begin] <= WINDOW) end++;
-        const long rows = d.offsets[end] - d.offsets[begin];
+        const long rows = d.offsets[end] - d.offsets[begin], block_rows = rows + d.SPARE;
         const bool window = end > begin + 1;  // else a block's weights serve input and state while they are hot
         const T* x = inputs + d.offsets[begin] * model.P_row;
-        const float* by = d.by_input.get() + d.offsets[begin];
-        for (long j = own_first; window && j < own_last; j++) {
-            const T* w = gates + j * block_size;
-            sum_rows<T>(bias + j * row, 0, x, model.P_row, w, model.K, {by, of_block(scales, j)}, w + block_size,
-                        sums + j * rows * row, row, rows);
-        }
+        for (long j = own_first; window && j < own_last; j++)
+            sum_inputs<T>(d, layer, j, x, d.by_input.get() + d.offsets[begin], rows, sums + j * block_rows * row);
         for (long t = begin; t < end; t++) {
-            const long b = d.sizes[t], k = t ? model.K : 0;
-            const T *project_by = (const T*)layer.project.get(), *first = window ? states : gates;
             for (long i = 0; i < n; i++) {
-                const long j = own_first + turn(i, n, t);
-                const T *w = gates + j * block_size, *state = states + j * block_size;
-                const T* after = i + 1 < n ? first + (own_first + turn(i + 1, n, t)) * block_size
-                                           : model.projects ? project_by : first + j * block_size;
-                float* own = scratch;
-                if (window) own = sums + (j * rows + d.offsets[t] - d.offsets[begin]) * row;
-                else
-                    sum_rows<T>(bias + j * row, 0, x, model.P_row, w, model.K, {by, of_block(scales, j)}, state, own,
-                                row, b);
-                recur<T>(d, j, state, of_block(state_scales, j), after, own, b, k, own);
+                const long j = own_first + turn(i, n, t), next = own_first + turn(i + 1, n, t);
+                float* own = sums + (j * block_rows + d.offsets[t] - d.offsets[begin]) * row;
+                step_block<T>(d, layer, j, i + 1 < n ? next : model.projects ? -1 : j, window ? nullptr : x,
+                              window ? own : nullptr, scratch, t);
             }
             if (model.projects) {
                 if (team.meet(me)) {
-                    if (scaled) scale_m(d, t);
+                    if (model.type == INT16) scale_m(d, t);
                     team.go();
                 }
-                const T* after = first + (own_first + turn(0, n, t + 1)) * block_size;
-                project<T>(d, project_by, project_scales, after, t, out_first, out_last);
+                const T* next = weights_of<T>(d, layer, own_first + turn(0, n, t + 1), window);
+                project<T>(d, layer, next, t, out_first, out_last);
             }
             if (!team.meet(me)) continue;
             finish<T>(d, number, t);
@@ -262,6 +290,7 @@ TARGET static void run_as(const Task& task) {
     embed<T>(d);
     Team team;
     team.run(task.team, [&](long me) {
+        Tiles tiles;
         for (long number = 0; number < d.model.layers; number++) run_layer<T>(d, number, team, me);
     });
 }

@@ -97,10 +97,11 @@ struct Model {
     long lanes;        // V
     long layers;       // L
     long P, H;
-    long K;            // P, even where inputs go in pairs
+    long K;            // P, a multiple of as many inputs as go together
     long M;            // inputs of the projection: H, likewise
     long P_row, H_row;  // elements from one row to the next, padding included
     bool skip, projects;
+    bool tiles;        // weights are packed for tiles, see lstm_tiles.h
     float cell_clip, projection_clip;  // infinite: none
     std::vector<Layer> directions[2];
 };

@@ -44,6 +44,14 @@ static void pack_block(const float* w, long K, const long* rows, const float* sc
     }
 }
 
+// A block's halves apart, `inputs` inputs from one to the other.
+template <class T>
+static void pack_halves(const float* w, long K, const long* rows, const float* scale, long lanes, long inputs, T* to) {
+    const long half = GATES / 2, outputs = half * lanes;
+    pack_block<T>(w, K, rows, scale, half, lanes, to);
+    pack_block<T>(w, K, rows + outputs, scale + half, half, lanes, to + inputs * outputs);
+}
+
 static bool finite(const float* x, long n) {
     for (long i = 0; i < n; i++)
         if (!std::isfinite(x[i])) return false;
@@ -62,7 +70,8 @@ static void pack_projection(const Model& m, Layer& layer, const float* w) {
     T* to = reinterpret_cast<T*>(layer.project.get());
     for (long first = 0; first < m.P; first += row, to += m.M * row) {
         for (long i = 0; i < row; i++) rows[i] = first + i < m.P ? first + i : -1;
-        pack_block<T>(w, m.H, rows.data(), as_they_are, GATES, V, to, scales ? scales + first : nullptr);
+        if (m.tiles) pack_halves<T>(w, m.H, rows.data(), as_they_are, V, m.M, to);
+        else pack_block<T>(w, m.H, rows.data(), as_they_are, GATES, V, to, scales ? scales + first : nullptr);
     }
 }
 
@@ -85,6 +94,12 @@ static void pack_layer(const Model& m, Layer& layer, const float* const* weights
             long unit = j * V + i % V;
             rows[i] = unit < m.H ? i / V * m.H + unit : -1;
             if (unit < m.H) layer.bias.get()[j * row + i] = weights[2][rows[i]] * exponents[i / V];
+        }
+        if (m.tiles) {
+            T* block = reinterpret_cast<T*>(layer.gates.get()) + 2 * j * m.K * row;
+            pack_halves<T>(weights[0], m.P, rows.data(), exponents, V, m.K, block);
+            pack_halves<T>(weights[1], m.P, rows.data(), exponents, V, m.K, block + m.K * row);
+            continue;
         }
         float* own = scales ? scales + j * row : nullptr;
         float* other = scales ? own + blocks * row : nullptr;

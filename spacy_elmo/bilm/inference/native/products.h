@@ -132,16 +132,23 @@ template <>
 struct Size<float> {
     static constexpr int rows = ROWS;
     static constexpr long segment = 2048 / LANES;  // inputs whose weights of a block fill 32 KiB
+    static constexpr long spare = 0;               // rows behind the last one that are read and written, to no end
 };
 template <>
 struct Size<bf16> {
     static constexpr int rows = ROWS_BF16;
     static constexpr long segment = 4096 / LANES;
+#ifdef NATIVE_AMX
+    static constexpr long group = 32, spare = 15;
+#else
+    static constexpr long group = 2, spare = 0;
+#endif
 };
 template <>
 struct Size<int16_t> {
     static constexpr int rows = ROWS_INT16;
     static constexpr long segment = 4096 / LANES;  // a multiple of EXACT
+    static constexpr long spare = 0;
 };
 
 static inline Scales scales_at(Scales by, long r) { return {by.rows ? by.rows + r : nullptr, by.weights}; }
