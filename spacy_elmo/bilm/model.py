@@ -110,7 +110,7 @@ class BiLM(nn.Module):
         self,
         sentences: Sequence[Sequence[str]],
         *,
-        batch_tokens: int = 4096,
+        batch_tokens: int = 8192,
         precision: Precision = "f32",
         stateful: bool = False,
         out: Sequence[np.ndarray | None] | None = None,

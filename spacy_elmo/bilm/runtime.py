@@ -14,7 +14,7 @@ from .kernels import kernels
 from .precision import Precision, as_half, product_dtype
 from .vocab import BOS, EOS, PAD, SPECIALS, Vocab, special_character_ids
 
-GPU_BATCH = 16  # times as many units: a step takes as long for a few rows as for hundreds
+GPU_BATCH = 8  # times as many units: a step takes as long for a few rows as for hundreds
 
 
 class Network(EngineNetwork, Protocol):
@@ -31,7 +31,7 @@ def encode(
     bilm: Network,
     sentences: Sequence[Sequence[str]],
     *,
-    batch_tokens: int = 4096,
+    batch_tokens: int = 8192,
     precision: Precision = "f32",
     route: str | None = None,
     out: Sequence[np.ndarray | None] | None = None,

@@ -171,7 +171,8 @@ PUBLIC void* elmo_maxout_new(int isa, int half, long I, long O, const float* wei
     m->normalizes = gain != nullptr;
     m->I = I;
     m->O = O;
-    m->K = half ? round_up(I, 2) : I;
+    m->tiles = half && ISAS[isa].group > 2;
+    m->K = half ? round_up(I, ISAS[isa].group) : I;
     m->row = round_up(I, V) + LINE / (half ? 2 : 4);  // see H_row
     m->epsilon = epsilon;
     if (half) pack_maxout<bf16>(*m, V, weights, bias);
@@ -200,7 +201,7 @@ PUBLIC int elmo_maxout(const void* maxout, long rows, const float* x, float* y, 
         const long first = i * MAXOUT_ROWS, n = rows - first < MAXOUT_ROWS ? rows - first : MAXOUT_ROWS;
         const float* from = x + first * m->I;
         float* to = y + first * m->O;
-        if (m->half) tasks.maxout_half(*m, n, from, to, Buffer<bf16>(n * m->row).get());
+        if (m->half) tasks.maxout_half(*m, n, from, to, Buffer<bf16>((n + MOST_SPARE) * m->row).get());
         else tasks.maxout_single(*m, n, from, to, Buffer<float>(n * m->row).get());
     });
 }

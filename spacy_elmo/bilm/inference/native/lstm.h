@@ -28,7 +28,6 @@ TARGET NOINLINE void step_tile(
 }
 
 constexpr long WINDOW = 64;  // rows of the input product that share a pass over the weights
-constexpr double FAR = 3e6;  // bytes of a layer's weights that do not stay in a cache of one's own from step to step
 
 template <class T>
 struct Direction {
@@ -44,7 +43,6 @@ struct Direction {
     Buffer<float> by_input, by_m, by_h;  // (N,), (B,), (B,) of int16, see Scales
     Buffer<float> sums;          // of the input product: a window of all blocks
     Buffer<float> scratch;       // sums of a block, for each thread
-    bool far;                    // a layer's weights do not stay near
     static constexpr long SPARE = Size<T>::spare;
     explicit Direction(const Task& t);
     float* c_of(long block) const { return c.get() + block * task.rows * LANES; }
@@ -74,9 +72,8 @@ Direction<T>::Direction(const Task& t)
       c(t.rows * t.model->H_row), y((t.rows + SPARE) * (t.model->projects ? t.model->P_row : t.model->H_row)),
       m(t.model->projects ? (t.rows + SPARE) * t.model->H_row : 0), h((t.rows + SPARE) * t.model->P_row),
       by_input(offsets.back()), by_m(t.rows), by_h(t.rows),
-      sums((WINDOW + SPARE) * (t.model->H_row / LANES) * GATES * LANES),
-      scratch((t.rows + SPARE) * t.team * GATES * LANES),
-      far(static_cast<double>(9 * t.model->P * t.model->H) * sizeof(T) > FAR) {
+      sums((WINDOW + SPARE) * (t.model->H_row / LANES) * GATES * LANES, false),
+      scratch((t.rows + SPARE) * t.team * GATES * LANES, false) {
     units = offsets.back();
 }
 

@@ -17,8 +17,8 @@ INLINE Inputs inputs_of(const Direction<bf16>& d, const Layer& layer, long block
 template <>
 TARGET void sum_inputs<bf16>(Direction<bf16>& d, const Layer& layer, long block, const bf16* x, const float*, long rows,
                              float* to) {
-    const bf16* next = d.far ? weights_of<bf16>(d, layer, block + 1, false) : nullptr;
-    sum_block({nullptr, 0}, inputs_of(d, layer, block, x, false), NONE, next, {to, GATES * LANES}, rows);
+    sum_block({nullptr, 0}, inputs_of(d, layer, block, x, false), NONE, weights_of<bf16>(d, layer, block + 1, false),
+              {to, GATES * LANES}, rows);
 }
 
 // Cells of a block, from their sums on.
@@ -46,7 +46,7 @@ TARGET void step_block<bf16>(Direction<bf16>& d, const Layer& layer, long block,
     const long b = d.sizes[t], row = GATES * LANES;
     const bf16* next = after < 0 ? (const bf16*)layer.project.get() : weights_of<bf16>(d, layer, after, !x);
     sum_block({x ? nullptr : sums, row}, inputs_of(d, layer, block, x, false),
-              inputs_of(d, layer, block, t ? d.h.get() : nullptr, true), d.far ? next : nullptr, {scratch, row}, b);
+              inputs_of(d, layer, block, t ? d.h.get() : nullptr, true), next, {scratch, row}, b);
     step_rows(d, layer.bias.get() + block * row, block, !x && !t ? sums : scratch, b);
 }
 
@@ -60,6 +60,6 @@ TARGET void project<bf16>(Direction<bf16>& d, const Layer& layer, const bf16* af
         const bf16* next = i + 1 < n ? weights + (first + turn(i + 1, n, t)) * model.M * row : after;
         const Inputs m = {d.m.get(), TILE_INPUTS, rows * TILE_INPUTS, model.M / TILE_INPUTS, weights + j * model.M * row,
                           model.M * HALF};
-        sum_block({nullptr, 0}, m, NONE, d.far ? next : nullptr, {d.y.get() + j * row, model.P_row}, d.sizes[t]);
+        sum_block({nullptr, 0}, m, NONE, next, {d.y.get() + j * row, model.P_row}, d.sizes[t]);
     }
 }

@@ -26,14 +26,15 @@ constexpr float SMALLEST = 1e-30f;  // that int16 tells from zero: its reciproca
 
 constexpr int GATES = 4;  // i, f, g, o: a block of weights is GATES registers wide
 constexpr size_t LINE = 64;
+constexpr long MOST_SPARE = 15;  // rows behind the last one that tiles read and write, to no end
 constexpr size_t LARGE_PAGE = 1 << 21;  // of memory, where there are such pages
 
-// Zeroed memory on a cache line's boundary.
+// Memory on a cache line's boundary: zeroed, unless `zeroed` says that it will be written before it is read.
 template <class T>
 class Buffer {
   public:
-    explicit Buffer(size_t n = 0) : size_(n * sizeof(T) + LINE), data_(static_cast<T*>(allocate())) {
-        memset(data_, 0, size_);
+    explicit Buffer(size_t n = 0, bool zeroed = true) : size_(n * sizeof(T) + LINE), data_(static_cast<T*>(allocate())) {
+        if (zeroed) memset(data_, 0, size_);
     }
     Buffer(Buffer&& other) noexcept : size_(other.size_), data_(other.data_) { other.data_ = nullptr; }
     Buffer& operator=(Buffer&& other) noexcept {
@@ -109,12 +110,14 @@ struct Model {
 // A layer of a task: the largest of PIECES linear maps for each of its O outputs, of I inputs.
 //   weights  [O / V blocks][K / pair][PIECES][V][pair]
 //   bias     [O / V blocks][PIECES][V]
+// The weights of bf16 in tiles: these blocks' registers, PIECES each, as blocks of GATES, see lstm_tiles.h.
 //   gain, shift  (O, filled up to whole registers) of the layer normalisation behind it, if there is one
 constexpr int PIECES = 3;
 
 struct Maxout {
     int isa;
     bool half, normalizes;
+    bool tiles;  // see Model
     long I, O;
     long K;    // I, even for bf16
     long row;  // elements from one row of the inputs to the next
@@ -122,6 +125,9 @@ struct Maxout {
     Buffer<char> weights;
     Buffer<float> bias, gain, shift;
 };
+
+// Of its sums in tiles: a multiple of GATES.
+inline long registers_of(const Maxout& m, long V) { return static_cast<long>(round_up((m.O + V - 1) / V * PIECES, GATES)); }
 
 // How the units of a text, in sentences, belong to its tokens; see pipeline/align.py.
 struct Tokens {

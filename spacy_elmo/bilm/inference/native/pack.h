@@ -113,13 +113,29 @@ static void pack_layer(const Model& m, Layer& layer, const float* const* weights
     if (scales && !sound) std::fill_n(scales, all, std::numeric_limits<float>::quiet_NaN());
 }
 
+// The registers of all blocks one after another, GATES at a time.
+template <class T>
+static void pack_in_tiles(const Maxout& m, long V, const float* weights, T* to) {
+    const float as_they_are[GATES] = {1, 1, 1, 1};
+    const long row = GATES * V, registers = registers_of(m, V);
+    std::vector<long> rows(row);
+    for (long first = 0; first < registers; first += GATES, to += m.K * row) {
+        for (long i = 0; i < row; i++) {
+            const long all = first + i / V, unit = all / PIECES * V + i % V;
+            rows[i] = unit < m.O ? unit * PIECES + all % PIECES : -1;
+        }
+        pack_halves<T>(weights, m.I, rows.data(), as_they_are, V, m.K, to);
+    }
+}
+
 // weights: (O, PIECES, I); bias: (O, PIECES).
 template <class T>
 static void pack_maxout(Maxout& m, long V, const float* weights, const float* bias) {
     const float as_they_are[PIECES] = {1, 1, 1};
     const long row = PIECES * V, blocks = (m.O + V - 1) / V;
     std::vector<long> rows(row);
-    m.weights = Buffer<char>(blocks * m.K * row * sizeof(T));
+    const long outputs = m.tiles ? registers_of(m, V) * V : blocks * row;
+    m.weights = Buffer<char>(m.K * outputs * sizeof(T));
     m.bias = Buffer<float>(blocks * row);
     T* to = reinterpret_cast<T*>(m.weights.get());
     for (long j = 0; j < blocks; j++, to += m.K * row) {
@@ -128,8 +144,9 @@ static void pack_maxout(Maxout& m, long V, const float* weights, const float* bi
             rows[i] = unit < m.O ? unit * PIECES + i / V : -1;
             if (unit < m.O) m.bias.get()[j * row + i] = bias[rows[i]];
         }
-        pack_block<T>(weights, m.I, rows.data(), as_they_are, PIECES, V, to);
+        if (!m.tiles) pack_block<T>(weights, m.I, rows.data(), as_they_are, PIECES, V, to);
     }
+    if (m.tiles) pack_in_tiles<T>(m, V, weights, reinterpret_cast<T*>(m.weights.get()));
 }
 
 }  // namespace elmo

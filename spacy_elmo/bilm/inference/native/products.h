@@ -132,14 +132,14 @@ template <>
 struct Size<float> {
     static constexpr int rows = ROWS;
     static constexpr long segment = 2048 / LANES;  // inputs whose weights of a block fill 32 KiB
-    static constexpr long spare = 0;               // rows behind the last one that are read and written, to no end
+    static constexpr long spare = 0;               // see MOST_SPARE
 };
 template <>
 struct Size<bf16> {
     static constexpr int rows = ROWS_BF16;
     static constexpr long segment = 4096 / LANES;
 #ifdef NATIVE_AMX
-    static constexpr long group = 32, spare = 15;
+    static constexpr long group = 32, spare = MOST_SPARE;
 #else
     static constexpr long group = 2, spare = 0;
 #endif

@@ -120,16 +120,13 @@ TARGET NOINLINE void maxout_tile(const float* bias, const T* x, long x_row, cons
         store_some(y + r * y_row, at_least(at_least(acc[r][0], acc[r][1]), acc[r][2]), n);
 }
 
-// rows (rows, I) -> y (rows, O). inputs: room for the rows as T.
+// The largest pieces of all outputs. x (rows, m.row) -> y (rows, O).
 template <class T>
-TARGET static void maxout_rows(const Maxout& m, long rows, const float* x, float* y, T* inputs) {
-    for (long r = 0; r < rows; r++)
-        for (long i = 0; i < m.I; i += LANES)
-            store_some(inputs + r * m.row + i, load_some(x + r * m.I + i, m.I - i), m.I - i);
+TARGET static void maxout_sums(const Maxout& m, long rows, const T* x, float* y) {
     const T* w = (const T*)m.weights.get();
     for (long at = 0; at < m.O; at += LANES, w += m.K * PIECES * LANES) {
         const float* bias = m.bias.get() + at * PIECES;
-#define TILE(R) maxout_tile<T, R>(bias, inputs + r * m.row, m.row, w, m.K, y + r * m.O + at, m.O, m.O - at)
+#define TILE(R) maxout_tile<T, R>(bias, x + r * m.row, m.row, w, m.K, y + r * m.O + at, m.O, m.O - at)
         for (long r = 0, R; r < rows; r += R) {
             const long left = rows - r;
             if (LANES == 16 && left >= 8) TILE(8), R = 8;
@@ -139,6 +136,36 @@ TARGET static void maxout_rows(const Maxout& m, long rows, const float* x, float
         }
 #undef TILE
     }
+}
+
+#ifdef NATIVE_AMX
+template <>
+TARGET void maxout_sums<bf16>(const Maxout& m, long rows, const bf16* x, float* y) {
+    const long row = registers_of(m, LANES) * LANES, block = GATES * LANES;
+    const Buffer<float> sums((rows + MOST_SPARE) * row, false);
+    const bf16* w = (const bf16*)m.weights.get();
+    const Tiles tiles;
+    for (long at = 0; at < row; at += block, w += m.K * block)
+        sum_block({nullptr, 0}, {x, m.row, TILE_INPUTS, m.K / TILE_INPUTS, w, m.K * HALF}, NONE, w + m.K * block,
+                  {sums.get() + at, row}, rows);
+    for (long r = 0; r < rows; r++, y += m.O) {
+        const float *of = sums.get() + r * row, *bias = m.bias.get();
+        for (long at = 0; at < m.O; at += LANES, of += PIECES * LANES, bias += PIECES * LANES) {
+            V most = add(load(of), load(bias));
+            for (long p = 1; p < PIECES; p++) most = at_least(most, add(load(of + p * LANES), load(bias + p * LANES)));
+            store_some(y + at, most, m.O - at);
+        }
+    }
+}
+#endif
+
+// rows (rows, I) -> y (rows, O). inputs: room for the rows as T, and for MOST_SPARE more.
+template <class T>
+TARGET static void maxout_rows(const Maxout& m, long rows, const float* x, float* y, T* inputs) {
+    for (long r = 0; r < rows; r++)
+        for (long i = 0; i < m.I; i += LANES)
+            store_some(inputs + r * m.row + i, load_some(x + r * m.I + i, m.I - i), m.I - i);
+    maxout_sums<T>(m, rows, inputs, y);
     for (long r = 0; m.normalizes && r < rows; r++, y += m.O) {
         const Moments found = moments(y, m.O, m.epsilon);
         const V scale = set1(found.scale), mean = set1(found.mean);

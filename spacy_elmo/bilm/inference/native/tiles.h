@@ -159,12 +159,11 @@ TARGET static NOINLINE void sum_tile_of_rows(Sums from, Inputs x, Inputs h, Sums
     TILE_STORE(3, to.from + 3 * LANES, to.row * sizeof(float));
 }
 
-// n rows of a block, over the inputs x and h: PASS of them at most. after: weights that are wanted after these; null where
-// those of a layer are near anyway.
+// n rows of a block, over the inputs x and h: PASS of them at most. after: weights that are wanted after these.
 TARGET static void sum_pass(Sums from, Inputs x, Inputs h, const bf16* after, Sums to, long n) {
     const long rows = fit_tiles(n), tiles = (n + rows - 1) / rows, both = tiles / 2;
     const long lines = 2 * HALF * TILE_INPUTS * (long)sizeof(bf16) / LINE;  // of a group of inputs, and both halves
-    Ahead ahead = {(const char*)after, after ? (lines + tiles - 1) / tiles : 0};
+    Ahead ahead = {(const char*)after, tiles > 1 ? (lines + tiles - 1) / tiles : 0};  // one tile waits for its own weights
     for (long side = 0; side < 2; side++)
         for (long i = 0; i < both; i++) {
             const long r = 2 * rows * (side ? both - 1 - i : i), at = side * HALF;
@@ -175,13 +174,13 @@ TARGET static void sum_pass(Sums from, Inputs x, Inputs h, const bf16* after, Su
     if (tiles % 2) sum_tile_of_rows(from.at(r), x.at(r), h.at(r), to.at(r), ahead);
 }
 
-// The same for any number of inputs. after: null, or what is wanted after the last of them.
+// The same for any number of inputs.
 TARGET static void sum_block(Sums from, Inputs x, Inputs h, const bf16* after, Sums to, long n) {
     const long most = PASS / TILE_INPUTS;
     for (bool first = true; x.groups + h.groups; first = false) {
         const bool fits = x.groups + h.groups <= most;
         const Inputs some = x.take(most), others = fits || !some.groups ? h.take(most) : NONE;
         const bf16* next = x.groups ? x.weights : h.groups ? h.weights : after;
-        sum_pass(first ? from : to, some, others, after ? next : nullptr, to, n);
+        sum_pass(first ? from : to, some, others, next, to, n);
     }
 }
