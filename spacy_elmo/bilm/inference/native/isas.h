@@ -164,22 +164,21 @@ static bool has_amx() {
     return (d & BF16) && (d & TILE) && !syscall(SYS_arch_prctl, ASK, TILE_DATA);
 }
 #endif
-static Type float32() { return FLOAT32; }
-static Type bfloat16() { return BFLOAT16; }
-static Type int16() { return INT16; }
+template <Type type>
+static Type always_type() { return type; }
 
 // Best first.
 static const Isa ISAS[] = {
 #if defined(__x86_64__)
 #if defined(HAS_AMX)
-    ISA(amx, has_amx, bfloat16),
+    ISA(amx, has_amx, always_type<BFLOAT16>),
 #endif
     ISA(avx512bf16, has_avx512bf16, fastest_avx512bf16),
-    ISA(avx512vnni, has_avx512vnni, int16),
-    ISA(avx512, has_avx512, float32),
-    ISA(avx2, has_avx2, int16),
+    ISA(avx512vnni, has_avx512vnni, always_type<INT16>),
+    ISA(avx512, has_avx512, always_type<FLOAT32>),
+    ISA(avx2, has_avx2, always_type<INT16>),
 #endif
-    ISA(plain, always, float32),
+    ISA(plain, always, always_type<FLOAT32>),
 };
 constexpr int N_ISAS = sizeof(ISAS) / sizeof(Isa);
 

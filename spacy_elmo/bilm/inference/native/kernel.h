@@ -4,12 +4,13 @@
 #ifdef NATIVE_AMX
 #include "tiles.h"
 #else
-struct Tiles {
+struct Tiles {  // there are none
     Tiles() {}
 };
 #endif
 #include "rows.h"
 #include "cell.h"
+#include "direction.h"
 #include "lstm.h"
 #include "training.h"
 #include "tasks.h"

@@ -137,10 +137,15 @@ TARGET static NOINLINE void sum_tile_of_rows(Sums from, Inputs x, Inputs h, Sums
         TILE_ZERO(3);
     }
     const char* next = ahead.next;
+    const bool alone = !ahead.lines;  // no tile before this one has read these weights
     for (const Inputs& in : {x, h}) {
         const bf16 *a = in.from, *w = in.weights;
         for (long i = 0; i < in.groups; i++, a += in.group, w += TILE_INPUTS * HALF) {
             for (const char* end = next + ahead.lines * LINE; next < end; next += LINE) __builtin_prefetch(next, 0, 2);
+            for (long at = 0; alone && at < TILE_INPUTS * HALF; at += LINE / sizeof(bf16)) {
+                __builtin_prefetch(w + TILE_INPUTS * HALF + at);
+                __builtin_prefetch(w + in.half + TILE_INPUTS * HALF + at);
+            }
             TILE_LOAD(4, a, in.row * sizeof(bf16));
             TILE_LOAD(6, w, 2 * LINE);
             TILE_DOT(0, 4, 6);
@@ -163,7 +168,7 @@ TARGET static NOINLINE void sum_tile_of_rows(Sums from, Inputs x, Inputs h, Sums
 TARGET static void sum_pass(Sums from, Inputs x, Inputs h, const bf16* after, Sums to, long n) {
     const long rows = fit_tiles(n), tiles = (n + rows - 1) / rows, both = tiles / 2;
     const long lines = 2 * HALF * TILE_INPUTS * (long)sizeof(bf16) / LINE;  // of a group of inputs, and both halves
-    Ahead ahead = {(const char*)after, tiles > 1 ? (lines + tiles - 1) / tiles : 0};  // one tile waits for its own weights
+    Ahead ahead = {(const char*)after, tiles > 1 ? (lines + tiles - 1) / tiles : 0};  // one waits for its own weights
     for (long side = 0; side < 2; side++)
         for (long i = 0; i < both; i++) {
             const long r = 2 * rows * (side ? both - 1 - i : i), at = side * HALF;
