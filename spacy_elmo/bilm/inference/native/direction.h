@@ -16,7 +16,7 @@ struct Direction {
     Buffer<T> m, h;              // (B, H_row) before the projection, see m_at; (B, P_row) state
     Buffer<float> by_input, by_m, by_h;  // (N,), (B,), (B,) of int16, see Scales
     Buffer<float> sums;          // of the input product: a window of all blocks
-    Buffer<float> scratch;       // sums of two blocks, for each thread
+    Buffer<float> scratch;       // sums of a block, for each thread
     static constexpr long SPARE = Size<T>::spare;
     explicit Direction(const Task& t);
     float* c_of(long block) const { return c.get() + block * task.rows * LANES; }
@@ -47,7 +47,7 @@ Direction<T>::Direction(const Task& t)
       m(t.model->projects ? (t.rows + SPARE) * t.model->H_row : 0), h((t.rows + SPARE) * t.model->P_row),
       by_input(offsets.back()), by_m(t.rows), by_h(t.rows),
       sums((WINDOW + SPARE) * (t.model->H_row / LANES) * GATES * LANES, false),
-      scratch(2 * (t.rows + SPARE) * t.team * GATES * LANES, false) {
+      scratch((t.rows + SPARE) * t.team * GATES * LANES, false) {
     units = offsets.back();
 }
 

@@ -62,19 +62,6 @@ TARGET static void sum_inputs(Direction<T>& d, const Layer& layer, long j, const
                 w + d.model.K * p.row, to, p.row, rows);
 }
 
-// Blocks first..first + n of one thread, in the order of step t.
-struct Blocks {
-    long first, n, t;
-    long at(long i) const { return first + turn(i, n, t); }
-};
-
-// Sums over inputs that a window has made: those of a block, `block` numbers from one to the next; or none.
-struct Made {
-    float* sums;
-    long block;
-    float* of(long j) const { return sums ? sums + j * block : nullptr; }
-};
-
 // Step t of the cells of block j, from its inputs x on, or where there are none from the sums over them. next: weights
 // that are wanted after these.
 template <class T>
@@ -102,19 +89,6 @@ TARGET static void step_block(Direction<T>& d, const Layer& layer, long j, const
                                 next_weights(next, k - last, r))
     IN_TILES(b, Size<T>::rows, TILE)
 #undef TILE
-}
-
-// Step t of a thread's blocks, from its inputs x on, or where there are none from the sums over them. scratch: room for
-// two blocks' sums of all rows.
-template <class T>
-TARGET static void step_blocks(Direction<T>& d, const Layer& layer, Blocks blocks, const T* x, Made made, float* scratch) {
-    const Packed<T> p(d.model, layer);
-    const T* first = x ? p.gates : p.states;
-    for (long i = 0; i < blocks.n; i++) {
-        const long j = blocks.at(i), size = d.model.K * p.row;
-        const T* next = i + 1 < blocks.n ? first + blocks.at(i + 1) * size : d.model.projects ? p.project : first + j * size;
-        step_block<T>(d, layer, j, next, x, made.of(j), scratch, blocks.t);
-    }
 }
 
 // Blocks first..last of the projection of step t. next: weights that are wanted after these.
@@ -154,7 +128,7 @@ TARGET static void run_layer(Direction<T>& d, long number, Team& team, long me) 
     const long outputs = model.P_row / row;  // blocks of the projection
     const long out_first = team.begin(outputs, me), out_last = team.begin(outputs, me + 1);
     T* inputs = as_inputs(d.current.get(), d.inputs.get());
-    float *sums = d.sums.get(), *scratch = d.scratch.get() + me * 2 * (d.task.rows + d.SPARE) * row;
+    float *sums = d.sums.get(), *scratch = d.scratch.get() + me * (d.task.rows + d.SPARE) * row;
     memset(d.c_of(own_first), 0, n * d.task.rows * LANES * sizeof(float));
     for (long begin = 0, end; begin < d.steps; begin = end) {
         end = begin + 1;
@@ -165,8 +139,13 @@ TARGET static void run_layer(Direction<T>& d, long number, Team& team, long me) 
         for (long j = own_first; window && j < own_last; j++)
             sum_inputs<T>(d, layer, j, x, d.by_input.get() + d.offsets[begin], rows, sums + j * block_rows * row);
         for (long t = begin; t < end; t++) {
-            float* made = window ? sums + (d.offsets[t] - d.offsets[begin]) * row : nullptr;
-            step_blocks<T>(d, layer, {own_first, n, t}, window ? nullptr : x, {made, block_rows * row}, scratch);
+            for (long i = 0; i < n; i++) {
+                const long j = own_first + turn(i, n, t), place = j * block_rows + d.offsets[t] - d.offsets[begin];
+                const T* next = i + 1 < n ? weights_of<T>(d, layer, own_first + turn(i + 1, n, t), window)
+                                : model.projects ? (const T*)layer.project.get()
+                                                 : weights_of<T>(d, layer, j, window);
+                step_block<T>(d, layer, j, next, window ? nullptr : x, window ? sums + place * row : nullptr, scratch, t);
+            }
             if (model.projects) {
                 if (team.meet(me)) {
                     if (model.type == INT16) scale_m(d, t);

@@ -40,26 +40,13 @@ TARGET static NOINLINE void step_rows(Direction<bf16>& d, const float* bias, lon
     }
 }
 
-// With few rows, cells wait until the products of the next block are on their way: what one waits for, the other does.
 template <>
-TARGET void step_blocks<bf16>(Direction<bf16>& d, const Layer& layer, Blocks blocks, const bf16* x, Made made,
-                              float* scratch) {
-    const long t = blocks.t, b = d.sizes[t], row = GATES * LANES, room = (d.task.rows + d.SPARE) * row;
-    const bool late = b <= TILE_ROWS;
-    auto step = [&](long i) {
-        const long j = blocks.at(i);
-        step_rows(d, layer.bias.get() + j * row, j, t || x ? scratch + i % 2 * late * room : made.of(j), b);
-    };
-    for (long i = 0; i < blocks.n; i++) {
-        const long j = blocks.at(i);
-        const bf16* next = i + 1 < blocks.n ? weights_of<bf16>(d, layer, blocks.at(i + 1), !x)
-                                            : (const bf16*)layer.project.get();
-        sum_block({made.of(j), row}, inputs_of(d, layer, j, x, false),
-                  inputs_of(d, layer, j, t ? d.h.get() : nullptr, true), next, {scratch + i % 2 * late * room, row}, b);
-        if (late && i) step(i - 1);
-        if (!late) step(i);
-    }
-    if (late && blocks.n) step(blocks.n - 1);
+TARGET void step_block<bf16>(Direction<bf16>& d, const Layer& layer, long j, const bf16* next, const bf16* x, float* sums,
+                             float* scratch, long t) {
+    const long b = d.sizes[t], row = GATES * LANES;
+    sum_block({sums, row}, inputs_of(d, layer, j, x, false), inputs_of(d, layer, j, t ? d.h.get() : nullptr, true), next,
+              {scratch, row}, b);
+    step_rows(d, layer.bias.get() + j * row, j, x || t ? scratch : sums, b);
 }
 
 template <>

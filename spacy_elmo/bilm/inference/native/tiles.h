@@ -137,15 +137,10 @@ TARGET static NOINLINE void sum_tile_of_rows(Sums from, Inputs x, Inputs h, Sums
         TILE_ZERO(3);
     }
     const char* next = ahead.next;
-    const bool alone = !ahead.lines;  // no tile before this one has read these weights
     for (const Inputs& in : {x, h}) {
         const bf16 *a = in.from, *w = in.weights;
         for (long i = 0; i < in.groups; i++, a += in.group, w += TILE_INPUTS * HALF) {
             for (const char* end = next + ahead.lines * LINE; next < end; next += LINE) __builtin_prefetch(next, 0, 2);
-            for (long at = 0; alone && at < TILE_INPUTS * HALF; at += LINE / sizeof(bf16)) {
-                __builtin_prefetch(w + TILE_INPUTS * HALF + at);
-                __builtin_prefetch(w + in.half + TILE_INPUTS * HALF + at);
-            }
             TILE_LOAD(4, a, in.row * sizeof(bf16));
             TILE_LOAD(6, w, 2 * LINE);
             TILE_DOT(0, 4, 6);
