@@ -19,7 +19,7 @@ from peers import PEER, peer_of, ratio, spelling_model, table_model
 from timing import medians, show
 
 from spacy_elmo.bilm.inference.engine import engine_of
-from spacy_elmo.bilm.inference.linear import linear
+from spacy_elmo.bilm.inference.linear import linear, packed
 from spacy_elmo.bilm.inference.routes import TORCH, routes
 from spacy_elmo.bilm.model import BiLM
 from spacy_elmo.bilm.precision import has_native_bf16, product_dtype
@@ -91,7 +91,8 @@ def tables(hidden: int, args: argparse.Namespace, clock: Callable[[], float]) ->
 def peak(args: argparse.Namespace, clock: Callable[[], float]) -> None:
     """The kernel against the fastest product of two matrices that torch has here."""
     n, hidden = 1024, 2048
-    product, x = linear(torch.randn(n, n).bfloat16()), torch.randn(n, n).bfloat16()
+    weight, x = torch.randn(n, n).bfloat16(), torch.randn(n, n).bfloat16()
+    product = packed(weight, None) or linear(weight)
     bilm = table_model(CHARACTERS, hidden)
     sentences = some_sentences(256, CHARACTERS)
     run = ours(bilm, routes()[0], "bf16")

@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_elmo.bilm.errors import ElmoError
 from spacy_elmo.bilm.inference import library, units
 from spacy_elmo.bilm.inference.routes import routes
 from spacy_elmo.bilm.model import BiLM
@@ -284,18 +283,3 @@ def test_without_the_native_kernel_torch_does_the_same(monkeypatch):
     for name in (library.library, library.instruction_sets):
         name.cache_clear()
     assert routes() == ROUTES
-
-
-def test_a_precision_that_is_not_known():
-    expected = 'precision = "half" is not known: use "auto", "f32", "bf16" or "int16"'
-    with pytest.raises(ElmoError, match=expected):
-        make_bilm().encode([SENTENCE], precision="half")
-
-
-def test_auto_is_one_of_them():
-    bilm = soften(make_bilm(projection=64, hidden=64))
-    found = bilm.encode([SENTENCE], precision="auto")[0]
-    assert any(np.array_equal(found, bilm.encode([SENTENCE], precision=p)[0]) for p in PRECISIONS)
-    f32, bf16, int16 = (bilm.encode([SENTENCE], precision=p)[0] for p in PRECISIONS)
-    assert not np.array_equal(f32, bf16)
-    assert np.array_equal(f32, int16) == (ROUTES == ["torch"])

@@ -8,6 +8,9 @@ from torch.nn import functional as F
 
 # oneDNN and MKL have kernels of their own for fewer rows, which sum in another order.
 FEWEST_ROWS = 4
+# Where the processor has tiles (AMX), oneDNN cuts the inputs of bfloat16 differently for each number of rows and
+# threads, unless they are so few, and a multiple of what a tile holds.
+MOST_INPUTS, TILE_INPUTS = 256, 32
 
 Linear = Callable[[Tensor], Tensor]
 
@@ -18,7 +21,8 @@ def linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
     A row's result does not depend on M. oneDNN's packed weights are private to torch: where they are
     missing, F.linear computes the same, more slowly.
     """
-    product = _packed(weight, bias) or (lambda x: F.linear(x, weight, bias))
+    cut = weight.dtype == torch.bfloat16 and _has_tiles()
+    product = _in_pieces(weight, bias) if cut else _product(weight, bias)
 
     def apply(x: Tensor) -> Tensor:
         m = x.shape[0]
@@ -27,11 +31,38 @@ def linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
     return apply
 
 
-def _packed(weight: Tensor, bias: Tensor | None) -> Linear | None:
+def _has_tiles() -> bool:
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())  # private: absent means no
+
+
+def _in_pieces(weight: Tensor, bias: Tensor | None) -> Linear:
+    """Products of MOST_INPUTS at most, summed in float32."""
+    missing = -weight.shape[1] % TILE_INPUTS
+    weights = F.pad(weight, (0, missing)).split(MOST_INPUTS, dim=1)
+    first, *rest = (_product(piece, None if i else bias) for i, piece in enumerate(weights))
+
+    def apply(x: Tensor) -> Tensor:
+        x, *others = F.pad(x, (0, missing)).split(MOST_INPUTS, dim=1)
+        if not rest:
+            return first(x)
+        total = first(x).float()
+        for product, other in zip(rest, others, strict=True):
+            total += product(other)
+        return total.to(weight.dtype)
+
+    return apply
+
+
+def _product(weight: Tensor, bias: Tensor | None) -> Linear:
+    return packed(weight, bias) or (lambda x: F.linear(x, weight, bias))
+
+
+def packed(weight: Tensor, bias: Tensor | None) -> Linear | None:
+    """oneDNN's product as it is; None where torch lacks it."""
     try:
-        packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 64)
+        weights = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 64)
         run = torch.ops.mkldnn._linear_pointwise
-        run(weight.new_zeros(FEWEST_ROWS, weight.shape[1]), packed, bias, "none", [], "")
+        run(weight.new_zeros(FEWEST_ROWS, weight.shape[1]), weights, bias, "none", [], "")
     except (AttributeError, RuntimeError):
         return None
-    return lambda x: run(x, packed, bias, "none", [], "")
+    return lambda x: run(x, weights, bias, "none", [], "")

@@ -1,0 +1,51 @@
+"""Which type of products is taken."""
+
+import numpy as np
+import pytest
+import torch
+
+from spacy_elmo.bilm.errors import ElmoError
+from spacy_elmo.bilm.inference.library import instruction_sets, library
+from spacy_elmo.bilm.precision import has_native_bf16, product_dtype
+
+from .helpers import make_bilm
+
+CPU = torch.device("cpu")
+SENTENCE = ["我", "爱", "北京", "天安门", "？未知", "，", "Linux"]
+PRECISIONS = ("f32", "bf16", "int16")
+KERNEL = pytest.mark.skipif(not instruction_sets(), reason="the native kernel was not built")
+
+
+def test_a_precision_that_is_not_known():
+    expected = 'precision = "half" is not known: use "auto", "f32", "bf16" or "int16"'
+    with pytest.raises(ElmoError, match=expected):
+        make_bilm().encode([SENTENCE], precision="half")
+
+
+def test_auto_is_one_of_them():
+    bilm = make_bilm(projection=64, hidden=64)
+    f32, bf16, int16 = found = [bilm.encode([SENTENCE], precision=p)[0] for p in PRECISIONS]
+    auto = bilm.encode([SENTENCE], precision="auto")[0]
+    assert any(np.array_equal(auto, each) for each in found)
+    assert not np.array_equal(f32, bf16)
+    assert np.array_equal(f32, int16) == (not instruction_sets())
+
+
+def test_auto_takes_bf16_only_where_the_processor_has_it():
+    assert has_native_bf16(CPU) or product_dtype("auto", CPU) != torch.bfloat16
+
+
+@KERNEL
+def test_auto_is_what_the_best_instruction_set_is_fastest_at():
+    fastest = (torch.float32, torch.bfloat16, torch.int16)[
+        library().elmo_fastest(min(instruction_sets().values()))
+    ]
+    assert product_dtype("auto", CPU) == fastest
+
+
+@KERNEL
+@pytest.mark.skipif(not has_native_bf16(CPU), reason="the processor has no bf16")
+def test_where_there_are_tiles_bf16_is_the_fastest():
+    native, sets = library(), instruction_sets()
+    assert "amx" not in sets or native.elmo_fastest(sets["amx"]) == 1
+    assert {native.elmo_fastest(sets[name]) for name in sets.keys() & {"avx512vnni", "avx2"}} <= {2}
