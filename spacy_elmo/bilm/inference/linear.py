@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 # oneDNN and MKL have kernels of their own for fewer rows, which sum in another order.
 FEWEST_ROWS = 4
-# Where the processor has tiles (AMX), oneDNN cuts the inputs of bfloat16 differently for each number of rows and
-# threads, unless they are so few, and a multiple of what a tile holds.
+# Where the processor has tiles (AMX), oneDNN cuts the inputs of bfloat16 differently for each number of rows
+# and threads, unless they are so few, and a multiple of what a tile holds.
 MOST_INPUTS, TILE_INPUTS = 256, 32
 
 Linear = Callable[[Tensor], Tensor]
