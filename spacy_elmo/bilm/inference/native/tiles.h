@@ -86,26 +86,41 @@ struct Sums {
 struct Ahead {
     const char* next;
     long lines;
+    void fetch() {
+        for (const char* end = next + lines * LINE; next < end; next += LINE) __builtin_prefetch(next, 0, 2);
+    }
 };
 
-// Sums of one half of a block, number `side`, for two tiles of rows, over the inputs x, and then h.
-TARGET static NOINLINE void sum_two_tiles(Sums from, Inputs x, Inputs h, long rows, long side, Sums to, Ahead& ahead) {
+// Tiles 0 to 3: two registers of outputs side by side, and two that stand `second` numbers behind.
+INLINE void load_sums(Sums from, long second) {
+    const long bytes = from.row * sizeof(float);
     if (from.from) {
-        TILE_LOAD(0, from.from, from.row * sizeof(float));
-        TILE_LOAD(1, from.from + LANES, from.row * sizeof(float));
-        TILE_LOAD(2, from.at(rows).from, from.row * sizeof(float));
-        TILE_LOAD(3, from.at(rows).from + LANES, from.row * sizeof(float));
+        TILE_LOAD(0, from.from, bytes);
+        TILE_LOAD(1, from.from + LANES, bytes);
+        TILE_LOAD(2, from.from + second, bytes);
+        TILE_LOAD(3, from.from + second + LANES, bytes);
     } else {
         TILE_ZERO(0);
         TILE_ZERO(1);
         TILE_ZERO(2);
         TILE_ZERO(3);
     }
-    const char* next = ahead.next;
+}
+INLINE void store_sums(Sums to, long second) {
+    const long bytes = to.row * sizeof(float);
+    TILE_STORE(0, to.from, bytes);
+    TILE_STORE(1, to.from + LANES, bytes);
+    TILE_STORE(2, to.from + second, bytes);
+    TILE_STORE(3, to.from + second + LANES, bytes);
+}
+
+// Sums of one half of a block, number `side`, for two tiles of rows, over the inputs x, and then h.
+TARGET static NOINLINE void sum_two_tiles(Sums from, Inputs x, Inputs h, long rows, long side, Sums to, Ahead& ahead) {
+    load_sums(from, rows * from.row);
     for (const Inputs& in : {x, h}) {
         const bf16 *a = in.from, *b = a + rows * in.row, *w = in.weights + side * in.half;
         for (long i = 0; i < in.groups; i++, a += in.group, b += in.group, w += TILE_INPUTS * HALF) {
-            for (const char* end = next + ahead.lines * LINE; next < end; next += LINE) __builtin_prefetch(next, 0, 2);
+            ahead.fetch();
             TILE_LOAD(4, a, in.row * sizeof(bf16));
             TILE_LOAD(6, w, 2 * LINE);
             TILE_DOT(0, 4, 6);
@@ -116,31 +131,16 @@ TARGET static NOINLINE void sum_two_tiles(Sums from, Inputs x, Inputs h, long ro
             TILE_DOT(3, 5, 7);
         }
     }
-    ahead.next = next;
-    TILE_STORE(0, to.from, to.row * sizeof(float));
-    TILE_STORE(1, to.from + LANES, to.row * sizeof(float));
-    TILE_STORE(2, to.at(rows).from, to.row * sizeof(float));
-    TILE_STORE(3, to.at(rows).from + LANES, to.row * sizeof(float));
+    store_sums(to, rows * to.row);
 }
 
 // The same for one tile of rows and both halves.
 TARGET static NOINLINE void sum_tile_of_rows(Sums from, Inputs x, Inputs h, Sums to, Ahead& ahead) {
-    if (from.from) {
-        TILE_LOAD(0, from.from, from.row * sizeof(float));
-        TILE_LOAD(1, from.from + LANES, from.row * sizeof(float));
-        TILE_LOAD(2, from.from + 2 * LANES, from.row * sizeof(float));
-        TILE_LOAD(3, from.from + 3 * LANES, from.row * sizeof(float));
-    } else {
-        TILE_ZERO(0);
-        TILE_ZERO(1);
-        TILE_ZERO(2);
-        TILE_ZERO(3);
-    }
-    const char* next = ahead.next;
+    load_sums(from, 2 * LANES);
     for (const Inputs& in : {x, h}) {
         const bf16 *a = in.from, *w = in.weights;
         for (long i = 0; i < in.groups; i++, a += in.group, w += TILE_INPUTS * HALF) {
-            for (const char* end = next + ahead.lines * LINE; next < end; next += LINE) __builtin_prefetch(next, 0, 2);
+            ahead.fetch();
             TILE_LOAD(4, a, in.row * sizeof(bf16));
             TILE_LOAD(6, w, 2 * LINE);
             TILE_DOT(0, 4, 6);
@@ -152,11 +152,7 @@ TARGET static NOINLINE void sum_tile_of_rows(Sums from, Inputs x, Inputs h, Sums
             TILE_DOT(3, 4, 7);
         }
     }
-    ahead.next = next;
-    TILE_STORE(0, to.from, to.row * sizeof(float));
-    TILE_STORE(1, to.from + LANES, to.row * sizeof(float));
-    TILE_STORE(2, to.from + 2 * LANES, to.row * sizeof(float));
-    TILE_STORE(3, to.from + 3 * LANES, to.row * sizeof(float));
+    store_sums(to, 2 * LANES);
 }
 
 // n rows of a block, over the inputs x and h: PASS of them at most. after: weights that are wanted after these.
