@@ -42,9 +42,11 @@ def _in_pieces(weight: Tensor, bias: Tensor | None) -> Linear:
     first, *rest = (_product(piece, None if i else bias) for i, piece in enumerate(weights))
 
     def apply(x: Tensor) -> Tensor:
-        x, *others = F.pad(x, (0, missing)).split(MOST_INPUTS, dim=1)
+        if missing:
+            x = F.pad(x, (0, missing))
         if not rest:
             return first(x)
+        x, *others = x.split(MOST_INPUTS, dim=1)
         total = first(x).float()
         for product, other in zip(rest, others, strict=True):
             total += product(other)
