@@ -13,12 +13,16 @@ Precision = Literal["auto", "f32", "bf16", "int16"]
 NAMES = {torch.float32: "f32", torch.bfloat16: "bf16", torch.int16: "int16"}
 
 
+def processor_has(probe: str) -> bool:
+    """What one of torch.cpu's probes says. They are private: absent means no."""
+    return bool(getattr(torch.cpu, probe, lambda: False)())
+
+
 def has_native_bf16(device: torch.device) -> bool:
     """Whether bfloat16 products are faster than float32 here: they are where the processor has them."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private to torch: absent means no
-    return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in probes)
+    return processor_has("_is_avx512_bf16_supported") or processor_has("_is_amx_tile_supported")
 
 
 def check_precision(precision: str) -> None:

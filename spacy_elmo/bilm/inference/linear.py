@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..precision import processor_has
+
 # oneDNN and MKL have kernels of their own for fewer rows, which sum in another order.
 FEWEST_ROWS = 4
 # Where the processor has tiles (AMX), oneDNN cuts the inputs of bfloat16 differently for each number of rows
@@ -21,7 +23,7 @@ def linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
     A row's result does not depend on M. oneDNN's packed weights are private to torch: where they are
     missing, F.linear computes the same, more slowly.
     """
-    cut = weight.dtype == torch.bfloat16 and _has_tiles()
+    cut = weight.dtype == torch.bfloat16 and processor_has("_is_amx_tile_supported")
     product = _in_pieces(weight, bias) if cut else _product(weight, bias)
 
     def apply(x: Tensor) -> Tensor:
@@ -29,10 +31,6 @@ def linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
         return product(x) if m >= FEWEST_ROWS else product(F.pad(x, (0, 0, 0, FEWEST_ROWS - m)))[:m]
 
     return apply
-
-
-def _has_tiles() -> bool:
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())  # private: absent means no
 
 
 def _in_pieces(weight: Tensor, bias: Tensor | None) -> Linear:

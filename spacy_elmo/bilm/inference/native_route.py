@@ -13,10 +13,8 @@ from torch import Tensor
 
 from ..precision import NAMES
 from .cells import Cell, Switches
-from .library import instruction_sets, library
+from .library import TYPES, instruction_sets, library
 from .units import Ids
-
-TYPES = (torch.float32, torch.bfloat16, torch.int16)  # as native/model.h counts them
 
 
 class NativeRoute:
@@ -47,7 +45,7 @@ class NativeRoute:
                 pointers.append(0 if weight is None else kept[-1].data_ptr())
         self._model = native.elmo_new(
             instruction_sets()[instruction_set],
-            TYPES.index(dtype),
+            TYPES.index(NAMES[dtype]),
             len(directions[0]),
             first.projection,
             first.hidden,

@@ -55,9 +55,9 @@ PUBLIC void* elmo_new(int isa, int type, long layers, long P, long H, int skip, 
     m->layers = layers;
     m->P = P;
     m->H = H;
-    m->tiles = m->type == BFLOAT16 && ISAS[isa].group > 2;
-    m->K = m->type == FLOAT32 ? P : round_up(P, ISAS[isa].group);
-    m->M = m->type == FLOAT32 ? H : round_up(H, ISAS[isa].group);
+    m->tiles = in_tiles(isa, m->type);
+    m->K = round_up(P, group_of(isa, m->type));
+    m->M = round_up(H, group_of(isa, m->type));
     m->P_row = round_up(P, GATES * V);
     m->H_row = round_up(H, V) + LINE / sizeof(float);  // rows a power of 2 apart would share a set of the cache
     m->skip = skip;
@@ -171,8 +171,9 @@ PUBLIC void* elmo_maxout_new(int isa, int half, long I, long O, const float* wei
     m->normalizes = gain != nullptr;
     m->I = I;
     m->O = O;
-    m->tiles = half && ISAS[isa].group > 2;
-    m->K = half ? round_up(I, ISAS[isa].group) : I;
+    const Type type = half ? BFLOAT16 : FLOAT32;
+    m->tiles = in_tiles(isa, type);
+    m->K = round_up(I, group_of(isa, type));
     m->row = round_up(I, V) + LINE / (half ? 2 : 4);  // see H_row
     m->epsilon = epsilon;
     if (half) pack_maxout<bf16>(*m, V, weights, bias);

@@ -13,7 +13,7 @@ struct Direction {
     Buffer<float> current;       // (N, P_row) the layer's input, then its output
     Buffer<T> inputs;            // (N, P_row) the same as T, where that is another type
     Buffer<float> c, y;          // (H_row / V, B, V) cell state; (B, H_row or P_row) state before its clip
-    Buffer<T> m, h;              // (B, H_row) before the projection, see m_at; (B, P_row) state
+    Buffer<T> m, h;              // (B, H_row) before the projection, in tiles as lstm_tiles.h has it; (B, P_row) state
     Buffer<float> by_input, by_m, by_h;  // (N,), (B,), (B,) of int16, see Scales
     Buffer<float> sums;          // of the input product: a window of all blocks
     Buffer<float> scratch;       // sums of a block, for each thread

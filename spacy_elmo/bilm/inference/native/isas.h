@@ -182,4 +182,10 @@ static const Isa ISAS[] = {
 };
 constexpr int N_ISAS = sizeof(ISAS) / sizeof(Isa);
 
+// Inputs that go together in a product.
+static long group_of(int isa, Type type) { return type == FLOAT32 ? 1 : type == BFLOAT16 ? ISAS[isa].group : 2; }
+
+// Whether weights are packed for tiles.
+static bool in_tiles(int isa, Type type) { return group_of(isa, type) > 2; }
+
 }  // namespace elmo

@@ -3,8 +3,16 @@
 // A gate's sum runs over the input first, then over the state: how many steps share a pass over the input's
 // weights is free, and changes no bit of any row.
 
-// R rows of a block: the rest of their sums, and then the step. m: what goes into the projection; or y, where there is
-// none, is the state.
+// A row's step of LANES cells. m: what goes into the projection; or y, where there is none, is the state.
+template <class T>
+INLINE void step_row(const V* gates, float* c, T* m, float* y, float clip) {
+    V state = load(c), out = step<T>(gates, &state, clip);
+    store(c, state);
+    if (y) store(y, out);
+    else store_as(m, out);
+}
+
+// R rows of a block: the rest of their sums, and then the step. m, y: as above.
 template <class T, int R>
 TARGET NOINLINE void step_tile(
     const float* from, long from_row, const T* x, long x_row, const T* w, long k, Scales by,
@@ -20,10 +28,7 @@ TARGET NOINLINE void step_tile(
     for (int r = 0; r < R; r++) {
         const float* of = sums + r * GATES * LANES;
         const V gates[GATES] = {load(of), load(of + LANES), load(of + 2 * LANES), load(of + 3 * LANES)};
-        V state = load(c + r * LANES), out = step<T>(gates, &state, clip);
-        store(c + r * LANES, state);
-        if (y) store(y + r * H_row, out);
-        else store_as(m + r * H_row, out);
+        step_row(gates, c + r * LANES, m + r * H_row, y ? y + r * H_row : nullptr, clip);
     }
 }
 
@@ -44,20 +49,27 @@ static inline const float* of_block(const float* scales, long j) { return scales
 template <class T>
 struct Packed {
     long blocks, row;         // row: GATES * V
-    const T *gates, *states, *project;
+    const T *gates, *states;
     const float *scales, *state_scales, *project_scales;
     Packed(const Model& model, const Layer& layer)
         : blocks((model.H + LANES - 1) / LANES), row(GATES * LANES), gates((const T*)layer.gates.get()),
-          states(gates + blocks * model.K * row), project((const T*)layer.project.get()),
+          states(gates + blocks * model.K * row),
           scales(model.type == INT16 ? layer.scales.get() : nullptr), state_scales(of_block(scales, blocks)),
           project_scales(of_block(state_scales, blocks)) {}
 };
+
+// Where the weights of a block of gates begin, or those of its state.
+template <class T>
+TARGET static const T* weights_of(const Direction<T>& d, const Layer& layer, long block, bool state) {
+    const Packed<T> p(d.model, layer);
+    return (state ? p.states : p.gates) + block * d.model.K * p.row;
+}
 
 // Sums of block j over the inputs x of several steps: rows, and their scales.
 template <class T>
 TARGET static void sum_inputs(Direction<T>& d, const Layer& layer, long j, const T* x, const float* by, long rows, float* to) {
     const Packed<T> p(d.model, layer);
-    const T* w = p.gates + j * d.model.K * p.row;
+    const T* w = weights_of<T>(d, layer, j, false);
     sum_rows<T>(layer.bias.get() + j * p.row, 0, x, d.model.P_row, w, d.model.K, {by, of_block(p.scales, j)},
                 w + d.model.K * p.row, to, p.row, rows);
 }
@@ -69,12 +81,12 @@ TARGET static void step_block(Direction<T>& d, const Layer& layer, long j, const
                               float* scratch, long t) {
     const Model& model = d.model;
     const Packed<T> p(model, layer);
-    const long row = p.row, b = d.sizes[t], k = t ? model.K : 0, size = model.K * row;
-    const T* state = p.states + j * size;
+    const long row = p.row, b = d.sizes[t], k = t ? model.K : 0;
+    const T *input = weights_of<T>(d, layer, j, false), *state = weights_of<T>(d, layer, j, true);
     if (x) {
         sums = scratch;
         const Scales by = {d.by_input.get() + d.offsets[t], of_block(p.scales, j)};
-        sum_rows<T>(layer.bias.get() + j * row, 0, x, model.P_row, p.gates + j * size, model.K, by, state, sums, row, b);
+        sum_rows<T>(layer.bias.get() + j * row, 0, x, model.P_row, input, model.K, by, state, sums, row, b);
     }
     const long last = k ? (k - 1) / Size<T>::segment * Size<T>::segment : 0;
     const Scales by = {d.by_h.get(), of_block(p.state_scales, j)};
@@ -91,32 +103,31 @@ TARGET static void step_block(Direction<T>& d, const Layer& layer, long j, const
 #undef TILE
 }
 
-// Blocks first..last of the projection of step t. next: weights that are wanted after these.
+// Block j of the projection of step t, by its weights w. next: weights that are wanted after these.
 template <class T>
-TARGET static void project(Direction<T>& d, const Layer& layer, const T* next, long t, long first, long last) {
+TARGET static void project_block(Direction<T>& d, const Layer& layer, long j, const T* w, const T* next, long t) {
     const Model& model = d.model;
     const Packed<T> p(model, layer);
     static const float zeros[GATES * 16] = {};
-    const long n = last - first, size = model.M * p.row;
-    for (long i = 0; i < n; i++) {
-        const long j = first + turn(i, n, t);
-        const T* after = i + 1 < n ? p.project + (first + turn(i + 1, n, t)) * size : next;
-        sum_rows<T>(zeros, 0, d.m.get(), model.H_row, p.project + j * size, model.M,
-                    {d.by_m.get(), of_block(p.project_scales, j)}, after, d.y.get() + j * p.row, model.P_row,
-                    d.sizes[t]);
-    }
-}
-
-// Where the weights of a block of gates begin, or those of its state.
-template <class T>
-TARGET static const T* weights_of(const Direction<T>& d, const Layer& layer, long block, bool state) {
-    const Packed<T> p(d.model, layer);
-    return (state ? p.states : p.gates) + block * d.model.K * p.row;
+    sum_rows<T>(zeros, 0, d.m.get(), model.H_row, w, model.M, {d.by_m.get(), of_block(p.project_scales, j)}, next,
+                d.y.get() + j * p.row, model.P_row, d.sizes[t]);
 }
 
 #ifdef NATIVE_AMX
 #include "lstm_tiles.h"
 #endif
+
+// Blocks first..last of the projection of step t. next: weights that are wanted after these.
+template <class T>
+TARGET static void project(Direction<T>& d, const Layer& layer, const T* next, long t, long first, long last) {
+    const long n = last - first, size = d.model.M * GATES * LANES;
+    const T* weights = (const T*)layer.project.get();
+    for (long i = 0; i < n; i++) {
+        const long j = first + turn(i, n, t);
+        const T* after = i + 1 < n ? weights + (first + turn(i + 1, n, t)) * size : next;
+        project_block<T>(d, layer, j, weights + j * size, after, t);
+    }
+}
 
 // The share of one of a team's threads, number `me`. No bit depends on how blocks are shared.
 template <class T>

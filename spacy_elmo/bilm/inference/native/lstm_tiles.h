@@ -26,17 +26,13 @@ TARGET static NOINLINE void step_rows(Direction<bf16>& d, const float* bias, lon
     const V of_i = load(bias), of_f = load(bias + LANES), of_g = load(bias + 2 * LANES), of_o = load(bias + 3 * LANES);
     const float clip = d.model.cell_clip;
     const long H_row = d.model.H_row, group = TILE_INPUTS / LANES;
-    float *c = d.c_of(block), *y = d.y.get() + block * LANES;
-    bf16* m = nullptr;
-    if (d.model.projects)
-        m = d.m.get() + block / group * (d.task.rows + d.SPARE) * TILE_INPUTS + block % group * LANES;
+    float *c = d.c_of(block), *y = d.model.projects ? nullptr : d.y.get() + block * LANES;
+    bf16* m = d.m.get();
+    if (d.model.projects) m += block / group * (d.task.rows + d.SPARE) * TILE_INPUTS + block % group * LANES;
     for (long r = 0; r < n; r++, sums += GATES * LANES) {
         const V gates[GATES] = {add(load(sums), of_i), add(load(sums + LANES), of_f), add(load(sums + 2 * LANES), of_g),
                                 add(load(sums + 3 * LANES), of_o)};
-        V state = load(c + r * LANES), out = step<bf16>(gates, &state, clip);
-        store(c + r * LANES, state);
-        if (m) store_as(m + r * TILE_INPUTS, out);
-        else store(y + r * H_row, out);
+        step_row(gates, c + r * LANES, m + r * TILE_INPUTS, y ? y + r * H_row : nullptr, clip);
     }
 }
 
@@ -50,15 +46,9 @@ TARGET void step_block<bf16>(Direction<bf16>& d, const Layer& layer, long j, con
 }
 
 template <>
-TARGET void project<bf16>(Direction<bf16>& d, const Layer& layer, const bf16* after, long t, long first, long last) {
+TARGET void project_block<bf16>(Direction<bf16>& d, const Layer&, long j, const bf16* w, const bf16* next, long t) {
     const Model& model = d.model;
-    const long row = GATES * LANES, n = last - first, rows = d.task.rows + d.SPARE;
-    const bf16* weights = (const bf16*)layer.project.get();
-    for (long i = 0; i < n; i++) {
-        const long j = first + turn(i, n, t);
-        const bf16* next = i + 1 < n ? weights + (first + turn(i + 1, n, t)) * model.M * row : after;
-        const Inputs m = {d.m.get(), TILE_INPUTS, rows * TILE_INPUTS, model.M / TILE_INPUTS, weights + j * model.M * row,
-                          model.M * HALF};
-        sum_block({nullptr, 0}, m, NONE, next, {d.y.get() + j * row, model.P_row}, d.sizes[t]);
-    }
+    const long group = (d.task.rows + d.SPARE) * TILE_INPUTS;
+    const Inputs m = {d.m.get(), TILE_INPUTS, group, model.M / TILE_INPUTS, w, model.M * HALF};
+    sum_block({nullptr, 0}, m, NONE, next, {d.y.get() + j * GATES * LANES, model.P_row}, d.sizes[t]);
 }

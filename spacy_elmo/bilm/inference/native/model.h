@@ -110,8 +110,8 @@ struct Model {
 // A layer of a task: the largest of PIECES linear maps for each of its O outputs, of I inputs.
 //   weights  [O / V blocks][K / pair][PIECES][V][pair]
 //   bias     [O / V blocks][PIECES][V]
-// The weights of bf16 in tiles: these blocks' registers, PIECES each, as blocks of GATES, see lstm_tiles.h.
 //   gain, shift  (O, filled up to whole registers) of the layer normalisation behind it, if there is one
+// The weights of bf16 in tiles: these blocks' registers, PIECES each, as blocks of GATES, see lstm_tiles.h.
 constexpr int PIECES = 3;
 
 struct Maxout {
@@ -119,7 +119,7 @@ struct Maxout {
     bool half, normalizes;
     bool tiles;  // see Model
     long I, O;
-    long K;    // I, even for bf16
+    long K;    // I, likewise
     long row;  // elements from one row of the inputs to the next
     float epsilon;
     Buffer<char> weights;

@@ -79,7 +79,7 @@ constexpr Inputs NONE = {nullptr, 0, 0, 0, nullptr, 0};
 struct Sums {
     float* from;
     long row;
-    Sums at(long r) const { return {from ? from + r * row : nullptr, row}; }
+    Sums at(long r, long output = 0) const { return {from ? from + r * row + output : nullptr, row}; }
 };
 
 // Weights that are wanted next, from `next` on: each group of inputs fetches as many lines.
@@ -114,6 +114,15 @@ INLINE void store_sums(Sums to, long second) {
     TILE_STORE(3, to.from + second + LANES, bytes);
 }
 
+// Tile 4 becomes a group of inputs, and is multiplied by two tiles of weights, 6 and 7, for sums 0 and 1.
+INLINE void multiply_first(const bf16* rows, long row, const bf16* w) {
+    TILE_LOAD(4, rows, row * sizeof(bf16));
+    TILE_LOAD(6, w, 2 * LINE);
+    TILE_DOT(0, 4, 6);
+    TILE_LOAD(7, w + 2 * LANES, 2 * LINE);
+    TILE_DOT(1, 4, 7);
+}
+
 // Sums of one half of a block, number `side`, for two tiles of rows, over the inputs x, and then h.
 TARGET static NOINLINE void sum_two_tiles(Sums from, Inputs x, Inputs h, long rows, long side, Sums to, Ahead& ahead) {
     load_sums(from, rows * from.row);
@@ -121,11 +130,7 @@ TARGET static NOINLINE void sum_two_tiles(Sums from, Inputs x, Inputs h, long ro
         const bf16 *a = in.from, *b = a + rows * in.row, *w = in.weights + side * in.half;
         for (long i = 0; i < in.groups; i++, a += in.group, b += in.group, w += TILE_INPUTS * HALF) {
             ahead.fetch();
-            TILE_LOAD(4, a, in.row * sizeof(bf16));
-            TILE_LOAD(6, w, 2 * LINE);
-            TILE_DOT(0, 4, 6);
-            TILE_LOAD(7, w + 2 * LANES, 2 * LINE);
-            TILE_DOT(1, 4, 7);
+            multiply_first(a, in.row, w);
             TILE_LOAD(5, b, in.row * sizeof(bf16));
             TILE_DOT(2, 5, 6);
             TILE_DOT(3, 5, 7);
@@ -141,11 +146,7 @@ TARGET static NOINLINE void sum_tile_of_rows(Sums from, Inputs x, Inputs h, Sums
         const bf16 *a = in.from, *w = in.weights;
         for (long i = 0; i < in.groups; i++, a += in.group, w += TILE_INPUTS * HALF) {
             ahead.fetch();
-            TILE_LOAD(4, a, in.row * sizeof(bf16));
-            TILE_LOAD(6, w, 2 * LINE);
-            TILE_DOT(0, 4, 6);
-            TILE_LOAD(7, w + 2 * LANES, 2 * LINE);
-            TILE_DOT(1, 4, 7);
+            multiply_first(a, in.row, w);
             TILE_LOAD(6, w + in.half, 2 * LINE);
             TILE_DOT(2, 4, 6);
             TILE_LOAD(7, w + in.half + 2 * LANES, 2 * LINE);
@@ -163,8 +164,7 @@ TARGET static void sum_pass(Sums from, Inputs x, Inputs h, const bf16* after, Su
     for (long side = 0; side < 2; side++)
         for (long i = 0; i < both; i++) {
             const long r = 2 * rows * (side ? both - 1 - i : i), at = side * HALF;
-            sum_two_tiles({from.from ? from.at(r).from + at : nullptr, from.row}, x.at(r), h.at(r), rows, side,
-                          {to.at(r).from + at, to.row}, ahead);
+            sum_two_tiles(from.at(r, at), x.at(r), h.at(r), rows, side, to.at(r, at), ahead);
         }
     const long r = 2 * rows * both;
     if (tiles % 2) sum_tile_of_rows(from.at(r), x.at(r), h.at(r), to.at(r), ahead);
