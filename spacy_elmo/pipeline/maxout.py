@@ -4,11 +4,14 @@ thinc does them one after another, each through memory, the products by BLIS.
 """
 
 from collections.abc import Callable
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 from thinc.api import Model
 from thinc.layers.chain import forward as chain_forward
+from thinc.layers.concatenate import forward as concatenate_forward
+from thinc.layers.dropout import forward as dropout_forward
 from thinc.layers.maxout import forward as maxout_forward
 
 from ..bilm.inference.tasks import PIECES, Norm, PackedMaxout, available
@@ -19,40 +22,88 @@ EPSILON = 1e-8  # thinc's own, of its layer normalisation
 class InOnePass:
     """The callback of a layer in place of thinc's own, which it still calls in training and where it must.
 
-    half: products of bf16. Packed weights are kept, and packed anew where the layer's have changed.
+    products: their type, see PackedMaxout. Packed weights are kept, and packed anew where the layer's have changed.
     """
 
     def __init__(self, own: Callable):
         self.own = own
-        self.half = False
+        self.products = "f32"
         self._packed: PackedMaxout | None = None
 
     def __call__(self, model: Model, X: Any, is_train: bool) -> tuple[Any, Callable]:
         """See thinc's Maxout and LayerNorm: (n, nI) -> (n, nO)."""
-        if is_train or type(X) is not np.ndarray or X.dtype != np.float32 or X.ndim != 2:
-            return self.own(model, X, is_train)
+        if not is_train and _is_matrix(X) and (packed := self.packed(model)).nI == X.shape[1]:
+            return packed([X]), _no_gradient
+        return self.own(model, X, is_train)  # it also has words for what is wrong
+
+    def packed(self, model: Model) -> PackedMaxout:
+        """The layer's weights as they are now."""
         maxout, norm = model, None
         if model.layers:
             maxout, normal = model.layers
             norm = Norm(_array(normal, "G"), _array(normal, "b"), EPSILON)
         W, b, packed = _array(maxout, "W"), _array(maxout, "b"), self._packed
-        if packed is None or not packed.is_of(W, b, norm, half=self.half):
-            packed = self._packed = PackedMaxout(W, b, norm, half=self.half)
-        if X.shape[1] != packed.nI:
-            return self.own(model, X, is_train)  # it has words for what is wrong
-        return packed(X), _no_gradient
+        if packed is None or not packed.is_of(W, b, norm, products=self.products):
+            packed = self._packed = PackedMaxout(W, b, norm, products=self.products)
+        return packed
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self.own, self.half)
+        return _restored, (self.own, self.products)
+
+
+class JointInOnePass:
+    """The callback of a joint, chain(concatenate(layer, ...), with_array(maxout)) or with a single layer, in place of
+    thinc's own: what the layers give is put side by side where the Maxout reads it, not in memory before.
+    """
+
+    def __init__(self, own: Callable):
+        self.own = own
+
+    def __call__(self, model: Model, X: Any, is_train: bool) -> tuple[Any, Callable]:
+        """List[Any] -> List[Floats2d (n, nO)], one or more."""
+        if is_train:
+            return self.own(model, X, is_train)
+        first, maxout = model.layers[0], _maxout_of(model)
+        assert maxout is not None
+        parts = [layer.predict(X) for layer in _side_by_side(first)]
+        packed = maxout._func.packed(maxout)
+        if not all(_is_matrix(x) for part in parts for x in part) or _width(parts) != packed.nI:
+            return self.own(model, X, is_train)
+        y = packed(*parts)
+        ends = list(accumulate(len(x) for x in parts[0]))
+        return [y[begin:end] for begin, end in pairwise([0, *ends])], _no_gradient
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return JointInOnePass, (self.own,)
+
+
+def _maxout_of(joint: Model) -> Model | None:
+    """The layer in a joint's with_array that predicts in one pass; dropout behind it does nothing then."""
+    (node,) = joint.layers[-1].layers
+    while node._func is chain_forward and all(layer._func is dropout_forward for layer in node.layers[1:]):
+        node = node.layers[0]
+    return node if isinstance(node._func, InOnePass) else None
+
+
+def _side_by_side(layer: Model) -> list[Model]:
+    return layer.layers if layer._func is concatenate_forward else [layer]
+
+
+def _is_matrix(X: Any) -> bool:
+    return type(X) is np.ndarray and X.dtype == np.float32 and X.ndim == 2
+
+
+def _width(parts: list[list[np.ndarray]]) -> int:
+    return sum(part[0].shape[1] for part in parts)
 
 
 def _array(model: Model, name: str) -> Any:
     return model.get_param(name)
 
 
-def _restored(own: Callable, half: bool) -> InOnePass:
+def _restored(own: Callable, products: str) -> InOnePass:
     callback = InOnePass(own)
-    callback.half = half
+    callback.products = products
     return callback
 
 
@@ -60,6 +111,12 @@ def in_one_pass(node: Model) -> None:
     """Let a layer predict natively, if it is a Maxout, or one with layer normalisation behind it."""
     if available() and (_is_maxout(node) or _is_normalised(node)):
         node.replace_callbacks(InOnePass(node._func), init=node.init)
+
+
+def join_in_one_pass(node: Model) -> None:
+    """Let a joint predict natively, if its Maxout does."""
+    if node._func is chain_forward and _maxout_of(node) is not None:
+        node.replace_callbacks(JointInOnePass(node._func), init=node.init)
 
 
 def _is_maxout(node: Model) -> bool:

@@ -10,9 +10,9 @@ import torch
 from thinc.api import Model, NumpyOps
 
 from ..bilm.inference.linear import linear
-from ..bilm.precision import Precision, product_dtype
+from ..bilm.precision import NAMES, Precision, product_dtype
 from .bilm_layer import BiLMShim
-from .maxout import InOnePass, in_one_pass
+from .maxout import InOnePass, in_one_pass, join_in_one_pass
 from .portions import PORTIONS
 
 WORTH_PACKING = 128  # rows: with fewer, packing the weights takes longer than the product
@@ -30,6 +30,8 @@ class OneDnnOps(NumpyOps):
             return super().gemm(x, y, out=out, trans1=trans1, trans2=trans2)  # it has words for what is wrong
         a, b = (torch.from_numpy(np.ascontiguousarray(each)) for each in (x, y))
         left, right = a.T if trans1 else a, b.T if trans2 else b
+        if left.shape[1] != right.shape[0]:
+            raise ValueError(f"Rows of {left.shape[1]} numbers do not fit weights for {right.shape[0]}.")
         with torch.inference_mode():
             packed = not trans1 and len(left) >= WORTH_PACKING
             product = (linear(right.T)(left) if packed else left @ right).numpy()
@@ -54,12 +56,15 @@ def hasten(model: Model, precision: Precision | None = None) -> Model:
             node.ops = OneDnnOps()
         if isinstance(node.ops, OneDnnOps):
             in_one_pass(node)
+    joints = [node.layers[0] for node in nodes if node.name == PORTIONS]
+    for joint in joints:
+        join_in_one_pass(joint)
     own = (shim.precision for node in nodes for shim in node.shims if isinstance(shim, BiLMShim))
     precision = precision or next(own, None)
     if precision is not None:
-        half = product_dtype(precision, torch.device("cpu")) == torch.bfloat16
-        for joint in (node for node in nodes if node.name == PORTIONS):
-            for node in joint.layers[0].layers[-1].walk():  # behind what reads ELMo: see architectures.py
+        products = NAMES[product_dtype(precision, torch.device("cpu"))]
+        for joint in joints:
+            for node in joint.layers[-1].walk():  # behind what reads ELMo: see architectures.py
                 if isinstance(node._func, InOnePass):
-                    node._func.half = half
+                    node._func.products = products
     return model

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from spacy_elmo.bilm.inference.library import instruction_sets
+from spacy_elmo.bilm.inference.library import TYPES, instruction_sets
 from spacy_elmo.bilm.inference.tasks import PIECES, Norm, PackedMaxout, means, mix
 
 pytestmark = pytest.mark.skipif(not instruction_sets(), reason="the native kernel was not built")
 SETS = list(instruction_sets())
-SHAPES = [(512, 256), (608, 96), (7, 5), (33, 20), (1, 1)]
+SHAPES = [(512, 256), (608, 96), (1300, 10), (7, 5), (33, 20), (1, 1)]
 
 
 def layers_of(lengths, width, seed=0):
@@ -73,35 +73,63 @@ def maxout_of(nI, nO, seed=0):
 
 
 @pytest.mark.parametrize("isa", SETS)
-@pytest.mark.parametrize(("half", "tolerance"), [(False, 2e-5), (True, 0.03)])
+@pytest.mark.parametrize(("products", "tolerance"), [("f32", 2e-5), ("bf16", 0.03), ("int16", 0.005)])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_maxout(isa, half, tolerance, shape):
+def test_maxout(isa, products, tolerance, shape):
     W, b, norm, x = maxout_of(*shape)
     exact = (np.einsum("ni,opi->nop", x.astype("d"), W) + b).max(-1)
-    found = PackedMaxout(W, b, half=half, isa=isa)(x)
+    found = PackedMaxout(W, b, products=products, isa=isa)([x])
     np.testing.assert_allclose(found, exact, atol=tolerance)
     if shape[1] == 1:
         return  # its variance is 0
     even = (exact - exact.mean(1, keepdims=True)) / np.sqrt(exact.var(1, keepdims=True) + norm.epsilon)
-    found = PackedMaxout(W, b, norm, half=half, isa=isa)(x)
+    found = PackedMaxout(W, b, norm, products=products, isa=isa)([x])
     np.testing.assert_allclose(found, even * norm.gain + norm.shift, atol=6 * tolerance)
 
 
 @pytest.mark.parametrize("isa", SETS)
-@pytest.mark.parametrize("half", [False, True])
-def test_a_row_does_not_depend_on_others(isa, half):
-    W, b, norm, x = maxout_of(33, 20)
-    maxout = PackedMaxout(W, b, norm, half=half, isa=isa)
-    whole = maxout(x)
+@pytest.mark.parametrize("products", TYPES)
+@pytest.mark.parametrize("shape", [(33, 20), (700, 20)])
+def test_a_row_does_not_depend_on_others(isa, products, shape):
+    W, b, norm, x = maxout_of(*shape)
+    maxout = PackedMaxout(W, b, norm, products=products, isa=isa)
+    whole = maxout([x])
     for rows in (slice(0, 0), slice(0, 1), slice(3, 10), slice(60, 131)):
-        np.testing.assert_array_equal(maxout(x[rows]), whole[rows])
+        np.testing.assert_array_equal(maxout([x[rows]]), whole[rows])
+
+
+@pytest.mark.parametrize("isa", SETS)
+@pytest.mark.parametrize("products", TYPES)
+def test_parts_side_by_side_are_one_row(isa, products):
+    W, b, norm, x = maxout_of(33, 20)
+    maxout = PackedMaxout(W, b, norm, products=products, isa=isa)
+    left, right = x[:, :5], x[:, 5:]
+    cuts = [(0, 40), (40, 40), (40, 131)]
+    found = maxout([left[i:j] for i, j in cuts], [right[i:j] for i, j in cuts])
+    np.testing.assert_array_equal(found, maxout([x]))
+
+
+@pytest.mark.parametrize("isa", SETS)
+@pytest.mark.parametrize("products", TYPES)
+def test_damage_shows_where_it_is_read(isa, products):
+    W, b, _, x = maxout_of(33, 20)
+    whole = PackedMaxout(W, b, products=products, isa=isa)([x])
+    for damage in (np.nan, np.inf, -np.inf):
+        damaged = x.copy()
+        damaged[7, 3] = damage
+        found = PackedMaxout(W, b, products=products, isa=isa)([damaged])
+        assert not np.isfinite(found[7]).all()
+        np.testing.assert_array_equal(np.delete(found, 7, 0), np.delete(whole, 7, 0))
+    broken = W.copy()
+    broken[4, 2, 0] = np.nan
+    assert np.isnan(PackedMaxout(broken, b, products=products, isa=isa)([x])[:, 4]).all()
 
 
 def test_is_of_sees_every_change():
     W, b, norm, _ = maxout_of(8, 4)
     maxout = PackedMaxout(W, b, norm)
     assert maxout.is_of(W, b, norm)
-    assert not maxout.is_of(W, b, norm, half=True)
+    assert not maxout.is_of(W, b, norm, products="bf16")
     assert not maxout.is_of(W, b)
     assert not maxout.is_of(W[:, :, :4], b, norm)
     assert not maxout.is_of(W, b, norm._replace(epsilon=1e-5))

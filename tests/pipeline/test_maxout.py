@@ -4,10 +4,11 @@ import pickle
 
 import numpy as np
 import pytest
-from thinc.api import Maxout, NumpyOps
+from thinc.api import Maxout, Model, NumpyOps, chain, concatenate, with_array
 
 from spacy_elmo.bilm.inference.tasks import available
-from spacy_elmo.pipeline.maxout import InOnePass
+from spacy_elmo.pipeline.maxout import InOnePass, JointInOnePass
+from spacy_elmo.pipeline.portions import InPortions
 from spacy_elmo.pipeline.products import hasten
 
 from .helpers import blank, tagger_config, train
@@ -75,24 +76,73 @@ def test_copies_and_pickles():
     model, X = make(normalize=True)
     hasten(model)
     callback = model._func
-    callback.half = True
+    callback.products = "bf16"
     model.predict(X)
     again = pickle.loads(pickle.dumps(callback))
-    assert again.half
+    assert again.products == "bf16"
     np.testing.assert_array_equal(again(model, X, False)[0], model.predict(X))
     np.testing.assert_array_equal(model.copy().predict(X), model.predict(X))
 
 
 @native
-@pytest.mark.parametrize(("precision", "half"), [("f32", False), ("bf16", True)])
-def test_what_reads_elmo_predicts_in_its_precision(char_model, precision, half):
+@pytest.mark.parametrize("precision", ["f32", "bf16", "int16"])
+def test_what_reads_elmo_predicts_in_its_precision(char_model, precision):
     nlp = blank(char_model)
     nlp.get_pipe("elmo").model.shims[0].precision = precision
     tagger = nlp.add_pipe("tagger", config=tagger_config())
     train(nlp, steps=3)
     found = {
-        (node.name, node._func.half) for node in tagger.model.walk() if isinstance(node._func, InOnePass)
+        (node.name, node._func.products) for node in tagger.model.walk() if isinstance(node._func, InOnePass)
     }
-    assert ("maxout>>layernorm", half) in found  # the joint's
-    assert ("maxout>>layernorm", False) in found  # the task's own
+    assert ("maxout>>layernorm", precision) in found  # the joint's
+    assert ("maxout>>layernorm", "f32") in found  # the task's own
+    assert sum(isinstance(node._func, JointInOnePass) for node in tagger.model.walk()) == 1
     assert [token.tag_ for token in nlp(TEXT)]
+
+
+def make_joint(*widths):
+    """Layers that give columns of what they get, and a Maxout of all."""
+    ends = np.cumsum(widths)
+    layers = [columns(end - width, end) for end, width in zip(ends, widths, strict=True)]
+    maxout = Maxout(20, int(ends[-1]), 3, normalize=True, dropout=0.0)  # as architectures.py has it
+    joint = chain(concatenate(*layers) if len(layers) > 1 else layers[0], with_array(maxout))
+    rng = np.random.default_rng(0)
+    X = [rng.normal(size=(n, ends[-1])).astype("f") for n in (3, 0, 70, 1)]
+    joint.initialize(X=X)
+    return joint, X
+
+
+def columns(begin, end):
+    def forward(model, X, is_train):
+        def backprop(dY):
+            return [np.zeros((len(dy), model.attrs["width"]), dtype="f") for dy in dY]
+
+        return [x[:, begin:end] for x in X], backprop
+
+    return Model("columns", forward, attrs={"width": int(end)}, dims={"nO": int(end - begin)})
+
+
+@pytest.mark.parametrize("widths", [(33,), (5, 28), (16, 1, 16)])
+def test_a_joint_predicts_what_thinc_predicts(widths):
+    joint, X = make_joint(*widths)
+    own = joint.predict(X)
+    hasten(InPortions(joint, 20))
+    assert isinstance(joint._func, JointInOnePass) == available()
+    again = pickle.loads(pickle.dumps(joint._func))
+    for y, expected, same in zip(joint.predict(X), own, again(joint, X, False)[0], strict=True):
+        np.testing.assert_allclose(y, expected, atol=1e-5)
+        np.testing.assert_array_equal(y, same)
+    Y, backprop = joint(X, is_train=True)
+    assert [y.shape for y in Y] == [y.shape for y in own]
+    backprop([np.ones_like(y) for y in Y])
+    assert all(node.has_grad("W") for node in joint.walk() if node.name == "maxout")
+    with pytest.raises(ValueError, match="begin an update"):
+        joint(X, is_train=False)[1](Y)
+
+
+@native
+def test_a_joint_has_thincs_words_for_what_is_wrong():
+    joint, X = make_joint(5, 28)
+    hasten(InPortions(joint, 20))
+    with pytest.raises(ValueError):
+        joint.predict([x[:, :20] for x in X])

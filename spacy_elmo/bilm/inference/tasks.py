@@ -12,7 +12,7 @@ from weakref import finalize
 import numpy as np
 import torch
 
-from .library import instruction_sets, library
+from .library import TYPES, instruction_sets, library
 
 PIECES = 3  # of a Maxout: as many as all of spaCy's have
 
@@ -42,7 +42,7 @@ def _functions() -> ctypes.CDLL | None:
     native.elmo_maxout_new.argtypes = [number, number, size, size, *[pointer] * 4, real]
     native.elmo_maxout_free.argtypes = [pointer]
     native.elmo_same.argtypes = [pointer, pointer, ctypes.c_size_t]
-    native.elmo_maxout.argtypes = [pointer, size, pointer, pointer, number]
+    native.elmo_maxout.argtypes = [pointer, size, pointer, size, *[pointer] * 3, number]
     return native
 
 
@@ -170,7 +170,7 @@ class Norm(NamedTuple):
 class PackedMaxout:
     """max_p (W_p x + b_p), and layer normalisation behind it, with packed weights. A row depends on no other.
 
-    W: (O, PIECES, I); b: (O, PIECES). half: products of bf16, sums of float32. isa: as above.
+    W: (O, PIECES, I); b: (O, PIECES). products: their type, one of library.TYPES; sums are float32. isa: as above.
     """
 
     def __init__(
@@ -179,27 +179,31 @@ class PackedMaxout:
         b: np.ndarray,
         norm: Norm | None = None,
         *,
-        half: bool = False,
+        products: str = TYPES[0],
         isa: str | None = None,
     ):
         native = _functions()
         assert native is not None
         assert W.shape[1] == PIECES
         self.nO, _, self.nI = W.shape
-        self._half, self._epsilon = half, 0.0 if norm is None else norm.epsilon
+        self._products, self._epsilon = products, 0.0 if norm is None else norm.epsilon
         self._of = [each.copy() for each in _arrays(W, b, norm)]  # for they are learnt on, in place
         pointers = [each.ctypes.data for each in self._of] + [None] * (0 if norm else 2)
-        self._maxout = native.elmo_maxout_new(_number(isa), half, self.nI, self.nO, *pointers, self._epsilon)
+        self._maxout = native.elmo_maxout_new(
+            _number(isa), TYPES.index(products), self.nI, self.nO, *pointers, self._epsilon
+        )
         if self._maxout is None:
             raise MemoryError("There is no memory for the weights of a Maxout.")
         self._run, self._same = native.elmo_maxout, native.elmo_same
         finalize(self, native.elmo_maxout_free, self._maxout)
 
-    def is_of(self, W: np.ndarray, b: np.ndarray, norm: Norm | None = None, *, half: bool = False) -> bool:
+    def is_of(
+        self, W: np.ndarray, b: np.ndarray, norm: Norm | None = None, *, products: str = TYPES[0]
+    ) -> bool:
         """Whether it would be the same if it were made now: the numbers are compared, one by one."""
         now = _arrays(W, b, norm)
         return (
-            (half, 0.0 if norm is None else norm.epsilon) == (self._half, self._epsilon)
+            (products, 0.0 if norm is None else norm.epsilon) == (self._products, self._epsilon)
             and [each.shape for each in now] == [each.shape for each in self._of]
             and all(
                 self._same(one.ctypes.data, other.ctypes.data, one.nbytes)
@@ -207,11 +211,26 @@ class PackedMaxout:
             )
         )
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """x: (n, I) float32 -> (n, O)."""
-        x = np.ascontiguousarray(x)
-        y = np.empty((len(x), self.nO), dtype=np.float32)
-        if self._run(self._maxout, len(x), x.ctypes.data, y.ctypes.data, torch.get_num_threads()):
+    def __call__(self, *parts: Sequence[np.ndarray]) -> np.ndarray:
+        """parts: what stands side by side in the rows, each as arrays (n, width) float32, one a text, whose
+        widths are I together -> (N, O) of all texts.
+        """
+        kept = [[np.ascontiguousarray(x) for x in part] for part in parts]
+        tokens = np.array([len(x) for x in kept[0]], dtype=np.int64)
+        widths = np.array([part[0].shape[1] if part else 0 for part in kept], dtype=np.int64)
+        places = _places([x for part in kept for x in part])
+        y = np.empty((int(tokens.sum()), self.nO), dtype=np.float32)
+        failed = self._run(
+            self._maxout,
+            len(tokens),
+            tokens.ctypes.data,
+            len(kept),
+            widths.ctypes.data,
+            places.ctypes.data,
+            y.ctypes.data,
+            torch.get_num_threads(),
+        )
+        if failed:
             raise MemoryError("There is no memory for this batch: give a smaller batch_size.")
         return y
 

@@ -160,23 +160,23 @@ PUBLIC int elmo_mix(int isa, long docs, const int64_t* tokens, const float* cons
     return 1;
 }
 
-// weights: (O, PIECES, I); bias: (O, PIECES); gain, shift: (O,) of a layer normalisation, null: none. They are
-// packed, not kept. Null: no memory.
-PUBLIC void* elmo_maxout_new(int isa, int half, long I, long O, const float* weights, const float* bias,
+// type: see Type. weights: (O, PIECES, I); bias: (O, PIECES); gain, shift: (O,) of a layer normalisation, null: none.
+// They are packed, not kept. Null: no memory.
+PUBLIC void* elmo_maxout_new(int isa, int type, long I, long O, const float* weights, const float* bias,
                              const float* gain, const float* shift, float epsilon) try {
     const long V = ISAS[isa].lanes;
     std::unique_ptr<Maxout> m(new Maxout());
     m->isa = isa;
-    m->half = half;
+    m->type = static_cast<Type>(type);
     m->normalizes = gain != nullptr;
     m->I = I;
     m->O = O;
-    const Type type = half ? BFLOAT16 : FLOAT32;
-    m->tiles = in_tiles(isa, type);
-    m->K = round_up(I, group_of(isa, type));
-    m->row = round_up(I, V) + LINE / (half ? 2 : 4);  // see H_row
+    m->tiles = in_tiles(isa, m->type);
+    m->K = round_up(I, group_of(isa, m->type));
+    m->row = round_up(I, V) + LINE / sizeof(float);  // see H_row
     m->epsilon = epsilon;
-    if (half) pack_maxout<bf16>(*m, V, weights, bias);
+    if (m->type == INT16) pack_maxout<int16_t>(*m, V, weights, bias);
+    else if (m->type == BFLOAT16) pack_maxout<bf16>(*m, V, weights, bias);
     else pack_maxout<float>(*m, V, weights, bias);
     m->gain = Buffer<float>(round_up(O, V));
     m->shift = Buffer<float>(round_up(O, V));
@@ -193,18 +193,25 @@ PUBLIC int elmo_same(const void* a, const void* b, size_t bytes) { return memcmp
 
 PUBLIC void elmo_maxout_free(void* maxout) { delete static_cast<Maxout*>(maxout); }
 
-// x (rows, I) -> y (rows, O). Returns 0, or 1: no memory.
-PUBLIC int elmo_maxout(const void* maxout, long rows, const float* x, float* y, int threads) {
+// Inputs x side by side, `widths` numbers of each of a row: arrays (tokens, width) of each of `docs` docs, all of the
+// first part first -> y (rows, O). Returns 0, or 1: no memory.
+PUBLIC int elmo_maxout(const void* maxout, long docs, const int64_t* tokens, long parts, const int64_t* widths,
+                       const float* const* x, float* y, int threads) try {
     const Maxout* m = static_cast<const Maxout*>(maxout);
-    const Tasks& tasks = ISAS[m->isa].tasks;
+    std::vector<const float*> places;  // of all rows of a part, and then of the next
+    for (long part = 0; part < parts; part++)
+        for (long doc = 0; doc < docs; doc++, x++)
+            for (long i = 0; i < tokens[doc]; i++) places.push_back(*x + i * widths[part]);
+    const long rows = static_cast<long>(places.size()) / parts;
     if (2.0 * static_cast<double>(rows * m->I * m->O * PIECES) < WORTH_A_THREAD) threads = 1;
     return in_threads(threads, (rows + MAXOUT_ROWS - 1) / MAXOUT_ROWS, [&](long i) {
         const long first = i * MAXOUT_ROWS, n = rows - first < MAXOUT_ROWS ? rows - first : MAXOUT_ROWS;
-        const float* from = x + first * m->I;
-        float* to = y + first * m->O;
-        if (m->half) tasks.maxout_half(*m, n, from, to, Buffer<bf16>((n + MOST_SPARE) * m->row).get());
-        else tasks.maxout_single(*m, n, from, to, Buffer<float>(n * m->row).get());
+        std::vector<Part> own;
+        for (long part = 0; part < parts; part++) own.push_back({widths[part], places.data() + part * rows + first});
+        ISAS[m->isa].tasks.maxout[m->type](*m, n, own, y + first * m->O);
     });
+} catch (const std::bad_alloc&) {
+    return 1;
 }
 
 }  // extern "C"

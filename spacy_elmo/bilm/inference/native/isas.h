@@ -121,12 +121,13 @@ struct Tasks {
     void (*token_layers)(const Tokens&, float*);
     void (*mix)(const float*, long, long, long, const float*, float, const float*, long, long, long, float*, Moments*,
                 float*);
-    void (*maxout_single)(const Maxout&, long, const float*, float*, float*);
-    void (*maxout_half)(const Maxout&, long, const float*, float*, bf16*);
+    void (*maxout[TYPES])(const Maxout&, long, const std::vector<Part>&, float*);
 };
 
 #define TRAINING(isa, T) {isa::cells_forward<T>, isa::cells_backward<T>, isa::cross_entropy<T>}
-#define TASKS(isa) {isa::token_layers, isa::mix_tokens, isa::maxout_rows<float>, isa::maxout_rows<bf16>}
+#define TASKS(isa)                           \
+    {isa::token_layers, isa::mix_tokens, \
+     {isa::maxout_rows<float>, isa::maxout_rows<bf16>, isa::maxout_rows<int16_t>}}
 #define ISA(name, supported, fastest)                                                                \
     {#name, name::LANES, name::Size<bf16>::group, supported, fastest, name::run, TRAINING(name, float), \
      TRAINING(name, bf16), TASKS(name)}

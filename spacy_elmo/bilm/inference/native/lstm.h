@@ -18,13 +18,10 @@ TARGET NOINLINE void step_tile(
     const float* from, long from_row, const T* x, long x_row, const T* w, long k, Scales by,
     float* c, T* m, float* y, long H_row, float clip, const char* next) {
     V acc[R][GATES];
-    UNROLL for (int r = 0; r < R; r++)
-        UNROLL for (int g = 0; g < GATES; g++) acc[r][g] = load(from + r * from_row + g * LANES);
-    multiply<R>(acc, x, x_row, w, k, by, next);
+    sums_of(acc, from, from_row, x, x_row, w, k, by, next);
     // By way of memory: with all sums in registers there are none left to overlap the steps of rows.
     alignas(LINE) float sums[R * GATES * LANES];
-    UNROLL for (int r = 0; r < R; r++)
-        UNROLL for (int g = 0; g < GATES; g++) store(sums + (r * GATES + g) * LANES, acc[r][g]);
+    store_sums(acc, sums, GATES * LANES);
     for (int r = 0; r < R; r++) {
         const float* of = sums + r * GATES * LANES;
         const V gates[GATES] = {load(of), load(of + LANES), load(of + 2 * LANES), load(of + 3 * LANES)};
@@ -98,8 +95,8 @@ TARGET static void step_block(Direction<T>& d, const Layer& layer, long j, const
 #define TILE(R) step_tile<T, R>(sums + r * row, row, h + r * model.P_row + last, model.P_row, state + last * row, \
                                 k - last, scales_at(by, r), c + r * LANES, m + r * model.H_row,                   \
                                 y ? y + r * model.H_row : nullptr, model.H_row, model.cell_clip,                  \
-                                next_weights(next, k - last, r))
-    IN_TILES(b, Size<T>::rows, TILE)
+                                next_weights<GATES>(next, k - last, r))
+    IN_TILES(b, (rows_for<T, GATES>()), TILE)
 #undef TILE
 }
 

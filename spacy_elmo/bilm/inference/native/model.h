@@ -20,6 +20,7 @@ typedef uint16_t bf16;
 // Types of the products. INT16: the weights of an output share a scale, and so do the inputs of a row; products are
 // summed exactly, as int32.
 enum Type { FLOAT32, BFLOAT16, INT16 };
+constexpr int TYPES = 3;
 constexpr long EXACT = 128;  // inputs summed at once: their products, 4095 * 4096 at most, fit into an int32
 constexpr float MOST_WEIGHT = 4095, MOST_INPUT = 4096;
 constexpr float SMALLEST = 1e-30f;  // that int16 tells from zero: its reciprocal is a float
@@ -110,20 +111,28 @@ struct Model {
 // A layer of a task: the largest of PIECES linear maps for each of its O outputs, of I inputs.
 //   weights  [O / V blocks][K / pair][PIECES][V][pair]
 //   bias     [O / V blocks][PIECES][V]
+//   scales   the same, of int16; see Scales
 //   gain, shift  (O, filled up to whole registers) of the layer normalisation behind it, if there is one
 // The weights of bf16 in tiles: these blocks' registers, PIECES each, as blocks of GATES, see lstm_tiles.h.
 constexpr int PIECES = 3;
 
 struct Maxout {
     int isa;
-    bool half, normalizes;
+    Type type;
+    bool normalizes;
     bool tiles;  // see Model
     long I, O;
     long K;    // I, likewise
     long row;  // elements from one row of the inputs to the next
     float epsilon;
     Buffer<char> weights;
-    Buffer<float> bias, gain, shift;
+    Buffer<float> bias, scales, gain, shift;
+};
+
+// Of the inputs of a task's rows: where each row's numbers stand, `width` of them.
+struct Part {
+    long width;
+    const float* const* rows;
 };
 
 // Of its sums in tiles: a multiple of GATES.

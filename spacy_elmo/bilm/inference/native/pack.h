@@ -137,6 +137,8 @@ static void pack_maxout(Maxout& m, long V, const float* weights, const float* bi
     const long outputs = m.tiles ? registers_of(m, V) * V : blocks * row;
     m.weights = Buffer<char>(m.K * outputs * sizeof(T));
     m.bias = Buffer<float>(blocks * row);
+    const bool scaled = m.type == INT16;
+    m.scales = Buffer<float>(scaled ? blocks * row : 0);
     T* to = reinterpret_cast<T*>(m.weights.get());
     for (long j = 0; j < blocks; j++, to += m.K * row) {
         for (long i = 0; i < row; i++) {
@@ -144,9 +146,12 @@ static void pack_maxout(Maxout& m, long V, const float* weights, const float* bi
             rows[i] = unit < m.O ? unit * PIECES + i / V : -1;
             if (unit < m.O) m.bias.get()[j * row + i] = bias[rows[i]];
         }
-        if (!m.tiles) pack_block<T>(weights, m.I, rows.data(), as_they_are, PIECES, V, to);
+        float* scales = scaled ? m.scales.get() + j * row : nullptr;
+        if (!m.tiles) pack_block<T>(weights, m.I, rows.data(), as_they_are, PIECES, V, to, scales);
     }
     if (m.tiles) pack_in_tiles<T>(m, V, weights, reinterpret_cast<T*>(m.weights.get()));
+    const bool sound = finite(weights, m.O * PIECES * m.I) && finite(bias, m.O * PIECES);
+    if (scaled && !sound) std::fill_n(m.scales.get(), blocks * row, std::numeric_limits<float>::quiet_NaN());
 }
 
 }  // namespace elmo

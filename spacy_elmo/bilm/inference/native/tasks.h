@@ -81,66 +81,47 @@ TARGET static void mix_tokens(const float* h, long L, long n, long D, const floa
     }
 }
 
-// acc[r][p] += x[r][0..k] * w[0..k][p]
-template <int R>
-INLINE void multiply_pieces(V (&acc)[R][PIECES], const float* x, long x_row, const float* w, long k) {
-    for (long i = 0; i < k; i++, w += PIECES * LANES) {
-        V w0 = load(w), w1 = load(w + LANES), w2 = load(w + 2 * LANES);
-        UNROLL for (int r = 0; r < R; r++) {
-            V b = set1(x[r * x_row + i]);
-            acc[r][0] = fma(w0, b, acc[r][0]);
-            acc[r][1] = fma(w1, b, acc[r][1]);
-            acc[r][2] = fma(w2, b, acc[r][2]);
-        }
-    }
+// The largest of a Maxout's pieces; not finite where one of them is not, which the largest alone would not tell.
+INLINE V largest_of(V a, V b, V c) {
+    return fma(add(add(a, b), c), set1(0.f), at_least(at_least(a, b), c));
 }
 
-template <int R>
-INLINE void multiply_pieces(V (&acc)[R][PIECES], const bf16* x, long x_row, const bf16* w, long k) {
-    for (long i = 0; i < k; i += 2, w += 2 * PIECES * LANES) {
-        Pairs w0 = load_pairs(w), w1 = load_pairs(w + 2 * LANES), w2 = load_pairs(w + 4 * LANES);
-        UNROLL for (int r = 0; r < R; r++) {
-            Pairs b = set1_pairs(x + r * x_row + i);
-            acc[r][0] = dot(acc[r][0], w0, b);
-            acc[r][1] = dot(acc[r][1], w1, b);
-            acc[r][2] = dot(acc[r][2], w2, b);
-        }
-    }
-}
-
-// R rows of a block of outputs: the largest of the pieces. n: outputs from here on.
+// R rows of a block of outputs: the rest of their sums, and then the largest of the pieces. n: outputs from here on.
 template <class T, int R>
-TARGET NOINLINE void maxout_tile(const float* bias, const T* x, long x_row, const T* w, long k, float* y, long y_row,
-                                 long n) {
+TARGET NOINLINE void maxout_tile(const float* from, long from_row, const T* x, long x_row, const T* w, long k, Scales by,
+                                 float* y, long y_row, long n, const char* next) {
     V acc[R][PIECES];
+    sums_of(acc, from, from_row, x, x_row, w, k, by, next);
     UNROLL for (int r = 0; r < R; r++)
-        UNROLL for (int p = 0; p < PIECES; p++) acc[r][p] = load(bias + p * LANES);
-    multiply_pieces<R>(acc, x, x_row, w, k);
-    UNROLL for (int r = 0; r < R; r++)
-        store_some(y + r * y_row, at_least(at_least(acc[r][0], acc[r][1]), acc[r][2]), n);
+        store_some(y + r * y_row, largest_of(acc[r][0], acc[r][1], acc[r][2]), n);
 }
 
-// The largest pieces of all outputs. x (rows, m.row) -> y (rows, O).
+// The largest pieces of all outputs. x (rows, m.row), its scales `by` -> y (rows, O).
 template <class T>
-TARGET static void maxout_sums(const Maxout& m, long rows, const T* x, float* y) {
+TARGET static void maxout_sums(const Maxout& m, long rows, const T* x, const float* by, float* y) {
+    constexpr long row = PIECES * LANES;
+    const long last = (m.K - 1) / Size<T>::segment * Size<T>::segment;
+    const Buffer<float> sums(last ? rows * row : 0, false);
     const T* w = (const T*)m.weights.get();
-    for (long at = 0; at < m.O; at += LANES, w += m.K * PIECES * LANES) {
-        const float* bias = m.bias.get() + at * PIECES;
-#define TILE(R) maxout_tile<T, R>(bias, x + r * m.row, m.row, w, m.K, y + r * m.O + at, m.O, m.O - at)
-        for (long r = 0, R; r < rows; r += R) {
-            const long left = rows - r;
-            if (LANES == 16 && left >= 8) TILE(8), R = 8;
-            else if (left >= 4) TILE(4), R = 4;
-            else if (left >= 2) TILE(2), R = 2;
-            else TILE(1), R = 1;
-        }
+    const float *bias = m.bias.get(), *scales = m.type == INT16 ? m.scales.get() : nullptr;
+    for (long at = 0; at < m.O; at += LANES, bias += row) {
+        const T* next = w + m.K * row;
+        const Scales scaled = {by, scales ? scales + at * PIECES : nullptr};
+        if (last) sum_rows<T, PIECES>(bias, 0, x, m.row, w, last, scaled, w + last * row, sums.get(), row, rows);
+        const float* from = last ? sums.get() : bias;
+        const long from_row = last ? row : 0;
+#define TILE(R) maxout_tile<T, R>(from + r * from_row, from_row, x + r * m.row + last, m.row, w + last * row, m.K - last, \
+                                  scales_at(scaled, r), y + r * m.O + at, m.O, m.O - at,                                 \
+                                  next_weights<PIECES>(next, m.K - last, r))
+        IN_TILES(rows, (rows_for<T, PIECES>()), TILE)
 #undef TILE
+        w = next;
     }
 }
 
 #ifdef NATIVE_AMX
 template <>
-TARGET void maxout_sums<bf16>(const Maxout& m, long rows, const bf16* x, float* y) {
+TARGET void maxout_sums<bf16>(const Maxout& m, long rows, const bf16* x, const float*, float* y) {
     const long row = registers_of(m, LANES) * LANES, block = GATES * LANES;
     const Buffer<float> sums((rows + MOST_SPARE) * row, false);
     const bf16* w = (const bf16*)m.weights.get();
@@ -151,21 +132,35 @@ TARGET void maxout_sums<bf16>(const Maxout& m, long rows, const bf16* x, float* 
     for (long r = 0; r < rows; r++, y += m.O) {
         const float *of = sums.get() + r * row, *bias = m.bias.get();
         for (long at = 0; at < m.O; at += LANES, of += PIECES * LANES, bias += PIECES * LANES) {
-            V most = add(load(of), load(bias));
-            for (long p = 1; p < PIECES; p++) most = at_least(most, add(load(of + p * LANES), load(bias + p * LANES)));
-            store_some(y + at, most, m.O - at);
+            V pieces[PIECES];
+            for (long p = 0; p < PIECES; p++) pieces[p] = add(load(of + p * LANES), load(bias + p * LANES));
+            store_some(y + at, largest_of(pieces[0], pieces[1], pieces[2]), m.O - at);
         }
     }
 }
 #endif
 
-// rows (rows, I) -> y (rows, O). inputs: room for the rows as T, and for MOST_SPARE more.
+// Rows of I numbers as T, filled up with zeros -> to (rows, m.row), and their scales. A row's numbers stand in `parts`.
 template <class T>
-TARGET static void maxout_rows(const Maxout& m, long rows, const float* x, float* y, T* inputs) {
-    for (long r = 0; r < rows; r++)
-        for (long i = 0; i < m.I; i += LANES)
-            store_some(inputs + r * m.row + i, load_some(x + r * m.I + i, m.I - i), m.I - i);
-    maxout_sums<T>(m, rows, inputs, y);
+TARGET static void put_rows(const Maxout& m, long rows, const std::vector<Part>& parts, T* to, float* by) {
+    const Buffer<float> row(m.row);
+    for (long r = 0; r < rows; r++, to += m.row) {
+        float* at = row.get();
+        for (const Part& part : parts) {
+            memcpy(at, part.rows[r], part.width * sizeof(float));
+            at += part.width;
+        }
+        put(to, row.get(), m.K, by + r);
+    }
+}
+
+// Inputs in parts, I of a row -> y (rows, O).
+template <class T>
+TARGET static void maxout_rows(const Maxout& m, long rows, const std::vector<Part>& parts, float* y) {
+    const Buffer<T> inputs((rows + Size<T>::spare) * m.row, false);
+    const Buffer<float> by(rows, false);
+    put_rows(m, rows, parts, inputs.get(), by.get());
+    maxout_sums<T>(m, rows, inputs.get(), by.get(), y);
     for (long r = 0; m.normalizes && r < rows; r++, y += m.O) {
         const Moments found = moments(y, m.O, m.epsilon);
         const V scale = set1(found.scale), mean = set1(found.mean);

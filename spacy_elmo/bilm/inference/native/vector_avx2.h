@@ -53,9 +53,7 @@ INLINE Whole dot(Whole sum, Whole a, Whole b) {
     __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(sum), "=&x"(product) : "x"(a), "x"(b));
     return sum;
 }
-INLINE void keep(Whole& a, Whole& b, Whole& c, Whole& d) {  // in registers: GCC would read them anew for each row
-    __asm__("" : "+x"(a), "+x"(b), "+x"(c), "+x"(d));
-}
+INLINE void keep(Whole& x) { __asm__("" : "+x"(x)); }  // in a register: GCC would read it anew for each row
 INLINE V to_floats(Whole x) { return _mm256_cvtepi32_ps(x); }
 INLINE void store_int16(int16_t* p, V x) {
     __m256i whole = _mm256_cvtps_epi32(x);

@@ -66,7 +66,7 @@ INLINE Whole dot(Whole sum, Whole a, Whole b) { return _mm512_dpwssd_epi32(sum, 
 INLINE Whole dot(Whole sum, Whole a, Whole b) { return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b)); }
 #endif
 INLINE V to_floats(Whole x) { return _mm512_cvtepi32_ps(x); }
-INLINE void keep(Whole&, Whole&, Whole&, Whole&) {}
+INLINE void keep(Whole&) {}
 INLINE void store_int16(int16_t* p, V x) {
     _mm256_storeu_si256((__m256i*)p, _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(x)));
 }

@@ -63,7 +63,7 @@ INLINE Whole dot(Whole sum, Whole a, Whole b) {
 }
 INLINE V to_floats(Whole x) { return __builtin_convertvector(x, V); }
 #endif
-INLINE void keep(Whole&, Whole&, Whole&, Whole&) {}
+INLINE void keep(Whole&) {}
 INLINE void store_int16(int16_t* p, V x) {
     for (int i = 0; i < LANES; i++) p[i] = static_cast<int16_t>(std::lrint(x[i]));
 }
