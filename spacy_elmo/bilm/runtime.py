@@ -71,11 +71,11 @@ def _encode_by_route(
     nothing = np.empty((bilm.n_layers, 0, bilm.width), dtype=np.float32)
     out = [nothing if place is None else place for place in places]
     for group in batches_by_length(lengths, batch_tokens):
-        vectors, ids = engine.units.look_up([sentences[i] for i in group])
+        inputs = engine.units.look_up([sentences[i] for i in group])
         homeless = [i for i in group if places[i] is None]
         for i, layers in zip(homeless, _room(bilm, [lengths[i] for i in homeless]), strict=True):
             out[i] = layers
-        engine.route.run(vectors, engine.units.scale, ids, [out[i] for i in group])
+        engine.route.run(inputs, [out[i] for i in group])
     return out
 
 

@@ -17,7 +17,7 @@ from ..precision import as_half
 from ..triton_kernels import TritonKernels
 from .cells import Cell, Switches, pack
 from .torch_route import TorchRoute, windows
-from .units import Ids
+from .units import Inputs
 
 SUMS = 2**28  # numbers of the input product at once: half a gigabyte in bf16
 
@@ -96,18 +96,14 @@ class GpuRoute(TorchRoute):
 
     cell = staticmethod(make_cell)
 
-    def run(self, vectors: Tensor, scale: float, ids: Ids, out: Sequence[np.ndarray]) -> None:
+    def run(self, inputs: Inputs, out: Sequence[np.ndarray]) -> None:
         """See TorchRoute.run."""
-        lengths = [len(sentence) for sentence in ids[0]]
-        ahead, back = (self._rows(vectors, side) * scale for side in ids)  # (N, P)
+        lengths = [len(sentence) for sentence in inputs.ids]
+        ahead, back = inputs.sides(self.device)
         with exact():
             found = _fetch(self._layers((ahead, back), pack(lengths)), half=self.half)
         for begin, n, target in zip(accumulate([0, *lengths]), lengths, out, strict=False):
             torch.from_numpy(target).copy_(found[:, begin + 1 : begin + n - 1])
-
-    def _rows(self, vectors: Tensor, ids: Sequence[np.ndarray]) -> Tensor:
-        rows = torch.from_numpy(np.concatenate(ids))
-        return vectors[rows.to(vectors.device)].to(self.device)
 
 
 def _fetch(layers: Tensor, *, half: bool) -> Tensor:

@@ -35,7 +35,8 @@ def library() -> ctypes.CDLL | None:
             ctypes.c_long,
             *[ctypes.c_void_p] * 3,
             ctypes.c_float,
-            *[ctypes.c_void_p] * 2,
+            *[ctypes.c_long] * 2,
+            *[ctypes.c_void_p] * 4,
             ctypes.c_int,
         ]
     except (OSError, AttributeError):

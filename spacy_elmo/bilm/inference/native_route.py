@@ -14,7 +14,7 @@ from torch import Tensor
 from ..precision import NAMES
 from .cells import Cell, Switches
 from .library import TYPES, instruction_sets, library
-from .units import Ids
+from .units import Inputs
 
 
 class NativeRoute:
@@ -59,22 +59,26 @@ class NativeRoute:
         self._run = native.elmo_encode
         finalize(self, native.elmo_free, self._model)
 
-    def run(self, vectors: Tensor, scale: float, ids: Ids, out: Sequence[np.ndarray]) -> None:
+    def run(self, inputs: Inputs, out: Sequence[np.ndarray]) -> None:
         """See TorchRoute.run."""
-        flat = [np.concatenate(side) for side in ids]
-        lengths = np.array([len(sentence) for sentence in ids[0]], dtype=np.int64)
-        offsets = 8 * (np.cumsum(lengths) - lengths)
-        starts = np.concatenate([side.ctypes.data + offsets for side in flat])  # (2 * rows,)
+        lengths = np.array([len(sentence) for sentence in inputs.ids], dtype=np.int64)
+        ids = np.concatenate(inputs.ids)
         places = np.array([array.__array_interface__["data"][0] for array in out], dtype=np.int64)
         strides = np.array([array.strides[0] // 4 for array in out], dtype=np.int64)
-        vectors = vectors.contiguous()
+        vectors = inputs.vectors.contiguous()
+        ngrams = inputs.ngrams
+        table = None if ngrams is None else ngrams.vectors.contiguous()
         failed = self._run(
             self._model,
             len(lengths),
             lengths.ctypes.data,
-            starts.ctypes.data,
+            ids.ctypes.data,
             vectors.data_ptr(),
-            scale,
+            inputs.scale,
+            0 if ngrams is None else ngrams.rows.shape[1],
+            0 if table is None else table.shape[1],
+            None if table is None else table.data_ptr(),
+            None if ngrams is None else ngrams.rows.ctypes.data,
             places.ctypes.data,
             strides.ctypes.data,
             torch.get_num_threads(),

@@ -5,13 +5,12 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from .cells import Cell, Switches
 from .library import instruction_sets
 from .native_route import NativeRoute
 from .torch_route import TorchRoute
-from .units import Ids
+from .units import Inputs
 
 CUDA = "cuda"
 TORCH = "torch"
@@ -23,7 +22,7 @@ class Route(Protocol):
 
     name: str
 
-    def run(self, vectors: Tensor, scale: float, ids: Ids, out: Sequence[np.ndarray]) -> None: ...
+    def run(self, inputs: Inputs, out: Sequence[np.ndarray]) -> None: ...
 
 
 def routes() -> list[str]:

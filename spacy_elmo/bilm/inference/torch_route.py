@@ -11,7 +11,7 @@ from ..precision import NAMES, as_half
 from .cells import Cell, Steps, Switches, pack
 from .elementwise import sigmoid_, tanh
 from .linear import FEWEST_ROWS, linear
-from .units import Ids
+from .units import Inputs
 
 INPUT_ROWS = 512  # of the input product at once: enough for full speed, and the result stays in the cache
 
@@ -106,18 +106,15 @@ class TorchRoute:
         self.directions = [[self.cell(cell, switches, dtype) for cell in cells] for cells in directions]
         self.device = directions[0][0].bias.device
 
-    def run(self, vectors: Tensor, scale: float, ids: Ids, out: Sequence[np.ndarray]) -> None:
+    def run(self, inputs: Inputs, out: Sequence[np.ndarray]) -> None:
         """Fill `out`, an (L, n, 2P) float32 array for each sentence, in descending order of n, each layer
         in one piece.
 
         Layers of products in bf16 are rounded to half precision.
-
-        vectors: (U, P) float32, a row for each unit, times `scale`; ids: (n + 2,) rows of a sentence's units,
-        boundaries included, for the forward and for the backward direction.
         """
-        lengths = [len(sentence) for sentence in ids[0]]
+        lengths = [len(sentence) for sentence in inputs.ids]
         steps = pack(lengths)
-        ahead, back = (vectors[torch.from_numpy(np.concatenate(side))] * scale for side in ids)  # (N, P)
+        ahead, back = inputs.sides(self.device)
         found = self._layers((ahead, back), steps)
         layers = (as_half(found) if self.half else found).numpy()
         for begin, n, target in zip(accumulate([0, *lengths]), lengths, out, strict=False):

@@ -1,10 +1,11 @@
-"""Vectors of units, below the LSTMs: rows of the table, also with those of n-grams, or of a cache of what the
-encoder makes of them.
+"""Vectors of units, below the LSTMs: rows of the table, and of those of n-grams, or of a cache of what the
+encoder makes of units.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,19 +21,46 @@ UNIT_CACHE_BYTES = 64 * 2**20
 FIRST_ROWS = 1024
 
 Sentences = Sequence[Sequence[str]]
-Ids = tuple[list[np.ndarray], list[np.ndarray]]
+
+
+class NgramVectors(NamedTuple):
+    """What is added to the vectors of units, see embed.add_ngrams."""
+
+    vectors: Tensor
+    """(_, W) float32, W <= P; row 0 is zero, and stands for none"""
+    rows: np.ndarray
+    """(N, longest_ngram - 1) int64: those that end at each unit, see Batch"""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the LSTMs read of a batch: N units in all, boundaries included."""
+
+    ids: list[np.ndarray]
+    """(n + 2,) int64 for each sentence: the rows of its units"""
+    vectors: Tensor
+    """(U, P) float32"""
+    scale: float = 1.0
+    """of these vectors, see TokenEncoder"""
+    ngrams: NgramVectors | None = None
+
+    def sides(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """(N, P) for the forward and the backward direction, sentence by sentence, each from the left."""
+        rows = torch.from_numpy(np.concatenate(self.ids)).to(self.vectors.device)
+        x = self.vectors[rows].to(device) * self.scale
+        if self.ngrams is None:
+            return x, x
+        # As one long sentence: no n-gram reaches over the boundaries within it.
+        ngrams = torch.from_numpy(self.ngrams.rows).to(device)
+        ahead, back = add_ngrams(x[None], self.ngrams.vectors.to(device), ngrams[None])
+        return ahead[0], back[0]
 
 
 class Units(Protocol):
     """Where a route finds the vectors of units."""
 
-    scale: float
-
-    def look_up(self, sentences: Sentences) -> tuple[Tensor, Ids]:
-        """Vectors (U, P) float32, to be multiplied by `scale`, and the rows of each sentence's units,
-        with its boundaries, (n + 2,): of all sentences for the forward direction, and for the backward one.
-        The same list twice where both read the same.
-        """
+    def look_up(self, sentences: Sentences) -> Inputs:
+        """What a batch of sentences reads."""
         ...
 
 
@@ -50,46 +78,22 @@ class _Rows(dict[str, int]):
 
 
 class TableUnits:
-    """A table of width P is itself what is looked up. scale: see TokenEncoder."""
+    """A table of width P is itself what is looked up, and with it the vectors of n-grams, where there are any."""
 
     def __init__(self, encoder: TokenEncoder, vocab: Vocab):
         assert encoder.table is not None
-        self.vectors = encoder.table.weight.detach().float()
-        self.scale = encoder.scale
-        self._rows = _Rows(vocab)
+        self._vectors, self._scale = encoder.table.weight.detach().float(), encoder.scale
+        self._ngrams = None if encoder.ngrams is None else encoder.ngrams.weight.detach().float()
+        self._vocab, self._rows = vocab, _Rows(vocab)
 
-    def look_up(self, sentences: Sentences) -> tuple[Tensor, Ids]:
+    def look_up(self, sentences: Sentences) -> Inputs:
         """See Units."""
-        ids = self._ids(sentences)
-        return self.vectors, (ids, ids)
-
-    def _ids(self, sentences: Sentences) -> list[np.ndarray]:
         get = self._rows.__getitem__
-        return [np.array([BOS, *map(get, sentence), EOS], dtype=np.int64) for sentence in sentences]
-
-
-class NgramUnits(TableUnits):
-    """The vectors of these very sentences: rows of the table and of the n-grams in each direction."""
-
-    def __init__(self, encoder: TokenEncoder, vocab: Vocab):
-        super().__init__(encoder, vocab)
-        assert encoder.ngrams is not None
-        self._vocab = vocab
-        self._table, self._scale, self.scale = self.vectors, self.scale, 1.0
-        self._ngrams = encoder.ngrams.weight.detach().float()
-
-    def look_up(self, sentences: Sentences) -> tuple[Tensor, Ids]:
-        """See Units."""
-        ids = self._ids(sentences)
-        # As one long sentence: no n-gram reaches over the boundaries within it.
-        units = np.concatenate(ids)[None]
-        rows, ngrams = (
-            torch.from_numpy(a).to(self._table.device) for a in (units, self._vocab.ngram_rows(units))
-        )
-        sides = add_ngrams(self._table[rows] * self._scale, self._ngrams, ngrams)  # (1, N, P) each
-        ends = np.cumsum([len(sentence) for sentence in ids])
-        ahead = np.split(np.arange(ends[-1]), ends[:-1])
-        return torch.cat(sides, 1)[0], (ahead, [rows + ends[-1] for rows in ahead])
+        ids = [np.array([BOS, *map(get, sentence), EOS], dtype=np.int64) for sentence in sentences]
+        if self._ngrams is None:
+            return Inputs(ids, self._vectors, self._scale)
+        ending = self._vocab.ngram_rows(np.concatenate(ids)[None])[0]
+        return Inputs(ids, self._vectors, self._scale, NgramVectors(self._ngrams, ending))
 
 
 class EncodedUnits:
@@ -97,8 +101,6 @@ class EncodedUnits:
 
     budget: bytes of vectors. dtype: of the encoder's products.
     """
-
-    scale = 1.0
 
     def __init__(
         self,
@@ -120,12 +122,12 @@ class EncodedUnits:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def look_up(self, sentences: Sentences) -> tuple[Tensor, Ids]:
+    def look_up(self, sentences: Sentences) -> Inputs:
         """See Units."""
         table, rows = self._kept.look_up(chain.from_iterable(sentences), self._encode)
         get = rows.__getitem__
         ids = [np.array([0, *map(get, sentence), 1], dtype=np.int64) for sentence in sentences]
-        return torch.from_numpy(table), (ids, ids)
+        return Inputs(ids, torch.from_numpy(table))
 
     def forget(self) -> None:
         """Start anew at once."""
@@ -144,5 +146,5 @@ class EncodedUnits:
 def units_of(encoder: TokenEncoder, vocab: Vocab, config: BiLMConfig, dtype: torch.dtype) -> Units:
     """What fits a biLM's encoder."""
     if config.encoder == "table" and config.table_dim == config.projection:
-        return TableUnits(encoder, vocab) if encoder.ngrams is None else NgramUnits(encoder, vocab)
+        return TableUnits(encoder, vocab)
     return EncodedUnits(encoder, vocab, config, dtype=dtype)

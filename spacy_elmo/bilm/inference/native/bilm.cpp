@@ -14,6 +14,7 @@ static void run_slice(Task task, long first, long last) {
     task.rows = last - first;
     task.lengths += first;
     task.ids += first;
+    if (task.ngrams.K) task.ngrams.rows += first;
     task.out += first;
     task.layer += first;
     ISAS[task.model->isa].run(task);
@@ -80,12 +81,17 @@ PUBLIC void* elmo_new(int isa, int type, long layers, long P, long H, int skip, 
 
 PUBLIC void elmo_free(void* model) { delete static_cast<Model*>(model); }
 
-// See Task; both directions. ids: those of the forward direction, (rows,), and behind them the backward one's.
+// See Task and Ngrams; both directions. ids and ngram_rows: of all units, sentence by sentence. K: 0 without n-grams.
 // threads: to use at most. Returns 0, or 1: no memory.
-PUBLIC int elmo_encode(const void* model, long rows, const int64_t* lengths, const int64_t* const* ids,
-                       const float* vectors, float scale, float* const* out, const int64_t* layer,
-                       int threads) try {
+PUBLIC int elmo_encode(const void* model, long rows, const int64_t* lengths, const int64_t* ids, const float* vectors,
+                       float scale, long K, long W, const float* ngrams, const int64_t* ngram_rows, float* const* out,
+                       const int64_t* layer, int threads) try {
     const Model* m = static_cast<const Model*>(model);
+    std::vector<const int64_t*> own, its_ngrams;  // of each sentence
+    for (long r = 0; r < rows; ids += lengths[r], ngram_rows += K * lengths[r], r++) {
+        own.push_back(ids);
+        its_ngrams.push_back(ngram_rows);
+    }
     double units = 0;
     for (long r = 0; r < rows; r++) units += static_cast<double>(lengths[r]);
     const double work = units * static_cast<double>(m->layers * 2 * (8 * m->P * m->H + m->P * m->H));
@@ -97,8 +103,8 @@ PUBLIC int elmo_encode(const void* model, long rows, const int64_t* lengths, con
     const bool together = threads > 1 && rows < FEWEST_ROWS && weights > LARGE;
     const long team = !together ? 1 : threads < LARGEST_TEAM ? threads : LARGEST_TEAM;
     return in_threads(together ? 1 : threads, 2 * (static_cast<long>(cuts.size()) - 1), [&](long i) {
-        Task task = {m, static_cast<int>(i % 2), rows, lengths, ids + i % 2 * rows, vectors, scale, out,
-                     layer, team};
+        Task task = {m, static_cast<int>(i % 2), rows, lengths, own.data(), vectors, scale,
+                     {K, W, ngrams, its_ngrams.data()}, out, layer, team};
         run_slice(task, cuts[i / 2], cuts[i / 2 + 1]);
     });
 } catch (const std::bad_alloc&) {

@@ -70,6 +70,35 @@ INLINE void write(const Model& model, const Task& task, long layer, long row, lo
     else memcpy(to, from, model.P * sizeof(float));
 }
 
+// What is added up for a unit: its own vector for k = 0, and for the others that of the n-gram of k + 1 units that this
+// direction has read to the end with it; null: none.
+INLINE const float* vector_of(const Model& model, const Task& task, long row, long at, long k) {
+    if (!k) return task.vectors + task.ids[row][at] * model.P;
+    const Ngrams& ngrams = task.ngrams;
+    const long end = task.side ? at + k : at;
+    const int64_t found = end < task.lengths[row] ? ngrams.rows[row][end * ngrams.K + k - 1] : 0;
+    return found ? ngrams.vectors + found * ngrams.W : nullptr;
+}
+
+// They lie all over a table of megabytes.
+INLINE void fetch_unit(const Model& model, const Task& task, long row, long at) {
+    for (long k = 0; k <= task.ngrams.K; k++) {
+        const float* vector = vector_of(model, task, row, at, k);
+        const long n = k ? task.ngrams.W : model.P;
+        for (long i = 0; vector && i < n; i += LINE / sizeof(float)) __builtin_prefetch(vector + i);
+    }
+}
+
+// In this order, one by one: a unit's sum has the same bits by every route.
+INLINE void read_unit(const Model& model, const Task& task, long row, long at, float* x) {
+    const float* vector = vector_of(model, task, row, at, 0);
+    for (long i = 0; i < model.P; i++) x[i] = vector[i] * task.scale;
+    for (long k = 1; k <= task.ngrams.K; k++) {
+        vector = vector_of(model, task, row, at, k);
+        for (long i = 0; vector && i < task.ngrams.W; i++) x[i] += vector[i];
+    }
+}
+
 template <class T>
 TARGET static void embed(Direction<T>& d) {
     const Model& model = d.model;
@@ -77,9 +106,9 @@ TARGET static void embed(Direction<T>& d) {
     for (long t = 0; t < d.steps; t++) {
         for (long row = 0; row < d.sizes[t]; row++) {
             long at = place(task, row, t), n = (d.offsets[t] + row) * model.P_row;
-            const float* vector = task.vectors + task.ids[row][at] * model.P;
+            if (row + 1 < d.sizes[t]) fetch_unit(model, task, row + 1, place(task, row + 1, t));
             float* x = d.current.get() + n;
-            for (long i = 0; i < model.P; i++) x[i] = vector[i] * task.scale;
+            read_unit(model, task, row, at, x);
             if (sizeof(T) != 4) put(d.inputs.get() + n, x, model.P_row, d.by_input.get() + d.offsets[t] + row);
             write(model, task, 0, row, at, x);
         }

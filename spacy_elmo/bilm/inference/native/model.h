@@ -153,6 +153,14 @@ struct Moments {
     float mean, scale;  // scale: 1 / standard deviation
 };
 
+// N-grams of 2 to K + 1 units, whose vectors are added to those of units, see add_ngrams in bilm/embed.py. K is 0 where
+// there are none.
+struct Ngrams {
+    long K, W;
+    const float* vectors;            // (_, W); row 0 stands for none
+    const int64_t* const* rows;      // (rows,) to (lengths, K): those that end at each unit
+};
+
 // Sentences of one direction, in descending order of length. All of a direction begin with the same vector, that
 // of a boundary.
 struct Task {
@@ -160,9 +168,10 @@ struct Task {
     int side;                 // 0 forward, 1 backward
     long rows;
     const int64_t* lengths;   // (rows,) units, boundaries included
-    const int64_t* const* ids;  // (rows,) to the rows of `vectors` of each unit, as this direction reads it
-    const float* vectors;     // (U, P)
+    const int64_t* const* ids;  // (rows,) to the rows of `vectors` of each unit
+    const float* vectors;     // (U, P), each times `scale`
     float scale;
+    Ngrams ngrams;
     float* const* out;        // (rows,) to (L + 1, n, 2P) of each sentence, without boundaries
     const int64_t* layer;     // (rows,) numbers from one of its layers to the next
     long team;                // threads that go through it together
