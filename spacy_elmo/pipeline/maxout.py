@@ -5,7 +5,7 @@ thinc does them one after another, each through memory, the products by BLIS.
 
 from collections.abc import Callable
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from thinc.api import Model
@@ -22,7 +22,8 @@ EPSILON = 1e-8  # thinc's own, of its layer normalisation
 class InOnePass:
     """The callback of a layer in place of thinc's own, which it still calls in training and where it must.
 
-    products: their type, see PackedMaxout. Packed weights are kept, and packed anew where the layer's have changed.
+    products: their type, see PackedMaxout. Packed weights are kept, and packed anew where the layer's have
+    changed.
     """
 
     def __init__(self, own: Callable):
@@ -52,8 +53,8 @@ class InOnePass:
 
 
 class JointInOnePass:
-    """The callback of a joint, chain(concatenate(layer, ...), with_array(maxout)) or with a single layer, in place of
-    thinc's own: what the layers give is put side by side where the Maxout reads it, not in memory before.
+    """The callback of a joint, chain(concatenate(layer, ...), with_array(maxout)) or with a single layer, in
+    place of thinc's own: what the layers give is put side by side where the Maxout reads it, not before.
     """
 
     def __init__(self, own: Callable):
@@ -61,12 +62,11 @@ class JointInOnePass:
 
     def __call__(self, model: Model, X: Any, is_train: bool) -> tuple[Any, Callable]:
         """List[Any] -> List[Floats2d (n, nO)], one or more."""
-        if is_train:
+        maxout = _maxout_of(model)
+        if is_train or maxout is None:
             return self.own(model, X, is_train)
-        first, maxout = model.layers[0], _maxout_of(model)
-        assert maxout is not None
-        parts = [layer.predict(X) for layer in _side_by_side(first)]
-        packed = maxout._func.packed(maxout)
+        parts = [layer.predict(X) for layer in _side_by_side(model.layers[0])]
+        packed = cast(InOnePass, maxout._func).packed(maxout)
         if not all(_is_matrix(x) for part in parts for x in part) or _width(parts) != packed.nI:
             return self.own(model, X, is_train)
         y = packed(*parts)

@@ -144,5 +144,5 @@ def test_a_joint_predicts_what_thinc_predicts(widths):
 def test_a_joint_has_thincs_words_for_what_is_wrong():
     joint, X = make_joint(5, 28)
     hasten(InPortions(joint, 20))
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="20 numbers"):
         joint.predict([x[:, :20] for x in X])

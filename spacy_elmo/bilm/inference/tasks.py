@@ -170,7 +170,8 @@ class Norm(NamedTuple):
 class PackedMaxout:
     """max_p (W_p x + b_p), and layer normalisation behind it, with packed weights. A row depends on no other.
 
-    W: (O, PIECES, I); b: (O, PIECES). products: their type, one of library.TYPES; sums are float32. isa: as above.
+    W: (O, PIECES, I); b: (O, PIECES). products: their type, one of library.TYPES; sums are float32. isa: as
+    above.
     """
 
     def __init__(

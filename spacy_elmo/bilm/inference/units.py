@@ -78,7 +78,7 @@ class _Rows(dict[str, int]):
 
 
 class TableUnits:
-    """A table of width P is itself what is looked up, and with it the vectors of n-grams, where there are any."""
+    """A table of width P is itself what is looked up, and so are the vectors of n-grams, if there are any."""
 
     def __init__(self, encoder: TokenEncoder, vocab: Vocab):
         assert encoder.table is not None
