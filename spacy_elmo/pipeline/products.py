@@ -47,8 +47,7 @@ def hasten(model: Model, precision: Precision | None = None) -> Model:
 
     The component "elmo" does so with all of a model that listens. Where listeners were replaced there is no
     such component, so ConcatEmbed and ConcatOutput do it with what they are made of.
-    precision: of the biLM; None: that of the model's own one, if it has one. The Maxouts that read ELMo's
-    vectors predict with it, all others in float32.
+    precision: of the biLM; None: that of the model's own one, if it has one. Maxouts predict with it, too.
     """
     nodes = list(model.walk())
     for node in nodes:
@@ -56,15 +55,13 @@ def hasten(model: Model, precision: Precision | None = None) -> Model:
             node.ops = OneDnnOps()
         if isinstance(node.ops, OneDnnOps):
             in_one_pass(node)
-    joints = [node.layers[0] for node in nodes if node.name == PORTIONS]
-    for joint in joints:
-        join_in_one_pass(joint)
+    for portioned in (node for node in nodes if node.name == PORTIONS):
+        join_in_one_pass(portioned.layers[0])
     own = (shim.precision for node in nodes for shim in node.shims if isinstance(shim, BiLMShim))
     precision = precision or next(own, None)
     if precision is not None:
         products = NAMES[product_dtype(precision, torch.device("cpu"))]
-        for joint in joints:
-            for node in joint.layers[-1].walk():  # behind what reads ELMo: see architectures.py
-                if isinstance(node._func, InOnePass):
-                    node._func.products = products
+        for callback in (node._func for node in nodes):
+            if isinstance(callback, InOnePass):
+                callback.products = products
     return model
