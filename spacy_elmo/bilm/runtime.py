@@ -14,6 +14,7 @@ from .kernels import kernels
 from .precision import Precision, as_half, product_dtype
 from .vocab import BOS, EOS, PAD, SPECIALS, Vocab, special_character_ids
 
+PIECE = 16 * 2**20  # glibc keeps what is freed, but gives 32 MB and more back, to be cleared page by page
 GPU_BATCH = 8  # times as many units: a step takes as long for a few rows as for hundreds
 
 
@@ -80,12 +81,27 @@ def _encode_by_route(
 
 
 def _room(bilm: Network, lengths: Sequence[int]) -> list[np.ndarray]:
-    """(L, n, D) for each sentence, in one piece: memory comes in large pages then, which takes less time."""
+    """(L, n, D) for each sentence, many in one piece: memory comes in large pages then, which takes less time.
+
+    Pieces are of PIECE bytes at most, but for a longer sentence.
+    """
     size = bilm.n_layers * bilm.width
-    room = np.empty(sum(lengths) * size, dtype=np.float32)
-    ends = np.cumsum(lengths).tolist()
+    room: list[np.ndarray] = []
+    some: list[int] = []
+    for n in lengths:
+        if some and 4 * size * (sum(some) + n) > PIECE:
+            room += _piece(bilm, some)
+            some = []
+        some.append(n)
+    return room + _piece(bilm, some)
+
+
+def _piece(bilm: Network, lengths: Sequence[int]) -> list[np.ndarray]:
+    size = bilm.n_layers * bilm.width
+    piece = np.empty(sum(lengths) * size, dtype=np.float32)
+    ends = np.cumsum(lengths, dtype=np.int64).tolist()
     return [
-        room[(end - n) * size : end * size].reshape(bilm.n_layers, n, bilm.width)
+        piece[(end - n) * size : end * size].reshape(bilm.n_layers, n, bilm.width)
         for end, n in zip(ends, lengths, strict=True)
     ]
 

@@ -258,6 +258,22 @@ def test_the_cache_of_units_changes_nothing_and_keeps_its_budget(name, batches):
                 np.testing.assert_array_equal(inputs.vectors[rows].numpy()[1:-1], expected)
 
 
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("options", [SIZES[4], SIZES[5]], ids=str)
+def test_of_a_damaged_batch_nothing_is_left_for_the_next(options, precision, route):
+    bilm, damaged = MODELS[str(options)], make_bilm(**options)
+    with torch.no_grad():
+        for parameter in damaged.parameters():
+            parameter.fill_(float("nan"))
+    batch = [SENTENCE] * 60
+    before = encode(bilm, batch, precision=precision, route=route)
+    for _ in range(3):
+        assert np.isnan(encode(damaged, batch, precision=precision, route=route)[0]).all()
+        for one, other in zip(encode(bilm, batch, precision=precision, route=route), before, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 def test_one_model_serves_several_threads():
     bilm = make_bilm(**ENCODERS["both"])
     texts = [[f"{i}京", "北京", "我"] * (1 + i % 3) for i in range(60)]

@@ -38,14 +38,20 @@ static std::vector<long> offsets_of(const std::vector<long>& sizes) {
     return offsets;
 }
 
+// Whether rows have padding that products read: it has to be zero, all else is written first.
+static bool padded(const Model& m) {
+    return m.P != m.P_row || m.M != static_cast<long>(round_up(m.H, LANES));
+}
+
 template <class T>
 Direction<T>::Direction(const Task& t)
     : model(*t.model), task(t), steps(t.lengths[0] - 1), units(0), sizes(sizes_of(t)), offsets(offsets_of(sizes)),
-      current(offsets.back() * t.model->P_row),
-      inputs(sizeof(T) == 4 ? 0 : (offsets.back() + SPARE) * t.model->P_row),
-      c(t.rows * t.model->H_row), y((t.rows + SPARE) * (t.model->projects ? t.model->P_row : t.model->H_row)),
-      m(t.model->projects ? (t.rows + SPARE) * t.model->H_row : 0), h((t.rows + SPARE) * t.model->P_row),
-      by_input(offsets.back()), by_m(t.rows), by_h(t.rows),
+      current(offsets.back() * t.model->P_row, padded(*t.model)),
+      inputs(sizeof(T) == 4 ? 0 : (offsets.back() + SPARE) * t.model->P_row, padded(*t.model)),
+      c(t.rows * t.model->H_row, false),
+      y((t.rows + SPARE) * (t.model->projects ? t.model->P_row : t.model->H_row), padded(*t.model)),
+      m(t.model->projects ? (t.rows + SPARE) * t.model->H_row : 0, padded(*t.model)),
+      h((t.rows + SPARE) * t.model->P_row, padded(*t.model)), by_input(offsets.back()), by_m(t.rows), by_h(t.rows),
       sums((WINDOW + SPARE) * (t.model->H_row / LANES) * GATES * LANES, false),
       scratch((t.rows + SPARE) * t.team * GATES * LANES, false) {
     units = offsets.back();
