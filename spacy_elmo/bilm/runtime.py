@@ -81,7 +81,7 @@ def _encode_by_route(
 
 
 def _room(bilm: Network, lengths: Sequence[int]) -> list[np.ndarray]:
-    """(L, n, D) for each sentence, many in one piece: memory comes in large pages then, which takes less time.
+    """(L, n, D) for each sentence, many in one piece: memory comes in large pages then, which saves time.
 
     Pieces are of PIECE bytes at most, but for a longer sentence.
     """
