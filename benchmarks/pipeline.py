@@ -64,7 +64,7 @@ def where(nlp: Language, texts: list[str]) -> dict[str, Callable[[], object]]:
     elmo, tagger = nlp.get_pipe("elmo"), nlp.get_pipe("tagger").model
     bilm = shim_of(elmo.model).bilm
     docs = list(nlp.pipe(texts))
-    found = align(docs, bilm.config)
+    found = [align(doc, bilm.config) for doc in docs]
     layers = [doc._.elmo.layers for doc in docs]
     listeners = [node for node in tagger.walk() if node.name == LISTENER]
 
@@ -97,7 +97,7 @@ def where(nlp: Language, texts: list[str]) -> dict[str, Callable[[], object]]:
     return {
         "biLM": encode,
         "tokenizer": tokenize,
-        "tokenizer and alignment": lambda: align(tokenize(), bilm.config),
+        "tokenizer and alignment": lambda: [align(doc, bilm.config) for doc in tokenize()],
         "layers on the Doc": store,
         "two mixes": mix,
         "tagger, mixes included": lambda: tagger.predict(docs),

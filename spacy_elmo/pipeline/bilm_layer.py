@@ -136,7 +136,7 @@ def BiLMLayer(path: PathLike | None = None, precision: Precision = "auto") -> Mo
 def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[np.ndarray], Callable]:
     shim = shim_of(model)
     bilm = shim.bilm
-    alignments = align(docs, bilm.config)
+    alignments = [align(doc, bilm.config) for doc in docs]
     # One call for all docs, so that sentences of similar length meet across them.
     sentences = [sentence for alignment in alignments for sentence in alignment.sentences]
     encode = partial(bilm.encode, precision=shim.precision)
@@ -170,33 +170,14 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     _ = shim_of(model).bilm
 
 
-def align(docs: Sequence[Doc], config: BiLMConfig) -> list[Alignment]:
-    """The units of Docs for a biLM of this configuration."""
-    spelled: dict[int, str] = {}  # `doc.text` makes an object of each token, which takes longer than the rest
-    return [_align(doc, config, spelled) for doc in docs]
-
-
-def _align(doc: Doc, config: BiLMConfig, spelled: dict[int, str]) -> Alignment:
-    """spelled: strings of tokens by their hashes, to be completed."""
-    found = doc.to_array(["ORTH", "IDX", "LENGTH"]).reshape(-1, 3)  # those of an empty Doc are (0,)
-    orths = found[:, 0].tolist()
-    spelled.update((orth, doc.vocab.strings[orth]) for orth in set(orths).difference(spelled))
-    words = [spelled[orth] for orth in orths]
-    offsets, lengths = found[:, 1:].astype(np.int64).T
-    text = _text(words, offsets, lengths)
+def align(doc: Doc, config: BiLMConfig) -> Alignment:
+    """The units of a Doc for a biLM of this configuration."""
+    places = doc.to_array(["IDX", "LENGTH"]).astype(np.int64)
+    offsets, lengths = places.reshape(-1, 2).T  # those of an empty Doc are (0,)
     if config.units == "char":
         ends, fold = offsets + lengths, config.normalize
-        return align_characters(text, offsets, ends, config.max_sentence, normalized=fold)
-    return align_words(text, words, offsets, config.max_sentence)
-
-
-def _text(words: list[str], offsets: np.ndarray, lengths: np.ndarray) -> str:
-    """`doc.text` without the space behind its last token."""
-    spaces = np.diff(offsets) > lengths[:-1]
-    if not spaces.any():
-        return "".join(words)
-    behind = [*(" " if space else "" for space in spaces.tolist()), ""]
-    return "".join(map(str.__add__, words, behind))
+        return align_characters(doc.text, offsets, ends, config.max_sentence, normalized=fold)
+    return align_words(doc.text, [token.text for token in doc], offsets, config.max_sentence)
 
 
 def shim_of(model: Model) -> BiLMShim:

@@ -6,15 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spacy.tokens import Doc
-from spacy.vocab import Vocab
 
-from spacy_elmo.bilm.config import BiLMConfig
 from spacy_elmo.bilm.inference import tasks
 from spacy_elmo.bilm.inference.library import instruction_sets
 from spacy_elmo.bilm.text import normalize
 from spacy_elmo.pipeline.align import align_characters, align_words, token_layers
-from spacy_elmo.pipeline.bilm_layer import align
 
 L, D = 3, 4
 TEXT = st.text(
@@ -135,28 +131,3 @@ def test_natively_and_by_numpy_tokens_get_the_same(case, limit, seed):
     own = alignment.tokens, alignment.starts, alignment.units
     for isa in instruction_sets() if states else ():
         np.testing.assert_array_equal(tasks.token_layers(states, len(cuts) - 1, *own, isa=isa), expected)
-
-
-@given(
-    st.lists(
-        st.lists(
-            st.tuples(st.sampled_from(["我", "银行", "Ａ", "bank", " ", "\n", "。", "a b"]), st.booleans()),
-            max_size=8,
-        ),
-        max_size=4,
-    ),
-    st.sampled_from(["char", "word"]),
-)
-def test_docs_are_read_as_their_text(docs, units):
-    config, vocab = BiLMConfig(units=units, max_sentence=5), Vocab()
-    made = [Doc(vocab, words=[w for w, _ in doc], spaces=[s for _, s in doc]) for doc in docs]
-    for doc, found in zip(made, align(made, config), strict=True):
-        starts = np.array([token.idx for token in doc], dtype=np.int64)
-        ends = np.array([token.idx + len(token) for token in doc], dtype=np.int64)
-        if units == "char":
-            expected = align_characters(doc.text, starts, ends, 5)
-        else:
-            expected = align_words(doc.text, [token.text for token in doc], starts, 5)
-        assert (found.sentences, found.n_tokens) == (expected.sentences, len(doc))
-        for name in ("tokens", "starts", "units"):
-            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
