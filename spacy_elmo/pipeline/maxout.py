@@ -67,8 +67,8 @@ class JointInOnePass:
             return self.own(model, X, is_train)
         parts = [layer.predict(X) for layer in _side_by_side(model.layers[0])]
         packed = cast(InOnePass, maxout._func).packed(maxout)
-        if not all(_is_matrix(x) for part in parts for x in part) or _width(parts) != packed.nI:
-            return self.own(model, X, is_train)
+        if not _fit(parts, packed.nI):
+            return self.own(model, X, is_train)  # it has words for what is wrong
         y = packed(*parts)
         ends = list(accumulate(len(x) for x in parts[0]))
         return [y[begin:end] for begin, end in pairwise([0, *ends])], _no_gradient
@@ -93,8 +93,13 @@ def _is_matrix(X: Any) -> bool:
     return type(X) is np.ndarray and X.dtype == np.float32 and X.ndim == 2
 
 
-def _width(parts: list[list[np.ndarray]]) -> int:
-    return sum(part[0].shape[1] for part in parts)
+def _fit(parts: list[list[Any]], width: int) -> bool:
+    """Whether they can stand side by side: matrices as long as one another, and `width` columns together."""
+    if not all(_is_matrix(x) for part in parts for x in part):
+        return False
+    lengths = {tuple(map(len, part)) for part in parts}
+    widths = [{x.shape[1] for x in part} for part in parts]
+    return len(lengths) == 1 and all(len(own) == 1 for own in widths) and sum(map(max, widths)) == width
 
 
 def _array(model: Model, name: str) -> Any:

@@ -137,8 +137,26 @@ def test_a_joint_predicts_what_thinc_predicts(widths):
         joint(X, is_train=False)[1](Y)
 
 
+def shorter(model, X, is_train):
+    return [x[:-1, :5] for x in X], lambda dY: dY
+
+
+def narrower(model, X, is_train):
+    return [x[:, : 5 - i] for i, x in enumerate(X)], lambda dY: dY
+
+
 @native
-def test_a_joint_has_thincs_words_for_what_is_wrong():
+@pytest.mark.parametrize("wrong", [shorter, narrower])
+def test_parts_that_do_not_fit_are_never_read(wrong):
+    joint, X = make_joint(5, 28)
+    hasten(InPortions(joint, 20))
+    joint.layers[0].layers[0]._func = wrong
+    with pytest.raises(ValueError, match=r"dimension|numbers"):  # numpy's words, or ours
+        joint.predict(X)
+
+
+@native
+def test_a_joint_has_words_for_what_is_wrong():
     joint, X = make_joint(5, 28)
     hasten(InPortions(joint, 20))
     with pytest.raises(ValueError, match="20 numbers"):
