@@ -283,18 +283,23 @@ def test_one_model_serves_several_threads():
         np.testing.assert_array_equal(one, make_bilm(**ENCODERS["both"]).encode([text])[0])
 
 
-def test_without_the_native_kernel_torch_does_the_same(monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("LIBRARY", "spacy_elmo.bilm.inference.nothing"), ("INTERFACE", library.INTERFACE + 1)],
+    ids=["not built", "built for another version"],
+)
+def test_without_the_native_kernel_torch_does_the_same(monkeypatch, name, value):
     bilm = make_bilm()
     before = bilm.encode([SENTENCE])[0]
-    for name in (library.library, library.instruction_sets):
-        name.cache_clear()
+    for kept in (library.library, library.instruction_sets):
+        kept.cache_clear()
     with monkeypatch.context() as patch:
-        patch.setattr(library, "LIBRARY", "spacy_elmo.bilm.inference.nothing")
+        patch.setattr(library, name, value)
         assert routes() == ["torch"]
         np.testing.assert_allclose(make_bilm().encode([SENTENCE])[0], before, atol=1e-5)
         by_precision = [make_bilm().encode([SENTENCE], precision=p)[0] for p in ("f32", "int16")]
         np.testing.assert_array_equal(*by_precision)
         assert product_dtype("int16", torch.device("cpu")) == torch.float32
-    for name in (library.library, library.instruction_sets):
-        name.cache_clear()
+    for kept in (library.library, library.instruction_sets):
+        kept.cache_clear()
     assert routes() == ROUTES

@@ -8,17 +8,20 @@ from functools import cache
 from importlib.util import find_spec
 
 LIBRARY = "spacy_elmo.bilm.inference._native"
+INTERFACE = 2  # of its functions; an older build is none, until it is built again
 TYPES = ("f32", "bf16", "int16")  # as native/model.h counts them
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The native kernel; None where it was not built, or was built for another kind of machine."""
+    """The native kernel; None where it was not built, or for another kind of machine or an older version."""
     found = find_spec(LIBRARY)
     if found is None or found.origin is None:
         return None
     try:
         native = ctypes.CDLL(found.origin)
+        if native.elmo_interface() != INTERFACE:
+            return None
         native.elmo_isa.restype = ctypes.c_char_p
         native.elmo_fastest.argtypes = [ctypes.c_int]
         native.elmo_new.restype = ctypes.c_void_p

@@ -36,6 +36,9 @@ using namespace elmo;
 
 extern "C" {
 
+// Of the functions below: to be counted up with every change of what they take, as library.py's INTERFACE is.
+PUBLIC int elmo_interface() { return 2; }
+
 // Name of instruction set `isa`, best first; null behind the last.
 PUBLIC const char* elmo_isa(int isa) { return isa < N_ISAS ? ISAS[isa].name : nullptr; }
 
