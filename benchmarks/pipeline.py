@@ -137,7 +137,7 @@ def main() -> None:
         ratio = found["tagger"] / median
         print(f"{name:<28} {words / median:>12,.0f} tokens/s {ratio:8.2f} of the CNN tagger")
     parts = medians(where(pipelines["and at its output"], texts), args.rounds, clock)
-    # Of new Docs: an old one's tokens have been made into objects, which makes much of it cheaper.
+    # Of new Docs, as a pipeline has them.
     parts["alignment"] = parts.pop("tokenizer and alignment") - parts.pop("tokenizer")
     for name, median in parts.items():
         share = 100 * median / parts["biLM"]
