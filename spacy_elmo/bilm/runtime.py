@@ -90,20 +90,16 @@ def _room(bilm: Network, lengths: Sequence[int]) -> list[np.ndarray]:
     some: list[int] = []
     for n in lengths:
         if some and 4 * size * (sum(some) + n) > PIECE:
-            room += _piece(bilm, some)
+            room += _piece(some, bilm.n_layers, bilm.width)
             some = []
         some.append(n)
-    return room + _piece(bilm, some)
+    return room + _piece(some, bilm.n_layers, bilm.width)
 
 
-def _piece(bilm: Network, lengths: Sequence[int]) -> list[np.ndarray]:
-    size = bilm.n_layers * bilm.width
-    piece = np.empty(sum(lengths) * size, dtype=np.float32)
+def _piece(lengths: Sequence[int], n_layers: int, width: int) -> list[np.ndarray]:
+    parts = np.empty((sum(lengths), n_layers * width), dtype=np.float32)
     ends = np.cumsum(lengths, dtype=np.int64).tolist()
-    return [
-        piece[(end - n) * size : end * size].reshape(bilm.n_layers, n, bilm.width)
-        for end, n in zip(ends, lengths, strict=True)
-    ]
+    return [parts[end - n : end].reshape(n_layers, n, width) for end, n in zip(ends, lengths, strict=True)]
 
 
 def _encode_with_module(

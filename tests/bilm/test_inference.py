@@ -8,10 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_elmo.bilm.inference import library, units
+from spacy_elmo.bilm.inference import units
 from spacy_elmo.bilm.inference.routes import routes
 from spacy_elmo.bilm.model import BiLM
-from spacy_elmo.bilm.precision import product_dtype
 from spacy_elmo.bilm.runtime import encode
 from spacy_elmo.bilm.vocab import Vocab
 
@@ -281,25 +280,3 @@ def test_one_model_serves_several_threads():
         found = list(pool.map(lambda text: bilm.encode([text])[0], texts))
     for text, one in zip(texts, found, strict=True):
         np.testing.assert_array_equal(one, make_bilm(**ENCODERS["both"]).encode([text])[0])
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("LIBRARY", "spacy_elmo.bilm.inference.nothing"), ("INTERFACE", library.INTERFACE + 1)],
-    ids=["not built", "built for another version"],
-)
-def test_without_the_native_kernel_torch_does_the_same(monkeypatch, name, value):
-    bilm = make_bilm()
-    before = bilm.encode([SENTENCE])[0]
-    for kept in (library.library, library.instruction_sets):
-        kept.cache_clear()
-    with monkeypatch.context() as patch:
-        patch.setattr(library, name, value)
-        assert routes() == ["torch"]
-        np.testing.assert_allclose(make_bilm().encode([SENTENCE])[0], before, atol=1e-5)
-        by_precision = [make_bilm().encode([SENTENCE], precision=p)[0] for p in ("f32", "int16")]
-        np.testing.assert_array_equal(*by_precision)
-        assert product_dtype("int16", torch.device("cpu")) == torch.float32
-    for kept in (library.library, library.instruction_sets):
-        kept.cache_clear()
-    assert routes() == ROUTES

@@ -133,8 +133,9 @@ def test_a_joint_predicts_what_thinc_predicts(widths):
     assert [y.shape for y in Y] == [y.shape for y in own]
     backprop([np.ones_like(y) for y in Y])
     assert all(node.has_grad("W") for node in joint.walk() if node.name == "maxout")
-    with pytest.raises(ValueError, match="begin an update"):
-        joint(X, is_train=False)[1](Y)
+    if available():
+        with pytest.raises(ValueError, match="begin an update"):
+            joint(X, is_train=False)[1](Y)
 
 
 def shorter(model, X, is_train):

@@ -14,7 +14,7 @@ static void run_slice(Task task, long first, long last) {
     task.rows = last - first;
     task.lengths += first;
     task.ids += first;
-    if (task.ngrams.K) task.ngrams.rows += first;
+    task.ngrams.rows += first;
     task.out += first;
     task.layer += first;
     ISAS[task.model->isa].run(task);

@@ -58,6 +58,11 @@ static bool finite(const float* x, long n) {
     return true;
 }
 
+// No int16 is a NaN: the scales show what is damaged.
+static void show_damage(const Buffer<float>& scales, long n, bool sound) {
+    if (!sound) std::fill_n(scales.get(), n, std::numeric_limits<float>::quiet_NaN());
+}
+
 // w: (P, H). Behind the scales of the gates stand its own.
 template <class T>
 static void pack_projection(const Model& m, Layer& layer, const float* w) {
@@ -107,10 +112,9 @@ static void pack_layer(const Model& m, Layer& layer, const float* const* weights
         pack_block<T>(weights[1], m.P, rows.data(), exponents, GATES, V, to + blocks * m.K * row, other);
     }
     pack_projection<T>(m, layer, weights[3]);
-    // No int16 is a NaN: the scales show what is damaged.
     const bool sound = finite(weights[0], 4 * m.H * m.P) && finite(weights[1], 4 * m.H * m.P) &&
                        finite(weights[2], 4 * m.H) && (!m.projects || finite(weights[3], m.P * m.H));
-    if (scales && !sound) std::fill_n(scales, all, std::numeric_limits<float>::quiet_NaN());
+    if (scaled) show_damage(layer.scales, all, sound);
 }
 
 // The registers of all blocks one after another, GATES at a time.
@@ -151,7 +155,7 @@ static void pack_maxout(Maxout& m, long V, const float* weights, const float* bi
     }
     if (m.tiles) pack_in_tiles<T>(m, V, weights, reinterpret_cast<T*>(m.weights.get()));
     const bool sound = finite(weights, m.O * PIECES * m.I) && finite(bias, m.O * PIECES);
-    if (scaled && !sound) std::fill_n(m.scales.get(), blocks * row, std::numeric_limits<float>::quiet_NaN());
+    if (scaled) show_damage(m.scales, blocks * row, sound);
 }
 
 }  // namespace elmo
