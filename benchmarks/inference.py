@@ -74,7 +74,6 @@ def tables(hidden: int, args: argparse.Namespace, clock: Callable[[], float]) ->
     batch = medians(
         {k: lambda r=r: in_batches(r, sentences, 64) for k, r in runs.items()}, args.rounds, clock
     )
-    # In a row: the threads of the one before spin for a while.
     single = medians(
         {k: lambda r=r: [r(one) for _ in range(IN_A_ROW)] for k, r in runs.items()}, args.rounds, clock
     )
