@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..bilm.inference import tasks as native
-from ..bilm.text import characters, chunks, sentence_spans
+from ..bilm.text import characters, chunks, normalize, sentence_spans
 
 _NOT_SPACE = re.compile(r"\S")
 
@@ -54,26 +54,25 @@ def align_characters(
     """
     sentences: list[list[str]] = []
     if text.split() == [text]:  # no white space at all: a unit for each character
+        all_units = list(normalize(text) if normalized else text)
         for begin, end in sentence_spans(text):
-            read, _ = characters(text[begin:end], normalized=normalized)
-            sentences.extend(read[a:b] for a, b in chunks(len(read), limit))
+            sentences.extend(all_units[begin + a : begin + b] for a, b in chunks(end - begin, limit))
         tokens = np.flatnonzero(ends > starts)
         return Alignment(sentences, len(starts), tokens, starts[tokens], np.arange(len(text)))
+    read: list[str] = []
     offsets: list[int] = []
-    units: list[int] = []
-    n_units = 0
     for begin, end in sentence_spans(text):
-        read, where = characters(text[begin:end], normalized=normalized)
-        sentences.extend(read[a:b] for a, b in chunks(len(read), limit))
-        # The space between two Latin words is read, but is no token's own.
-        own = [i for i, unit in enumerate(read) if unit != " "] if " " in read else range(len(read))
-        units.extend(n_units + i for i in own)
-        offsets.extend(begin + where[i] for i in own)
-        n_units += len(read)
-    position = np.asarray(offsets, dtype=np.int64)  # ascending
+        units, where = characters(text[begin:end], normalized=normalized)
+        sentences.extend(units[a:b] for a, b in chunks(len(units), limit))
+        read.extend(units)
+        offsets.extend([begin + i for i in where])
+    own = np.arange(len(read))
+    if " " in read:  # between two Latin words it is read, but is no token's own
+        own = own[[unit != " " for unit in read]]
+    position = np.array(offsets, dtype=np.int64)[own]  # ascending
     first = np.searchsorted(position, starts, side="left")
     tokens = np.flatnonzero(np.searchsorted(position, ends, side="left") > first)
-    return Alignment(sentences, len(starts), tokens, first[tokens], np.asarray(units, dtype=np.int64))
+    return Alignment(sentences, len(starts), tokens, first[tokens], own)
 
 
 def align_words(text: str, words: Sequence[str], starts: np.ndarray, limit: int) -> Alignment:
