@@ -8,25 +8,27 @@ have random weights: speed does not depend on them. Says too where a token's tim
 
 import argparse
 import platform
+import statistics
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-import numpy as np
 import spacy
 import torch
 from spacy.language import Language
-from spacy.tokens import Doc
 from thinc.api import Config
 from timing import medians
 
-from spacy_elmo.pipeline.align import token_layers
-from spacy_elmo.pipeline.bilm_layer import align, shim_of
+from spacy_elmo.bilm.model import BiLM
+from spacy_elmo.pipeline import bilm_layer, component
+from spacy_elmo.pipeline.component import Elmo
 from spacy_elmo.pipeline.listener import NAME as LISTENER
-from spacy_elmo.pipeline.portions import portions
 
 TAGS = ("n", "v", "a", "w", "d")
 
@@ -59,49 +61,44 @@ def read(nlp: Language, texts: list[str]) -> None:
         pass
 
 
-def where(nlp: Language, texts: list[str]) -> dict[str, Callable[[], object]]:
-    """The parts of what a pipeline with elmo and a listening tagger does, each with the others' work done."""
-    elmo, tagger = nlp.get_pipe("elmo"), nlp.get_pipe("tagger").model
-    bilm = shim_of(elmo.model).bilm
-    docs = list(nlp.pipe(texts))
-    found = [align(doc, bilm.config) for doc in docs]
-    layers = [doc._.elmo.layers for doc in docs]
+def where(nlp: Language, texts: list[str], rounds: int, clock: Callable[[], float]) -> dict[str, float]:
+    """Median seconds of what a pipeline with elmo and a listening tagger does, taken while it does it."""
+    spent: defaultdict[str, float] = defaultdict(float)
+
+    def timed(name: str, function: Callable) -> Callable:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            start = clock()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent[name] += clock() - start
+
+        return call
+
+    tagger = nlp.get_pipe("tagger").model
     listeners = [node for node in tagger.walk() if node.name == LISTENER]
-
-    def encode() -> list[np.ndarray]:
-        return bilm.encode([s for each in found for s in each.sentences], precision="auto")
-
-    def tokenize() -> list[Doc]:
-        return [nlp.make_doc(text) for text in texts]
-
-    states = encode()
-
-    def store() -> None:
-        rest = iter(states)
-        each = [[next(rest) for _ in a.sentences] for a in found]
-        kept = [  # where units are tokens, the biLM has written straight into what the Doc gets
-            here if a.one_each else token_layers(a, own, bilm.n_layers, bilm.width)
-            for a, own, here in zip(found, each, layers, strict=True)
-        ]
-        for doc in docs:
-            doc.tensor = np.zeros(0, dtype="f")
-        elmo.set_annotations(docs, kept)
-
-    def mix() -> None:
-        for node in listeners:
-            for some in portions(docs):
-                node.predict(some)  # and let it go, as a tagger does
-
-    for doc, kept in zip(docs, layers, strict=True):
-        doc._.elmo = kept
-    return {
-        "biLM": encode,
-        "tokenizer": tokenize,
-        "tokenizer and alignment": lambda: [align(doc, bilm.config) for doc in tokenize()],
-        "layers on the Doc": store,
-        "two mixes": mix,
-        "tagger, mixes included": lambda: tagger.predict(docs),
-    }
+    watched: list[tuple[Any, str, str]] = [
+        (BiLM, "encode", "biLM"),
+        (bilm_layer, "align", "alignment"),
+        (bilm_layer, "token_layers", "layers on the Doc"),
+        (Elmo, "set_annotations", "layers on the Doc"),
+        (component, "static_of", "static vectors"),
+        *((listener, "_func", "mixes") for listener in listeners),
+        (tagger, "_func", "tagger, mixes included"),
+    ]
+    found: list[dict[str, float]] = []
+    with ExitStack() as stack:
+        for owner, attribute, name in watched:
+            function = timed(name, getattr(owner, attribute))
+            stack.enter_context(patch.object(owner, attribute, function))
+        for _ in range(rounds + 1):
+            spent.clear()
+            read(nlp, texts)
+            found.append(dict(spent))
+    median = {name: statistics.median(each[name] for each in found[1:]) for name in found[0]}
+    median["layers on the Doc"] -= median["static vectors"]
+    median["one mix"] = median.pop("mixes") / len(listeners)
+    return median
 
 
 def main() -> None:
@@ -136,9 +133,7 @@ def main() -> None:
     for name, median in found.items():
         ratio = found["tagger"] / median
         print(f"{name:<28} {words / median:>12,.0f} tokens/s {ratio:8.2f} of the CNN tagger")
-    parts = medians(where(pipelines["and at its output"], texts), args.rounds, clock)
-    # Of new Docs, as a pipeline has them.
-    parts["alignment"] = parts.pop("tokenizer and alignment") - parts.pop("tokenizer")
+    parts = where(pipelines["and at its output"], texts, args.rounds, clock)
     for name, median in parts.items():
         share = 100 * median / parts["biLM"]
         print(f"{name:<28} {1e6 * median / words:>12.2f} us/token {share:7.1f} % of the biLM")

@@ -87,6 +87,8 @@ def chunks(n: int, limit: int) -> list[tuple[int, int]]:
     >>> chunks(10, 4)
     [(0, 4), (4, 7), (7, 10)]
     """
+    if 0 < n <= limit:
+        return [(0, n)]
     pieces = -(-n // limit)
     cuts = [-(-n * i // pieces) for i in range(pieces + 1)] if pieces else []
     return list(pairwise(cuts))

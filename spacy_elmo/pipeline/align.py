@@ -33,9 +33,14 @@ class Alignment:
     """(k,) the units that belong to tokens, as indices into all units of all sentences."""
 
     @property
+    def n_units(self) -> int:
+        """Units of all sentences."""
+        return sum(map(len, self.sentences))
+
+    @property
     def one_each(self) -> bool:
         """Whether the units are the tokens: all of both, one for one."""
-        return len(self.tokens) == self.n_tokens == sum(map(len, self.sentences))
+        return len(self.tokens) == self.n_tokens == self.n_units
 
     def places(self, layers: np.ndarray) -> list[np.ndarray]:
         """The part of each sentence in (L, n_tokens, D), where units are tokens."""
@@ -94,26 +99,26 @@ def align_words(text: str, words: Sequence[str], starts: np.ndarray, limit: int)
     return Alignment(sentences, len(words), tokens, each, each)
 
 
-def token_layers(alignment: Alignment, states: Sequence[np.ndarray], n_layers: int, width: int) -> np.ndarray:
-    """Vectors of tokens from the states of units: (L, n_tokens, D) float32.
+def token_layers(
+    alignments: Sequence[Alignment], states: Sequence[Sequence[np.ndarray]], n_layers: int, width: int
+) -> list[np.ndarray]:
+    """Vectors of the tokens of each text from the states of its units: (L, n_tokens, D) float32.
 
-    states: an (L, n, D) array for each of the alignment's sentences. Layer 0, the embedding, is the mean
+    states: an (L, n, D) array for each sentence of each alignment. Layer 0, the embedding, is the mean
     over the token's units. Above it, the forward half (the first D/2 columns) is that of the token's
     last unit, the backward half that of its first: the states that have read all of the token.
     """
-    one_each = alignment.one_each  # states are tokens' vectors; else a token's come from several, or are zero
-    if states and not one_each and native.available():
-        own = alignment.tokens, alignment.starts, alignment.units
-        return native.token_layers(states, alignment.n_tokens, *own)
-    out = (np.empty if one_each else np.zeros)((n_layers, alignment.n_tokens, width), dtype=np.float32)
-    if not states:
-        return out
-    for j, rows in enumerate(out):  # one after another: all layers of a long text take as much memory again
-        parts = [state[j] for state in states]
-        if one_each:
-            np.concatenate(parts, out=rows)
-        else:
-            _fill(rows, np.concatenate(parts), alignment, is_embedding=j == 0)
+    texts = list(zip(alignments, states, strict=True))
+    if native.available():
+        units = [native.Units(own, a.n_tokens, a.tokens, a.starts, a.units) for a, own in texts]
+        return native.token_layers(units, n_layers, width)
+    return [_layers(alignment, own, n_layers, width) for alignment, own in texts]
+
+
+def _layers(alignment: Alignment, states: Sequence[np.ndarray], n_layers: int, width: int) -> np.ndarray:
+    out = np.zeros((n_layers, alignment.n_tokens, width), dtype=np.float32)
+    for j, rows in enumerate(out if states else ()):  # one after another: all of a long text are a copy of it
+        _fill(rows, np.concatenate([state[j] for state in states]), alignment, is_embedding=j == 0)
     return out
 
 

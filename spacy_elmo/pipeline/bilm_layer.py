@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from spacy.attrs import IDX, LENGTH
 from spacy.tokens import Doc
 from thinc.api import Model, Shim, get_torch_default_device
 
@@ -23,6 +25,9 @@ from .align import Alignment, align_characters, align_words, token_layers
 from .cache import ActivationCache
 from .errors import named_in_config
 from .kept import Kept
+from .portions import portions
+
+UNITS = 8192  # of a few texts whose states are in memory together: 50 MB, which the next ones take over
 
 
 class BiLMShim(Shim):
@@ -137,20 +142,14 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[np.
     shim = shim_of(model)
     bilm = shim.bilm
     alignments = [align(doc, bilm.config) for doc in docs]
-    # One call for all docs, so that sentences of similar length meet across them.
-    sentences = [sentence for alignment in alignments for sentence in alignment.sentences]
     encode = partial(bilm.encode, precision=shim.precision)
-    # Where units are tokens, the biLM writes straight into what the Doc gets.
-    room = [_room(each, bilm) if each.one_each and shim.cache is None else None for each in alignments]
-    if shim.cache is None:
-        each_room = zip(alignments, room, strict=True)
-        states = encode(sentences, out=[place for one, own in each_room for place in _places(one, own)])
+    cache = shim.cache
+    if cache is not None:  # its states are for several calls, so Docs get copies
+        layers = _layers(bilm, lambda sentences, out: cache.encode(encode, sentences), alignments, False)
     else:
-        states = shim.cache.encode(encode, sentences)
-    layers, rest = [], iter(states)
-    for alignment, own in zip(alignments, room, strict=True):
-        its = [next(rest) for _ in alignment.sentences]
-        layers.append(token_layers(alignment, its, bilm.n_layers, bilm.width) if own is None else own)
+        most = UNITS if bilm.device.type == "cpu" else sys.maxsize
+        some_each = portions(alignments, most, lambda each: 0 if each.one_each else each.n_units)
+        layers = [own for some in some_each for own in _layers(bilm, encode, some, True)]
 
     def backprop(dY: Any) -> list[Doc]:
         raise NotImplementedError("The biLM is frozen, it takes no gradient: backpropagate to the mix only.")
@@ -158,12 +157,32 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[np.
     return layers, backprop
 
 
-def _room(alignment: Alignment, bilm: BiLM) -> np.ndarray:
-    return np.empty((bilm.n_layers, alignment.n_tokens, bilm.width), dtype=np.float32)
+def _layers(
+    bilm: BiLM, encode: Callable, alignments: Sequence[Alignment], in_place: bool
+) -> list[np.ndarray]:
+    """The layers of the tokens of each text, (L, n_tokens, D).
 
-
-def _places(alignment: Alignment, layers: np.ndarray | None) -> Sequence[np.ndarray | None]:
-    return [None] * len(alignment.sentences) if layers is None else alignment.places(layers)
+    encode: of sentences and places for their states; one call, so that sentences of similar length meet
+    across texts. in_place: where units are tokens, the biLM writes straight into what the Doc gets.
+    """
+    room = [
+        np.empty((bilm.n_layers, each.n_tokens, bilm.width), dtype=np.float32)
+        if in_place and each.one_each
+        else None
+        for each in alignments
+    ]
+    sentences = [sentence for each in alignments for sentence in each.sentences]
+    places: list[np.ndarray | None] = []
+    for each, own in zip(alignments, room, strict=True):
+        places += [None] * len(each.sentences) if own is None else each.places(own)
+    states = iter(encode(sentences, out=places))
+    by_text = [[next(states) for _ in each.sentences] for each in alignments]
+    others = [i for i, own in enumerate(room) if own is None]
+    made = token_layers(
+        [alignments[i] for i in others], [by_text[i] for i in others], bilm.n_layers, bilm.width
+    )
+    rest = iter(made)
+    return [next(rest) if own is None else own for own in room]
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
@@ -172,7 +191,7 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
 
 def align(doc: Doc, config: BiLMConfig) -> Alignment:
     """The units of a Doc for a biLM of this configuration."""
-    places = doc.to_array(["IDX", "LENGTH"]).astype(np.int64)
+    places = doc.to_array([IDX, LENGTH]).view(np.int64)
     offsets, lengths = places.reshape(-1, 2).T  # those of an empty Doc are (0,)
     if config.units == "char":
         ends, fold = offsets + lengths, config.normalize

@@ -1,7 +1,7 @@
 """A layer that gets a few docs at a time in prediction, so that what it makes of them stays in the cache."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from spacy.tokens import Doc
 from thinc.api import Model
@@ -9,6 +9,8 @@ from thinc.types import Floats2d
 
 PORTIONS = "elmo-portions"
 TOKENS = 1024  # of a portion: about 5 MB of layers, mix and input
+
+Item = TypeVar("Item")
 
 
 def InPortions(layer: Model[list[Doc], list[Floats2d]], width: int) -> Model[list[Doc], list[Floats2d]]:
@@ -31,16 +33,20 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     model.layers[0].initialize(X, Y)
 
 
-def portions(docs: Sequence[Doc]) -> Iterator[list[Doc]]:
-    """Docs in a row of at most TOKENS tokens together; a longer one is a portion of its own."""
-    portion: list[Doc] = []
-    tokens = 0
-    for doc in docs:
-        if portion and tokens + len(doc) > TOKENS:
+def portions(
+    items: Sequence[Item],
+    most: int = TOKENS,
+    size: Callable[[Item], int] = len,  # type: ignore[assignment]
+) -> Iterator[list[Item]]:
+    """Docs, or other items, in a row: at most `most` tokens together; a longer one is alone."""
+    portion: list[Item] = []
+    taken = 0
+    for item in items:
+        if portion and taken + size(item) > most:
             yield portion
-            portion, tokens = [], 0
-        portion.append(doc)
-        tokens += len(doc)
+            portion, taken = [], 0
+        portion.append(item)
+        taken += size(item)
     if portion:
         yield portion
 

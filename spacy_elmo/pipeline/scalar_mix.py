@@ -63,13 +63,7 @@ def forward(model: Model, X: Sequence[Array] | WithStatic, is_train: bool) -> tu
     static = None if beside is None else [model.ops.asarray(b) for b in beside]
     s = _softmax(xp, w)  # (L,)
     Ys, norms = _mixed(xp, gamma * s, H, static, model.attrs["layer_norm"])  # (n, D + S) each
-    mixed = [y[:, : h.shape[2]] for y, h in zip(Ys, H, strict=True)]
-    size = sum(y.size for y in mixed)
-    mask = dropout_mask(model.ops, (size,), model.attrs["mix_dropout"] if is_train else 0.0)
-    parts = [None] * len(Ys) if mask is None else _cut(mask, mixed)
-    for y, part in zip(mixed, parts, strict=True):
-        if part is not None:
-            y *= part
+    parts = _drop(model, Ys, [h.shape[2] for h in H]) if is_train else [None] * len(Ys)
 
     def backprop(dYs: Sequence[Array]) -> list:
         products = xp.zeros_like(w)  # (L,) of each layer with the gradient
@@ -112,6 +106,18 @@ def dropout_mask(ops: Ops, shape: tuple[int, ...], rate: float) -> Array | None:
     threshold = min(round(rate * 2**16), 2**16 - 1)
     kept = words.view(numpy.uint16)[:size].reshape(shape) >= threshold
     return kept * numpy.float32(1.0 / (1.0 - threshold / 2**16))
+
+
+def _drop(model: Model, Ys: Sequence[Array], widths: Sequence[int]) -> list[Array | None]:
+    """Dropout in the first columns of each, in place -> the mask of each; None where nothing is dropped."""
+    mixed = [y[:, :width] for y, width in zip(Ys, widths, strict=True)]
+    mask = dropout_mask(model.ops, (sum(y.size for y in mixed),), model.attrs["mix_dropout"])
+    if mask is None:
+        return [None] * len(Ys)
+    parts = _cut(mask, mixed)
+    for y, part in zip(mixed, parts, strict=True):
+        y *= part
+    return parts
 
 
 class _Norm(NamedTuple):

@@ -53,7 +53,7 @@ def test_token_of_characters_has_its_own_characters_only(case, limit):
     starts, ends = cuts[:-1], cuts[1:]
     alignment = align_characters(text, starts, ends, limit)
     assert all(0 < len(s) <= limit for s in alignment.sentences)
-    vectors = token_layers(alignment, unit_states(alignment.sentences), L, D)
+    vectors = token_layers([alignment], [unit_states(alignment.sentences)], L, D)[0]
     assert vectors.shape == (L, len(starts), D)
     assert vectors.dtype == np.float32
     number = own_units(text, alignment)
@@ -83,7 +83,7 @@ def test_words_are_units_and_white_space_is_none(case, limit):
     visible = [i for i, word in enumerate(words) if word.strip()]
     assert [u for s in alignment.sentences for u in s] == [words[i].strip() for i in visible]
     assert all(0 < len(s) <= limit for s in alignment.sentences)
-    vectors = token_layers(alignment, unit_states(alignment.sentences), L, D)
+    vectors = token_layers([alignment], [unit_states(alignment.sentences)], L, D)[0]
     expected = np.zeros(len(words))
     expected[visible] = np.arange(1, len(visible) + 1)
     np.testing.assert_array_equal(vectors, np.broadcast_to(expected[None, :, None], vectors.shape))
@@ -101,7 +101,7 @@ def test_the_space_between_latin_words_is_read_but_is_nobodys():
     starts, ends = np.array([0, 2, 8]), np.array([1, 7, 14])
     alignment = align_characters(text, starts, ends, 128)
     assert alignment.sentences == [list("用Linux kernel")]
-    vectors = token_layers(alignment, unit_states(alignment.sentences), L, D)
+    vectors = token_layers([alignment], [unit_states(alignment.sentences)], L, D)[0]
     np.testing.assert_array_equal(vectors[1], [[1, 1, 1, 1], [6, 6, 2, 2], [13, 13, 8, 8]])
 
 
@@ -113,21 +113,30 @@ def test_nothing_to_read(text):
         align_words(text, list(text), starts, 10),
     ):
         assert alignment.sentences == []
-        vectors = token_layers(alignment, [], L, D)
+        vectors = token_layers([alignment], [[]], L, D)[0]
         assert vectors.shape == (L, len(text), D)
         assert not vectors.any()
 
 
-@given(segmented(), st.integers(1, 7), st.integers(0, 2**32 - 1))
-def test_natively_and_by_numpy_tokens_get_the_same(case, limit, seed):
-    text, cuts = case
-    alignment = align_characters(text, cuts[:-1], cuts[1:], limit)
+@given(st.lists(segmented(), max_size=3), st.integers(1, 7), st.integers(0, 2**32 - 1))
+def test_natively_and_by_numpy_tokens_get_the_same(cases, limit, seed):
+    alignments = [align_characters(text, cuts[:-1], cuts[1:], limit) for text, cuts in cases]
     rng = np.random.default_rng(seed)
-    states = [rng.standard_normal((L, len(s), 10), dtype=np.float32) for s in alignment.sentences]
+    states = [
+        [rng.standard_normal((L, len(s), 10), dtype=np.float32) for s in each.sentences]
+        for each in alignments
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tasks, "available", lambda: False)
-        expected = token_layers(alignment, states, L, 10)
-    np.testing.assert_array_equal(token_layers(alignment, states, L, 10), expected)
-    own = alignment.tokens, alignment.starts, alignment.units
-    for isa in instruction_sets() if states else ():
-        np.testing.assert_array_equal(tasks.token_layers(states, len(cuts) - 1, *own, isa=isa), expected)
+        expected = token_layers(alignments, states, L, 10)
+    units = [
+        tasks.Units(own, a.n_tokens, a.tokens, a.starts, a.units)
+        for a, own in zip(alignments, states, strict=True)
+    ]
+    for found in (
+        token_layers(alignments, states, L, 10),
+        *(tasks.token_layers(units, L, 10, isa=isa) for isa in instruction_sets()),
+    ):
+        assert len(found) == len(expected)
+        for layers, own in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(layers, own)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from spacy.tokens import Doc
 
 from spacy_elmo.bilm import store
+from spacy_elmo.pipeline import bilm_layer
 
 from .helpers import SENTENCES, TEXTS, assert_same, blank, layers_of, make_bilm
 
@@ -78,6 +79,21 @@ def test_one_call_of_the_bilm_for_a_batch(elmo_nlp, monkeypatch):
     list(elmo_nlp.pipe(TEXTS))
     assert len(calls) == 1
     assert len(calls[0]) == 5
+
+
+def test_a_batch_goes_through_in_portions_where_states_of_units_are_made(elmo_nlp, monkeypatch):
+    words = ["我", "去", "银行", "取钱", "。", "自行车", "很快", "。"]
+    docs = [Doc(elmo_nlp.vocab, words=words[i:], spaces=[False] * len(words[i:])) for i in range(len(words))]
+    docs += [elmo_nlp.make_doc(text) for text in TEXTS]
+    elmo = elmo_nlp.get_pipe("elmo")
+    together = elmo.predict(docs)
+    monkeypatch.setattr(bilm_layer, "UNITS", 20)
+    calls = []
+    bilm = elmo.model.shims[0].bilm
+    encode = type(bilm).encode
+    monkeypatch.setattr(type(bilm), "encode", lambda *a, **kw: calls.append(a[1]) or encode(*a, **kw))
+    assert_same(together, elmo.predict(docs))
+    assert len(calls) > 2
 
 
 def test_long_doc_and_long_token(elmo_nlp):

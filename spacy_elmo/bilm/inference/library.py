@@ -8,7 +8,7 @@ from functools import cache
 from importlib.util import find_spec
 
 LIBRARY = "spacy_elmo.bilm.inference._native"
-INTERFACE = 2  # of its functions; an older build is none, until it is built again
+INTERFACE = 3  # of its functions; an older build is none, until it is built again
 TYPES = ("f32", "bf16", "int16")  # as native/model.h counts them
 
 

@@ -23,8 +23,7 @@ def _functions() -> ctypes.CDLL | None:
     if native is None:
         return None
     pointer, size, number, real = ctypes.c_void_p, ctypes.c_long, ctypes.c_int, ctypes.c_float
-    native.elmo_tokens.argtypes = [number, *[pointer] * 2, *[size] * 5, *[pointer] * 4]
-    native.elmo_tokens.restype = None
+    native.elmo_tokens.argtypes = [number, size, *[pointer] * 3, *[size] * 2, *[pointer] * 2, number]
     native.elmo_mix.argtypes = [
         number,
         size,
@@ -51,36 +50,48 @@ def available() -> bool:
     return _functions() is not None
 
 
-def token_layers(
-    states: Sequence[np.ndarray],
-    n_tokens: int,
-    tokens: np.ndarray,
-    starts: np.ndarray,
-    units: np.ndarray,
-    isa: str | None = None,
-) -> np.ndarray:
-    """Layers of tokens (L, n_tokens, D) from states of units (L, n, D) float32, one array at least.
+class Units(NamedTuple):
+    """The units of a text, and those of each of its tokens; see pipeline.align.Alignment."""
 
-    tokens, starts, units: int64, see pipeline.align.Alignment. isa: of instruction_sets(); None: the best.
+    states: Sequence[np.ndarray]
+    """(L, n, D) float32 for each sentence"""
+    n_tokens: int
+    tokens: np.ndarray
+    starts: np.ndarray
+    units: np.ndarray
+
+
+def token_layers(
+    texts: Sequence[Units], n_layers: int, width: int, isa: str | None = None
+) -> list[np.ndarray]:
+    """Layers of the tokens of each text, (L, n_tokens, D), from states of its units.
+
+    isa: of instruction_sets(); None: the best.
     """
     native = _functions()
     assert native is not None
-    kept = [np.ascontiguousarray(state) for state in states]
-    n_layers, _, width = kept[0].shape
-    lengths = np.array([state.shape[1] for state in kept], dtype=np.int64)
-    places = _places(kept)
-    out = np.empty((n_layers, n_tokens, width), dtype=np.float32)
-    native.elmo_tokens(
+    states = [np.ascontiguousarray(state) for text in texts for state in text.states]
+    lengths = np.array([state.shape[1] for state in states], dtype=np.int64)
+    sizes = np.array(
+        [(len(t.states), t.n_tokens, len(t.tokens), len(t.units)) for t in texts], dtype=np.int64
+    )
+    indices = [np.ascontiguousarray(each, dtype=np.int64) for t in texts for each in t[2:]]
+    out = [np.empty((n_layers, text.n_tokens, width), dtype=np.float32) for text in texts]
+    inputs, own, outputs = (_places(arrays) for arrays in (states, indices, out))
+    failed = native.elmo_tokens(
         _number(isa),
-        places.ctypes.data,
+        len(texts),
+        sizes.ctypes.data,
+        inputs.ctypes.data,
         lengths.ctypes.data,
         n_layers,
         width,
-        n_tokens,
-        len(tokens),
-        len(units),
-        *(each.ctypes.data for each in (tokens, starts, units, out)),
+        own.ctypes.data,
+        outputs.ctypes.data,
+        torch.get_num_threads(),
     )
+    if failed:
+        raise MemoryError("There is no memory for the layers of these tokens.")
     return out
 
 

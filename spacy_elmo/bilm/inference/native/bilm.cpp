@@ -26,6 +26,7 @@ constexpr long FEWEST_ROWS = 24;         // of a slice: with fewer, reading the 
 constexpr double LARGE = 12e6;
 constexpr long LARGEST_TEAM = 8;
 constexpr double WORTH_A_THREAD = 2e7;  // operations; starting one takes some ten microseconds
+constexpr double MOVING = 40;            // of them, what it takes to read a number of a layer
 constexpr long MIX_TOKENS = 128, MAXOUT_ROWS = 64;  // of one piece of work
 
 }  // namespace elmo
@@ -37,7 +38,7 @@ using namespace elmo;
 extern "C" {
 
 // Of the functions below: to be counted up with every change of what they take, as library.py's INTERFACE is.
-PUBLIC int elmo_interface() { return 2; }
+PUBLIC int elmo_interface() { return 3; }
 
 // Name of instruction set `isa`, best first; null behind the last.
 PUBLIC const char* elmo_isa(int isa) { return isa < N_ISAS ? ISAS[isa].name : nullptr; }
@@ -137,10 +138,22 @@ PUBLIC double elmo_cross_entropy(int isa, int half, long rows, long size, void* 
     return ISAS[isa].single.cross_entropy(rows, size, (float*)logits, bias, targets);
 }
 
-// See Tokens and tasks.h: -> out (L, n, D).
-PUBLIC void elmo_tokens(int isa, const float* const* states, const int64_t* lengths, long L, long D, long n, long m,
-                        long k, const int64_t* tokens, const int64_t* starts, const int64_t* units, float* out) {
-    ISAS[isa].tasks.token_layers({states, lengths, L, D, n, m, k, tokens, starts, units}, out);
+// See Tokens and tasks.h: -> out (L, n, D) of each of `docs` docs. sizes: (docs, 4) sentences, n, m and k. states, lengths:
+// of all sentences, doc by doc. indices: (docs, 3) to tokens, starts and units.
+PUBLIC int elmo_tokens(int isa, long docs, const int64_t* sizes, const float* const* states, const int64_t* lengths, long L,
+                       long D, const int64_t* const* indices, float* const* out, int threads) try {
+    std::vector<Tokens> each;
+    int64_t units = 0;
+    for (long doc = 0; doc < docs; doc++, sizes += 4, indices += 3) {
+        each.push_back({states, lengths, L, D, sizes[1], sizes[2], sizes[3], indices[0], indices[1], indices[2]});
+        units += sizes[3];
+        states += sizes[0];
+        lengths += sizes[0];
+    }
+    if (MOVING * static_cast<double>(units * L * D) < WORTH_A_THREAD) threads = 1;
+    return in_threads(threads, docs, [&](long doc) { ISAS[isa].tasks.token_layers(each[doc], out[doc]); });
+} catch (const std::bad_alloc&) {
+    return 1;
 }
 
 // See tasks.h: layers (L, n, D) of each of `docs` docs, and what is beside them (n, S) -> its y (n, D + S), and norms
@@ -158,7 +171,7 @@ PUBLIC int elmo_mix(int isa, long docs, const int64_t* tokens, const float* cons
             const long last = first + MIX_TOKENS < tokens[doc] ? first + MIX_TOKENS : tokens[doc];
             pieces.push_back({doc, first, last, all});
         }
-    if (40.0 * static_cast<double>(all * L * D) < WORTH_A_THREAD) threads = 1;  // to read them takes most of it
+    if (MOVING * static_cast<double>(all * L * D) < WORTH_A_THREAD) threads = 1;
     return in_threads(threads, static_cast<long>(pieces.size()), [&](long i) {
         const Piece& p = pieces[i];
         ISAS[isa].tasks.mix(layers[p.doc], L, tokens[p.doc], D, weights, epsilon, S ? beside[p.doc] : nullptr, S,
