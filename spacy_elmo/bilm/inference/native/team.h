@@ -1,30 +1,11 @@
 // Threads that go through the steps of one direction together, each with a share of every product.
 #pragma once
 
+#include "crew.h"
+
 #include <atomic>
-#include <exception>
-#include <thread>
-#include <vector>
 
 namespace elmo {
-
-// Runs work(0) here and work(1) and so on in threads of their own, as many of `wanted` as are to be had: known(n) is told
-// how many that are before this one begins.
-template <class Known, class Work>
-static void on_threads(long wanted, const Known& known, const Work& work) {
-    std::vector<std::thread> others;
-    others.reserve(wanted);
-    for (long me = 1; me < wanted; me++) {
-        try {
-            others.emplace_back([&work, me] { work(me); });
-        } catch (const std::exception&) {
-            break;  // no more threads, or no memory for them: the work is done with those that are there
-        }
-    }
-    known(static_cast<long>(others.size()) + 1);
-    work(0);
-    for (std::thread& other : others) other.join();
-}
 
 class Team {
   public:

@@ -1,7 +1,7 @@
 // Work cut into pieces, for several threads.
 #pragma once
 
-#include "team.h"
+#include "crew.h"
 
 #include <atomic>
 #include <cstdint>

@@ -1,0 +1,140 @@
+// Threads that wait for work. They stay: one that is new begins on the processor of whoever asked for it as often as not,
+// and waits there until that one is done.
+#pragma once
+
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
+
+namespace elmo {
+
+// What some threads work on together: work(me) of each. Its caller waits for all of them.
+class Job {
+  public:
+    template <class Work>
+    explicit Job(const Work& work)
+        : work_(&work), call_([](const void* of, long me) { (*static_cast<const Work*>(of))(me); }) {}
+    void begin(long threads) { left_ = threads; }
+    void run(long me) {
+        call_(work_, me);
+        std::lock_guard<std::mutex> lock(mutex_);  // notified while it is held: then the job may go
+        if (!--left_) done_.notify_one();
+    }
+    void wait() {
+        std::unique_lock<std::mutex> lock(mutex_);
+        done_.wait(lock, [this] { return !left_; });
+    }
+
+  private:
+    const void* work_;
+    void (*call_)(const void*, long);
+    long left_ = 0;
+    std::mutex mutex_;
+    std::condition_variable done_;
+};
+
+class Worker {
+  public:
+    Worker() { std::thread([this] { work(); }).detach(); }
+    void start(Job* job, long me) {
+        std::lock_guard<std::mutex> lock(mutex_);
+        job_ = job;
+        me_ = me;
+        wake_.notify_one();
+    }
+
+  private:
+    [[noreturn]] void work() {
+        for (;;) {
+            std::unique_lock<std::mutex> lock(mutex_);
+            wake_.wait(lock, [this] { return job_; });
+            Job* job = job_;
+            job_ = nullptr;
+            lock.unlock();
+            job->run(me_);
+        }
+    }
+    Job* job_ = nullptr;
+    long me_ = 0;
+    std::mutex mutex_;
+    std::condition_variable wake_;
+};
+
+// Those of this process that have nothing to do. It is never taken down: they wait until the process ends.
+class Crew {
+  public:
+    static Crew& own() {
+        static const bool watched = watch();
+        (void)watched;
+        return *place();
+    }
+
+    // Up to `wanted` of them: as many as are to be had.
+    std::vector<Worker*> take(long wanted) {
+        std::vector<Worker*> taken;
+        taken.reserve(wanted);
+        std::lock_guard<std::mutex> lock(mutex_);
+        while (static_cast<long>(taken.size()) < wanted) {
+            if (idle_.empty()) {
+                try {
+                    idle_.reserve(++all_);  // so that give() needs no memory
+                    idle_.push_back(new Worker());
+                } catch (const std::exception&) {
+                    all_--;
+                    break;  // no more threads, or no memory for them: the work is done with those that are there
+                }
+            }
+            taken.push_back(idle_.back());  // who was busy last, and where the cache is warm
+            idle_.pop_back();
+        }
+        return taken;
+    }
+    void give(const std::vector<Worker*>& taken) {
+        std::lock_guard<std::mutex> lock(mutex_);
+        idle_.insert(idle_.end(), taken.rbegin(), taken.rend());
+    }
+
+  private:
+    static Crew*& place() {
+        static Crew* crew = new Crew();
+        return crew;
+    }
+    // A child gets no threads from its parent's fork, and perhaps a locked mutex: it begins with a crew of its own.
+    static bool watch() {
+#if defined(__unix__) || defined(__APPLE__)
+        pthread_atfork(nullptr, nullptr, [] { place() = new Crew(); });
+#endif
+        return true;
+    }
+    std::mutex mutex_;
+    std::vector<Worker*> idle_;
+    size_t all_ = 0;
+};
+
+// Runs work(0) here and work(1) and so on in threads of the crew, as many of `wanted` as are to be had: known(n) is told
+// how many that are before this one begins.
+template <class Known, class Work>
+static void on_threads(long wanted, const Known& known, const Work& work) {
+    if (wanted <= 1) {
+        known(1);
+        work(0);
+        return;
+    }
+    const std::vector<Worker*> others = Crew::own().take(wanted - 1);
+    const long n = static_cast<long>(others.size());
+    Job job(work);
+    job.begin(n);
+    for (long i = 0; i < n; i++) others[i]->start(&job, i + 1);
+    known(n + 1);
+    work(0);
+    job.wait();
+    Crew::own().give(others);
+}
+
+}  // namespace elmo
