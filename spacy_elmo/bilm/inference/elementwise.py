@@ -5,6 +5,9 @@ instructions than the rest. So it is given arrays of whole vectors, each too sma
 torch.tanh has no such seam, but goes through MKL, which is ten times slower on AMD.
 """
 
+import math
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,3 +27,18 @@ def sigmoid_(x: Tensor) -> Tensor:
 def tanh(x: Tensor) -> Tensor:
     """2 sigmoid(2x) - 1, within 1e-6 of tanh. Float32, any shape."""
     return sigmoid_(x * 2).mul_(2).sub_(1)
+
+
+class Vectors:
+    """Room for an array whose sigmoid is wanted again and again: what sigmoid_ looks up is looked up once."""
+
+    def __init__(self, *shape: int):
+        n = math.prod(shape)
+        flat = torch.zeros(n + -n % VECTOR)
+        self.array = flat[:n].view(shape)
+        self._parts = flat.split(UNSHARED)
+
+    def sigmoid_(self) -> None:
+        """In place, as above."""
+        for part in self._parts:
+            part.sigmoid_()

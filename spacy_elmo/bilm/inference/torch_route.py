@@ -9,10 +9,11 @@ from torch import Tensor
 
 from ..precision import NAMES, as_half
 from .cells import Cell, Steps, Switches, pack
-from .elementwise import sigmoid_, tanh
+from .elementwise import Vectors
 from .linear import FEWEST_ROWS, linear
 from .units import Inputs
 
+TWO, HALF = torch.tensor(2.0), torch.tensor(0.5)  # a Python number takes as long as the operation
 INPUT_ROWS = 512  # of the input product at once: enough for full speed, and the result stays in the cache
 
 
@@ -33,13 +34,13 @@ class TorchCell:
         scale = torch.ones(4 * hidden, 1)
         scale[3 * hidden :] = 2.0
         self.hidden = hidden
-        self.projection = cell.projection
         self.switches = switches
         self.dtype = dtype
         bias = (cell.bias[order] * scale[:, 0]).to(dtype)
         self.input = linear((cell.w_ih[order] * scale).to(dtype), bias)
         self.recurrent = linear((cell.w_hh[order] * scale).to(dtype))
-        self.project = None if cell.w_hr is None else linear(cell.w_hr.to(dtype))
+        # What is projected is half of o * tanh(c).
+        self.project = None if cell.w_hr is None else linear((cell.w_hr * 2).to(dtype))
 
     def __call__(self, x: Tensor, sizes: Sequence[int]) -> Tensor:
         """x: (N, P) float32, step by step -> h: (N, P) float32."""
@@ -47,38 +48,52 @@ class TorchCell:
         x = x.to(self.dtype)
         c = torch.zeros(sizes[0], self.hidden)
         h: Tensor | None = None
-        few = x.new_zeros(FEWEST_ROWS, self.hidden)  # what is projected, filled up to as many rows
+        room = _Room(c, sizes[0], self.dtype)
         begin = 0
+        places = iter(out.split(sizes))
         for window in windows(sizes, INPUT_ROWS):
             gates = self.input(x[begin : begin + sum(window)])  # (rows of the window, 4H)
-            for b, ahead in zip(window, gates.split(window), strict=True):
-                h, c = self._step(ahead, None if h is None else h[: max(b, FEWEST_ROWS)], c[:b], few)
-                out[begin : begin + b] = h[:b]
-                begin += b
+            begin += sum(window)
+            for b, ahead, place in zip(window, gates.split(window), places, strict=False):
+                if b < room.rows:
+                    room = _Room(c, b, self.dtype)
+                h = self._step(ahead, h, room)
+                place.copy_(h[:b])
         return out
 
-    def _step(self, gates: Tensor, h: Tensor | None, c: Tensor, few: Tensor) -> tuple[Tensor, Tensor]:
-        """gates: (b, 4H) of the input; h: (b, P) or more rows; c: (b, H) float32.
-
-        Returns h, FEWEST_ROWS of it at least, and c of the next step.
-        """
-        b = len(gates)
-        gates = gates.float() if h is None else gates.float() + self.recurrent(h)[:b]
-        i, f, o, g = sigmoid_(gates).chunk(4, 1)
-        c = (f * c).add_(i * g.mul_(2).sub_(1))
+    def _step(self, ahead: Tensor, h: Tensor | None, room: "_Room") -> Tensor:
+        """ahead: (b, 4H) of the input; h: (b, P) or more rows -> h, FEWEST_ROWS of it at least."""
+        b, c, half = room.rows, room.c, room.half
+        if h is None:
+            room.gates.array.copy_(ahead)
+        else:
+            torch.add(ahead.float(), self.recurrent(h[: len(room.m)])[:b], out=room.gates.array)
+        room.gates.sigmoid_()
+        room.g.sub_(HALF)
+        c.mul_(room.f).add_(torch.mul(room.i, room.g, out=half.array), alpha=2)
         if self.switches.cell_clip is not None:
             c.clamp_(-self.switches.cell_clip, self.switches.cell_clip)
-        h = tanh(c) * o
-        if b < FEWEST_ROWS:
-            few[:b] = h
-            h = few
-        else:
-            h = h.to(self.dtype)
-        if self.project is not None:
-            h = self.project(h)
+        torch.mul(c, TWO, out=half.array)
+        half.sigmoid_()
+        torch.mul(half.array.sub_(HALF), room.o, out=room.own_m)
+        h = room.m * 2 if self.project is None else self.project(room.m)
         if self.switches.projection_clip is not None:
-            h = h.clamp(-self.switches.projection_clip, self.switches.projection_clip)
-        return h, c
+            h.clamp_(-self.switches.projection_clip, self.switches.projection_clip)
+        return h
+
+
+class _Room:
+    """Where a step of b rows is computed. Small batches spend half of their time on what is not products."""
+
+    def __init__(self, c: Tensor, b: int, dtype: torch.dtype):
+        hidden = c.shape[1]
+        self.rows = b
+        self.c = c[:b]
+        self.gates = Vectors(b, 4 * hidden)
+        self.i, self.f, self.o, self.g = self.gates.array.chunk(4, 1)
+        self.half = Vectors(b, hidden)
+        self.m = torch.zeros(max(b, FEWEST_ROWS), hidden, dtype=dtype)
+        self.own_m = self.m[:b]
 
 
 def windows(sizes: Sequence[int], most: int) -> list[list[int]]:
