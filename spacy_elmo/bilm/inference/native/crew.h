@@ -1,5 +1,5 @@
-// Threads that wait for work. They stay: one that is new begins on the processor of whoever asked for it as often as not,
-// and waits there until that one is done.
+// Threads that wait for work. A new one begins on the processor of whoever asked for it as often as not, and waits there
+// until that one is done. So they stay, and are told where to run.
 #pragma once
 
 #include <condition_variable>
@@ -10,6 +10,9 @@
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
+#endif
+#if defined(__linux__)
+#include <sched.h>
 #endif
 
 namespace elmo {
@@ -39,10 +42,37 @@ class Job {
     std::condition_variable done_;
 };
 
+// Where `n` threads run that help this one: elsewhere, if it may use as many processors. Left to itself Linux wakes them
+// on this one when it is a guest: a processor that has slept for a while counts as one that its host has taken away.
+class Elsewhere {
+  public:
+#if defined(__linux__)
+    explicit Elsewhere(long n) : known_(!sched_getaffinity(0, sizeof(set_), &set_)) {
+        const int here = sched_getcpu();
+        if (known_ && here >= 0 && CPU_COUNT(&set_) > n) CPU_CLR(here, &set_);
+    }
+    void send(std::thread::native_handle_type thread) const {
+        if (known_) pthread_setaffinity_np(thread, sizeof(set_), &set_);
+    }
+
+  private:
+    cpu_set_t set_;
+    bool known_;
+#else
+    explicit Elsewhere(long) {}
+    void send(std::thread::native_handle_type) const {}
+#endif
+};
+
 class Worker {
   public:
-    Worker() { std::thread([this] { work(); }).detach(); }
-    void start(Job* job, long me) {
+    Worker() {
+        std::thread thread([this] { work(); });
+        thread_ = thread.native_handle();
+        thread.detach();
+    }
+    void start(Job* job, long me, const Elsewhere& elsewhere) {
+        elsewhere.send(thread_);
         std::lock_guard<std::mutex> lock(mutex_);
         job_ = job;
         me_ = me;
@@ -60,6 +90,7 @@ class Worker {
             job->run(me_);
         }
     }
+    std::thread::native_handle_type thread_;
     Job* job_ = nullptr;
     long me_ = 0;
     std::mutex mutex_;
@@ -130,7 +161,8 @@ static void on_threads(long wanted, const Known& known, const Work& work) {
     const long n = static_cast<long>(others.size());
     Job job(work);
     job.begin(n);
-    for (long i = 0; i < n; i++) others[i]->start(&job, i + 1);
+    const Elsewhere elsewhere(n);
+    for (long i = 0; i < n; i++) others[i]->start(&job, i + 1, elsewhere);
     known(n + 1);
     work(0);
     job.wait();
