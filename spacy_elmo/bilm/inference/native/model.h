@@ -3,15 +3,9 @@
 // Letters: P projection width, H cells, L LSTM layers, K inputs of a product, V lanes of a vector register.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
-#include <new>
-#include <vector>
+#include "buffer.h"
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include <cstdint>
 
 namespace elmo {
 
@@ -26,46 +20,7 @@ constexpr float MOST_WEIGHT = 4095, MOST_INPUT = 4096;
 constexpr float SMALLEST = 1e-30f;  // that int16 tells from zero: its reciprocal is a float
 
 constexpr int GATES = 4;  // i, f, g, o: a block of weights is GATES registers wide
-constexpr size_t LINE = 64;
 constexpr long MOST_SPARE = 15;  // rows behind the last one that tiles read and write, to no end
-constexpr size_t LARGE_PAGE = 1 << 21;  // of memory, where there are such pages
-
-// Memory on a cache line's boundary: zeroed, unless `zeroed` says that it will be written before it is read.
-template <class T>
-class Buffer {
-  public:
-    explicit Buffer(size_t n = 0, bool zeroed = true) : size_(n * sizeof(T) + LINE), data_(static_cast<T*>(allocate())) {
-        if (zeroed) memset(data_, 0, size_);
-    }
-    Buffer(Buffer&& other) noexcept : size_(other.size_), data_(other.data_) { other.data_ = nullptr; }
-    Buffer& operator=(Buffer&& other) noexcept {
-        T* mine = data_;
-        data_ = other.data_;
-        size_ = other.size_;
-        other.data_ = mine;
-        return *this;
-    }
-    Buffer(const Buffer&) = delete;
-    Buffer& operator=(const Buffer&) = delete;
-    ~Buffer() {
-        if (data_) ::operator delete(data_, boundary());
-    }
-    T* get() const { return data_; }
-
-  private:
-    std::align_val_t boundary() const { return std::align_val_t(size_ < LARGE_PAGE ? LINE : LARGE_PAGE); }
-    void* allocate() {
-        void* data = ::operator new(size_, boundary());
-#if defined(MADV_HUGEPAGE)
-        if (size_ >= LARGE_PAGE) madvise(data, size_, MADV_HUGEPAGE);  // a wish: reading in order is faster so
-#endif
-        return data;
-    }
-    size_t size_;
-    T* data_;
-};
-
-inline size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
 inline bf16 to_bf16(float x) {  // to nearest, ties to even; a NaN stays one
     uint32_t bits;
