@@ -66,8 +66,10 @@ def test_what_is_handed_out_belongs_to_the_receiver(half):
         found[:] = 0
 
 
-def test_what_is_too_large_for_half_precision_is_not_kept_and_stays_exact():
-    layers = np.full((3, 3, 2), 1e6, dtype="f")
+@pytest.mark.parametrize("value", [1e6, -1e6, np.inf, np.nan])
+def test_what_half_precision_cannot_hold_is_not_kept_and_stays_exact(value):
+    layers = np.ones((3, 3, 2), dtype="f")
+    layers[1, 2, 1] = value
     cache = ActivationCache(2**20, half=True)
     np.testing.assert_array_equal(cache.encode(lambda batch: [layers], ["我打球"])[0], layers)
     assert len(cache.shelf) == 0
