@@ -126,7 +126,7 @@ def _fill(rows: np.ndarray, joined: np.ndarray, alignment: Alignment, *, is_embe
     """rows: (n_tokens, D) of one layer, zeros; joined: (n_units, D) of the same."""
     tokens, starts, units = alignment.tokens, alignment.starts, alignment.units
     ends = np.append(starts[1:], len(units))
-    if is_embedding:
+    if is_embedding and len(units) > len(tokens):  # else each has one, which is its first and its last
         sums = np.zeros((len(tokens), joined.shape[1]), dtype=np.float32)
         np.add.at(sums, np.repeat(np.arange(len(tokens)), ends - starts), joined[units])  # one after another
         rows[tokens] = sums / (ends - starts)[:, None]

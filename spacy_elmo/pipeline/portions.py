@@ -26,27 +26,24 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Flo
     (layer,) = model.layers
     if is_train:
         return layer(docs, is_train)
-    return [y for portion in portions(docs) for y in layer.predict(portion)], _no_gradient
+    return [y for portion in portions(docs, TOKENS, len) for y in layer.predict(portion)], _no_gradient
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
     model.layers[0].initialize(X, Y)
 
 
-def portions(
-    items: Sequence[Item],
-    most: int = TOKENS,
-    size: Callable[[Item], int] = len,  # type: ignore[assignment]
-) -> Iterator[list[Item]]:
-    """Docs, or other items, in a row: at most `most` tokens together; a longer one is alone."""
+def portions(items: Sequence[Item], most: int, size: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Items in a row, together of size `most` at most; a larger one is a portion of its own."""
     portion: list[Item] = []
     taken = 0
     for item in items:
-        if portion and taken + size(item) > most:
+        n = size(item)
+        if portion and taken + n > most:
             yield portion
             portion, taken = [], 0
         portion.append(item)
-        taken += size(item)
+        taken += n
     if portion:
         yield portion
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from spacy_elmo.bilm.inference.routes import routes
 
 from .helpers import make_bilm
 
+ROOT = Path(__file__).parents[2]
 SIZES = {"projection": 64, "hidden": 128}
 BATCH = [["我", "爱", "北京", "天安门"] * (1 + i % 5) for i in range(60)]  # worth several threads
 
@@ -53,5 +55,5 @@ def test_a_forked_child_has_threads_of_its_own():
         "    os._exit(0 if all((a == b).all() for a, b in zip(before, after)) else 1)\n"
         "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, cwd=ROOT)
     assert done.returncode == 0, done.stderr

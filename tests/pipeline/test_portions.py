@@ -18,7 +18,7 @@ VOCAB = Vocab()
 @given(st.lists(st.integers(0, 3 * module.TOKENS // 2), max_size=12))
 def test_every_doc_once_in_order_and_no_portion_too_large(lengths):
     docs = [Doc(VOCAB, words=["a"] * n) for n in lengths]
-    cut = list(portions(docs))
+    cut = list(portions(docs, module.TOKENS, len))
     assert [doc for portion in cut for doc in portion] == docs
     assert all(len(portion) == 1 or sum(map(len, portion)) <= module.TOKENS for portion in cut)
 
@@ -30,8 +30,13 @@ def test_predictions_do_not_depend_on_portions(char_model, monkeypatch):
     docs = list(nlp.pipe(["我去银行取钱。", "", "他打球，我打字。" * 5, " "]))
     whole = tagger.model.predict(docs)
     monkeypatch.setattr(module, "TOKENS", 5)
+    calls = []
+    layer = next(node for node in tagger.model.walk() if node.name == "elmo-portions").layers[0]
+    run = layer._func
+    monkeypatch.setattr(layer, "_func", lambda *a, **kw: calls.append(a) or run(*a, **kw))
     for one, other in zip(tagger.model.predict(docs), whole, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
+    assert len(calls) > 1
 
 
 def test_no_gradient_through_a_prediction(char_model):

@@ -25,7 +25,7 @@ constexpr long FEWEST_ROWS = 24;         // of a slice: with fewer, reading the 
 // those of both would not fit into the cache that threads share.
 constexpr double LARGE = 12e6;
 constexpr long LARGEST_TEAM = 8;
-constexpr double WORTH_A_THREAD = 2e7;  // operations; starting one takes some ten microseconds
+constexpr double WORTH_A_THREAD = 2e7;  // operations; to wake one takes some ten microseconds
 constexpr double MOVING = 40;            // of them, what it takes to read a number of a layer
 constexpr long MIX_TOKENS = 128, MAXOUT_ROWS = 64;  // of one piece of work
 

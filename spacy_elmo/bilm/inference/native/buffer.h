@@ -40,7 +40,8 @@ class Pieces {
         if (best == kept_.size()) return nullptr;
         const auto [has, data] = kept_[best];
         kept_.erase(kept_.begin() + static_cast<long>(best));
-        bytes_ -= *size = has;
+        *size = has;
+        bytes_ -= has;
         return data;
     }
     // Whether it is kept.

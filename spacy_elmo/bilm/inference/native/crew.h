@@ -21,9 +21,8 @@ namespace elmo {
 class Job {
   public:
     template <class Work>
-    explicit Job(const Work& work)
-        : work_(&work), call_([](const void* of, long me) { (*static_cast<const Work*>(of))(me); }) {}
-    void begin(long threads) { left_ = threads; }
+    Job(const Work& work, long threads)
+        : work_(&work), call_([](const void* of, long me) { (*static_cast<const Work*>(of))(me); }), left_(threads) {}
     void run(long me) {
         call_(work_, me);
         std::lock_guard<std::mutex> lock(mutex_);  // notified while it is held: then the job may go
@@ -37,7 +36,7 @@ class Job {
   private:
     const void* work_;
     void (*call_)(const void*, long);
-    long left_ = 0;
+    long left_;
     std::mutex mutex_;
     std::condition_variable done_;
 };
@@ -100,11 +99,7 @@ class Worker {
 // Those of this process that have nothing to do. It is never taken down: they wait until the process ends.
 class Crew {
   public:
-    static Crew& own() {
-        static const bool watched = watch();
-        (void)watched;
-        return *place();
-    }
+    static Crew& own() { return *place(); }
 
     // Up to `wanted` of them: as many as are to be had.
     std::vector<Worker*> take(long wanted) {
@@ -133,15 +128,15 @@ class Crew {
 
   private:
     static Crew*& place() {
-        static Crew* crew = new Crew();
+        static Crew* crew = first();
         return crew;
     }
     // A child gets no threads from its parent's fork, and perhaps a locked mutex: it begins with a crew of its own.
-    static bool watch() {
+    static Crew* first() {
 #if defined(__unix__) || defined(__APPLE__)
         pthread_atfork(nullptr, nullptr, [] { place() = new Crew(); });
 #endif
-        return true;
+        return new Crew();
     }
     std::mutex mutex_;
     std::vector<Worker*> idle_;
@@ -159,8 +154,7 @@ static void on_threads(long wanted, const Known& known, const Work& work) {
     }
     const std::vector<Worker*> others = Crew::own().take(wanted - 1);
     const long n = static_cast<long>(others.size());
-    Job job(work);
-    job.begin(n);
+    Job job(work, n);
     const Elsewhere elsewhere(n);
     for (long i = 0; i < n; i++) others[i]->start(&job, i + 1, elsewhere);
     known(n + 1);
