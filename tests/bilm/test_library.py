@@ -16,7 +16,7 @@ SENTENCE = ["我", "爱", "北京", "天安门", "？未知", "，", "Linux"]
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("LIBRARY", "spacy_elmo.bilm.inference.nothing"), ("INTERFACE", library.INTERFACE + 1)],
+    [("FOLDER", library.FOLDER / "nothing"), ("INTERFACE", library.INTERFACE + 1)],
     ids=["not built", "built for another version"],
 )
 def test_without_the_native_kernel_torch_does_the_same(monkeypatch, name, value):

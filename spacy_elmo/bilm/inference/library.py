@@ -5,9 +5,9 @@ It is built at installation where there is a compiler (setup.py), and bound to n
 
 import ctypes
 from functools import cache
-from importlib.util import find_spec
+from pathlib import Path
 
-LIBRARY = "spacy_elmo.bilm.inference._native"
+FOLDER = Path(__file__).parent  # setup.py builds "_native.so" into it
 INTERFACE = 3  # of its functions; an older build is none, until it is built again
 TYPES = ("f32", "bf16", "int16")  # as native/model.h counts them
 
@@ -15,11 +15,11 @@ TYPES = ("f32", "bf16", "int16")  # as native/model.h counts them
 @cache
 def library() -> ctypes.CDLL | None:
     """The native kernel; None where it was not built, or for another kind of machine or an older version."""
-    found = find_spec(LIBRARY)
-    if found is None or found.origin is None:
+    path = _find()
+    if path is None:
         return None
     try:
-        native = ctypes.CDLL(found.origin)
+        native = ctypes.CDLL(str(path))
         if native.elmo_interface() != INTERFACE:
             return None
         native.elmo_isa.restype = ctypes.c_char_p
@@ -45,6 +45,12 @@ def library() -> ctypes.CDLL | None:
     except (OSError, AttributeError):
         return None
     return native
+
+
+def _find() -> Path | None:
+    """Find the file, whatever Python runs: "_native.so", or one that an older setup.py named for a Python."""
+    names = sorted(FOLDER.glob("_native*.so"), key=lambda path: len(path.name))
+    return names[0] if names else None
 
 
 @cache
