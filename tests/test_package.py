@@ -1,0 +1,57 @@
+"""What setup.cfg says of the package is true: each library that is imported is declared, and has a reason."""
+
+import ast
+import re
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+# Imported only where another library has brought it along, or on the user's own cluster.
+BROUGHT_ALONG = {"triton": "torch", "cupy": "thinc", "ray": "joblib", "dask": "joblib"}
+MODULES_OF = {"spacy-pkuseg": "spacy_pkuseg"}
+
+
+def setup_cfg() -> ConfigParser:
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf8")
+    return config
+
+
+def names(requirements: str) -> list[str]:
+    """Names of the projects in a list of requirements, one a line."""
+    found = re.findall(r"^\s*([A-Za-z0-9_.-]+)", requirements, re.MULTILINE)
+    return [name.lower() for name in found]
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level modules of other projects that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            found.add(node.module.split(".")[0])
+    return found - set(sys.stdlib_module_names) - {"spacy_elmo"}
+
+
+def modules(requirements: str) -> set[str]:
+    return {MODULES_OF.get(name, name) for name in names(requirements)}
+
+
+def test_every_import_is_declared_and_every_dependency_imported():
+    config = setup_cfg()
+    required = modules(config["options"]["install_requires"])
+    extras = {m for extra in config["options.extras_require"].values() for m in modules(extra)}
+    used = {path: imported(path) for path in (ROOT / "spacy_elmo").rglob("*.py")}
+    undeclared = {
+        p.name: m for p, found in used.items() if (m := found - required - extras - {*BROUGHT_ALONG})
+    }
+    assert not undeclared
+    assert required <= set().union(*used.values())
+
+
+def test_every_dependency_has_a_reason():
+    text = (ROOT / "setup.cfg").read_text(encoding="utf8")
+    explained = re.findall(r"^#   (\S+)  +\S", text, re.MULTILINE)
+    assert sorted(explained) == sorted(names(setup_cfg()["options"]["install_requires"]))
