@@ -5,15 +5,14 @@ another, each through memory. The native kernel (see inference/native/training.h
 CPU, Triton's on a GPU; without them torch's own operations take their place (see lstm.py, softmax.py).
 """
 
-import ctypes
-from functools import cache
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .inference.library import instruction_sets, library
+from .inference.binding import available, call, isa_number
+from .locks import BuildOnce
 
 DTYPES = (torch.float32, torch.bfloat16)
 
@@ -46,52 +45,61 @@ class Kernels(Protocol):
 
 
 class NativeKernels:
-    """Those of the native kernel, for the CPU. isa: number of an instruction set."""
+    """Those of the native kernel, for the CPU. isa: of instruction_sets(); None: the best."""
 
-    def __init__(self, native: ctypes.CDLL, isa: int):
-        pointer, size, number = ctypes.c_void_p, ctypes.c_long, ctypes.c_int
-        common = [number, number, size, size]
-        self._isa = isa
-        self._forward, self._backward = native.elmo_cells_forward, native.elmo_cells_backward
-        self._cross_entropy = native.elmo_cross_entropy
-        self._forward.argtypes = self._backward.argtypes = [*common, *[pointer] * 6]
-        self._forward.restype = self._backward.restype = None
-        self._cross_entropy.argtypes = [*common, *[pointer] * 3]
-        self._cross_entropy.restype = ctypes.c_double
+    def __init__(self, isa: str | None = None):
+        self._isa = isa_number(isa)
 
     def cells_forward(
         self, x: Tensor, h: Tensor, before: Tensor, gates: Tensor, c: Tensor, m: Tensor
     ) -> None:
         """See Kernels."""
-        tensors = (x, h, before, gates, c, m)
-        self._forward(self._isa, _is_half(x), *c.shape, *(t.data_ptr() for t in tensors))
+        rows, hidden = c.shape
+        _check_cells(rows * hidden, (x, h, gates), (m,), (before,), x.dtype)
+        half = x.dtype == torch.bfloat16
+        call("elmo_cells_forward", self._isa, half, rows, hidden, x, h, before, gates, c, m)
 
     def cells_backward(
         self, gates: Tensor, before: Tensor, c: Tensor, d_m: Tensor, d_c: Tensor, d_sums: Tensor
     ) -> None:
         """See Kernels."""
-        tensors = (gates, before, c, d_m, d_c, d_sums)
-        self._backward(self._isa, _is_half(gates), *c.shape, *(t.data_ptr() for t in tensors))
+        rows, hidden = c.shape
+        _check_cells(rows * hidden, (gates, d_sums), (d_m,), (before, d_c), gates.dtype)
+        half = gates.dtype == torch.bfloat16
+        call("elmo_cells_backward", self._isa, half, rows, hidden, gates, before, c, d_m, d_c, d_sums)
 
     def cross_entropy(self, logits: Tensor, bias: Tensor, targets: Tensor) -> float:
-        """See Kernels."""
-        tensors = (logits, bias.contiguous(), targets.contiguous())
-        return float(
-            self._cross_entropy(self._isa, _is_half(logits), *logits.shape, *(t.data_ptr() for t in tensors))
-        )
+        """See Kernels. Raises an IndexError for a target that is no unit."""
+        rows, size = logits.shape
+        if bias.shape != (size,) or targets.shape != (rows,):
+            raise ValueError(f"Logits {rows, size} do not fit {bias.shape} and {targets.shape}.")
+        if rows and int(targets.max()) >= size:
+            raise IndexError(f"Target {int(targets.max())} of {size} units.")
+        half = logits.dtype == torch.bfloat16
+        tensors = logits, bias.contiguous(), targets.contiguous()
+        return float(call("elmo_cross_entropy", self._isa, half, rows, size, *tensors))
 
 
-def _is_half(x: Tensor) -> bool:
-    return x.dtype == torch.bfloat16
+def _check_cells(
+    cells: int,
+    of_gates: tuple[Tensor, ...],
+    of_type: tuple[Tensor, ...],
+    states: tuple[Tensor, ...],
+    dtype: torch.dtype,
+) -> None:
+    """Raise a ValueError unless there are as many numbers, and of `dtype` where it is not float32."""
+    fits = all(t.numel() == 4 * cells and t.dtype == dtype for t in of_gates)
+    fits = fits and all(t.numel() == cells and t.dtype == dtype for t in of_type)
+    if not fits or any(t.numel() != cells for t in states):
+        raise ValueError(f"These tensors are not of one step of {cells} cells in {dtype}.")
 
 
-@cache
+@BuildOnce
 def _native_kernels() -> NativeKernels | None:
-    native = library()
-    return None if native is None else NativeKernels(native, next(iter(instruction_sets().values())))
+    return NativeKernels() if available() else None
 
 
-@cache
+@BuildOnce
 def _triton_kernels() -> Kernels | None:
     try:
         from .triton_kernels import TritonKernels
@@ -104,7 +112,9 @@ def kernels(x: Tensor) -> Kernels | None:
     """The kernels that fit a tensor's device and dtype and are there, else None."""
     if x.dtype not in DTYPES:
         return None
-    return {"cpu": _native_kernels, "cuda": _triton_kernels}.get(x.device.type, lambda: None)()
+    if x.device.type == "cpu":
+        return _native_kernels()
+    return _triton_kernels() if x.device.type == "cuda" else None
 
 
 class LSTMFunction(torch.autograd.Function):

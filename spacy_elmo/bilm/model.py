@@ -13,6 +13,7 @@ from .config import BiLMConfig, ConfigError
 from .embed import Batch, TokenEncoder
 from .errors import ElmoError
 from .joined import JoinedDirections
+from .locks import ForkSafeLock
 from .lstm import Direction, reverse
 from .precision import Precision
 from .runtime import encode
@@ -56,6 +57,7 @@ class BiLM(nn.Module):
         self.static_vectors: Tensor | None
         self.register_buffer("static_vectors", table)
         self._static: tuple[Tensor, StaticVectors] | None = None  # made when first needed
+        self._static_lock = ForkSafeLock()
         predicted = len(vocab) if config.softmax else 0
         self.softmax_bias = nn.Parameter(torch.zeros(predicted))
         self.untied_softmax_weight: nn.Parameter | None = None
@@ -130,6 +132,8 @@ class BiLM(nn.Module):
         or None for a new one.
         """
         if stateful:
+            if out is not None:
+                raise ElmoError("stateful=True makes arrays of its own: leave out=... out.")
             return encode_stateful(self, sentences, self.carried)
         return encode(self, sentences, batch_tokens=batch_tokens, precision=precision, out=out)
 
@@ -143,16 +147,18 @@ class BiLM(nn.Module):
         """
         if self.static_vectors is None:
             return np.zeros((len(tokens), 0), dtype=np.float32)
-        if self._static is None or self._static[0] is not self.static_vectors:
-            table = self.static_vectors.cpu().numpy()
-            looked_up = StaticVectors(
-                self.vocab.static,
-                table,
-                normalized=self.config.normalize,
-                letters=self.config.units == "char",
-            )
-            self._static = self.static_vectors, looked_up
-        return self._static[1].look_up(tokens, spelled)
+        with self._static_lock:
+            if self._static is None or self._static[0] is not self.static_vectors:
+                table = self.static_vectors.cpu().numpy()
+                looked_up = StaticVectors(
+                    self.vocab.static,
+                    table,
+                    normalized=self.config.normalize,
+                    letters=self.config.units == "char",
+                )
+                self._static = self.static_vectors, looked_up
+            static = self._static[1]
+        return static.look_up(tokens, spelled)
 
     def save(self, path: PathLike, *, dtype: torch.dtype | None = None) -> None:
         """Write a model folder: complete beside its place first, then moved there in one step.

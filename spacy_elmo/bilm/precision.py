@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .errors import ElmoError
-from .inference.library import fastest_type
+from .inference.binding import fastest_type
 
 Precision = Literal["auto", "f32", "bf16", "int16"]
 

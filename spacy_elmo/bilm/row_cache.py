@@ -5,11 +5,12 @@ Words follow Zipf's law: after some thousand sentences nine of ten tokens are th
 soon again.
 """
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+
+from .locks import ForkSafeLock
 
 
 class RowCache:
@@ -22,17 +23,11 @@ class RowCache:
     def __init__(self, first: np.ndarray, *, budget: int, room: int):
         self.limit = max(1, budget // (4 * max(1, first.shape[1])))
         self._first, self._room = first, room
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._start_anew()
 
     def __len__(self) -> int:
         return len(self._places)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_lock"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.Lock())
 
     def look_up(
         self, strings: Iterable[Any], compute: Callable[[list], np.ndarray]

@@ -1,13 +1,14 @@
 """Inference: sentences in, layers out. Batches of similar length, no gradient."""
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .embed import Batch
+from .errors import ElmoError
 from .inference.engine import Engine, engine_of
 from .inference.engine import Network as EngineNetwork
 from .kernels import kernels
@@ -38,7 +39,7 @@ def encode(
     out: Sequence[np.ndarray | None] | None = None,
 ) -> list[np.ndarray]:
     """See BiLM.encode. route: one of inference.routes.routes(), on the CPU; None: the best."""
-    places = [None] * len(sentences) if out is None else out
+    places = [None] * len(sentences) if out is None else _checked(out, bilm, sentences)
     dtype = products_of(bilm, precision)
     with torch.inference_mode():
         if bilm.device.type != "cpu":
@@ -46,6 +47,30 @@ def encode(
         if bilm.config.joined or not _has_route(bilm.device):
             return _encode_with_module(bilm, sentences, batch_tokens, dtype, places)
         return _encode_by_route(bilm, sentences, batch_tokens, engine_of(bilm, dtype, route), places)
+
+
+def _checked(
+    out: Sequence[np.ndarray | None], bilm: Network, sentences: Sequence[Sequence[str]]
+) -> Sequence[np.ndarray | None]:
+    """Places for layers. Raises an ElmoError for one where those of its sentence cannot be written."""
+    if len(out) != len(sentences):
+        raise ElmoError(f"out has {len(out)} places for {len(sentences)} sentences: give one, or None, each.")
+    for i, (place, sentence) in enumerate(zip(out, sentences, strict=True)):
+        shape = bilm.n_layers, len(sentence), bilm.width
+        if place is not None and not _is_place(place, shape):
+            raise ElmoError(
+                f"out[{i}] cannot take the layers of its sentence: give a writable float32 array {shape}, "
+                "each layer of it in one piece, or None."
+            )
+    return out
+
+
+def _is_place(place: Any, shape: tuple[int, int, int]) -> bool:
+    if not isinstance(place, np.ndarray) or place.shape != shape or place.dtype != np.float32:
+        return False
+    rows, numbers = place.strides[1:]
+    in_one_piece = numbers == 4 and (rows == 4 * shape[2] or shape[1] == 1)
+    return place.flags.writeable and place.flags.aligned and (in_one_piece or not place.size)
 
 
 def _has_route(device: torch.device) -> bool:

@@ -66,7 +66,7 @@ def _cross_entropy(logits: Tensor, bias: Tensor, targets: Tensor) -> tuple[Tenso
         return run.cross_entropy(logits, bias, targets), logits
     scores = logits.float() + bias
     scores -= scores.amax(1, keepdim=True)
-    counted, targets = (targets != NOTHING)[:, None], targets.clamp(min=0)[:, None]
+    counted, targets = (targets >= 0)[:, None], targets.clamp(min=0)[:, None]
     of_target = scores.gather(1, targets)
     total = scores.exp_().sum(1, keepdim=True)
     gradient = scores.div_(total)

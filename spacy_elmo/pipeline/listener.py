@@ -103,6 +103,12 @@ def _read(model: Model, doc: Doc, is_train: bool) -> np.ndarray:
             "frozen_components (it freezes itself)."
         )
     check_length(doc, layers, source)
+    depth = model.attrs["n_layers"]
+    if depth is not None and len(layers) != depth:
+        raise ValueError(
+            f'"{model.attrs["consumer"]}" was made for {depth} layers, but "{source}" has left {len(layers)} '
+            "on this Doc: use the model that it was trained with, or train it anew."
+        )
     width = layers.shape[2] + (model.attrs["static_width"] or 0) * model.attrs["static"]
     if model.has_dim("nO") and width != model.get_dim("nO"):
         raise ValueError(
@@ -116,7 +122,8 @@ def _read_static(model: Model, doc: Doc) -> np.ndarray:
     """(n, S); zeros for vectors that somebody else has put on the Doc, and in an initialization."""
     static = read_static(doc, model.attrs["source"])
     width = model.attrs["static_width"] or 0
-    return static if static.shape[1] == width else np.zeros((len(doc), width), dtype=np.float32)
+    shape = len(doc), width
+    return static if static.shape == shape else np.zeros(shape, dtype=np.float32)
 
 
 def _widths(model: Model) -> tuple[int, int]:

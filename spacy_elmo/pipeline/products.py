@@ -28,7 +28,8 @@ class OneDnnOps(NumpyOps):
         """x @ y, (M, K) and (K, N) float32, each transposed first if so told -> (M, N), in `out` if given."""
         if x.ndim != 2 or y.ndim != 2 or x.dtype != np.float32 or y.dtype != np.float32 or not x.size:
             return super().gemm(x, y, out=out, trans1=trans1, trans2=trans2)  # it has words for what is wrong
-        a, b = (torch.from_numpy(np.ascontiguousarray(each)) for each in (x, y))
+        # "W": torch warns of a tensor over an array that is read-only.
+        a, b = (torch.from_numpy(np.require(each, requirements=["C", "W"])) for each in (x, y))
         left, right = a.T if trans1 else a, b.T if trans2 else b
         if left.shape[1] != right.shape[0]:
             raise ValueError(f"Rows of {left.shape[1]} numbers do not fit weights for {right.shape[0]}.")

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from spacy_elmo.bilm import kernels as module
-from spacy_elmo.bilm.inference.library import instruction_sets, library
+from spacy_elmo.bilm.inference.binding import instruction_sets
 from spacy_elmo.bilm.kernels import LSTMFunction, NativeKernels, column_sums
 from spacy_elmo.bilm.softmax import CHUNK, FullSoftmaxLoss
 
@@ -25,7 +25,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.03}
 def device(request, monkeypatch):
     """Where the kernels run: each instruction set that this processor has, and Triton's."""
     if request.param != "triton":
-        chosen = NativeKernels(library(), instruction_sets()[request.param])
+        chosen = NativeKernels(request.param)
     elif torch.cuda.is_available():
         return torch.device("cuda")
     elif os.environ.get("TRITON_INTERPRET"):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from spacy_elmo.bilm.errors import ElmoError
-from spacy_elmo.bilm.inference.library import instruction_sets, library
+from spacy_elmo.bilm.inference.binding import call, instruction_sets
 from spacy_elmo.bilm.precision import has_native_bf16, product_dtype
 
 from .helpers import make_bilm
@@ -37,15 +37,14 @@ def test_auto_takes_bf16_only_where_the_processor_has_it():
 
 @KERNEL
 def test_auto_is_what_the_best_instruction_set_is_fastest_at():
-    fastest = (torch.float32, torch.bfloat16, torch.int16)[
-        library().elmo_fastest(min(instruction_sets().values()))
-    ]
+    best = min(instruction_sets().values())
+    fastest = (torch.float32, torch.bfloat16, torch.int16)[call("elmo_fastest", best)]
     assert product_dtype("auto", CPU) == fastest
 
 
 @KERNEL
 @pytest.mark.skipif(not has_native_bf16(CPU), reason="the processor has no bf16")
 def test_where_there_are_tiles_bf16_is_the_fastest():
-    native, sets = library(), instruction_sets()
-    assert "amx" not in sets or native.elmo_fastest(sets["amx"]) == 1
-    assert {native.elmo_fastest(sets[name]) for name in sets.keys() & {"avx512vnni", "avx2"}} <= {2}
+    sets = instruction_sets()
+    assert "amx" not in sets or call("elmo_fastest", sets["amx"]) == 1
+    assert {call("elmo_fastest", sets[name]) for name in sets.keys() & {"avx512vnni", "avx2"}} <= {2}

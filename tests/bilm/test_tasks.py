@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from spacy_elmo.bilm.inference.library import TYPES, instruction_sets
+from spacy_elmo.bilm.inference.binding import TYPES, instruction_sets
 from spacy_elmo.bilm.inference.tasks import PIECES, Norm, PackedMaxout, means, mix
 
 pytestmark = pytest.mark.skipif(not instruction_sets(), reason="the native kernel was not built")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_elmo.bilm.inference import tasks
-from spacy_elmo.bilm.inference.library import instruction_sets
+from spacy_elmo.bilm.inference.binding import instruction_sets
 from spacy_elmo.bilm.text import normalize
 from spacy_elmo.pipeline.align import align_characters, align_words, token_layers
 

@@ -1,5 +1,7 @@
 """Products of the tasks that listen: the same as thinc's, by another library."""
 
+import warnings
+
 import numpy as np
 import pytest
 import spacy
@@ -89,3 +91,11 @@ def test_predictions_are_those_of_thincs_products(char_model):
     for node in tagger.model.walk():
         node.ops = NumpyOps()
     np.testing.assert_allclose(tagger.model.predict([doc])[0], scores, atol=1e-5)
+
+
+def test_a_read_only_array_is_multiplied_without_a_warning():
+    x, y = np.ones((3, 4), dtype=np.float32), np.ones((4, 2), dtype=np.float32)
+    x.flags.writeable = y.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(OneDnnOps().gemm(x, y), x @ y)

@@ -1,6 +1,5 @@
 """Engines: a biLM made ready for inference. Made at the first call, and anew when its weights change."""
 
-import threading
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -9,8 +8,10 @@ from torch import Tensor
 
 from ..config import BiLMConfig
 from ..embed import TokenEncoder
+from ..locks import ForkSafeLock
 from ..lstm import Direction
 from ..vocab import Vocab
+from .binding import place_of
 from .cells import cells_of, switches_of
 from .routes import CUDA, Route, make_route, routes
 from .units import Units, units_of
@@ -56,7 +57,7 @@ class Engine:
 
 
 _engines: WeakKeyDictionary[Network, dict[tuple[torch.dtype, str], Engine]] = WeakKeyDictionary()
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 
 
 def engine_of(bilm: Network, dtype: torch.dtype, route: str | None = None) -> Engine:
@@ -80,5 +81,5 @@ def _state(bilm: Network) -> list[tuple[Tensor, int, int]]:
         for module in part.modules():
             for p in module._parameters.values():  # named_parameters() takes ten times as long
                 if p is not None:
-                    found.append((p, p.data_ptr(), 0 if p.is_inference() else p._version))
+                    found.append((p, place_of(p), 0 if p.is_inference() else p._version))
     return found

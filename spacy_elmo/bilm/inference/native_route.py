@@ -1,19 +1,24 @@
-"""The route of the native kernel: both directions in one call of C++, see native/bilm.cpp.
-
-The library is built at installation where there is a compiler, and bound to no version of Python or torch.
-"""
+"""The route of the native kernel: both directions in one call of C++, see native/bilm.cpp."""
 
 import math
 from collections.abc import Sequence
-from weakref import finalize
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..precision import NAMES
+from .binding import (
+    TYPES,
+    Packed,
+    as_indices,
+    call,
+    check_indices,
+    check_same,
+    check_shape,
+    isa_number,
+)
 from .cells import Cell, Switches
-from .library import TYPES, instruction_sets, library
 from .units import Inputs
 
 
@@ -32,56 +37,85 @@ class NativeRoute:
         dtype: torch.dtype,
         instruction_set: str,
     ):
-        native = library()
-        assert native is not None
         self.name = f"native {instruction_set}, {NAMES[dtype]}"
-        first = directions[0][0]
-        kept: list[Tensor] = []  # until they are packed
-        pointers = []
-        for cell in (cell for cells in directions for cell in cells):
-            for weight in (cell.w_ih, cell.w_hh, cell.bias, cell.w_hr):
-                if weight is not None:
-                    kept.append(weight.contiguous())
-                pointers.append(0 if weight is None else kept[-1].data_ptr())
-        self._model = native.elmo_new(
-            instruction_sets()[instruction_set],
+        forward, backward = directions
+        check_same("The numbers of layers of the two directions", [len(forward), len(backward)])
+        first = forward[0]
+        P, H = first.projection, first.hidden
+        weights: list[Tensor | None] = []
+        for cell in (*forward, *backward):
+            weights += _weights(cell, P, H, projects=first.w_hr is not None)
+        self._n_layers, self._projection = len(forward), P
+        self._model = Packed(
+            "elmo_new",
+            "elmo_free",
+            "the biLM",
+            isa_number(instruction_set),
             TYPES.index(NAMES[dtype]),
-            len(directions[0]),
-            first.projection,
-            first.hidden,
+            len(forward),
+            P,
+            H,
             switches.skip,
             math.inf if switches.cell_clip is None else switches.cell_clip,
             math.inf if switches.projection_clip is None else switches.projection_clip,
-            np.array(pointers, dtype=np.int64).ctypes.data,
+            weights,
         )
-        if self._model is None:
-            raise MemoryError("There is no memory for the weights of the biLM.")
-        self._run = native.elmo_encode
-        finalize(self, native.elmo_free, self._model)
 
     def run(self, inputs: Inputs, out: Sequence[np.ndarray]) -> None:
         """See TorchRoute.run."""
         lengths = np.array([len(sentence) for sentence in inputs.ids], dtype=np.int64)
-        ids = np.concatenate(inputs.ids)
-        places = np.array([array.__array_interface__["data"][0] for array in out], dtype=np.int64)
-        strides = np.array([array.strides[0] // 4 for array in out], dtype=np.int64)
+        ids = as_indices(np.concatenate(inputs.ids))
         vectors = inputs.vectors.contiguous()
-        ngrams = inputs.ngrams
-        table = None if ngrams is None else ngrams.vectors.contiguous()
-        failed = self._run(
+        check_shape("Vectors of units", vectors, (len(vectors), self._projection))
+        check_indices("Units", ids, len(vectors))
+        strides = self._check_places(lengths, out)
+        table, rows = None, None
+        if inputs.ngrams is not None:
+            table, rows = inputs.ngrams.vectors.contiguous(), as_indices(inputs.ngrams.rows)
+            if table.shape[1] > self._projection:
+                raise ValueError(f"Vectors of n-grams are {table.shape[1]} wide, units {self._projection}.")
+            check_shape("N-grams", rows, (len(ids), rows.shape[1]))
+            check_indices("N-grams", rows, len(table))
+        call(
+            "elmo_encode",
             self._model,
             len(lengths),
-            lengths.ctypes.data,
-            ids.ctypes.data,
-            vectors.data_ptr(),
+            lengths,
+            ids,
+            vectors,
             inputs.scale,
-            0 if ngrams is None else ngrams.rows.shape[1],
+            0 if rows is None else rows.shape[1],
             0 if table is None else table.shape[1],
-            None if table is None else table.data_ptr(),
-            None if ngrams is None else ngrams.rows.ctypes.data,
-            places.ctypes.data,
-            strides.ctypes.data,
+            table,
+            rows,
+            out,
+            strides,
             torch.get_num_threads(),
         )
-        if failed:
-            raise MemoryError("There is no memory for this batch: give a smaller batch_tokens.")
+
+    def _check_places(self, lengths: np.ndarray, out: Sequence[np.ndarray]) -> np.ndarray:
+        """Numbers from one layer to the next of each place. Raise a ValueError for one that does not fit."""
+        check_same("The numbers of sentences and of places", [len(lengths), len(out)])
+        if not len(lengths) or lengths[-1] < 2 or (lengths[:-1] < lengths[1:]).any():
+            raise ValueError("Sentences are needed in descending order of length, with both boundaries.")
+        width = 2 * self._projection
+        for n, place in zip(lengths.tolist(), out, strict=True):
+            check_shape("The place of a sentence", place, (self._n_layers + 1, n - 2, width))
+            rows, numbers = place.strides[1:]
+            in_one_piece = numbers == 4 and (rows == 4 * width or n <= 3)
+            if place.size and (not in_one_piece or place.strides[0] % 4):
+                raise ValueError("The place of a sentence: each layer in one piece is needed.")
+        return np.array([place.strides[0] // 4 for place in out], dtype=np.int64)
+
+
+def _weights(cell: Cell, P: int, H: int, *, projects: bool) -> list[Tensor | None]:
+    """Those of a layer as the kernel takes them. Raise a ValueError if they do not fit P and H."""
+    check_shape("w_ih", cell.w_ih, (4 * H, P))
+    check_shape("w_hh", cell.w_hh, (4 * H, P))
+    check_shape("bias", cell.bias, (4 * H,))
+    check_same("Layers with a projection and without", [projects, cell.w_hr is not None])
+    if cell.w_hr is None:
+        check_same("P and H without a projection", [P, H])
+        return [cell.w_ih.contiguous(), cell.w_hh.contiguous(), cell.bias.contiguous(), None]
+    check_shape("w_hr", cell.w_hr, (P, H))
+    return [each.contiguous() for each in (cell.w_ih, cell.w_hh, cell.bias, cell.w_hr)]

@@ -6,8 +6,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from .binding import instruction_sets
 from .cells import Cell, Switches
-from .library import instruction_sets
 from .native_route import NativeRoute
 from .torch_route import TorchRoute
 from .units import Inputs

@@ -3,51 +3,28 @@
 Where it was not built, numpy and thinc do the same: pipeline/align.py, pipeline/scalar_mix.py, thinc itself.
 """
 
-import ctypes
 from collections.abc import Sequence
-from functools import cache
 from typing import NamedTuple
-from weakref import finalize
 
 import numpy as np
 import torch
 
-from .library import TYPES, instruction_sets, library
+from .binding import (
+    TYPES,
+    Packed,
+    as_floats,
+    as_indices,
+    available,
+    call,
+    check_ascending,
+    check_same,
+    check_shape,
+    isa_number,
+)
+
+__all__ = ["PIECES", "Norm", "PackedMaxout", "Units", "available", "means", "mix", "token_layers"]
 
 PIECES = 3  # of a Maxout: as many as all of spaCy's have
-
-
-@cache
-def _functions() -> ctypes.CDLL | None:
-    native = library()
-    if native is None:
-        return None
-    pointer, size, number, real = ctypes.c_void_p, ctypes.c_long, ctypes.c_int, ctypes.c_float
-    native.elmo_tokens.argtypes = [number, size, *[pointer] * 3, *[size] * 2, *[pointer] * 2, number]
-    native.elmo_mix.argtypes = [
-        number,
-        size,
-        *[pointer] * 2,
-        size,
-        size,
-        pointer,
-        real,
-        pointer,
-        size,
-        *[pointer] * 2,
-        number,
-    ]
-    native.elmo_maxout_new.restype = pointer
-    native.elmo_maxout_new.argtypes = [number, number, size, size, *[pointer] * 4, real]
-    native.elmo_maxout_free.argtypes = [pointer]
-    native.elmo_same.argtypes = [pointer, pointer, ctypes.c_size_t]
-    native.elmo_maxout.argtypes = [pointer, size, pointer, size, *[pointer] * 3, number]
-    return native
-
-
-def available() -> bool:
-    """Whether the native kernel is there."""
-    return _functions() is not None
 
 
 class Units(NamedTuple):
@@ -68,31 +45,35 @@ def token_layers(
 
     isa: of instruction_sets(); None: the best.
     """
-    native = _functions()
-    assert native is not None
-    states = [np.ascontiguousarray(state) for text in texts for state in text.states]
-    lengths = np.array([state.shape[1] for state in states], dtype=np.int64)
-    sizes = np.array(
-        [(len(t.states), t.n_tokens, len(t.tokens), len(t.units)) for t in texts], dtype=np.int64
-    )
-    indices = [np.ascontiguousarray(each, dtype=np.int64) for t in texts for each in t[2:]]
+    states = [as_floats(state) for text in texts for state in text.states]
+    for state in states:
+        check_shape("States of units", state, (n_layers, state.shape[1], width))
+    indices = [_checked(text) for text in texts]
     out = [np.empty((n_layers, text.n_tokens, width), dtype=np.float32) for text in texts]
-    inputs, own, outputs = (_places(arrays) for arrays in (states, indices, out))
-    failed = native.elmo_tokens(
-        _number(isa),
+    call(
+        "elmo_tokens",
+        isa_number(isa),
         len(texts),
-        sizes.ctypes.data,
-        inputs.ctypes.data,
-        lengths.ctypes.data,
+        np.array([(len(t.states), t.n_tokens, len(t.tokens), len(t.units)) for t in texts], dtype=np.int64),
+        states,
+        np.array([state.shape[1] for state in states], dtype=np.int64),
         n_layers,
         width,
-        own.ctypes.data,
-        outputs.ctypes.data,
+        [each for own in indices for each in own],
+        out,
         torch.get_num_threads(),
     )
-    if failed:
-        raise MemoryError("There is no memory for the layers of these tokens.")
     return out
+
+
+def _checked(text: Units) -> list[np.ndarray]:
+    """Tokens, starts and units of a text. Raise a ValueError for one that is not there."""
+    tokens, starts, units = (as_indices(each) for each in text[2:])
+    check_same("The numbers of tokens and of their first units", [tokens.shape, starts.shape])
+    check_ascending("Tokens that have units", tokens, text.n_tokens)
+    check_ascending("Their first units", starts, len(units))
+    check_ascending("Units of tokens", units, sum(s.shape[1] for s in text.states), strictly=False)
+    return [tokens, starts, units]
 
 
 def mix(
@@ -140,34 +121,32 @@ def _mix(
     isa: str | None,
 ) -> None:
     """Fill `out`, (n, D + S) each, and norms, (N, L, 2), where that is not None."""
-    native = _functions()
-    assert native is not None
-    kept = [np.ascontiguousarray(h) for h in layers]
-    columns = [np.ascontiguousarray(b, dtype=np.float32) for b in beside or ()]
-    tokens = np.array([h.shape[1] for h in kept], dtype=np.int64)
-    weights = np.ascontiguousarray(weights, dtype=np.float32)
-    inputs, besides, outputs = (_places(arrays) for arrays in (kept, columns, out))
-    failed = native.elmo_mix(
-        _number(isa),
+    kept = [as_floats(h) for h in layers]
+    columns = [as_floats(b) for b in beside or ()]
+    n_layers, _, width = kept[0].shape
+    more = columns[0].shape[1] if columns else 0
+    for h, y in zip(kept, out, strict=True):
+        check_shape("Layers of a Doc", h, (n_layers, h.shape[1], width))
+        check_shape("The place of a mix", y, (h.shape[1], width + more))
+    for h, b in zip(kept, columns if columns else (), strict=bool(columns)):
+        check_shape("Static vectors of a Doc", b, (h.shape[1], more))
+    check_shape("Weights of layers", weights, (n_layers,))
+    call(
+        "elmo_mix",
+        isa_number(isa),
         len(kept),
-        tokens.ctypes.data,
-        inputs.ctypes.data,
-        kept[0].shape[0],
-        kept[0].shape[2],
-        weights.ctypes.data,
+        np.array([h.shape[1] for h in kept], dtype=np.int64),
+        kept,
+        n_layers,
+        width,
+        as_floats(weights),
         epsilon,
-        besides.ctypes.data,
-        columns[0].shape[1] if columns else 0,
-        outputs.ctypes.data,
-        None if norms is None else norms.ctypes.data,
+        columns,
+        more,
+        out,
+        norms,
         torch.get_num_threads(),
     )
-    if failed:
-        raise MemoryError("There is no memory for the mix of this batch.")
-
-
-def _places(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    return np.array([array.__array_interface__["data"][0] for array in arrays], dtype=np.int64)
 
 
 class Norm(NamedTuple):
@@ -194,32 +173,39 @@ class PackedMaxout:
         products: str = TYPES[0],
         isa: str | None = None,
     ):
-        native = _functions()
-        assert native is not None
-        assert W.shape[1] == PIECES
         self.nO, _, self.nI = W.shape
+        check_shape("W", W, (self.nO, PIECES, self.nI))
+        check_shape("b", b, (self.nO, PIECES))
+        for array in () if norm is None else (norm.gain, norm.shift):
+            check_shape("A layer normalisation", array, (self.nO,))
         self._products, self._epsilon = products, 0.0 if norm is None else norm.epsilon
-        self._of = [each.copy() for each in _arrays(W, b, norm)]  # for they are learnt on, in place
-        pointers = [each.ctypes.data for each in self._of] + [None] * (0 if norm else 2)
-        self._maxout = native.elmo_maxout_new(
-            _number(isa), TYPES.index(products), self.nI, self.nO, *pointers, self._epsilon
+        self._of = [
+            np.array(each, np.float32, order="C") for each in _arrays(W, b, norm)
+        ]  # learnt on, in place
+        nothing = [None] * (0 if norm else 2)
+        self._maxout = Packed(
+            "elmo_maxout_new",
+            "elmo_maxout_free",
+            "a Maxout",
+            isa_number(isa),
+            TYPES.index(products),
+            self.nI,
+            self.nO,
+            *self._of,
+            *nothing,
+            self._epsilon,
         )
-        if self._maxout is None:
-            raise MemoryError("There is no memory for the weights of a Maxout.")
-        self._run, self._same = native.elmo_maxout, native.elmo_same
-        finalize(self, native.elmo_maxout_free, self._maxout)
 
     def is_of(
         self, W: np.ndarray, b: np.ndarray, norm: Norm | None = None, *, products: str = TYPES[0]
     ) -> bool:
         """Whether it would be the same if it were made now: the numbers are compared, one by one."""
-        now = _arrays(W, b, norm)
+        now = [as_floats(each) for each in _arrays(W, b, norm)]
         return (
             (products, 0.0 if norm is None else norm.epsilon) == (self._products, self._epsilon)
             and [each.shape for each in now] == [each.shape for each in self._of]
             and all(
-                self._same(one.ctypes.data, other.ctypes.data, one.nbytes)
-                for one, other in zip(now, self._of, strict=True)
+                call("elmo_same", one, other, one.nbytes) for one, other in zip(now, self._of, strict=True)
             )
         )
 
@@ -227,30 +213,29 @@ class PackedMaxout:
         """parts: what stands side by side in the rows, each as arrays (n, width) float32, one a text, whose
         widths are I together -> (N, O) of all texts.
         """
-        kept = [[np.ascontiguousarray(x) for x in part] for part in parts]
+        kept = [[as_floats(x) for x in part] for part in parts]
         tokens = np.array([len(x) for x in kept[0]], dtype=np.int64)
-        widths = np.array([part[0].shape[1] if part else 0 for part in kept], dtype=np.int64)
-        places = _places([x for part in kept for x in part])
+        check_same("The numbers of texts of the parts", [len(part) for part in kept])
+        widths = [part[0].shape[1] if part else 0 for part in kept]
+        if len(tokens):
+            check_same("The columns of all parts and the inputs of the Maxout", [sum(widths), self.nI])
+        for part, width in zip(kept, widths, strict=True):
+            for x, n in zip(part, tokens.tolist(), strict=True):
+                check_shape("A part of the rows of a text", x, (n, width))
         y = np.empty((int(tokens.sum()), self.nO), dtype=np.float32)
-        failed = self._run(
+        call(
+            "elmo_maxout",
             self._maxout,
             len(tokens),
-            tokens.ctypes.data,
+            tokens,
             len(kept),
-            widths.ctypes.data,
-            places.ctypes.data,
-            y.ctypes.data,
+            np.array(widths, dtype=np.int64),
+            [x for part in kept for x in part],
+            y,
             torch.get_num_threads(),
         )
-        if failed:
-            raise MemoryError("There is no memory for this batch: give a smaller batch_size.")
         return y
 
 
 def _arrays(W: np.ndarray, b: np.ndarray, norm: Norm | None) -> list[np.ndarray]:
-    return [np.ascontiguousarray(each, dtype=np.float32) for each in (W, b, *(norm[:2] if norm else ()))]
-
-
-def _number(isa: str | None) -> int:
-    sets = instruction_sets()
-    return sets[isa] if isa else next(iter(sets.values()))
+    return [W, b, *(norm[:2] if norm else ())]

@@ -37,7 +37,7 @@ using namespace elmo;
 
 extern "C" {
 
-// Of the functions below: to be counted up with every change of what they take, as library.py's INTERFACE is.
+// Of the functions below: to be counted up with every change of what they take, as binding.py's INTERFACE is.
 PUBLIC int elmo_interface() { return 3; }
 
 // Name of instruction set `isa`, best first; null behind the last.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from spacy_elmo.bilm.inference import library
+from spacy_elmo.bilm.inference import binding
 from spacy_elmo.bilm.inference.routes import routes
 from spacy_elmo.bilm.precision import product_dtype
 
@@ -16,21 +16,21 @@ SENTENCE = ["我", "爱", "北京", "天安门", "？未知", "，", "Linux"]
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("FOLDER", library.FOLDER / "nothing"), ("INTERFACE", library.INTERFACE + 1)],
+    [("FOLDER", binding.FOLDER / "nothing"), ("INTERFACE", binding.INTERFACE + 1)],
     ids=["not built", "built for another version"],
 )
 def test_without_the_native_kernel_torch_does_the_same(monkeypatch, name, value):
     bilm = make_bilm()
     before = bilm.encode([SENTENCE])[0]
-    for kept in (library.library, library.instruction_sets):
+    for kept in (binding.library, binding.instruction_sets):
         kept.cache_clear()
     with monkeypatch.context() as patch:
-        patch.setattr(library, name, value)
+        patch.setattr(binding, name, value)
         assert routes() == ["torch"]
         np.testing.assert_allclose(make_bilm().encode([SENTENCE])[0], before, atol=1e-5)
         by_precision = [make_bilm().encode([SENTENCE], precision=p)[0] for p in ("f32", "int16")]
         np.testing.assert_array_equal(*by_precision)
         assert product_dtype("int16", torch.device("cpu")) == torch.float32
-    for kept in (library.library, library.instruction_sets):
+    for kept in (binding.library, binding.instruction_sets):
         kept.cache_clear()
     assert routes() == ROUTES

@@ -1,0 +1,278 @@
+"""The native kernel as a shared library: the only module that turns arrays into addresses.
+
+It is built at installation where there is a compiler (setup.py), and bound to no version of Python or torch.
+`call` holds every array that it passes until the function has returned, and checks element type, contiguity
+and alignment. Shapes and indices are the caller's to check, with `check_shape` and `check_indices`.
+"""
+
+import ctypes
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from weakref import finalize
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..locks import BuildOnce
+
+FOLDER = Path(__file__).parent  # setup.py builds "_native.so" into it
+INTERFACE = 3  # of its functions; an older build is none, until it is built again
+TYPES = ("f32", "bf16", "int16")  # as native/model.h counts them
+
+Array = np.ndarray | Tensor
+
+_INT, _LONG, _FLOAT, _ADDRESS = ctypes.c_int, ctypes.c_long, ctypes.c_float, ctypes.c_void_p
+
+
+class _Pointer(NamedTuple):
+    """A parameter that points to numbers: an array, None (null), or, where `many`, a list of arrays.
+
+    array: the type in numpy, where it may be numpy's. tensor: the types in torch, where it may be torch's.
+    written: whether the function writes there. strided: the function is told the distances between the
+    array's blocks, and the caller has checked them. optional: a list may have None in it.
+    """
+
+    array: Any
+    tensor: tuple[torch.dtype, ...]
+    written: bool = False
+    many: bool = False
+    strided: bool = False
+    optional: bool = False
+
+
+class _Function(NamedTuple):
+    """Result and parameters. no_memory: the message of a MemoryError; else the result is returned."""
+
+    result: Any
+    parameters: tuple[Any, ...]
+    no_memory: str | None = None
+
+
+_FLOATS = _Pointer(np.dtype("f4"), (torch.float32,))
+_INDICES = _Pointer(np.dtype("i8"), (torch.int64,))
+_MANY, _STATE = _FLOATS._replace(many=True), _FLOATS._replace(written=True)
+_PLACES = _MANY._replace(written=True, strided=True)
+_READ = _Pointer(None, (torch.float32, torch.bfloat16))  # of one type in a call, which the caller checks
+_WRITE = _READ._replace(written=True)
+_WEIGHTS = _MANY._replace(optional=True)
+_SHAPE = (_LONG, _LONG)
+
+FUNCTIONS = {
+    "elmo_isa": _Function(ctypes.c_char_p, (_INT,)),
+    "elmo_supported": _Function(_INT, (_INT,)),
+    "elmo_fastest": _Function(_INT, (_INT,)),
+    "elmo_new": _Function(_ADDRESS, (_INT, _INT, _LONG, *_SHAPE, _INT, _FLOAT, _FLOAT, _WEIGHTS)),
+    "elmo_free": _Function(None, (_ADDRESS,)),
+    "elmo_encode": _Function(
+        _INT,
+        (
+            *(_ADDRESS, _LONG, _INDICES, _INDICES, _FLOATS, _FLOAT, *_SHAPE, _FLOATS, _INDICES),
+            *(_PLACES, _INDICES, _INT),
+        ),
+        no_memory="There is no memory for this batch: give a smaller batch_tokens.",
+    ),
+    "elmo_tokens": _Function(
+        _INT,
+        (
+            *(_INT, _LONG, _INDICES, _MANY, _INDICES, *_SHAPE, _INDICES._replace(many=True)),
+            *(_MANY._replace(written=True), _INT),
+        ),
+        no_memory="There is no memory for the layers of these tokens.",
+    ),
+    "elmo_mix": _Function(
+        _INT,
+        (
+            *(_INT, _LONG, _INDICES, _MANY, *_SHAPE, _FLOATS, _FLOAT, _MANY, _LONG),
+            *(_MANY._replace(written=True), _STATE, _INT),
+        ),
+        no_memory="There is no memory for the mix of this batch.",
+    ),
+    "elmo_maxout_new": _Function(_ADDRESS, (_INT, _INT, *_SHAPE, *[_FLOATS] * 4, _FLOAT)),
+    "elmo_maxout_free": _Function(None, (_ADDRESS,)),
+    "elmo_maxout": _Function(
+        _INT,
+        (_ADDRESS, _LONG, _INDICES, _LONG, _INDICES, _MANY, _STATE, _INT),
+        no_memory="There is no memory for this batch: give a smaller batch_size.",
+    ),
+    "elmo_same": _Function(_INT, (_FLOATS, _FLOATS, ctypes.c_size_t)),
+    "elmo_cells_forward": _Function(
+        None, (_INT, _INT, *_SHAPE, _READ, _READ, _FLOATS, _WRITE, _STATE, _WRITE)
+    ),
+    "elmo_cells_backward": _Function(
+        None, (_INT, _INT, *_SHAPE, _READ, _FLOATS, _FLOATS, _READ, _STATE, _WRITE)
+    ),
+    "elmo_cross_entropy": _Function(ctypes.c_double, (_INT, _INT, *_SHAPE, _WRITE, _FLOATS, _INDICES)),
+}
+
+
+class Library(NamedTuple):
+    """The loaded library, and its functions with what they take."""
+
+    functions: dict[str, tuple[Callable, _Function]]
+
+
+@BuildOnce
+def library() -> Library | None:
+    """The native kernel; None where it was not built, or for another kind of machine or an older version."""
+    path = _find()
+    if path is None:
+        return None
+    try:
+        native = ctypes.CDLL(str(path))
+        if native.elmo_interface() != INTERFACE:
+            return None
+        functions = {}
+        for name, declared in FUNCTIONS.items():
+            function = getattr(native, name)
+            function.restype = declared.result
+            function.argtypes = [_ADDRESS if isinstance(p, _Pointer) else p for p in declared.parameters]
+            functions[name] = function, declared
+    except (OSError, AttributeError):
+        return None
+    return Library(functions)
+
+
+def _find() -> Path | None:
+    """Find the file, whatever Python runs: "_native.so", or one that an older setup.py named for a Python."""
+    names = sorted(FOLDER.glob("_native*.so"), key=lambda path: len(path.name))
+    return names[0] if names else None
+
+
+@BuildOnce
+def instruction_sets() -> dict[str, int]:
+    """Those of the kernel that this processor has, best first, with their numbers."""
+    found: dict[str, int] = {}
+    number = 0
+    while library() is not None and (name := call("elmo_isa", number)) is not None:
+        if call("elmo_supported", number):
+            found[name.decode("ascii")] = number
+        number += 1
+    return found
+
+
+def available() -> bool:
+    """Whether the native kernel is there."""
+    return library() is not None
+
+
+def isa_number(isa: str | None) -> int:
+    """Number of an instruction set of instruction_sets(); None: the best."""
+    sets = instruction_sets()
+    return next(iter(sets.values())) if isa is None else sets[isa]
+
+
+def fastest_type() -> str | None:
+    """Of the products of the best of them: "f32", "bf16" or "int16"; None without the kernel."""
+    return TYPES[call("elmo_fastest", isa_number(None))] if available() else None
+
+
+class Packed:
+    """Weights that the kernel has packed, by functions `make` and `free`.
+
+    They are freed with this object, but not at the interpreter's exit: a daemon thread may be computing.
+    Raises a MemoryError, of `what`.
+    """
+
+    def __init__(self, make: str, free: str, what: str, *arguments: Any):
+        native = library()
+        assert native is not None
+        self.address = call(make, *arguments)
+        if self.address is None:
+            raise MemoryError(f"There is no memory for the weights of {what}.")
+        finalize(self, native.functions[free][0], self.address).atexit = False
+
+
+def call(name: str, *arguments: Any) -> Any:
+    """Call a function of the kernel. arguments: numbers, Packed, arrays, lists of arrays, None (null).
+
+    Raises a ValueError for an array that the function could not read or write safely, a MemoryError if there
+    is no memory.
+    """
+    native = library()
+    assert native is not None
+    function, declared = native.functions[name]
+    passed: list[Any] = []
+    tables = []  # of addresses: they and `arguments` live until the function has returned
+    for kind, argument in zip(declared.parameters, arguments, strict=True):
+        if isinstance(kind, _Pointer) and argument is not None:
+            if kind.many:
+                table = np.array([_address(each, kind, name) for each in argument], dtype=np.int64)
+                tables.append(table)
+                passed.append(table.__array_interface__["data"][0])
+            else:
+                passed.append(_address(argument, kind, name))
+        elif isinstance(argument, Packed):
+            passed.append(argument.address)
+        else:
+            passed.append(argument)
+    result = function(*passed)
+    del tables
+    if declared.no_memory is None:
+        return result
+    if result:
+        raise MemoryError(declared.no_memory) if result == 1 else RuntimeError(f"{name} failed: {result}.")
+    return None
+
+
+def _address(array: Any, kind: _Pointer, name: str) -> int:
+    if isinstance(array, Tensor):
+        if array.dtype in kind.tensor and array.is_contiguous() and array.is_cpu:
+            return array.data_ptr()
+    elif isinstance(array, np.ndarray):
+        flags = array.flags
+        usable = array.dtype == kind.array and flags.aligned and (flags.c_contiguous or kind.strided)
+        if usable and (flags.writeable or not kind.written):
+            return array.__array_interface__["data"][0]
+    elif array is None and kind.optional:
+        return 0
+    wanted = "contiguous, writable" if kind.written else "contiguous"
+    found = getattr(array, "dtype", type(array).__name__)
+    raise ValueError(f"{name} takes {wanted} arrays of {kind.tensor[0]}, not such a one of {found}.")
+
+
+def place_of(tensor: Tensor) -> int:
+    """Tells a tensor's memory from another's; nothing may be read there."""
+    return tensor.data_ptr()
+
+
+def as_floats(array: np.ndarray) -> np.ndarray:
+    """The same numbers as contiguous, aligned float32; the array itself if it is that."""
+    flags = array.flags
+    if array.dtype == np.float32 and flags.c_contiguous and flags.aligned:
+        return array
+    return np.require(array, np.float32, ["C", "A"])
+
+
+def as_indices(array: np.ndarray) -> np.ndarray:
+    """The same as contiguous int64."""
+    return np.require(array, np.int64, ["C", "A"])
+
+
+def check_shape(what: str, array: Array, shape: tuple[int, ...]) -> None:
+    """Raise a ValueError unless an array has this shape."""
+    if tuple(array.shape) != shape:
+        raise ValueError(f"{what}: an array of {shape} is needed, this one has {tuple(array.shape)}.")
+
+
+def check_indices(what: str, indices: np.ndarray, size: int) -> None:
+    """Raise a ValueError unless all of them are rows of a table of `size` rows."""
+    if indices.size and not (indices.min() >= 0 and indices.max() < size):
+        raise ValueError(f"{what}: rows {indices.min()} to {indices.max()} of a table of {size}.")
+
+
+def check_ascending(what: str, indices: np.ndarray, size: int, *, strictly: bool = True) -> None:
+    """Raise a ValueError unless they are rows of a table of `size` rows, in ascending order."""
+    if not len(indices):
+        return
+    before, after = indices[:-1], indices[1:]
+    ordered = (before < after).all() if strictly else (before <= after).all()
+    if not (ordered and indices[0] >= 0 and indices[-1] < size):
+        raise ValueError(f"{what}: ascending rows of a table of {size} are needed.")
+
+
+def check_same(what: str, values: Sequence[Any]) -> None:
+    """Raise a ValueError unless all of them are equal."""
+    if any(value != values[0] for value in values):
+        raise ValueError(f"{what} differ: {', '.join(map(str, dict.fromkeys(values)))}.")
