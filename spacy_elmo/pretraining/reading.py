@@ -16,15 +16,19 @@ from pathlib import Path
 import numpy as np
 
 from ..bilm.errors import ElmoError
+from . import zstd
 
 SUFFIXES = (".txt", ".jsonl")
 PACKED = (".gz", ".xz", ".zst")
 CHUNK = 2**20  # bytes read at once
-LONGEST = 2**20  # characters of a line that are held at once, except in .jsonl
+LONGEST = 2**20  # characters of a line that are held at once, except where it must be whole
+LONGEST_WHOLE = 2**26  # of a line that must be whole: nobody's document has as many
+JUDGED = 2**16  # bytes of a file from which on its share of invalid ones says what it is
 BLOCK = 2**21  # characters that are cut at once
 GROUP = 2**13  # lines that are looked up at once among those that were there before
 
 _INVALID = re.compile("[\udc80-\udcff]")  # how Python's "surrogateescape" marks a byte that is not UTF-8
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _STOP = re.compile("[。！？!?…\\s]")
 
 
@@ -43,11 +47,14 @@ class Tally:
 
 
 def find_files(inputs: Iterable[Path]) -> list[Path]:
-    """The text files among `inputs`; of a folder all .txt and .jsonl in it, also packed, sorted by name."""
+    """The text files among `inputs`; of a folder all .txt and .jsonl in it, also packed, sorted by name.
+
+    Hidden files and folders in a folder are left out: macOS (`._a.txt`) and Jupyter put some there.
+    """
     found: list[Path] = []
     for path in inputs:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.is_file() and _kind(p) in SUFFIXES)
+            inside = sorted(p for p in path.rglob("*") if _is_text(p, path))
             if not inside:
                 raise CorpusError(f"The folder {path} holds no text: put .txt or .jsonl files into it.")
             found += inside
@@ -58,65 +65,109 @@ def find_files(inputs: Iterable[Path]) -> list[Path]:
     return found
 
 
-def read_lines(path: Path, tally: Tally | None = None) -> Iterator[str]:
+def _is_text(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return not hidden and _kind(path) in SUFFIXES and path.is_file()
+
+
+def read_lines(path: Path, tally: Tally | None = None, *, whole: bool = False) -> Iterator[str]:
     """Paragraphs of a UTF-8 file: its lines, or the "text" of each line's object in .jsonl.
 
-    A line longer than 2**20 characters comes in pieces, cut behind a sentence where there is one.
-    tally: counts bytes that are not UTF-8, each of which becomes U+FFFD; None: they raise a CorpusError,
-    as does a file of another encoding in any case.
+    A line longer than 2**20 characters comes in pieces, cut after a sentence where there is one. whole: it
+    does not, and raises a CorpusError from 2**26 characters on, as a line of .jsonl does in any case.
+    tally: counts bytes that are not UTF-8, and halves of surrogate pairs in JSON, each of which becomes
+    U+FFFD; None: they raise a CorpusError, as does a file of another encoding in any case.
     """
     number = 0
-    jsonl = _kind(path) == ".jsonl"
+    kind = _kind(path)
+    if kind == ".json":
+        raise CorpusError(f'{path} is JSON: give .jsonl, an object with a "text" on each line, or .txt.')
     try:
-        for line in _lines(path, tally, whole=jsonl):
+        for line in _lines(path, tally, whole=whole or kind == ".jsonl"):
             number += 1
-            yield (_text(line) if line.strip() else "") if jsonl else line
-    except CorpusError:  # a ValueError too
-        raise
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise CorpusError(f'{path}, line {number} is no JSON object with a "text".') from error
+            if kind != ".jsonl":
+                yield line
+            else:
+                yield _text(line, f"{path}, line {number}", tally) if line.strip() else ""
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         where = f" after line {number}" if number else ""
-        raise CorpusError(f"{path} cannot be read{where}: {error}.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise CorpusError(f"{path} cannot be read{where}: {reason}.") from error
 
 
 def _lines(path: Path, tally: Tally | None, *, whole: bool) -> Iterator[str]:
-    """Lines without their ends. whole: however long they are."""
+    """Lines without their ends. whole: of up to LONGEST_WHOLE characters, and not in pieces."""
+    number = 0
+    begun: list[str] = []  # pieces of a line whose end has not come
+    size = 0
+    for text in _decoded(path, tally):
+        first, *lines = text.split("\n")
+        begun.append(first)
+        size += len(first)
+        for line in lines:
+            yield "".join(begun)
+            number += 1
+            begun, size = [line], len(line)
+        if whole and size > LONGEST_WHOLE:
+            raise CorpusError(
+                f"{path}, line {number + 1} is longer than {LONGEST_WHOLE >> 20} million characters: "
+                "part it into lines."
+            )
+        if not whole and size > LONGEST:
+            rest = "".join(begun)
+            while len(rest) > LONGEST:
+                stops = [m.end() for m in _STOP.finditer(rest, LONGEST // 2, LONGEST)]
+                cut = stops[-1] if stops else LONGEST
+                yield rest[:cut]
+                rest = rest[cut:]
+            begun, size = [rest], len(rest)
+    if size:
+        yield "".join(begun)
+
+
+def _decoded(path: Path, tally: Tally | None) -> Iterator[str]:
+    """The text of a file in pieces, without its byte order mark. Another encoding: a CorpusError."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-    invalid = size = number = 0
-    rest = ""
+    size = zeros = number = 0
+    bad: list[int] = []  # the first invalid byte and its line
+    invalid = 0
     for raw in chain(_chunks(path), [b""]):
+        if size == 0 and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise CorpusError(f"{path} is UTF-16, as its first bytes say: convert the file to UTF-8.")
         text = decoder.decode(raw, final=not raw)
         if size == 0:
             text = text.removeprefix("\ufeff")
         size += len(raw)
+        zeros += raw.count(0)
         if first := _INVALID.search(text):
             invalid += len(_INVALID.findall(text))
-            if tally is None or (invalid > 64 and invalid * 10 > size):
+            if not bad:
                 line = number + text.count("\n", 0, first.start()) + 1
-                raise CorpusError(
-                    f"{path}, line {line} is not UTF-8 (byte {ord(first.group()) - 0xDC00:#04x}): convert "
-                    "the file, for Chinese most often from GB18030."
-                )
+                bad = [ord(first.group()) - 0xDC00, line]
             text = _INVALID.sub("\ufffd", text)
-        *lines, rest = (rest + text).split("\n")
-        number += len(lines)
-        yield from lines
-        while not whole and len(rest) > LONGEST:
-            stops = [m.end() for m in _STOP.finditer(rest, LONGEST // 2, LONGEST)]
-            cut = stops[-1] if stops else LONGEST
-            yield rest[:cut]
-            rest = rest[cut:]
-    if rest:
-        yield rest
+        number += text.count("\n")
+        judged = size >= JUDGED or not raw
+        if bad and (tally is None or (judged and invalid * 10 > size)):
+            raise CorpusError(
+                f"{path}, line {bad[1]} is not UTF-8 (byte {bad[0]:#04x}): convert "
+                "the file, for Chinese most often from GB18030."
+            )
+        if judged and zeros * 4 > size:
+            raise CorpusError(f"{path} is UTF-16 or no text, most of its bytes are 0: convert it to UTF-8.")
+        yield text
     if tally is not None:
         tally.invalid_bytes += invalid
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
-    """The bytes of a file, unpacked."""
+    """The bytes of a file, unpacked, in pieces of at most CHUNK."""
     if path.suffix == ".zst":
-        yield from _zstd_chunks(path)
+        try:
+            yield from zstd.unpacked(path)
+        except ImportError as error:
+            raise CorpusError(
+                f"{path} is packed with zstd: install spacy-elmo[zstd], or unpack it."
+            ) from error
         return
     openers: dict[str, Callable] = {".gz": gzip.open, ".xz": lzma.open}
     opener = openers.get(path.suffix, open)
@@ -124,29 +175,22 @@ def _chunks(path: Path) -> Iterator[bytes]:
         yield from iter(partial(file.read, CHUNK), b"")
 
 
-def _zstd_chunks(path: Path) -> Iterator[bytes]:
-    """Frame after frame; the library's own file object takes a file that is cut short for a whole one."""
+def _text(line: str, where: str, tally: Tally | None) -> str:
+    """The "text" of a JSON object. where: names the line in a CorpusError."""
     try:
-        import zstandard
-    except ImportError as error:
-        raise CorpusError(f"{path} is packed with zstd: install spacy-elmo[zstd], or unpack it.") from error
-    with path.open("rb") as file:
-        frame, data = None, b""
-        while data or (data := file.read(CHUNK // 8)):
-            frame = frame or zstandard.ZstdDecompressor().decompressobj()
-            try:
-                yield frame.decompress(data)
-            except zstandard.ZstdError as error:
-                raise OSError(str(error)) from error
-            data = frame.unused_data if frame.eof else b""
-            frame = None if frame.eof else frame
-        if frame is not None:
-            raise EOFError("the file is cut short")
-
-
-def _text(line: str) -> str:
-    text = json.loads(line)["text"]
-    text.encode("utf8")  # JSON can spell half a surrogate pair, which is no text
+        text = json.loads(line)["text"]
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CorpusError(f'{where} is no JSON object with a "text".') from error
+    if not isinstance(text, str):
+        kind = "null" if text is None else "no string"
+        raise CorpusError(f'The "text" of {where} is {kind}: correct the line, or leave it out.')
+    halves = len(_SURROGATE.findall(text))  # JSON can spell half of a pair, which is no text
+    if halves and tally is None:
+        raise CorpusError(f'The "text" of {where} has half of a surrogate pair: mend the line.')
+    if halves:
+        assert tally is not None
+        tally.invalid_bytes += halves
+        text = _SURROGATE.sub("\ufffd", text)
     return text
 
 

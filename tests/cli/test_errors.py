@@ -36,7 +36,13 @@ def test_corpus_of_bad_text(tmp_path):
         ("empty.txt", b"", "corpus is empty"),
         ("blank.txt", "\n 　\n".encode(), "corpus is empty"),
         ("no.jsonl", b'{"txt": "a"}', "line 1 is no JSON object"),
-        ("half.jsonl", b'{"text": "\\udc00"}', "line 1 is no JSON object"),
+        ("null.jsonl", b'{"text": "a"}\n{"text": null}', 'The "text" of'),
+        ("list.jsonl", b'{"text": ["a"]}', "is no string: correct the line, or leave it out"),
+        ("deep.jsonl", b'{"text": ' + b"[" * 99999, "line 1 is no JSON object"),
+        ("all.json", b'[{"text": "a"}]', "is JSON: give .jsonl"),
+        ("small.txt", "你好。\n".encode("gb18030"), "line 1 is not UTF-8"),
+        ("mark.txt", "ab\n".encode("utf-16"), "is UTF-16, as its first bytes say"),
+        ("zeros.txt", "ab\n".encode("utf-16-le"), "is UTF-16 or no text"),
         ("cut.txt.gz", gzip.compress(TEXT.encode())[:-12], "cannot be read"),
     ):
         (tmp_path / name).write_bytes(data)
