@@ -18,7 +18,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from . import tables
-from .atomic import PathLike, atomic_folder
+from .atomic import FolderKind, PathLike, atomic_folder
 from .config import FORMAT_VERSION, BiLMConfig, ConfigError
 from .errors import ElmoError
 from .vocab import Vocab
@@ -26,6 +26,15 @@ from .vocab import Vocab
 CONFIG, UNITS, CHARACTERS, NGRAMS = "config.json", "vocab.txt", "characters.txt", "ngrams.txt"
 STATIC = "static.txt"
 WEIGHTS = "weights.safetensors"
+README = "README.md"  # a model card: written by people, kept when the model is replaced
+MODEL = FolderKind(
+    name="a model",
+    marker=CONFIG,
+    kind="spacy-elmo.model",
+    keys=frozenset({"format_version", "bilm", "files"}),
+    files=(UNITS, CHARACTERS, NGRAMS, STATIC, WEIGHTS),
+    kept=(README,),
+)
 HEADER = "spacy_elmo"  # the safetensors header's entry for all but the weights, in pack()
 
 Tensors = Mapping[str, Tensor]
@@ -57,10 +66,10 @@ def write(
     """Write a model folder: complete beside its place first, then moved there in one step.
 
     dtype: of the weights on disk (torch.float16 halves them, and quarters tables of n-grams, see
-    bilm.tables); None: as they are. A folder that holds something other than a model is left alone.
+    bilm.tables); None: as they are. A folder that holds anything but a model is left alone.
     """
     parts = {**_texts(vocab), WEIGHTS: save_tensors(_plain(tensors, dtype))}
-    with atomic_folder(path, CONFIG, "a model") as folder:
+    with atomic_folder(path, MODEL) as folder:
         for name, data in parts.items():
             (folder / name).write_bytes(data)
         (folder / CONFIG).write_bytes(_config_json(config, parts).encode("utf8"))
@@ -83,7 +92,7 @@ def unpack(data: bytes) -> Contents:
         texts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][HEADER])
         stored = json.loads(texts.pop(CONFIG))
         parts = {name: text.encode("utf8") for name, text in texts.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelFolderError("These bytes are not a biLM: they are damaged or of another kind.") from error
     _check(stored, "These bytes are", CONFIG)
     return _contents(stored, parts, partial(load_tensors, data), "the bytes")
@@ -99,7 +108,7 @@ def read_json(folder: Path) -> dict[str, Any]:
         raise ModelFolderError(f"{folder} is no model folder: it has no {CONFIG}.")
     try:
         stored = json.loads((folder / CONFIG).read_text(encoding="utf8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFolderError(f"{folder / CONFIG} is damaged: get the model again.") from error
     _check(stored, f"{folder} is", folder / CONFIG)
     return stored
@@ -218,6 +227,7 @@ def _texts(vocab: Vocab) -> dict[str, bytes]:
 def _config_json(config: BiLMConfig, parts: Mapping[str, bytes]) -> str:
     """config.json, with the checksums of the other parts."""
     stored = {
+        "kind": MODEL.kind,
         "format_version": FORMAT_VERSION,
         "bilm": config.to_dict(),
         "files": {name: {"bytes": len(d), "sha256": sha256(d).hexdigest()} for name, d in parts.items()},

@@ -40,10 +40,10 @@ def convert(
 
     KIND may be left out for a model folder of ours: spacy elmo convert MODEL OUTPUT --to bilm-tf
     """
-    from ..bilm.atomic import check_replaceable
-    from ..bilm.folder import CONFIG
+    from ..bilm.atomic import check_apart, check_replaceable
+    from ..bilm.folder import MODEL
     from ..formats import FormatError, save_bilm_tf
-    from ..formats.bilm_tf import OPTIONS
+    from ..formats.bilm_tf import EXPORT
 
     if to not in (OURS, BILM_TF):
         raise FormatError(f'--to {to} is not known: use "{OURS}" or "{BILM_TF}".')
@@ -54,7 +54,8 @@ def convert(
         raise FormatError(f"{kind} needs {KINDS[kind]}, then the folder to write; nothing was given.")
     *sources, output = parts
     read = _reader(kind, len(sources), lang, segmenter)
-    check_replaceable(output, CONFIG if to == OURS else OPTIONS, "a model")  # before the work, not after it
+    check_replaceable(output, MODEL if to == OURS else EXPORT)  # before the work, not after it
+    check_apart(sources, output)
     bilm = read(*sources)
     if to == OURS:
         bilm.save(output)

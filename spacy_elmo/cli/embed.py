@@ -1,5 +1,6 @@
 """`spacy elmo embed`: vectors of a text on disk."""
 
+from functools import partial
 from pathlib import Path
 
 import typer
@@ -12,7 +13,9 @@ from .app import command, on_terminal
 @command("embed")
 def embed(
     model: Path = typer.Argument(..., help="A model folder, or zh_elmo_sm"),
-    text: Path = typer.Argument(..., help="UTF-8 text, a sentence a line, its words parted by white space"),
+    text: Path = typer.Argument(
+        ..., help="UTF-8 text, a sentence a line, its words parted by white space; .jsonl, .gz, .xz, .zst too"
+    ),
     output: Path = typer.Argument(..., help="HDF5 file to write"),
     layers: str = typer.Option("all", help='"all", "average", "top", or the number of a layer'),
     dtype: str = typer.Option("float32", help='"float32" or "float16"'),
@@ -25,10 +28,13 @@ def embed(
     """
     import torch
 
-    from ..bilm.store import load
-    from ..formats.vectors import Vectors, embed_file
+    from ..bilm.store import load, place_of
+    from ..formats.vectors import Vectors, check_output, embed_file
+    from ..pretraining.reading import read_lines
 
-    bilm = load(model).to("cuda" if torch.cuda.is_available() else "cpu")
+    folder = place_of(model)
+    check_output(output, [folder, text])  # before the work, not after it
+    bilm = load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     with tqdm(unit=" sentences", disable=not on_terminal()) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -38,5 +44,14 @@ def embed(
             bar.update(done - bar.n)
 
         wanted = Vectors(layers, dtype)  # type: ignore[arg-type]
-        n = embed_file(bilm, model, text, output, wanted, keep_sentences=sentences, progress=progress)
+        n = embed_file(
+            bilm,
+            folder,
+            text,
+            output,
+            wanted,
+            read=partial(read_lines, whole=True),
+            keep_sentences=sentences,
+            progress=progress,
+        )
     msg.good(f"{output}: vectors of {n:,} sentences")

@@ -19,10 +19,13 @@ def evaluate(
 
     Every unit and the boundary behind each sentence is predicted.
     """
-    from ..bilm.atomic import write_atomic
-    from ..bilm.store import load
+    from ..bilm.atomic import check_apart, write_atomic
+    from ..bilm.store import load, place_of
     from ..pretraining.heldout import measure, read_heldout
 
+    if output is not None:
+        _check_output(output)
+        check_apart([place_of(model), *([text] if text.is_file() else [])], output)
     bilm = load(model)
     result = measure(bilm, read_heldout(bilm, text))
     rows = [
@@ -33,3 +36,22 @@ def evaluate(
     print(f"{result.units:,} units in {result.sentences:,} sentences, {result.unknown:.2%} unknown")
     if output is not None:
         write_atomic(output, (json.dumps(result.to_dict(), indent=2) + "\n").encode("utf8"))
+
+
+def _check_output(output: Path) -> None:
+    """Raise an OutputError for a file that is there and is no earlier result of this command."""
+    from ..bilm.atomic import OutputError, errors_of
+    from ..pretraining.heldout import Perplexity
+
+    with errors_of("the figures", output):
+        if not output.exists():
+            return
+        if output.is_dir():
+            raise OutputError(f"Cannot write {output}: it is a folder; name a file.")
+        data = output.read_bytes()
+    try:
+        Perplexity(**json.loads(data))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise OutputError(
+            f"Cannot write the figures to {output}: it is another file; name a new one."
+        ) from error

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..bilm.atomic import PathLike, atomic_folder
+from ..bilm.atomic import FolderKind, PathLike, atomic_folder
 from ..bilm.config import BiLMConfig, ConfigError
 from ..bilm.folder import vocab_of
 from ..bilm.model import BiLM
@@ -25,6 +25,12 @@ LONG = 512  # units; these systems cut nothing, so cut only what no sentence is
 
 # What their options have no name for: our own export records it under OURS, and others ignore it.
 OURS = "spacy_elmo"
+EXPORT = FolderKind(
+    name="a bilm-tf model",
+    marker=OPTIONS,
+    keys=frozenset({"lstm", OURS}),
+    files=(WEIGHTS, VOCAB),
+)
 RECORDED = ("units", "lang", "segmenter", "normalize", "max_sentence", "meta")
 
 
@@ -195,7 +201,7 @@ def save_bilm_tf(bilm: BiLM, path: PathLike) -> None:
         entries.append(layout.embedding_entry(config, [2, 0, 1, *range(3, len(lines))], len(lines)))
     files[WEIGHTS] = pack_tensors(write_table(entries, tensors))
     files[OPTIONS] = (json.dumps(_options(config), ensure_ascii=False, indent=2) + "\n").encode("utf8")
-    with atomic_folder(path, OPTIONS, "a bilm-tf model") as folder:
+    with atomic_folder(path, EXPORT) as folder:
         for name, data in files.items():
             (folder / name).write_bytes(data)
 

@@ -15,10 +15,18 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from ..bilm.atomic import PathLike, atomic_folder
+from ..bilm.atomic import FolderKind, PathLike, atomic_folder
 from .tables import FormatError
 
 RECORD = "download.json"
+DOWNLOAD = FolderKind(
+    name="a download",
+    marker=RECORD,
+    kind="spacy-elmo.download",
+    keys=frozenset({"name", "licence", "page", "files"}),
+    files=(),
+    listed="files",
+)
 CHUNK = 2**20
 PATIENCE = 60  # seconds without a byte
 
@@ -70,8 +78,14 @@ def fetch(
     All files are there, or none. progress: called with the name of a file and the bytes that came. Raises a
     FormatError for an address that does not answer, a part that is missing or another checksum.
     """
-    record: dict[str, Any] = {"name": model.name, "licence": model.licence, "page": model.page, "files": {}}
-    with atomic_folder(path, RECORD, "a download") as folder:
+    record: dict[str, Any] = {
+        "kind": DOWNLOAD.kind,
+        "name": model.name,
+        "licence": model.licence,
+        "page": model.page,
+        "files": {},
+    }
+    with atomic_folder(path, DOWNLOAD) as folder:
         for name, url in model.files.items():
             digest = _get(url, folder / name, partial(progress, name))
             if model.sha256.get(name, digest) != digest:

@@ -6,8 +6,8 @@ that an interrupted run goes on where it was; at the end the blocks are joined.
 
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,9 +18,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ..bilm.atomic import OutputError, PathLike, write_atomic
+from ..bilm.atomic import END, OutputError, PathLike, check_apart, locked, write_atomic
 from ..bilm.folder import CONFIG
 from ..bilm.model import BiLM
+from ..bilm.syscalls import flush
 from ..bilm.text import characters
 from .hdf5 import h5py, write_hdf5
 from .tables import FormatError
@@ -30,6 +31,7 @@ Dtype = Literal["float32", "float16"]
 SENTENCES = "sentence_to_index"  # AllenNLP's name; a JSON object of sentence -> number
 BLOCK = 8192  # units whose vectors are held at once: 100 MB for three layers of 1024
 RECORD = "run.json"
+KIND = "spacy-elmo.vectors"  # of files that this module wrote: attribute "kind" of their root
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def embed_file(
     output: PathLike,
     vectors: Vectors,
     *,
+    read: Callable[[Path], Iterable[str]],
     keep_sentences: bool = True,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
@@ -75,20 +78,61 @@ def embed_file(
     Words are what white space parts; models of characters read the characters of the line. The datasets are
     "0", "1", ... by lines, empty ones included. keep_sentences: write the lines too, as AllenNLP does.
     model: the folder of `bilm`, by which an unfinished run is known to be of the same model.
-    progress: called with the lines done and their total. Raises an ElmoError.
+    read: the lines of a text, each whole. progress: called with the lines done and their total. Raises an
+    ElmoError, also where `output` is a file that this function did not write.
     """
     vectors.check(bilm.n_layers)
     source, target = Path(text), Path(output)
-    digest, total = _survey(source)
+    check_output(target, [model, source])
+    with locked(target, "vectors"):
+        return _embed(bilm, Path(model), read, source, target, vectors, keep_sentences, progress)
+
+
+def check_output(output: PathLike, sources: Iterable[PathLike]) -> None:
+    """Raise an OutputError unless a file of vectors can be put at `output`: it is free, or an older one.
+
+    sources: what is read for it, and must lie elsewhere.
+    """
+    target = Path(output)
+    if target.is_dir():
+        raise OutputError(f"Cannot write {target}: it is a folder; name a file.")
+    check_apart(sources, target)
+    if (target.exists() or target.is_symlink()) and not _is_ours(target):
+        raise OutputError(
+            f"Cannot write vectors to {target}: it is another file; name a new one, or remove it."
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with h5py().File(path, "r") as file:
+            return file.attrs.get("kind") == KIND
+    except (OSError, RuntimeError, KeyError):  # no HDF5 file, or a damaged one
+        return False
+
+
+def _embed(
+    bilm: BiLM,
+    model: Path,
+    read: Callable[[Path], Iterable[str]],
+    source: Path,
+    target: Path,
+    vectors: Vectors,
+    keep_sentences: bool,
+    progress: Callable[[int, int], None],
+) -> int:
+    """What embed_file does, when the output is known to be free and nobody else writes to it."""
+    digest, total = _survey(source, read)
     record = {
-        "model": sha256((Path(model) / CONFIG).read_bytes()).hexdigest(),
+        "kind": KIND,
+        "model": sha256((model / CONFIG).read_bytes()).hexdigest(),
         "text": digest,
         **asdict(vectors),
     }
     blocks = _open_blocks(target, record)
-    done = sum(int(path.stem.split("-")[1]) for path in blocks.glob("*.h5"))
+    done = sum(int(path.stem.split("-")[1]) for path in _finished(blocks))
     progress(done, total)
-    lines = islice(_lines(source), done, None)
+    lines = islice(_lines(source, read), done, None)
     while done < total:
         block = list(_take(lines, bilm))
         units = [_units(line, bilm) for line in block]
@@ -96,16 +140,22 @@ def embed_file(
         _write(blocks / f"{done:012}-{len(block)}.h5", blocks, partial(_add, arrays))
         done += len(block)
         progress(done, total)
-    _write(target, blocks, partial(_join, blocks, source if keep_sentences else None))
-    shutil.rmtree(blocks)
+    index = partial(_lines, source, read) if keep_sentences else None
+    _write(target, blocks, partial(_join, blocks, index))
+    for path in (*_finished(blocks), blocks / RECORD):
+        path.unlink()
+    with suppress(OSError):  # what others put into it stays
+        blocks.rmdir()
     return total
+
+
+def _finished(blocks: Path) -> list[Path]:
+    """The blocks that are complete, in their order."""
+    return sorted(path for path in blocks.iterdir() if re.fullmatch(r"\d{12,}-\d+\.h5", path.name))
 
 
 def _open_blocks(target: Path, record: dict[str, Any]) -> Path:
     """The folder of the blocks, with those that an unfinished run of the same kind left."""
-    h5py()
-    if target.is_dir():
-        raise OutputError(f"Cannot write {target}: it is a folder; name a file.")
     blocks = target.with_name(f"{target.name}.blocks")
     if blocks.exists():
         stored = None
@@ -116,17 +166,18 @@ def _open_blocks(target: Path, record: dict[str, Any]) -> Path:
                 f"{blocks} holds an unfinished run of another model, text or settings: "
                 "finish that one, remove the folder, or name another output."
             )
-        for scratch in blocks.glob(".*"):  # of a run that was killed
+        for scratch in blocks.glob(f".*{END}"):  # of a run that was killed
             scratch.unlink()
     else:
         write_atomic(blocks / RECORD, json.dumps(record).encode("utf8"))
     return blocks
 
 
-def _survey(source: Path) -> tuple[str, int]:
+def _survey(source: Path, read: Callable[[Path], Iterable[str]]) -> tuple[str, int]:
     """Checksum and lines of a text, all of which can be read."""
+    h5py()
     digest, n = sha256(), 0
-    for line in _lines(source):
+    for line in _lines(source, read):
         n += 1
         digest.update(line.encode("utf8") + b"\n")
     if not n:
@@ -134,16 +185,8 @@ def _survey(source: Path) -> tuple[str, int]:
     return digest.hexdigest(), n
 
 
-def _lines(source: Path) -> Iterator[str]:
-    n = 0
-    try:
-        with source.open("rb") as file:
-            for n, raw in enumerate(file, 1):
-                yield raw.decode("utf-8-sig" if n == 1 else "utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{source}, line {n} is not UTF-8: convert the file.") from error
-    except OSError as error:
-        raise FormatError(f"The text {source} cannot be read: {error.strerror}.") from error
+def _lines(source: Path, read: Callable[[Path], Iterable[str]]) -> Iterator[str]:
+    return (line.strip() for line in read(source))
 
 
 def _take(lines: Iterator[str], bilm: BiLM) -> Iterator[str]:
@@ -164,10 +207,12 @@ def _units(line: str, bilm: BiLM) -> list[str]:
 
 def _write(path: Path, blocks: Path, fill: Callable[[Any], Iterator[None]]) -> None:
     """An HDF5 file, complete among the blocks before it is moved to its place."""
-    scratch = blocks / f".{path.name}.{os.getpid()}"
+    scratch = blocks / f".{path.name}{END}"
     try:
         write_hdf5(scratch, fill)
+        flush(scratch)
         os.replace(scratch, path)
+        flush(path.parent)
     except OSError as error:
         raise OutputError(
             f"Cannot write {path}: {error.strerror or error}. The same command goes on from here."
@@ -183,13 +228,15 @@ def _add(arrays: dict[str, np.ndarray], file: Any) -> Iterator[None]:
         yield
 
 
-def _join(blocks: Path, source: Path | None, file: Any) -> Iterator[None]:
-    for path in sorted(blocks.glob("*.h5")):
+def _join(blocks: Path, lines: Callable[[], Iterable[str]] | None, file: Any) -> Iterator[None]:
+    """lines: the sentences, to be written too; None: they are not."""
+    file.attrs["kind"] = KIND
+    for path in _finished(blocks):
         with h5py().File(path, "r") as block:
             for name in block:
                 file.copy(block[name], name)
                 yield
-    if source is not None:
-        index = {line: str(i) for i, line in enumerate(_lines(source))}
+    if lines is not None:
+        index = {line: str(i) for i, line in enumerate(lines())}
         text = file.create_dataset(SENTENCES, (1,), dtype=h5py().string_dtype())
         text[0] = json.dumps(index, ensure_ascii=False)

@@ -1,9 +1,9 @@
 """Text -> a corpus folder: blocks are cut in parallel; finished parts outlive a run that is killed."""
 
 import json
-import shutil
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from hashlib import blake2b, sha256
@@ -13,12 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from ..bilm.atomic import PathLike, atomic_folder, check_replaceable, write_atomic
+from ..bilm.atomic import (
+    END,
+    PathLike,
+    atomic_folder,
+    check_apart,
+    check_replaceable,
+    locked,
+    write_atomic,
+)
 from . import engine
 from .parts import Part, count_types, make_part
 from .reading import BLOCK, CorpusError, Tally, blocks, find_files
 from .segment import Segmenter, make_segmenter, sentences
-from .shards import FORMAT_VERSION, MANIFEST, TYPES, folder_digest
+from .shards import CORPUS, FORMAT_VERSION, MANIFEST, TYPES, folder_digest
 
 SHARD_UNITS = 2**24
 MAX_TYPES = 1_000_000
@@ -82,16 +90,18 @@ def build_corpus(
     cut: a run that was killed finds its own again, whatever else was changed, and the corpus is the
     same to the byte for any number of jobs. Raises a CorpusError for text that cannot be read.
     """
-    check_replaceable(output, MANIFEST, "a corpus")  # before the work, not after it
+    check_replaceable(output, CORPUS)  # before the work, not after it
+    inputs = list(inputs)
+    check_apart(inputs, output)
     files = find_files(inputs)
     segment = cut.segment()
     made = {**asdict(cut), "segmenter": segment.name}
     parts, tally = _Parts(output, made, cut.versions()), Tally()
-    try:
+    with locked(parts.folder, CORPUS.name), parts.kept_until_done():
         stream = watch(blocks(files, tally, dedup=dedup, size=block))
         for key, data in engine.run(cut_block, parts.missing(stream, cut), jobs=jobs, backend=backend):
             parts.add(key, data)
-        with atomic_folder(output, MANIFEST, "a corpus") as folder:
+        with atomic_folder(output, CORPUS) as folder:
             manifest = _assemble(
                 folder,
                 [parts.path(key) for key in parts.keys],
@@ -99,10 +109,6 @@ def build_corpus(
                 min_count=min_count,
                 max_types=max_types,
             )
-    except CorpusError:
-        parts.forget_if_empty()
-        raise
-    shutil.rmtree(parts.folder, ignore_errors=True)
     return manifest
 
 
@@ -141,9 +147,17 @@ class _Parts:
     def add(self, key: str, data: bytes) -> None:
         write_atomic(self.path(key), data)
 
-    def forget_if_empty(self) -> None:
-        with suppress(OSError):
-            self.folder.rmdir()
+    @contextmanager
+    def kept_until_done(self) -> Iterator[None]:
+        """Remove the parts when the corpus is complete; after an error, the folder if it is empty."""
+        try:
+            yield
+            for path in self.folder.glob("*"):
+                if re.fullmatch(r"[0-9a-f]{40}\.safetensors", path.name) or path.name.endswith(END):
+                    path.unlink()
+        finally:
+            with suppress(OSError):
+                self.folder.rmdir()
 
 
 def write_corpus(
@@ -160,7 +174,7 @@ def write_corpus(
     settings: how it was cut (units, segmenter, lang, ...), kept in the manifest. Nothing is left behind
     when an error comes, or when there is no sentence (CorpusError).
     """
-    with atomic_folder(path, MANIFEST, "a corpus") as folder:
+    with atomic_folder(path, CORPUS) as folder:
         paths = []
         for number, batch in enumerate(_batches(sentences, shard_units)):
             paths.append(folder / f"{number}.part")
@@ -203,6 +217,7 @@ def _assemble(
         raise CorpusError(f"No unit occurs {min_count} times: lower --min-count.")
     tokens = sum(shard["tokens"] for shard in shards)
     manifest = {
+        "kind": CORPUS.kind,
         "format_version": FORMAT_VERSION,
         **settings,
         "sentences": sum(shard["sentences"] for shard in shards),

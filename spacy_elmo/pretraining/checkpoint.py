@@ -17,13 +17,21 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from ..bilm import store
-from ..bilm.atomic import atomic_folder
+from ..bilm.atomic import END, FolderKind, atomic_folder, remove_folder
 from ..bilm.errors import ElmoError
+from ..bilm.folder import MODEL as MODEL_FOLDER
 from ..bilm.model import BiLM
 from .batches import Position
 from .world import World
 
 MODEL, STATE, TENSORS = "model", "state.json", "state.safetensors"
+CHECKPOINT = FolderKind(
+    name="a checkpoint",
+    marker=STATE,
+    kind="spacy-elmo.checkpoint",
+    keys=frozenset({"step", "position", "sha256"}),
+    files=(TENSORS, *(f"{MODEL}/{name}" for name in (MODEL_FOLDER.marker, *MODEL_FOLDER.files))),
+)
 
 
 class CheckpointError(ElmoError):
@@ -50,15 +58,35 @@ def save_checkpoint(
         return
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(t) for name, t in state.items()}
-    with atomic_folder(folder / f"step-{step:09d}", STATE, "a checkpoint") as scratch:
+    with atomic_folder(folder / f"step-{step:09d}", CHECKPOINT) as scratch:
         model.save(scratch / MODEL)
         save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, scratch / TENSORS)
         digest = sha256((scratch / TENSORS).read_bytes()).hexdigest()
-        state = {"step": step, "position": asdict(position), "sha256": digest, **record}
+        state = {
+            "kind": CHECKPOINT.kind,
+            "step": step,
+            "position": asdict(position),
+            "sha256": digest,
+            **record,
+        }
         (scratch / STATE).write_text(json.dumps(state), encoding="utf8")
-    unfinished = folder.glob(".step-*")  # of runs that were killed
-    for old in (*find_checkpoints(folder)[:-keep], *unfinished):
-        shutil.rmtree(old)
+    _remove_old(folder, keep)
+
+
+def _remove_old(folder: Path, keep: int) -> None:
+    """Remove all but the last `keep` checkpoints, and what killed runs left of others.
+
+    The caller is the one process that writes to this run, see trainer.pretrain. A folder to which somebody
+    has added a file stays.
+    """
+    for old in find_checkpoints(folder)[:-keep]:
+        if CHECKPOINT.foreign(old) is None:
+            remove_folder(old)
+    for unfinished in folder.glob(f".step-*{END}"):
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished)
+        else:
+            unfinished.unlink()
 
 
 def _random_states(world: World) -> dict[str, Tensor]:

@@ -15,12 +15,19 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..bilm.atomic import PathLike
+from ..bilm.atomic import FolderKind, PathLike
 from ..bilm.vocab import Vocab
 from .reading import CorpusError
 
 MANIFEST, TYPES = "manifest.json", "units.tsv"
 FORMAT_VERSION = 1
+CORPUS = FolderKind(
+    name="a corpus",
+    marker=MANIFEST,
+    kind="spacy-elmo.corpus",
+    keys=frozenset({"format_version", "units", "segmenter", "types", "shards"}),
+    files=(TYPES, "shard-*.ids.npy", "shard-*.lengths.npy"),
+)
 
 
 class Corpus:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ..bilm import store
-from ..bilm.atomic import check_replaceable, write_atomic
+from ..bilm.atomic import FolderKind, check_apart, check_replaceable, locked, write_atomic
 from ..bilm.config import ConfigError
 from ..bilm.embed import Batch
 from ..bilm.model import BiLM
@@ -41,6 +41,13 @@ from .world import World, join
 log = logging.getLogger("spacy_elmo")
 
 RUN, MODEL, BEST, CHECKPOINTS = "run.json", "model", "best", "checkpoints"
+RUN_FOLDER = FolderKind(
+    name="a pretraining run",
+    marker=RUN,
+    kind="spacy-elmo.run",
+    keys=frozenset({"settings", "corpus", "log", "tokens_seen"}),
+    files=(),  # it is never replaced as a whole
+)
 
 
 def pretrain(settings: Settings, output: Path, *, progress: bool = False) -> dict[str, Any]:
@@ -53,27 +60,39 @@ def pretrain(settings: Settings, output: Path, *, progress: bool = False) -> dic
     """
     if settings.paths.corpus is None or settings.paths.heldout is None:
         raise ConfigError("Pretraining needs [paths] corpus and heldout: give both.")
-    check_replaceable(output, RUN, "a pretraining run")
+    check_replaceable(output, RUN_FOLDER, marker_only=True)
+    parent = settings.paths.init_from
+    parents = [] if parent is None else [store.place_of(parent)]
+    check_apart([settings.paths.corpus, settings.paths.heldout, *parents], output)
     bound_caches()
     with join() as world, notice() as sigterm:
-        corpus = Corpus(settings.paths.corpus)
-        if world.leads:
-            corpus.verify()
-        torch.manual_seed(settings.training.seed)
-        checkpoints = find_checkpoints(output / CHECKPOINTS)
-        state = _check_same_run(settings, corpus, output, checkpoints[-1]) if checkpoints else None
-        bilm = load_model(checkpoints[-1]) if checkpoints else build_model(corpus, settings)
-        heldout = read_heldout(bilm, Path(settings.paths.heldout))
-        trainer = Trainer(bilm, corpus, heldout, settings, output, world)
-        if state is not None:
-            trainer.resume(checkpoints[-1], state)
-        watcher = Watcher(output, settings.training, world, step=trainer.step, progress=progress)
-        with closing(watcher):
-            complete = trainer.run(sigterm, watcher)
-        world.wait()
+        with locked(output, RUN_FOLDER.name) if world.leads else nullcontext():
+            trainer = _begin(settings, output, world)
+            watcher = Watcher(output, settings.training, world, step=trainer.step, progress=progress)
+            with closing(watcher):
+                complete = trainer.run(sigterm, watcher)
+            world.wait()
         if not complete:
             sigterm.obey()
     return trainer.record
+
+
+def _begin(settings: Settings, output: Path, world: World) -> "Trainer":
+    """Make the trainer of a new run, or of one that goes on from its last checkpoint."""
+    assert settings.paths.corpus is not None
+    assert settings.paths.heldout is not None
+    corpus = Corpus(settings.paths.corpus)
+    if world.leads:
+        corpus.verify()
+    torch.manual_seed(settings.training.seed)
+    checkpoints = find_checkpoints(output / CHECKPOINTS)
+    state = _check_same_run(settings, corpus, output, checkpoints[-1]) if checkpoints else None
+    bilm = load_model(checkpoints[-1]) if checkpoints else build_model(corpus, settings)
+    heldout = read_heldout(bilm, Path(settings.paths.heldout))
+    trainer = Trainer(bilm, corpus, heldout, settings, output, world)
+    if state is not None:
+        trainer.resume(checkpoints[-1], state)
+    return trainer
 
 
 def _check_same_run(settings: Settings, corpus: Corpus, output: Path, checkpoint: Path) -> dict[str, Any]:
@@ -110,6 +129,7 @@ class Trainer:
         self.updates = Updates(self.training_step, self.optimizer, training, world)
         self.step, self.position, self.meter = 0, Position(), Meter()
         self.record: dict[str, Any] = {
+            "kind": RUN_FOLDER.kind,
             "settings": settings.to_dict(),
             "corpus": corpus.digest,
             "parameters": sum(p.numel() for p in bilm.parameters()),

@@ -1,5 +1,6 @@
 """`spacy elmo embed`: the vectors of a text on disk."""
 
+import gzip
 import json
 import os
 
@@ -41,7 +42,7 @@ def embedded(model, text, *options):
     result = run("embed", model, text, out, *options)
     assert result.exit_code == 0, result.output
     assert f"vectors of {len(LINES)} sentences" in plain(result.output)
-    assert sorted(os.listdir(out.parent)) == ["model", "out.h5", "text.txt"]
+    assert sorted(os.listdir(out.parent)) == ["model", "out.h5", text.name]
     return read(out)
 
 
@@ -163,6 +164,45 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_lost(limit, model, text, tmp
     assert len(read(out)) == 31
 
 
+def test_json_lines_and_packed_text(model, text, tmp_path):
+    wanted = embedded(model, text)
+    text.unlink()
+    for name, data in (
+        ("text.jsonl", "".join(json.dumps({"text": line}) + "\n" for line in LINES).encode()),
+        ("text.txt.gz", gzip.compress("".join(f"{line}\r\n" for line in LINES).encode("utf-8-sig"))),
+    ):
+        (tmp_path / name).write_bytes(data)
+        found = embedded(model, tmp_path / name)
+        (tmp_path / name).unlink()
+        for key in map(str, range(len(LINES))):
+            np.testing.assert_array_equal(found[key], wanted[key])
+
+
+def test_the_embedded_model(text):
+    result = run("embed", "zh_elmo_sm", text, text.with_name("out.h5"), "--layers", "top")
+    assert result.exit_code == 0, result.output
+    assert read(text.with_name("out.h5"))["0"].shape == (4, 512)
+
+
+def test_a_file_of_another_program_stays(model, text):
+    with h5py.File(text.with_name("out.h5"), "w") as file:
+        file.create_dataset("0", data=np.zeros(3))
+    refused(text.parent, "embed", model, text, text.with_name("out.h5"), message="it is another file")
+
+
+def test_two_runs_at_once_end_with_one_sentence(model, text, monkeypatch):
+    out, said, encode = text.with_name("out.h5"), [], BiLM.encode
+
+    def beside(self, sentences, **kwargs):
+        if not said:
+            said.append(plain(run("embed", model, text, out).output))
+        return encode(self, sentences, **kwargs)
+
+    monkeypatch.setattr(BiLM, "encode", beside)
+    embedded(model, text)
+    assert "another process is writing there" in said[0]
+
+
 def test_an_older_output_is_replaced_at_the_end(model, text):
     embedded(model, text)
     assert len(embedded(model, text, "--no-sentences")) == len(LINES)
@@ -175,11 +215,14 @@ def test_what_is_refused(model, text, tmp_path, monkeypatch):
     for args, message in (
         ([tmp_path / "nowhere", text, out], "There is no model folder"),
         ([model, tmp_path / "nowhere", out], "nowhere cannot be read: No such file"),
-        ([model, model, out], "cannot be read: Is a directory"),
+        ([model, tmp_path, out], "which is read: name an output elsewhere"),
+        ([model, text, model / "out.h5"], "which is read: name an output elsewhere"),
+        ([model, text, text], "is what is read: name another output"),
+        ([model, text, tmp_path / "gb.txt"], "it is another file; name a new one"),
         ([model, tmp_path / "gb.txt", out], "gb.txt, line 2 is not UTF-8"),
         ([model, tmp_path / "empty.txt", out], "is empty"),
         ([model, text, model], "it is a folder; name a file"),
-        ([model, text, text / "below"], "Cannot write"),
+        ([model, text, tmp_path / "gb.txt" / "below"], "Cannot write"),
         ([model, text, out, "--layers", "3"], 'no layers 3: use "all", "average", "top" or one of 0, 1, 2'),
         ([model, text, out, "--dtype", "int8"], "Vectors of int8 cannot be written"),
     ):
