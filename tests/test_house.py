@@ -17,7 +17,8 @@ MAY_IMPORT = {
     "pretraining": {"bilm"},
     "pipeline": {"bilm"},
     "formats": {"bilm"},
-    "cli": {"bilm", "pretraining", "pipeline", "formats", "about"},
+    "tasks": {"bilm", "pipeline"},
+    "cli": {"bilm", "pretraining", "pipeline", "tasks", "formats", "about"},
     "models": set(),
 }
 MAY_NOT_IMPORT = {"bilm": {"spacy", "thinc", "h5py"}, "formats": {"spacy", "thinc"}}

@@ -1,0 +1,1 @@
+"""Components that a user trains on top of the biLM."""

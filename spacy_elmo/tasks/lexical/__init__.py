@@ -1,0 +1,1 @@
+"""Lexical analysis: lexicon features, a BiLSTM encoder and a CRF for words, tags and entities."""

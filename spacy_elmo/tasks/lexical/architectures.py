@@ -1,0 +1,54 @@
+"""What a config can name: lexicon features, the BiLSTM encoder, and a model with a CRF.
+
+The functions are registered as entry points (setup.cfg); importing this module registers nothing.
+"""
+
+from pathlib import Path
+
+from spacy.tokens import Doc
+from thinc.api import Model, chain
+from thinc.types import Floats2d
+
+from ...bilm.precision import Precision
+from .bilstm import BiLSTM
+from .crf_layer import CRFLayer
+from .lexicon_features import LexiconLayer
+
+
+def build_lexicon_features_v1(path: str | Path | None = None) -> Model[list[Doc], list[Floats2d]]:
+    """spacy-elmo.LexiconFeatures.v1: for each token, the strings of a table that cover it.
+
+    Four groups of strings: those that begin at the token, go on over it, end at it, and are the token; of
+    each the mean of the static vectors (Ma et al. 2020, SoftLexicon).
+    path: a file of `spacy elmo lexicon`, or a model folder with static vectors; None: the model that ships
+    inside the package. A saved pipeline brings the table along.
+    List[Doc] -> List[Floats2d (n_tokens, 4 S)].
+    """
+    return LexiconLayer(path)
+
+
+def build_bilstm_encoder_v1(
+    width: int, precision: Precision = "auto"
+) -> Model[list[Floats2d], list[Floats2d]]:
+    """spacy-elmo.BiLSTMEncoder.v1: for the `encode` slot of spacy.Tok2Vec.v2.
+
+    width: of the output, both directions together. The input may have any width. [training] dropout drops
+    parts of the input. precision: of the products with the input, "f32" or "bf16"; "auto": the fastest here.
+    List[Floats2d (n_tokens, nI)] -> List[Floats2d (n_tokens, width)].
+    """
+    return BiLSTM(width, precision=precision)
+
+
+def build_crf_tagger_v1(
+    tok2vec: Model[list[Doc], list[Floats2d]], nO: int | None = None
+) -> Model[list[Doc], list[Floats2d]]:
+    """spacy-elmo.CRFTagger.v1: scores of labels, and of their transitions, for "crf_ner" and "crf_tagger".
+
+    tok2vec: e.g. a spacy.Tok2Vec.v2 with a BiLSTMEncoder. nO: number of labels; the component sets it.
+    List[Doc] -> List[Floats2d (n_tokens, nO)].
+    """
+    layer = CRFLayer(nO)
+    model: Model[list[Doc], list[Floats2d]] = chain(tok2vec, layer)
+    model.set_ref("tok2vec", tok2vec)
+    model.set_ref("crf", layer)
+    return model

@@ -1,0 +1,243 @@
+"""A bidirectional LSTM as an encoder: a thinc layer, whose weights are thinc's, computed with torch.
+
+The weights are parameters of the layer, not of a wrapped torch module, so that they are averaged and saved
+like those of every other layer, and nothing is unpickled. The steps are those of bilm.kernels.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from thinc.api import Model, torch2xp, xp2torch
+from thinc.types import Floats2d
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...bilm.kernels import kernels
+from ...bilm.precision import Precision, check_precision, product_dtype
+from ...bilm.text import chunks
+from ...pipeline.scalar_mix import dropout_mask
+from .crf import Packing
+
+NAME = "elmo-bilstm"
+BATCH_TOKENS = 4096  # of a prediction that are computed at once
+MAX_LENGTH = 512  # tokens that are read at once; longer sequences are cut
+CONTEXT = 32  # tokens on either side of a cut that are read besides, and dropped again
+DIRECTIONS = ("forward", "backward")
+WEIGHTS = ("W_ih", "W_hh", "b")
+
+
+def BiLSTM(nO: int, nI: int | None = None, *, dropout: float = 0.0, precision: Precision = "auto") -> Model:
+    """List[Floats2d (n, nI)] -> List[Floats2d (n, nO)], [forward; backward] states of nO / 2 cells each.
+
+    Params: forward_W_ih (4H, nI), forward_W_hh (4H, H), forward_b (4H,), the gates in torch's order i, f, g,
+    o, and the same of backward. Sequences longer than MAX_LENGTH are read in pieces with CONTEXT around them.
+    dropout: of the input in training; spaCy sets it to [training] dropout.
+    precision: of the products with the input, by far the largest: "auto" is bfloat16 where the processor has
+    it, else float32.
+    """
+    check_precision(precision)
+    if nO % 2 or nO < 2:
+        raise ValueError(f"A BiLSTM of width {nO} has no two equal directions: give an even width.")
+    params: dict[str, Any] = {f"{direction}_{name}": None for direction in DIRECTIONS for name in WEIGHTS}
+    attrs = {"dropout_rate": dropout, "precision": precision}
+    return Model(NAME, forward, init=init, dims={"nO": nO, "nI": nI}, params=params, attrs=attrs)
+
+
+def forward(model: Model, Xs: Sequence[Floats2d], is_train: bool) -> tuple[list[Floats2d], Callable]:
+    if not is_train:
+        return _predict(model, Xs), _no_gradient
+    ops: Any = model.ops
+    packing = Packing([len(X) for X in Xs])
+    flat = ops.flatten(list(Xs))
+    mask = dropout_mask(ops, flat.shape, model.attrs["dropout_rate"])
+    X = xp2torch(flat if mask is None else flat * mask)
+    runs = [_Run(model, direction, X, packing) for direction in DIRECTIONS]
+    Y = torch.cat([run.output for run in runs], 1)  # (N, nO), tokens in order
+
+    def backprop(dYs: Sequence[Floats2d]) -> list[Floats2d]:
+        dY = xp2torch(ops.flatten(list(dYs)))
+        halves = dY.chunk(2, 1)
+        ahead, back = (run.backward(half) for run, half in zip(runs, halves, strict=True))
+        dX: Any = torch2xp(ahead + back)
+        return ops.unflatten(dX if mask is None else dX * mask, ops.asarray1i(packing.lengths))
+
+    return ops.unflatten(torch2xp(Y), ops.asarray1i(packing.lengths)), backprop
+
+
+def init(model: Model, X: Any = None, Y: Any = None) -> None:
+    if X is not None and model.has_dim("nI") is None:
+        model.set_dim("nI", X[0].shape[1])
+    if model.has_param(f"{DIRECTIONS[0]}_b"):
+        return
+    hidden, inputs = model.get_dim("nO") // 2, model.get_dim("nI")
+    ops: Any = model.ops
+    for direction in DIRECTIONS:
+        for name, columns in (("W_ih", inputs), ("W_hh", hidden)):
+            limit = (6.0 / (hidden + columns)) ** 0.5  # Glorot, of each gate by itself
+            drawn = np.random.uniform(-limit, limit, (4 * hidden, columns)).astype("f")
+            model.set_param(f"{direction}_{name}", ops.asarray2f(drawn))
+        b = ops.alloc1f(4 * hidden)
+        b[hidden : 2 * hidden] = 1.0  # remember at first (Jozefowicz et al. 2015)
+        model.set_param(f"{direction}_b", b)
+
+
+class _Run:
+    """One direction over the tokens of a batch, with what its gradient needs.
+
+    Formulas as bilm.lstm.LSTM's, without projection and clips. output: (N, H), tokens in order.
+    """
+
+    def __init__(self, model: Model, direction: str, X: Tensor, packing: Packing):
+        self.model, self.direction, self.steps = model, direction, packing.steps()
+        self.dtype = _product_dtype(model.attrs["precision"], X.device)
+        rows = packing.rows if direction == DIRECTIONS[0] else packing.reversed_rows
+        self.rows = torch.from_numpy(rows).to(X.device)
+        self.x = torch.empty_like(X, dtype=self.dtype)
+        self.x[self.rows] = X.to(self.dtype)
+        self.w_ih, self.w_hh, b = (xp2torch(model.get_param(f"{direction}_{name}")) for name in WEIGHTS)
+        with torch.no_grad():
+            self._forward(b)
+            self.output = self.m[self.rows]
+
+    def _forward(self, b: Tensor) -> None:
+        cells = kernels(b) or _TORCH
+        sums = F.linear(self.x, self.w_ih.to(self.dtype), b.to(self.dtype)).float()  # (N, 4H)
+        hidden = sums.shape[1] // 4
+        self.gates = torch.empty_like(sums)
+        self.c, self.m = (sums.new_empty(len(sums), hidden) for _ in range(2))
+        n_sequences = self.steps[0][1] if self.steps else 0
+        self.zeros = sums.new_zeros(n_sequences, hidden)
+        recurrent = sums.new_zeros(n_sequences, 4 * hidden)
+        down = self.w_hh.t()
+        for step, (first, last) in enumerate(self.steps):
+            size = last - first
+            c_before, h_before = self._before(step, size)
+            if step:
+                torch.mm(h_before, down, out=recurrent[:size])
+            cells.cells_forward(
+                sums[first:last],
+                recurrent[:size],
+                c_before,
+                self.gates[first:last],
+                self.c[first:last],
+                self.m[first:last],
+            )
+
+    def _before(self, step: int, size: int) -> tuple[Tensor, Tensor]:
+        """Cells and outputs of the step before, of the sequences that go on."""
+        if not step:
+            return self.zeros, self.zeros
+        begin = self.steps[step - 1][0]
+        return self.c[begin : begin + size], self.m[begin : begin + size]
+
+    def backward(self, d_output: Tensor) -> Tensor:
+        """Increment the gradients of the weights; returns that of the input (N, nI), tokens in order."""
+        with torch.no_grad():
+            d_h = torch.empty_like(self.m)
+            d_h[self.rows] = d_output
+            d_sums = self._backward(d_h)
+            before = torch.zeros_like(self.m)
+            for step, (first, last) in enumerate(self.steps):
+                before[first:last] = self._before(step, last - first)[1]
+            rounded = d_sums.to(self.dtype)
+            gradients = ((rounded.t() @ self.x).float(), d_sums.t() @ before, d_sums.sum(0))
+            for name, gradient in zip(WEIGHTS, gradients, strict=True):
+                self.model.inc_grad(f"{self.direction}_{name}", cast(Any, torch2xp(gradient)))
+            return (rounded @ self.w_ih.to(self.dtype)).float()[self.rows]
+
+    def _backward(self, d_h: Tensor) -> Tensor:
+        cells = kernels(self.c) or _TORCH
+        d_sums, d_c = torch.empty_like(self.gates), torch.zeros_like(self.zeros)
+        for step in reversed(range(len(self.steps))):
+            first, last = self.steps[step]
+            size = last - first
+            c_before, _ = self._before(step, size)
+            cells.cells_backward(
+                self.gates[first:last],
+                c_before,
+                self.c[first:last],
+                d_h[first:last],
+                d_c[:size],
+                d_sums[first:last],
+            )
+            if step:
+                begin = self.steps[step - 1][0]
+                d_h[begin : begin + size] += d_sums[first:last] @ self.w_hh
+        return d_sums
+
+
+def _predict(model: Model, Xs: Sequence[Floats2d]) -> list[Floats2d]:
+    """The same without a gradient, sequences of similar length together and long ones in pieces."""
+    pieces = [(i, *cut) for i, X in enumerate(Xs) for cut in _pieces(len(X))]
+    pieces.sort(key=lambda piece: piece[2] - piece[1])
+    Ys = [model.ops.alloc2f(len(X), model.get_dim("nO")) for X in Xs]
+    for batch in _batches(pieces):
+        packing = Packing([end - begin for _, begin, end, _, _ in batch])
+        X = xp2torch(model.ops.xp.concatenate([Xs[i][begin:end] for i, begin, end, _, _ in batch]))
+        Y = torch.cat([_Run(model, direction, X, packing).output for direction in DIRECTIONS], 1)
+        start = 0
+        found = torch2xp(Y)
+        for i, begin, end, first, last in batch:
+            Ys[i][first:last] = found[start + first - begin : start + last - begin]
+            start += end - begin
+    return Ys
+
+
+def _pieces(n: int) -> list[tuple[int, int, int, int]]:
+    """Where a sequence is cut: what is read (begin, end), and what is kept of it (first, last)."""
+    return [
+        (max(0, first - CONTEXT), min(n, last + CONTEXT), first, last) if n > MAX_LENGTH else (0, n, 0, n)
+        for first, last in chunks(n, MAX_LENGTH)
+    ]
+
+
+def _batches(pieces: Sequence[tuple]) -> Iterator[list[tuple]]:
+    batch: list[tuple] = []
+    tokens = 0
+    for piece in pieces:
+        if batch and tokens + piece[2] - piece[1] > BATCH_TOKENS:
+            yield batch
+            batch, tokens = [], 0
+        batch.append(piece)
+        tokens += piece[2] - piece[1]
+    if batch:
+        yield batch
+
+
+def _product_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    dtype = product_dtype(precision, device)
+    return dtype if dtype == torch.bfloat16 else torch.float32
+
+
+def _no_gradient(dY: Any) -> list:
+    raise ValueError("This was a prediction: begin an update to get a gradient.")
+
+
+class _TorchKernels:
+    """Those of bilm.kernels in torch's own operations, where neither the native kernel nor Triton's is."""
+
+    def cells_forward(
+        self, x: Tensor, h: Tensor, before: Tensor, gates: Tensor, c: Tensor, m: Tensor
+    ) -> None:
+        """See Kernels."""
+        i, f, g, o = (x + h).chunk(4, 1)
+        i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
+        torch.cat([i, f, g, o], 1, out=gates)
+        torch.add(f * before, i * g, out=c)
+        torch.mul(o, torch.tanh(c), out=m)
+
+    def cells_backward(
+        self, gates: Tensor, before: Tensor, c: Tensor, d_m: Tensor, d_c: Tensor, d_sums: Tensor
+    ) -> None:
+        """See Kernels."""
+        i, f, g, o = gates.chunk(4, 1)
+        t = torch.tanh(c)
+        dc = d_c + d_m * o * (1 - t * t)
+        sums = (dc * g * i * (1 - i), dc * before * f * (1 - f), dc * i * (1 - g * g), d_m * t * o * (1 - o))
+        torch.cat(sums, 1, out=d_sums)
+        d_c.copy_(dc * f)
+
+
+_TORCH = _TorchKernels()

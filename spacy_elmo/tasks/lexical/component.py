@@ -1,0 +1,222 @@
+"""Components with a CRF: what named entities and tags have in common."""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import Any, cast
+
+import numpy as np
+from spacy.language import Language
+from spacy.pipeline import TrainablePipe
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.vocab import Vocab
+from thinc.api import Model, Optimizer, set_dropout_rate
+from thinc.types import Floats2d
+
+from . import crf
+from .crf import FORBIDDEN, Lattice, Packing, Potentials
+from .crf_layer import POTENTIALS, potentials_of
+
+INIT_EXAMPLES = 10  # of which the model infers its dimensions
+VITERBI_TOKENS = 16384  # whose back-pointers are in memory together
+
+
+class CRFPipe(TrainablePipe):
+    """A component that labels each token, the labels of a Doc as one sequence.
+
+    A subclass says what the labels are (`label_names`, `constraints`), what an example's are (`gold_labels`),
+    and what becomes of predicted ones (`set_annotations`).
+    model: List[Doc] -> List[Floats2d (n_tokens, n_labels)], with a reference "crf" to its CRFLayer.
+    """
+
+    def __init__(self, vocab: Vocab, model: Model, name: str, *, scorer: Callable | None):
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.scorer = scorer
+        self.cfg: dict[str, Any] = {"labels": []}
+
+    # --- What a subclass says ---
+
+    @property
+    def label_names(self) -> Sequence[str]:
+        """Names of the CRF's labels, by id."""
+        raise NotImplementedError
+
+    def constraints(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Scores of transitions (L, L), first labels (L,) and last labels (L,): 0 or crf.FORBIDDEN."""
+        raise NotImplementedError
+
+    def gold_labels(self, example: Example) -> np.ndarray:
+        """(n_tokens,) label ids of the predicted Doc's tokens, -1 for what is not annotated."""
+        raise NotImplementedError
+
+    def example_labels(self, example: Example) -> Iterable[str]:
+        """Labels that occur in an example's reference, as `add_label` takes them."""
+        raise NotImplementedError
+
+    def fixed_labels(self, doc: Doc) -> np.ndarray | None:
+        """(n_tokens,) label ids that a prediction keeps to, -1 for free tokens; None: all are free."""
+        return None
+
+    # --- Labels ---
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the component, in order."""
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> list[str]:
+        """The labels for [initialize], see `spacy init labels`."""
+        return list(self.labels)
+
+    def add_label(self, label: str) -> int:
+        """Add a label before the initialization; returns whether it is new. Raises a ValueError after it."""
+        if not isinstance(label, str):
+            raise ValueError(f"{label!r} is not a label: give a string.")
+        if label in self.labels:
+            return 0
+        if self.model.get_ref("crf").has_dim("nO"):
+            raise ValueError(
+                f'"{self.name}" was made for its {len(self.labels)} labels and takes no more: '
+                f'add "{label}" before nlp.initialize().'
+            )
+        self.cfg["labels"].append(label)
+        self.vocab.strings.add(label)
+        return 1
+
+    # --- Prediction ---
+
+    def predict(self, docs: Iterable[Doc]) -> list[np.ndarray]:
+        """The best labels of each Doc's tokens: (n_tokens,) label ids."""
+        docs = list(docs)
+        if not any(len(doc) for doc in docs):
+            return [np.zeros(0, dtype=np.int64) for _ in docs]
+        scores = self.model.predict(docs)
+        potentials = self.potentials()
+        found: list[np.ndarray] = []
+        batch: list[int] = []
+        for i in range(len(docs)):
+            batch.append(i)
+            if i == len(docs) - 1 or sum(len(docs[j]) for j in batch) > VITERBI_TOKENS:
+                found += self._decode([docs[j] for j in batch], [scores[j] for j in batch], potentials)
+                batch = []
+        return found
+
+    def marginals(self, docs: Iterable[Doc]) -> list[np.ndarray]:
+        """The probability of each label at each token: (n_tokens, n_labels) float64, without fixed labels."""
+        docs = list(docs)
+        packing, lattice = self.lattice(docs)
+        found = packing.unpack(lattice.alpha * lattice.beta, self.model.ops.xp)
+        return [self.model.ops.to_numpy(part) for part in found]
+
+    def lattice(self, docs: Sequence[Doc]) -> tuple[Packing, Lattice]:
+        """The probabilities of all label sequences of some docs, see crf.Lattice."""
+        xp = self.model.ops.xp
+        packing = Packing([len(doc) for doc in docs])
+        scores = self.model.predict(docs) if packing.n_tokens else []
+        packed = packing.pack([*scores, xp.zeros((0, len(self.label_names)), dtype="f")], xp)
+        return packing, crf.forward_backward(packed, packing, self.potentials(), xp)
+
+    def potentials(self) -> Potentials:
+        """The scores between labels, constraints included."""
+        constraints = [cast(Any, self.model.ops).asarray(c) for c in self.constraints()]
+        return potentials_of(self.model.get_ref("crf"), constraints)
+
+    def _decode(
+        self, docs: Sequence[Doc], scores: Sequence[Floats2d], potentials: Potentials
+    ) -> list[np.ndarray]:
+        ops = self.model.ops
+        packing = Packing([len(doc) for doc in docs])
+        fixed = [self.fixed_labels(doc) for doc in docs]
+        scores = [
+            score if ids is None else _forbid_others(score, ids, ops.xp)
+            for score, ids in zip(scores, fixed, strict=True)
+        ]
+        packed = packing.pack(scores, ops.xp)
+        labels = crf.viterbi(packed, packing, potentials, ops.xp)
+        return [ops.to_numpy(part) for part in packing.unpack(labels, ops.xp)]
+
+    # --- Training ---
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        labels: Sequence[str] | None = None,
+    ) -> None:
+        """Collect the labels of the examples, unless `labels` are given, and initialize the model."""
+        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        if labels is not None:
+            for label in labels:
+                self.add_label(label)
+        else:
+            for label in sorted({label for e in get_examples() for label in self.example_labels(e)}):
+                self.add_label(label)
+        if not self.labels:
+            raise ValueError(f'The examples have no labels for "{self.name}": give annotated ones.')
+        docs = [example.x for example in islice(get_examples(), INIT_EXAMPLES)]
+        self.model.get_ref("crf").set_dim("nO", len(self.label_names))
+        self.model.initialize(X=docs)
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        """Learn from a batch: the negative log-likelihood of its label sequences, summed."""
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.update")
+        if not any(len(example.predicted) for example in examples):
+            return losses
+        set_dropout_rate(self.model, drop)
+        scores, backprop = self.model.begin_update([example.predicted for example in examples])
+        loss, d_scores = self.get_loss(examples, scores)
+        backprop(d_scores)
+        if sgd is not None:
+            self.finish_update(sgd)
+        losses[self.name] += loss
+        return losses
+
+    def get_loss(
+        self, examples: Iterable[Example], scores: Sequence[Floats2d]
+    ) -> tuple[float, list[Floats2d]]:
+        """The loss and its gradient by the scores; that by the transitions goes to the CRFLayer.
+
+        Of tokens that are not annotated, all labels count as right (Tsuboi et al. 2008).
+        """
+        ops, layer = self.model.ops, self.model.get_ref("crf")
+        xp = ops.xp
+        gold = [self.gold_labels(example) for example in examples]
+        packing = Packing([len(ids) for ids in gold])
+        packed = packing.pack(scores, xp)
+        labels = packing.pack(gold)
+        potentials = self.potentials()
+        free = crf.marginals(packed, packing, potentials, xp)
+        if (labels >= 0).all():
+            right = crf.known_marginals(xp.asarray(labels), packed, packing, potentials, xp)
+        else:
+            right = crf.marginals(_forbid_others(packed, labels, xp), packing, potentials, xp)
+        for name in POTENTIALS:
+            layer.inc_grad(name, (getattr(free, name) - getattr(right, name)).astype("f"))
+        d_scores = (free.labels - right.labels).astype("f")
+        return free.log_partition - right.log_partition, packing.unpack(d_scores, xp)
+
+
+def _forbid_others(scores: Floats2d, ids: np.ndarray, xp: Any) -> Floats2d:
+    """Scores (n, L), those of all labels but one FORBIDDEN where `ids` (n,) is not -1."""
+    allowed = (ids < 0)[:, None] | (ids[:, None] == np.arange(scores.shape[1]))
+    return xp.where(xp.asarray(allowed), scores, xp.float32(FORBIDDEN))
+
+
+def same_tokens(example: Example) -> bool:
+    """Whether both docs of an example have the same tokens, which spaCy's alignment takes long to find."""
+    attrs: list[str | int] = ["ORTH", "SPACY"]
+    return np.array_equal(example.predicted.to_array(attrs), example.reference.to_array(attrs))

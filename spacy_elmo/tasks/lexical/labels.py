@@ -1,0 +1,94 @@
+"""BIOES labels of spans: which may follow which, and spans as label ids and back."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from .crf import FORBIDDEN
+
+OUTSIDE = "O"
+PREFIXES = ("B", "I", "E", "S")
+"""The first token of a span, one within, the last, and the only one."""
+SPACY_PREFIXES = {"B": "B", "I": "I", "L": "E", "U": "S"}
+"""What spaCy calls them (BILUO)."""
+
+SpanTuple = tuple[int, int, str]
+"""First token, token after the last, label."""
+
+
+class SpanLabels:
+    """The BIOES labels of some span labels, as ids: "O" is 0, then B, I, E, S of each.
+
+    spans: the span labels, in order.
+    """
+
+    def __init__(self, spans: Sequence[str]):
+        self.spans = tuple(spans)
+        self.names = (OUTSIDE, *(f"{prefix}-{label}" for label in spans for prefix in PREFIXES))
+        self._ids = {name: i for i, name in enumerate(self.names)}
+        self._first = {label: 1 + i * len(PREFIXES) for i, label in enumerate(spans)}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def constraints(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Scores of what may follow what: (L, L), first label (L,), last label (L,); 0 or FORBIDDEN."""
+        kinds = [name[0] for name in self.names]
+        labels = [name[2:] for name in self.names]
+        opens = np.array([kind in "BI" for kind in kinds])  # the span goes on
+        continues = np.array([kind in "IE" for kind in kinds])
+        same = np.array(labels)[:, None] == np.array(labels)
+        allowed = np.where(opens[:, None], continues & same, ~continues)
+        follow, first, last = (
+            np.where(each, 0.0, FORBIDDEN).astype("f") for each in (allowed, ~continues, ~opens)
+        )
+        return follow, first, last
+
+    def encode(self, biluo: Iterable[str | None]) -> np.ndarray:
+        """spaCy's tags of tokens -> (n,) label ids, -1 where the tag is missing or of an unknown span.
+
+        Neighbours that may not stand next to each other, as where tokens do not align, become -1 too.
+        """
+        ids = np.array([self._id(tag) for tag in biluo], dtype=np.int64)
+        follow, start, end = self.constraints()
+        known = (ids[:-1] >= 0) & (ids[1:] >= 0)
+        wrong = known & (follow[ids[:-1], ids[1:]] < 0)
+        ids[:-1][wrong] = ids[1:][wrong] = -1
+        if len(ids) and ids[0] >= 0 and start[ids[0]] < 0:
+            ids[0] = -1
+        if len(ids) and ids[-1] >= 0 and end[ids[-1]] < 0:
+            ids[-1] = -1
+        return ids
+
+    def encode_spans(self, spans: Iterable[SpanTuple], n_tokens: int) -> np.ndarray:
+        """Spans without overlap -> (n_tokens,) label ids, "O" elsewhere, -1 for spans of an unknown label."""
+        ids = np.zeros(n_tokens, dtype=np.int64)
+        for start, end, label in spans:
+            if label not in self._first:
+                ids[start:end] = -1
+                continue
+            first = self._first[label]
+            ids[start:end] = first + PREFIXES.index("I")
+            ids[end - 1] = first + PREFIXES.index("E")
+            ids[start] = first + PREFIXES.index("B" if end - start > 1 else "S")
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> list[SpanTuple]:
+        """Label ids of a sequence that keeps to the constraints -> its spans, in order."""
+        spans, start = [], 0
+        for i, label in enumerate(ids):
+            if label == 0:
+                continue
+            which, kind = divmod(int(label) - 1, len(PREFIXES))
+            if PREFIXES[kind] in "BS":
+                start = i
+            if PREFIXES[kind] in "ES":
+                spans.append((start, i + 1, self.spans[which]))
+        return spans
+
+    def _id(self, tag: str | None) -> int:
+        if tag is None or tag == "-":
+            return -1
+        prefix, _, label = tag.partition("-")
+        name = f"{SPACY_PREFIXES[prefix]}-{label}" if label else tag
+        return self._ids.get(name, -1)

@@ -1,0 +1,169 @@
+"""Lexicon features: for each token, the strings of a table that begin, go on, end or stand there.
+
+SoftLexicon (Ma et al. 2020, "Simplify the Usage of Lexicon in Chinese NER", section 3.2): four groups of
+strings for each character, each group the weighted mean of its strings' vectors.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ...bilm.text import normalize
+
+GROUPS = 4  # begin, middle, end, single
+BEGIN, MIDDLE, END, SINGLE = range(GROUPS)
+CODE_BITS = 21  # of a code point: the largest is 0x10FFFF
+
+
+class Matches(NamedTuple):
+    """Strings of the table that occur in a text, each once for each place."""
+
+    starts: np.ndarray
+    """(M,) offset of the first character"""
+    lengths: np.ndarray
+    """(M,) in characters"""
+    rows: np.ndarray
+    """(M,) of the table"""
+
+
+class Trie:
+    """Finds all strings of a list in a text, by vectorised steps: one binary search for each length.
+
+    strings: distinct, not empty. A node of depth n is a number; its key is (node of depth n - 1, character).
+    """
+
+    def __init__(self, strings: Sequence[str]):
+        longest = max(map(len, strings), default=0)
+        lengths = np.array([len(string) for string in strings], dtype=np.int64)
+        padded = "".join(string.ljust(longest) for string in strings)
+        codes = _codes(padded).reshape(len(strings), longest)
+        parents = np.zeros(len(strings), dtype=np.int64)
+        self._levels: list[tuple[np.ndarray, np.ndarray]] = []  # rising keys, row of each or -1
+        for depth in range(longest):
+            reached = np.flatnonzero(lengths > depth)
+            keys = parents[reached] << CODE_BITS | codes[reached, depth]
+            known, nodes = np.unique(keys, return_inverse=True)
+            rows = np.full(len(known), -1, dtype=np.int64)
+            whole = lengths[reached] == depth + 1
+            rows[nodes[whole]] = reached[whole]
+            parents[reached] = nodes
+            self._levels.append((known, rows))
+
+    def find(self, text: str) -> Matches:
+        """All occurrences in a text, those of equal length together."""
+        codes = _codes(text)
+        starts = np.arange(len(codes))
+        nodes = np.zeros(len(codes), dtype=np.int64)
+        found = [Matches(*(np.zeros(0, dtype=np.int64) for _ in range(3)))]
+        for depth, (known, rows) in enumerate(self._levels):
+            inside = starts + depth < len(codes)
+            starts, nodes = starts[inside], nodes[inside]
+            keys = nodes << CODE_BITS | codes[starts + depth]
+            nodes = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+            alive = known[nodes] == keys
+            starts, nodes = starts[alive], nodes[alive]
+            whole = rows[nodes] >= 0
+            some = starts[whole]
+            found.append(Matches(some, np.full(len(some), depth + 1), rows[nodes[whole]]))
+        return Matches(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+class Lexicon:
+    """A table of strings with vectors and weights, and the features of tokens that it gives.
+
+    strings: distinct. vectors: (n, S). weights: (n,) the weight of each string in the mean of its group, e.g.
+    its frequency; None: all the same.
+    """
+
+    def __init__(self, strings: Sequence[str], vectors: np.ndarray, weights: np.ndarray | None = None):
+        self.strings = list(strings)
+        self.vectors = torch.from_numpy(np.asarray(vectors, dtype=np.float32))
+        ones = np.ones(len(self.strings))
+        self.weights = np.asarray(ones if weights is None else weights, dtype=np.float32)
+        self._trie = Trie(self.strings)
+
+    @property
+    def width(self) -> int:
+        """4 S, of the features of a token."""
+        return GROUPS * self.vectors.shape[1]
+
+    def features(self, text: str, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """The features of the tokens of a text: (n_tokens, 4 S) float32, [begin; middle; end; single].
+
+        starts, ends: (n_tokens,) offsets of the tokens, in order. A string that covers several tokens begins
+        in the first of them and ends in the last; one that is a whole token is single; one within a token is
+        left out. Strings are found across white space; full-width letters and digits are folded.
+        """
+        bags, rows = self._covered(text, starts, ends)
+        return self._means(bags, rows, len(starts))
+
+    def _covered(self, text: str, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For each string at each token: the bag (token * GROUPS + group), and the row of the table."""
+        packed, offsets = _without_spaces(normalize(text))
+        found = self._trie.find(packed)
+        begins = offsets[found.starts]
+        lasts = offsets[found.starts + found.lengths - 1]
+        # A character's token is the last one that begins at or before it.
+        first = np.searchsorted(starts, begins, side="right") - 1
+        last = np.searchsorted(starts, lasts, side="right") - 1
+        inside = (first >= 0) & (begins < ends[first]) & (lasts < ends[last])
+        several = inside & (first < last)
+        single = inside & (first == last) & (begins == starts[first]) & (lasts + 1 == ends[last])
+        between = np.where(several, last - first - 1, 0)
+        middle = np.repeat(first + 1, between) + _counting(between)
+        tokens = (first[several], middle, last[several], first[single])
+        groups = (np.full(len(part), group) for group, part in enumerate(tokens))
+        bags = np.concatenate([t * GROUPS + g for t, g in zip(tokens, groups, strict=True)])
+        rows = found.rows
+        return bags, np.concatenate([rows[several], np.repeat(rows, between), rows[several], rows[single]])
+
+    def _means(self, bags: np.ndarray, rows: np.ndarray, n_tokens: int) -> np.ndarray:
+        order = np.argsort(bags, kind="stable")
+        bags, rows = bags[order], rows[order]
+        weights = self.weights[rows]
+        totals = np.bincount(bags, weights, minlength=n_tokens * GROUPS)
+        shares = (weights / totals[bags]).astype(np.float32)
+        offsets = np.searchsorted(bags, np.arange(n_tokens * GROUPS))
+        if not len(rows):
+            return np.zeros((n_tokens, self.width), dtype=np.float32)
+        means = F.embedding_bag(
+            torch.from_numpy(rows),
+            self.vectors,
+            torch.from_numpy(offsets),
+            mode="sum",
+            per_sample_weights=torch.from_numpy(shares),
+        )
+        return means.numpy().reshape(n_tokens, self.width)
+
+
+def rank_weights(strings: Sequence[str]) -> np.ndarray:
+    """(n,) 1 / rank of each string among those of several characters, in their order: Zipf's law.
+
+    For a table that is sorted by frequency and does not tell it. Single characters have weight 1: as a
+    token of its own, a character has no other string in its group.
+    """
+    several = np.array([len(string) > 1 for string in strings], dtype=bool)
+    weights = np.ones(len(strings), dtype=np.float32)
+    weights[several] = 1.0 / np.arange(1, several.sum() + 1)
+    return weights
+
+
+def _codes(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.int64)
+
+
+def _without_spaces(text: str) -> tuple[str, np.ndarray]:
+    """A text without white space, and the offset of each character that is left."""
+    packed = "".join(text.split())
+    if len(packed) == len(text):
+        return text, np.arange(len(text))
+    return packed, np.flatnonzero([not c.isspace() for c in text])
+
+
+def _counting(counts: np.ndarray) -> np.ndarray:
+    """0 .. n - 1 for each n."""
+    ends = np.cumsum(counts)
+    return np.arange(int(counts.sum())) - np.repeat(ends - counts, counts)

@@ -1,0 +1,134 @@
+"""Lexicon features as a thinc layer that holds its table: a saved pipeline brings it along."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from spacy.attrs import IDX, LENGTH
+from spacy.tokens import Doc
+from thinc.api import Model, Shim
+from thinc.types import Floats2d
+
+from ...bilm import store
+from ...bilm.atomic import PathLike
+from ...bilm.errors import ElmoError
+from ...bilm.static import unit_size
+from .lexicon import Lexicon, rank_weights
+
+NAME = "elmo-lexicon"
+
+
+class LexiconShim(Shim):
+    """Holds the lexicon for thinc. path: see load_lexicon; read when first needed."""
+
+    def __init__(self, path: PathLike | None = None, lexicon: Lexicon | None = None):
+        super().__init__(lexicon)
+        self.path = path
+
+    @property
+    def lexicon(self) -> Lexicon:
+        """The lexicon, loaded now if it was not yet. Raises an ElmoError."""
+        if self._model is None:
+            self._model = load_lexicon(self.path)
+        return self._model
+
+    def finish_update(self, optimizer: Any) -> None:
+        """Nothing is learnt here."""
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        """The features are computed on the CPU."""
+
+    def to_bytes(self) -> bytes:
+        """The lexicon as safetensors."""
+        return lexicon_bytes(self.lexicon)
+
+    def from_bytes(self, data: bytes) -> "LexiconShim":
+        """The inverse of to_bytes."""
+        self._model = lexicon_from_bytes(data)
+        return self
+
+    def copy(self) -> "LexiconShim":
+        """A shim of its own around the same table, which does not change."""
+        return LexiconShim(self.path, self._model)
+
+    def __deepcopy__(self, memo: dict) -> "LexiconShim":
+        return self.copy()
+
+    def __getstate__(self) -> dict[str, Any]:
+        data = None if self._model is None else self.to_bytes()
+        return {**self.__dict__, "_model": data}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        data = state.pop("_model")
+        self.__dict__.update(state, _model=None)
+        if data is not None:
+            self.from_bytes(data)
+
+
+def LexiconLayer(path: PathLike | None = None) -> Model:
+    """List[Doc] -> List[Floats2d (n_tokens, 4 S)], see Lexicon.features; without gradient."""
+    return Model(NAME, forward, init=init, dims={"nO": None}, shims=[LexiconShim(path)])
+
+
+def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
+    lexicon, ops = lexicon_of(model), cast(Any, model.ops)
+    return [ops.asarray2f(_features(lexicon, doc)) for doc in docs], lambda dY: []
+
+
+def init(model: Model, X: Any = None, Y: Any = None) -> None:
+    model.set_dim("nO", lexicon_of(model).width, force=True)
+
+
+def lexicon_of(model: Model) -> Lexicon:
+    """The table of a LexiconLayer."""
+    return cast(LexiconShim, model.shims[0]).lexicon
+
+
+def _features(lexicon: Lexicon, doc: Doc) -> np.ndarray:
+    places = doc.to_array([IDX, LENGTH]).view(np.int64)
+    starts, lengths = places.reshape(-1, 2).T
+    return lexicon.features(doc.text, starts, starts + lengths)
+
+
+def load_lexicon(path: PathLike | None = None) -> Lexicon:
+    """Read a lexicon: a file of `spacy elmo lexicon`, or the static vectors of a model folder.
+
+    None: those of the model that ships inside the package. They are sorted by frequency, so their weights are
+    those of their ranks. Raises an ElmoError.
+    """
+    if path is not None and Path(path).is_file():
+        return lexicon_from_bytes(Path(path).read_bytes(), str(path))
+    bilm = store.load(path)
+    if bilm.static_vectors is None:
+        raise ElmoError(f"The model {path} has no static vectors: use one that has, or a lexicon file.")
+    strings = bilm.vocab.static
+    # Rounded as they are saved, so that a saved pipeline predicts the same.
+    vectors = unit_size(bilm.static_vectors.numpy().astype(np.float32)).astype(np.float16)
+    return Lexicon(strings, vectors, rank_weights(strings))
+
+
+def lexicon_bytes(lexicon: Lexicon) -> bytes:
+    """A lexicon as safetensors: `vectors` (n, S) float16, `weights` (n,), `strings` as lines of UTF-8."""
+    strings = np.frombuffer("\n".join(lexicon.strings).encode("utf8"), dtype=np.uint8)
+    tensors: dict[str, np.ndarray] = {
+        "vectors": lexicon.vectors.numpy().astype(np.float16),
+        "weights": lexicon.weights,
+        "strings": strings,
+    }
+    return safetensors.numpy.save(tensors)
+
+
+def lexicon_from_bytes(data: bytes, source: str = "the bytes") -> Lexicon:
+    """The inverse of lexicon_bytes. source: names their origin in an ElmoError, where they are damaged."""
+    try:
+        tensors = safetensors.numpy.load(data)
+        strings = tensors["strings"].tobytes().decode("utf8").split("\n")
+        vectors, weights = tensors["vectors"], tensors["weights"]
+    except (safetensors.SafetensorError, KeyError, UnicodeDecodeError) as error:
+        raise ElmoError(f"{source} is no lexicon ({error}): make it with `spacy elmo lexicon`.") from None
+    if not len(strings) == len(vectors) == len(weights) or len(set(strings)) != len(strings):
+        raise ElmoError(f"The lexicon of {source} is damaged: make it again with `spacy elmo lexicon`.")
+    return Lexicon(strings, vectors, weights)

@@ -1,0 +1,163 @@
+"""The component "crf_ner": named entities by a CRF over BIOES labels."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from spacy.language import Language
+from spacy.pipeline.ner import ner_score
+from spacy.pipeline.spancat import spancat_score
+from spacy.tokens import Doc, Span
+from spacy.training import Example
+from spacy.vocab import Vocab
+from thinc.api import Config, Model
+
+from . import crf
+from .component import CRFPipe, same_tokens
+from .labels import SpanLabels, SpanTuple
+
+DEFAULT_MODEL = """
+[model]
+@architectures = "spacy-elmo.CRFTagger.v1"
+
+[model.tok2vec]
+@architectures = "spacy.Tok2Vec.v2"
+
+[model.tok2vec.embed]
+@architectures = "spacy.MultiHashEmbed.v2"
+width = 96
+attrs = ["NORM", "PREFIX", "SUFFIX", "SHAPE"]
+rows = [5000, 1000, 2500, 2500]
+include_static_vectors = false
+
+[model.tok2vec.encode]
+@architectures = "spacy-elmo.BiLSTMEncoder.v1"
+width = 300
+"""
+
+
+@Language.factory(
+    "crf_ner",
+    assigns=["doc.ents", "token.ent_iob", "token.ent_type"],
+    default_config={
+        "model": Config().from_str(DEFAULT_MODEL)["model"],
+        "spans_key": None,
+        "scorer": {"@scorers": "spacy.ner_scorer.v1"},
+    },
+    default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
+)
+def make_crf_ner(
+    nlp: Language, name: str, model: Model, spans_key: str | None, scorer: Callable | None
+) -> "CRFEntityRecognizer":
+    """The factory "crf_ner".
+
+    model: List[Doc] -> List[Floats2d], a spacy-elmo.CRFTagger.v1. spans_key: learn from doc.spans[spans_key]
+    and write there, with probabilities in its attrs["scores"]; None: doc.ents. scorer: of doc.ents.
+    """
+    return CRFEntityRecognizer(nlp.vocab, model, name, spans_key=spans_key, scorer=scorer)
+
+
+class CRFEntityRecognizer(CRFPipe):
+    """Sets `doc.ents`, or a group of spans without overlap. Entities that a Doc has already are kept."""
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        name: str = "crf_ner",
+        *,
+        spans_key: str | None = None,
+        scorer: Callable | None = ner_score,
+    ):
+        super().__init__(vocab, model, name, scorer=scorer)
+        self.spans_key = spans_key
+        self._scheme = SpanLabels([])
+
+    @property
+    def scheme(self) -> SpanLabels:
+        """The BIOES labels of the entity labels."""
+        if self._scheme.spans != self.labels:
+            self._scheme = SpanLabels(self.labels)
+        return self._scheme
+
+    @property
+    def label_names(self) -> Sequence[str]:
+        """Names of the CRF's labels, by id."""
+        return self.scheme.names
+
+    def constraints(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See CRFPipe: spans begin, go on and end with one label."""
+        return self.scheme.constraints()
+
+    def gold_labels(self, example: Example) -> np.ndarray:
+        """See CRFPipe. Of tokens that do not align with those of the reference, no label is known."""
+        reference, predicted = example.reference, example.predicted
+        complete = self.spans_key is not None or reference.has_annotation("ENT_IOB", require_complete=True)
+        if complete and same_tokens(example):
+            return self.scheme.encode_spans(map(_as_tuple, self._spans(reference)), len(reference))
+        if self.spans_key is None:
+            return self.scheme.encode(example.get_aligned_ner())
+        spans = example.get_aligned_spans_y2x(self._spans(reference))
+        return self.scheme.encode_spans(map(_as_tuple, spans), len(predicted))
+
+    def example_labels(self, example: Example) -> Iterable[str]:
+        """See CRFPipe."""
+        return (span.label_ for span in self._spans(example.reference))
+
+    def _spans(self, doc: Doc) -> Sequence[Span]:
+        if self.spans_key is None:
+            return doc.ents
+        return doc.spans.get(self.spans_key, ())
+
+    def fixed_labels(self, doc: Doc) -> np.ndarray | None:
+        """Entities that are there belong to another component: no other may overlap them."""
+        if not doc.ents or self.spans_key is not None:
+            return None
+        ids = np.full(len(doc), -1, dtype=np.int64)
+        for span in doc.ents:
+            ids[span.start : span.end] = 0
+        return ids
+
+    def set_annotations(self, docs: Iterable[Doc], scores: Sequence[np.ndarray]) -> None:
+        """Set the spans of labels as `predict` gives them."""
+        docs = list(docs)
+        found = [
+            [Span(doc, *span) for span in self.scheme.decode(labels)]
+            for doc, labels in zip(docs, scores, strict=True)
+        ]
+        if self.spans_key is None:
+            for doc, spans in zip(docs, found, strict=True):
+                doc.set_ents([*doc.ents, *spans])
+            return
+        for doc, spans, each in zip(docs, found, self.probabilities(docs, found), strict=True):
+            doc.spans[self.spans_key] = spans
+            doc.spans[self.spans_key].attrs["scores"] = np.array(each, dtype=np.float32)
+
+    def probabilities(
+        self, docs: Sequence[Doc], spans: Sequence[Sequence[Span]] | None = None
+    ) -> list[list[float]]:
+        """The model's probability of each span of each Doc, with its label. spans: None for doc.ents."""
+        spans = [self._spans(doc) for doc in docs] if spans is None else spans
+        packing, lattice = self.lattice(docs)
+        first = np.cumsum(packing.lengths) - packing.lengths
+        return [
+            [
+                crf.path_probability(
+                    lattice,
+                    packing.rows[begin + span.start : begin + span.end],
+                    self.scheme.encode_spans([(0, len(span), span.label_)], len(span)),
+                )
+                for span in own
+            ]
+            for begin, own in zip(first, spans, strict=True)
+        ]
+
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+        """Score doc.ents with the scorer, or the group of spans as spancat does."""
+        if self.spans_key is None:
+            return super().score(examples, **kwargs)
+        return spancat_score(examples, spans_key=self.spans_key, **kwargs)
+
+
+def _as_tuple(span: Span) -> SpanTuple:
+    return span.start, span.end, span.label_
