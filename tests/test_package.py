@@ -6,6 +6,8 @@ import sys
 from configparser import ConfigParser
 from pathlib import Path
 
+from spacy_elmo.about import __version__
+
 ROOT = Path(__file__).parents[1]
 # Imported only where another library has brought it along, or on the user's own cluster.
 BROUGHT_ALONG = {"triton": "torch", "cupy": "thinc", "ray": "joblib", "dask": "joblib"}
@@ -55,3 +57,10 @@ def test_every_dependency_has_a_reason():
     text = (ROOT / "setup.cfg").read_text(encoding="utf8")
     explained = re.findall(r"^#   (\S+)  +\S", text, re.MULTILINE)
     assert sorted(explained) == sorted(names(setup_cfg()["options"]["install_requires"]))
+
+
+def test_the_citation_has_the_version():
+    (cited,) = re.findall(
+        r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(encoding="utf8"), re.MULTILINE
+    )
+    assert cited == __version__
