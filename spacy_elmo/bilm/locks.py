@@ -9,6 +9,7 @@ from weakref import ref
 
 T = TypeVar("T")
 
+_in_children: list[Callable[[], None]] = []
 _locks: set[ref["ForkSafeLock"]] = set()
 
 
@@ -58,12 +59,20 @@ class BuildOnce(Generic[T]):
         self._value = None
 
 
-def _renew() -> None:
+def run_in_children(function: Callable[[], None]) -> None:
+    """Call a function in every child that this process forks from now on, once however often it is given."""
+    if function not in _in_children:
+        _in_children.append(function)
+
+
+def _begin_child() -> None:
     for reference in list(_locks):
         lock = reference()
         if lock is not None:
             lock._lock = threading.Lock()
+    for function in _in_children:
+        function()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
+    os.register_at_fork(after_in_child=_begin_child)

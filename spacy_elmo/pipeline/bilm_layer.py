@@ -1,10 +1,9 @@
 """The torch biLM as a thinc layer: frozen, loaded when first needed, serialised as safetensors."""
 
 import hashlib
-import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from ..bilm import store
 from ..bilm.atomic import PathLike
 from ..bilm.config import BiLMConfig
 from ..bilm.inference.routes import routes
+from ..bilm.locks import ForkSafeLock, run_in_children
 from ..bilm.model import BiLM
 from ..bilm.precision import Precision, check_precision
 from ..bilm.runtime import products_of
@@ -45,6 +45,7 @@ class BiLMShim(Shim):
         check_precision(precision)
         self.path = path
         self.precision = precision
+        self._loading = ForkSafeLock()
         self.cache: ActivationCache | None = None  # set by the component when a training begins
         self.kept: Kept | None = None  # set by pipeline.private where two readers share the biLM
         if bilm is None and path is not None and Path(path).exists():
@@ -60,13 +61,15 @@ class BiLMShim(Shim):
     def bilm(self) -> BiLM:
         """The biLM, loaded now if it was not yet. Raises a ModelFolderError."""
         if self._model is None:
-            with named_in_config():
-                self.bilm = store.load(self.path)
+            with self._loading:
+                if self._model is None:  # another thread has not loaded it in the meantime
+                    with named_in_config():
+                        self.bilm = store.load(self.path)
         return self._model
 
     @bilm.setter
     def bilm(self, bilm: BiLM) -> None:
-        _one_thread_in_forks()
+        run_in_children(_use_one_thread)
         self.cache = None
         self.kept = None if self.kept is None else Kept()
         self._model = bilm.to(get_torch_default_device()).eval().requires_grad_(False)
@@ -206,12 +209,10 @@ def shim_of(model: Model) -> BiLMShim:
     return model.shims[0]
 
 
-@cache
-def _one_thread_in_forks() -> None:
+def _use_one_thread() -> None:
     """`nlp.pipe(n_process=2)` forks; torch's threads do not come along, and waiting for them takes for ever.
 
     A child with one thread of its own starts none and waits for none (cf. spaCy issues 4667 and 6662).
     Registered with the first biLM of a process, not on import: other users of torch are not concerned.
     """
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+    torch.set_num_threads(1)

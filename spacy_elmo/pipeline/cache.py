@@ -15,6 +15,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from ..bilm.locks import ForkSafeLock
+
 LARGEST = torch.finfo(torch.float16).max
 
 Sentence = Sequence[str]
@@ -47,13 +49,13 @@ class MemoryShelf:
         return self._layers.get(key)
 
     def put(self, key: bytes, layers: np.ndarray) -> None:
-        """Keep it."""
-        self._layers[key] = layers
-        self.used += layers.nbytes
+        """Keep it, unless another thread has put it there."""
+        if self._layers.setdefault(key, layers) is layers:
+            self.used += layers.nbytes
 
 
 class ActivationCache:
-    """Layers of sentences, by their units.
+    """Layers of sentences, by their units. Safe for threads.
 
     budget: bytes of vectors to keep at most; a unit takes 4 * L * D, with `half` 2 * L * D.
     half: keep float16; only of layers that are rounded to it. shelf: where; None: in memory.
@@ -62,6 +64,7 @@ class ActivationCache:
     def __init__(self, budget: int, *, half: bool = False, shelf: Shelf | None = None):
         self.budget = budget
         self.half = half
+        self._lock = ForkSafeLock()
         self.shelf: Shelf = MemoryShelf() if shelf is None else shelf
 
     def encode(self, encode: Encode, sentences: Sequence[Sentence]) -> list[np.ndarray]:
@@ -78,8 +81,10 @@ class ActivationCache:
         for key, layers in zip(missing, encode(list(missing.values())), strict=True):
             found[key] = layers
             kept = self._to_keep(layers)
-            if kept is not None and self.shelf.used + kept.nbytes <= self.budget:
-                self.shelf.put(key, kept)
+            if kept is not None:
+                with self._lock:
+                    if self.shelf.used + kept.nbytes <= self.budget:
+                        self.shelf.put(key, kept)
         return [found[key] for key in keys]
 
     def _to_keep(self, layers: np.ndarray) -> np.ndarray | None:

@@ -11,11 +11,13 @@ import os
 import uuid
 import warnings
 import zlib
+from io import FileIO
 from pathlib import Path
 from struct import Struct
-from typing import BinaryIO
 
 import numpy as np
+
+from ..bilm.locks import ForkSafeLock
 
 RECORD = Struct("<16sQII")
 
@@ -23,7 +25,7 @@ RECORD = Struct("<16sQII")
 class DiskShelf:
     """See cache.Shelf. folder: is made at the first vector; shape: L and D of all vectors; half: as float16.
 
-    A full disk ends the keeping, with a warning, and not the training.
+    Safe for threads. A full disk ends the keeping, with a warning, and not the training.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, int], *, half: bool):
@@ -34,9 +36,10 @@ class DiskShelf:
         self._places: dict[bytes, tuple[Path, int, int, int | None]] = {}  # None: known to be whole
         self._maps: dict[Path, np.ndarray] = {}
         self._own: Path | None = None
-        self._files: tuple[BinaryIO, BinaryIO] | None = None
+        self._files: tuple[FileIO, FileIO] | None = None
         self._process = os.getpid()
         self._failed = False
+        self._lock = ForkSafeLock()
         for index in sorted(folder.glob("*.index")):
             self._read_index(index)
 
@@ -45,6 +48,10 @@ class DiskShelf:
 
     def get(self, key: bytes) -> np.ndarray | None:
         """What was put there, in this process or in one before."""
+        with self._lock:
+            return self._read(key)
+
+    def _read(self, key: bytes) -> np.ndarray | None:
         place = self._places.get(key)
         if place is None:
             return None
@@ -59,10 +66,12 @@ class DiskShelf:
 
     def put(self, key: bytes, layers: np.ndarray) -> None:
         """Keep it; where writing fails, warn once and keep nothing from then on."""
-        if self._failed or os.getpid() != self._process:  # a fork shares its parent's files
-            return
         try:
-            self._write(key, np.ascontiguousarray(layers))
+            with self._lock:
+                # A fork shares its parent's files.
+                if self._failed or os.getpid() != self._process or key in self._places:
+                    return
+                self._write(key, np.ascontiguousarray(layers))
         except OSError as error:
             self._failed = True
             warnings.warn(
@@ -75,15 +84,13 @@ class DiskShelf:
         if self._files is None or self._own is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._own = self.folder / f"{uuid.uuid4().hex}.layers"
-            self._files = self._own.open("ab"), self._own.with_suffix(".index").open("ab")
+            self._files = _open(self._own), _open(self._own.with_suffix(".index"))
         data, index = self._files
         begin = data.tell()
-        data.write(layers.data)
-        data.flush()
+        _append(data, layers.data)
         checksum = zlib.crc32(layers.data)
-        index.write(RECORD.pack(key, begin, layers.shape[1], checksum))
-        index.flush()
-        self._places[key] = (self._own, begin, layers.shape[1], None)
+        _append(index, RECORD.pack(key, begin, layers.shape[1], checksum))
+        self._places[key] = (self._own, begin, layers.shape[1], checksum)
         self.used += layers.nbytes
 
     def _read_index(self, index: Path) -> None:
@@ -111,3 +118,15 @@ class DiskShelf:
                 known = np.zeros(0, dtype=np.uint8)
             self._maps[path] = known
         return known
+
+
+def _open(path: Path) -> FileIO:
+    """Open a file to append to it. No buffer: a forked child would write what is left in it a second time."""
+    return path.open("ab", buffering=0)
+
+
+def _append(file: FileIO, data: bytes | memoryview) -> None:
+    rest = memoryview(data)
+    while rest.nbytes:
+        rest = rest.cast("B")
+        rest = rest[file.write(rest) :]
