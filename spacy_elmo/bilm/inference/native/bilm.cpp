@@ -79,14 +79,14 @@ PUBLIC void* elmo_new(int isa, int type, long layers, long P, long H, int skip, 
         }
     }
     return m.release();
-} catch (const std::bad_alloc&) {
+} catch (...) {
     return nullptr;
 }
 
 PUBLIC void elmo_free(void* model) { delete static_cast<Model*>(model); }
 
 // See Task and Ngrams; both directions. ids and ngram_rows: of all units, sentence by sentence. K: 0 without n-grams.
-// threads: to use at most. Returns 0, or 1: no memory.
+// threads: to use at most. Returns an Outcome.
 PUBLIC int elmo_encode(const void* model, long rows, const int64_t* lengths, const int64_t* ids, const float* vectors,
                        float scale, long K, long W, const float* ngrams, const int64_t* ngram_rows, float* const* out,
                        const int64_t* layer, int threads) try {
@@ -112,7 +112,9 @@ PUBLIC int elmo_encode(const void* model, long rows, const int64_t* lengths, con
         run_slice(task, cuts[i / 2], cuts[i / 2 + 1]);
     });
 } catch (const std::bad_alloc&) {
-    return 1;
+    return NO_MEMORY;
+} catch (...) {
+    return FAILED;
 }
 
 // See training.h. half: of bf16, not float32.
@@ -153,7 +155,9 @@ PUBLIC int elmo_tokens(int isa, long docs, const int64_t* sizes, const float* co
     if (MOVING * static_cast<double>(units * L * D) < WORTH_A_THREAD) threads = 1;
     return in_threads(threads, docs, [&](long doc) { ISAS[isa].tasks.token_layers(each[doc], out[doc]); });
 } catch (const std::bad_alloc&) {
-    return 1;
+    return NO_MEMORY;
+} catch (...) {
+    return FAILED;
 }
 
 // See tasks.h: layers (L, n, D) of each of `docs` docs, and what is beside them (n, S) -> its y (n, D + S), and norms
@@ -179,7 +183,9 @@ PUBLIC int elmo_mix(int isa, long docs, const int64_t* tokens, const float* cons
                             std::vector<float>(L).data());
     });
 } catch (const std::bad_alloc&) {
-    return 1;
+    return NO_MEMORY;
+} catch (...) {
+    return FAILED;
 }
 
 // type: see Type. weights: (O, PIECES, I); bias: (O, PIECES); gain, shift: (O,) of a layer normalisation, null: none.
@@ -207,7 +213,7 @@ PUBLIC void* elmo_maxout_new(int isa, int type, long I, long O, const float* wei
         m->shift.get()[i] = shift[i];
     }
     return m.release();
-} catch (const std::bad_alloc&) {
+} catch (...) {
     return nullptr;
 }
 
@@ -216,7 +222,7 @@ PUBLIC int elmo_same(const void* a, const void* b, size_t bytes) { return memcmp
 PUBLIC void elmo_maxout_free(void* maxout) { delete static_cast<Maxout*>(maxout); }
 
 // Inputs x side by side, `widths` numbers of each of a row: arrays (tokens, width) of each of `docs` docs, all of the
-// first part first -> y (rows, O). Returns 0, or 1: no memory.
+// first part first -> y (rows, O). Returns an Outcome.
 PUBLIC int elmo_maxout(const void* maxout, long docs, const int64_t* tokens, long parts, const int64_t* widths,
                        const float* const* x, float* y, int threads) try {
     const Maxout* m = static_cast<const Maxout*>(maxout);
@@ -233,7 +239,9 @@ PUBLIC int elmo_maxout(const void* maxout, long docs, const int64_t* tokens, lon
         ISAS[m->isa].tasks.maxout[m->type](*m, n, own, y + first * m->O);
     });
 } catch (const std::bad_alloc&) {
-    return 1;
+    return NO_MEMORY;
+} catch (...) {
+    return FAILED;
 }
 
 }  // extern "C"

@@ -66,6 +66,8 @@ class Pieces {
     size_t bytes_ = 0;
 };
 
+static const Pieces& pieces_at_load = Pieces::own();  // see crew_at_load
+
 // Zeroed, unless `zeroed` says that it will be written before it is read.
 template <class T>
 class Buffer {

@@ -17,26 +17,37 @@
 
 namespace elmo {
 
-// What some threads work on together: work(me) of each. Its caller waits for all of them.
+// What some threads work on together: work(me) of each. Its caller waits for all of them. The first exception of one
+// of them is the caller's.
 class Job {
   public:
     template <class Work>
     Job(const Work& work, long threads)
         : work_(&work), call_([](const void* of, long me) { (*static_cast<const Work*>(of))(me); }), left_(threads) {}
-    void run(long me) {
-        call_(work_, me);
+    void run(long me) noexcept {
+        std::exception_ptr error;
+        try {
+            call_(work_, me);
+        } catch (...) {
+            error = std::current_exception();
+        }
         std::lock_guard<std::mutex> lock(mutex_);  // notified while it is held: then the job may go
+        if (error && !error_) error_ = error;
         if (!--left_) done_.notify_one();
     }
-    void wait() {
+    void wait() noexcept {
         std::unique_lock<std::mutex> lock(mutex_);
         done_.wait(lock, [this] { return !left_; });
+    }
+    void rethrow() const {
+        if (error_) std::rethrow_exception(error_);
     }
 
   private:
     const void* work_;
     void (*call_)(const void*, long);
     long left_;
+    std::exception_ptr error_;
     std::mutex mutex_;
     std::condition_variable done_;
 };
@@ -70,7 +81,7 @@ class Worker {
         thread_ = thread.native_handle();
         thread.detach();
     }
-    void start(Job* job, long me, const Elsewhere& elsewhere) {
+    void start(Job* job, long me, const Elsewhere& elsewhere) noexcept {
         elsewhere.send(thread_);
         std::lock_guard<std::mutex> lock(mutex_);
         job_ = job;
@@ -121,7 +132,7 @@ class Crew {
         }
         return taken;
     }
-    void give(const std::vector<Worker*>& taken) {
+    void give(const std::vector<Worker*>& taken) noexcept {
         std::lock_guard<std::mutex> lock(mutex_);
         idle_.insert(idle_.end(), taken.rbegin(), taken.rend());
     }
@@ -143,8 +154,27 @@ class Crew {
     size_t all_ = 0;
 };
 
+// Made when the library is loaded: a fork while another thread makes it would leave the child waiting for that one.
+static const Crew& crew_at_load = Crew::own();
+
+// Waits for the workers of a job and gives them back, also when the caller's own share throws: they use its stack.
+class Lent {
+  public:
+    Lent(Job& job, const std::vector<Worker*>& workers) : job_(job), workers_(workers) {}
+    Lent(const Lent&) = delete;
+    Lent& operator=(const Lent&) = delete;
+    ~Lent() {
+        job_.wait();
+        Crew::own().give(workers_);
+    }
+
+  private:
+    Job& job_;
+    const std::vector<Worker*>& workers_;
+};
+
 // Runs work(0) here and work(1) and so on in threads of the crew, as many of `wanted` as are to be had: known(n) is told
-// how many that are before this one begins.
+// how many that are before this one begins. An exception of one of them is thrown here, when all are through.
 template <class Known, class Work>
 static void on_threads(long wanted, const Known& known, const Work& work) {
     if (wanted <= 1) {
@@ -157,10 +187,12 @@ static void on_threads(long wanted, const Known& known, const Work& work) {
     Job job(work, n);
     const Elsewhere elsewhere(n);
     for (long i = 0; i < n; i++) others[i]->start(&job, i + 1, elsewhere);
-    known(n + 1);
-    work(0);
-    job.wait();
-    Crew::own().give(others);
+    {
+        const Lent lent(job, others);
+        known(n + 1);
+        work(0);
+    }
+    job.rethrow();
 }
 
 }  // namespace elmo

@@ -9,15 +9,24 @@ namespace elmo {
 
 class Team {
   public:
-    // Calls `work(me)` in up to `wanted` threads, this one among them as number 0.
+    // Calls `work(me)` in up to `wanted` threads, this one among them as number 0. An exception of one of them ends the
+    // work of all, who would wait for it otherwise, and is thrown here.
     template <class Work>
     void run(long wanted, const Work& work) {
         on_threads(
             wanted, [this](long n) { size_.store(n, std::memory_order_release); },
             [&](long me) {
                 while (!size_.load(std::memory_order_acquire)) wait();
-                work(me);
+                try {
+                    work(me);
+                } catch (const Broken&) {
+                } catch (...) {
+                    std::lock_guard<std::mutex> lock(mutex_);
+                    if (!error_) error_ = std::current_exception();
+                    broken_.store(true, std::memory_order_release);
+                }
             });
+        if (error_) std::rethrow_exception(error_);
     }
 
     long size() const { return size_.load(std::memory_order_relaxed); }
@@ -29,17 +38,23 @@ class Team {
     bool meet(long me) {
         const long now = round_.load(std::memory_order_relaxed);
         if (!me) {
-            while (arrived_.load(std::memory_order_acquire) < size() - 1) wait();
+            while (arrived_.load(std::memory_order_acquire) < size() - 1) wait_for_others();
             arrived_.store(0, std::memory_order_relaxed);
             return true;
         }
         arrived_.fetch_add(1, std::memory_order_acq_rel);
-        while (round_.load(std::memory_order_acquire) == now) wait();
+        while (round_.load(std::memory_order_acquire) == now) wait_for_others();
         return false;
     }
     void go() { round_.fetch_add(1, std::memory_order_acq_rel); }
 
   private:
+    struct Broken {};  // another one's exception has ended the work
+
+    void wait_for_others() const {
+        if (broken_.load(std::memory_order_acquire)) throw Broken();
+        wait();
+    }
     // A moment: the others are a microsecond away, unless the system has taken their processor. With more threads than
     // processors it takes three times as long if this is not soon given up.
     static void wait() {
@@ -50,6 +65,9 @@ class Team {
 #endif
     }
     std::atomic<long> size_{0}, arrived_{0}, round_{0};
+    std::atomic<bool> broken_{false};
+    std::exception_ptr error_;
+    std::mutex mutex_;
 };
 
 }  // namespace elmo

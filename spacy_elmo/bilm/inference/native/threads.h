@@ -23,22 +23,27 @@ static std::vector<long> slices(const int64_t* lengths, long rows, long n) {
     return cuts;
 }
 
-// Runs `work` for 0..tasks. Returns 0, or 1: no memory.
+// What a function of the library returns.
+enum Outcome { DONE, NO_MEMORY, FAILED };
+
+// Runs `work` for 0..tasks, all of them, whatever one throws.
 template <class Work>
-static int in_threads(long threads, long tasks, const Work& work) {
+static Outcome in_threads(long threads, long tasks, const Work& work) {
     std::atomic<long> next(0);
-    std::atomic<bool> failed(false);
+    std::atomic<Outcome> outcome(DONE);
     auto work_on = [&] {
         for (long i; (i = next++) < tasks;) {
             try {
                 work(i);
             } catch (const std::bad_alloc&) {
-                failed = true;
+                outcome = NO_MEMORY;
+            } catch (...) {
+                outcome = FAILED;
             }
         }
     };
     on_threads(threads < tasks ? threads : tasks, [](long) {}, [&](long) { work_on(); });
-    return failed;
+    return outcome;
 }
 
 }  // namespace elmo

@@ -1,0 +1,129 @@
+// Drives the kernel's threads under a sanitizer, without Python: callers at once, teams, exceptions, forks, buffers.
+// Ends with 0 and "ok" if every result is right.
+
+#include "buffer.h"
+#include "team.h"
+#include "threads.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+using namespace elmo;
+
+static void check(bool right, const char* what) {
+    if (right) return;
+    std::fprintf(stderr, "wrong: %s\n", what);
+    std::_Exit(1);
+}
+
+// The sum of 0..n, by pieces that need memory of their own.
+static long sum(long threads, long n) {
+    std::vector<long> parts(n);
+    const Outcome outcome = in_threads(threads, n, [&](long i) {
+        const Buffer<long> own(i % 7 == 0 ? LARGE_PAGE / sizeof(long) : 16);
+        own.get()[i % 16] = i;
+        parts[i] = own.get()[i % 16];
+    });
+    check(outcome == DONE, "outcome");
+    long all = 0;
+    for (long part : parts) all += part;
+    return all;
+}
+
+// Each round all members of a team write a share, and number 0 adds them up.
+static long rounds(long threads, long n) {
+    Team team;
+    std::vector<long> shares(threads);
+    long all = 0;
+    team.run(threads, [&](long me) {
+        for (long i = 0; i < n; i++) {
+            shares[me] = i;
+            if (!team.meet(me)) continue;
+            for (long k = 0; k < team.size(); k++) all += shares[k] * threads / team.size();
+            team.go();
+        }
+    });
+    return all;
+}
+
+template <class Error, class Work>
+static void throws(const Work& work, const char* what) {
+    try {
+        work();
+    } catch (const Error&) {
+        return;
+    }
+    check(false, what);
+}
+
+static void errors() {
+    for (long thrower = 0; thrower < 4; thrower++) {
+        std::atomic<long> done(0);
+        throws<std::runtime_error>([&] {
+            on_threads(4, [](long) {}, [&](long me) {
+                if (me == thrower % 2) throw std::runtime_error("worker");
+                done++;
+            });
+        }, "an exception of a worker");
+        throws<std::bad_alloc>([&] {
+            Team team;
+            team.run(4, [&](long me) {
+                for (long i = 0; i < 100; i++) {
+                    if (i == 50 && me == thrower % team.size()) throw std::bad_alloc();
+                    if (team.meet(me)) team.go();
+                }
+            });
+        }, "an exception in a team");
+        check(in_threads(4, 100, [&](long i) { if (i == thrower) throw std::bad_alloc(); }) == NO_MEMORY, "no memory");
+        check(in_threads(4, 100, [&](long i) { if (i == thrower) throw 1; }) == FAILED, "failed");
+    }
+}
+
+static void callers(long n, long repeats) {
+    std::vector<std::thread> all;
+    for (long k = 0; k < n; k++)
+        all.emplace_back([=] {
+            for (long i = 0; i < repeats; i++) {
+                check(sum(4, 50) == 50 * 49 / 2, "sum");
+                check(rounds(1, 40) == 40 * 39 / 2, "rounds of one");
+                check(rounds(2, 40) == 40 * 39, "rounds of two");
+                if (i % 8 == 0) errors();
+            }
+        });
+    for (std::thread& thread : all) thread.join();
+}
+
+static void forks(long n) {
+    std::atomic<bool> stop(false);
+    std::vector<std::thread> busy;
+    for (long k = 0; k < 2; k++)
+        busy.emplace_back([&] {
+            while (!stop) sum(3, 20);
+        });
+    for (long i = 0; i < n; i++) {
+        const pid_t child = fork();
+        if (!child) {
+            alarm(60);
+            _exit(sum(3, 20) == 190 && rounds(2, 10) == 90 ? 0 : 1);
+        }
+        int status = 0;
+        check(waitpid(child, &status, 0) == child && WIFEXITED(status) && !WEXITSTATUS(status), "a child");
+    }
+    stop = true;
+    for (std::thread& thread : busy) thread.join();
+}
+
+int main(int argc, char** argv) {
+    const long repeats = argc > 1 ? std::atol(argv[1]) : 20;
+    const bool forking = argc > 2 && std::string(argv[2]) == "forks";
+    callers(4, repeats);
+    if (forking) forks(repeats);
+    std::puts("ok");
+    std::fflush(stdout);
+    std::_Exit(0);  // workers wait for ever
+}
