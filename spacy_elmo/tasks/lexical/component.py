@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from spacy.language import Language
@@ -14,11 +14,10 @@ from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
 from . import crf
-from .crf import FORBIDDEN, Lattice, Packing, Potentials
-from .crf_layer import POTENTIALS, potentials_of
+from .crf import Lattice, Packing
+from .sequence import Constraints, best_labels, potentials_with, sequence_loss
 
 INIT_EXAMPLES = 10  # of which the model infers its dimensions
-VITERBI_TOKENS = 16384  # whose back-pointers are in memory together
 
 
 class CRFPipe(TrainablePipe):
@@ -43,7 +42,7 @@ class CRFPipe(TrainablePipe):
         """Names of the CRF's labels, by id."""
         raise NotImplementedError
 
-    def constraints(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def constraints(self) -> Constraints:
         """Scores of transitions (L, L), first labels (L,) and last labels (L,): 0 or crf.FORBIDDEN."""
         raise NotImplementedError
 
@@ -93,16 +92,8 @@ class CRFPipe(TrainablePipe):
         docs = list(docs)
         if not any(len(doc) for doc in docs):
             return [np.zeros(0, dtype=np.int64) for _ in docs]
-        scores = self.model.predict(docs)
-        potentials = self.potentials()
-        found: list[np.ndarray] = []
-        batch: list[int] = []
-        for i in range(len(docs)):
-            batch.append(i)
-            if i == len(docs) - 1 or sum(len(docs[j]) for j in batch) > VITERBI_TOKENS:
-                found += self._decode([docs[j] for j in batch], [scores[j] for j in batch], potentials)
-                batch = []
-        return found
+        fixed = [self.fixed_labels(doc) for doc in docs]
+        return best_labels(self.layer, self.model.predict(docs), self.constraints(), fixed)
 
     def marginals(self, docs: Iterable[Doc]) -> list[np.ndarray]:
         """The probability of each label at each token: (n_tokens, n_labels) float64, without fixed labels."""
@@ -117,26 +108,14 @@ class CRFPipe(TrainablePipe):
         packing = Packing([len(doc) for doc in docs])
         scores = self.model.predict(docs) if packing.n_tokens else []
         packed = packing.pack([*scores, xp.zeros((0, len(self.label_names)), dtype="f")], xp)
-        return packing, crf.forward_backward(packed, packing, self.potentials(), xp)
+        return packing, crf.forward_backward(
+            packed, packing, potentials_with(self.layer, self.constraints()), xp
+        )
 
-    def potentials(self) -> Potentials:
-        """The scores between labels, constraints included."""
-        constraints = [cast(Any, self.model.ops).asarray(c) for c in self.constraints()]
-        return potentials_of(self.model.get_ref("crf"), constraints)
-
-    def _decode(
-        self, docs: Sequence[Doc], scores: Sequence[Floats2d], potentials: Potentials
-    ) -> list[np.ndarray]:
-        ops = self.model.ops
-        packing = Packing([len(doc) for doc in docs])
-        fixed = [self.fixed_labels(doc) for doc in docs]
-        scores = [
-            score if ids is None else _forbid_others(score, ids, ops.xp)
-            for score, ids in zip(scores, fixed, strict=True)
-        ]
-        packed = packing.pack(scores, ops.xp)
-        labels = crf.viterbi(packed, packing, potentials, ops.xp)
-        return [ops.to_numpy(part) for part in packing.unpack(labels, ops.xp)]
+    @property
+    def layer(self) -> Model:
+        """The CRFLayer of the model."""
+        return self.model.get_ref("crf")
 
     # --- Training ---
 
@@ -188,32 +167,9 @@ class CRFPipe(TrainablePipe):
     def get_loss(
         self, examples: Iterable[Example], scores: Sequence[Floats2d]
     ) -> tuple[float, list[Floats2d]]:
-        """The loss and its gradient by the scores; that by the transitions goes to the CRFLayer.
-
-        Of tokens that are not annotated, all labels count as right (Tsuboi et al. 2008).
-        """
-        ops, layer = self.model.ops, self.model.get_ref("crf")
-        xp = ops.xp
+        """Compute the loss and its gradient by the scores, see sequence_loss."""
         gold = [self.gold_labels(example) for example in examples]
-        packing = Packing([len(ids) for ids in gold])
-        packed = packing.pack(scores, xp)
-        labels = packing.pack(gold)
-        potentials = self.potentials()
-        free = crf.marginals(packed, packing, potentials, xp)
-        if (labels >= 0).all():
-            right = crf.known_marginals(xp.asarray(labels), packed, packing, potentials, xp)
-        else:
-            right = crf.marginals(_forbid_others(packed, labels, xp), packing, potentials, xp)
-        for name in POTENTIALS:
-            layer.inc_grad(name, (getattr(free, name) - getattr(right, name)).astype("f"))
-        d_scores = (free.labels - right.labels).astype("f")
-        return free.log_partition - right.log_partition, packing.unpack(d_scores, xp)
-
-
-def _forbid_others(scores: Floats2d, ids: np.ndarray, xp: Any) -> Floats2d:
-    """Scores (n, L), those of all labels but one FORBIDDEN where `ids` (n,) is not -1."""
-    allowed = (ids < 0)[:, None] | (ids[:, None] == np.arange(scores.shape[1]))
-    return xp.where(xp.asarray(allowed), scores, xp.float32(FORBIDDEN))
+        return sequence_loss(self.layer, scores, gold, self.constraints())
 
 
 def same_tokens(example: Example) -> bool:

@@ -15,6 +15,7 @@ from thinc.api import Config, Model
 from . import crf
 from .component import CRFPipe, same_tokens
 from .labels import SpanLabels, SpanTuple
+from .sequence import Constraints
 
 DEFAULT_MODEL = """
 [model]
@@ -85,7 +86,7 @@ class CRFEntityRecognizer(CRFPipe):
         """Names of the CRF's labels, by id."""
         return self.scheme.names
 
-    def constraints(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def constraints(self) -> Constraints:
         """See CRFPipe: spans begin, go on and end with one label."""
         return self.scheme.constraints()
 

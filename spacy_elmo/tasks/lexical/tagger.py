@@ -12,6 +12,7 @@ from thinc.api import Config, Model
 
 from .component import CRFPipe, same_tokens
 from .ner import DEFAULT_MODEL
+from .sequence import Constraints
 
 
 @Language.factory(
@@ -54,7 +55,7 @@ class CRFTagger(CRFPipe):
         """The tags, by id."""
         return self.labels
 
-    def constraints(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def constraints(self) -> Constraints:
         """See CRFPipe: any tag may follow any other."""
         n = len(self.labels)
         return np.zeros((n, n), "f"), np.zeros(n, "f"), np.zeros(n, "f")

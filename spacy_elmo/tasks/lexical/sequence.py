@@ -1,0 +1,94 @@
+"""Loss and prediction of a CRFLayer for batches of sequences, for the components that have one."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from thinc.api import Model
+from thinc.types import Floats2d
+
+from . import crf
+from .crf import FORBIDDEN, Packing, Potentials
+from .crf_layer import POTENTIALS, potentials_of
+
+Constraints = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Scores of transitions (L, L), first labels (L,) and last labels (L,): 0 or crf.FORBIDDEN."""
+
+VITERBI_TOKENS = 16384  # whose back-pointers are in memory together
+
+
+def potentials_with(layer: Model, constraints: Constraints) -> Potentials:
+    """The learnt scores between labels, constraints included, on the layer's device."""
+    ops: Any = layer.ops
+    return potentials_of(layer, [ops.asarray(each) for each in constraints])
+
+
+def sequence_loss(
+    layer: Model, scores: Sequence[Floats2d], labels: Sequence[np.ndarray], constraints: Constraints
+) -> tuple[float, list[Floats2d]]:
+    """Compute the negative log-likelihood of label sequences, summed, and its gradient by the scores.
+
+    layer: a CRFLayer, whose gradients of the transitions are incremented. scores: (n, L) of each sequence.
+    labels: (n,) label ids; -1: not annotated, all labels count as right (Tsuboi et al. 2008).
+    """
+    xp = layer.ops.xp
+    packing = Packing([len(ids) for ids in labels])
+    if not packing.n_tokens:
+        return 0.0, list(scores)
+    packed, ids = packing.pack(scores, xp), packing.pack(labels)
+    potentials = potentials_with(layer, constraints)
+    free = crf.marginals(packed, packing, potentials, xp)
+    if (ids >= 0).all():
+        right = crf.known_marginals(xp.asarray(ids), packed, packing, potentials, xp)
+    else:
+        right = crf.marginals(forbid_others(packed, ids, xp), packing, potentials, xp)
+    for name in POTENTIALS:
+        layer.inc_grad(name, (getattr(free, name) - getattr(right, name)).astype("f"))
+    d_scores = (free.labels - right.labels).astype("f")
+    return free.log_partition - right.log_partition, packing.unpack(d_scores, xp)
+
+
+def best_labels(
+    layer: Model,
+    scores: Sequence[Floats2d],
+    constraints: Constraints,
+    fixed: Sequence[np.ndarray | None] | None = None,
+) -> list[np.ndarray]:
+    """Find the best label sequences: (n,) label ids of each.
+
+    fixed: label ids that a sequence keeps to, -1 for free tokens; None: all are free.
+    """
+    ops: Any = layer.ops
+    potentials = potentials_with(layer, constraints)
+    found: list[np.ndarray] = []
+    for begin, end in _batches([len(each) for each in scores]):
+        some = list(scores[begin:end])
+        for i, ids in enumerate([] if fixed is None else fixed[begin:end]):
+            some[i] = some[i] if ids is None else forbid_others(some[i], ids, ops.xp)
+        packing = Packing([len(each) for each in some])
+        if packing.n_tokens:
+            labels = ops.to_numpy(crf.viterbi(packing.pack(some, ops.xp), packing, potentials, ops.xp))
+        else:
+            labels = np.zeros(0, dtype=np.int64)
+        found += packing.unpack(labels)
+    return found
+
+
+def forbid_others(scores: Floats2d, ids: np.ndarray, xp: Any) -> Floats2d:
+    """Scores (n, L), those of all labels but one FORBIDDEN where `ids` (n,) is not -1."""
+    allowed = (ids < 0)[:, None] | (ids[:, None] == np.arange(scores.shape[1]))
+    return xp.where(xp.asarray(allowed), scores, xp.float32(FORBIDDEN))
+
+
+def _batches(lengths: Sequence[int]) -> list[tuple[int, int]]:
+    """Ranges of sequences in a row of about VITERBI_TOKENS tokens."""
+    cuts, tokens = [0], 0
+    for i, length in enumerate(lengths):
+        tokens += length
+        if tokens >= VITERBI_TOKENS:
+            cuts.append(i + 1)
+            tokens = 0
+    if cuts[-1] < len(lengths):
+        cuts.append(len(lengths))
+    return list(pairwise(cuts))
