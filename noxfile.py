@@ -1,6 +1,6 @@
 """Runs the tests in environments of their own: `nox` takes the oldest dependencies, then the newest.
 
-Needs `pip install 'nox[uv]'`. What follows `--` is installed too, for machines that must have a certain build:
+Needs `nox[uv]`. What follows `--` is installed too, for machines that must have a certain build:
 `nox -s oldest -- torch==2.13.0+cpu`. Options of pytest go in PYTEST_ADDOPTS.
 """
 
