@@ -16,6 +16,7 @@ from .embed import Batch
 from .lstm import Direction, Dropout, reverse
 from .model import BiLM
 from .sampling import Candidates, CandidateSampler
+from .seeds import derive_seed
 from .softmax import NOTHING, FullSoftmaxLoss, chunk_of, sampled_softmax_loss
 from .vocab import PAD
 
@@ -115,7 +116,7 @@ class TrainingStep:
     def seed(self, seed: int) -> None:
         """Begin the dropout masks of a step."""
         for side, generator in enumerate(self.generators):
-            generator.manual_seed(2 * seed + side)
+            generator.manual_seed(derive_seed(seed, f"dropout {side}"))
 
     def compute(self, batch: Batch, seed: int) -> tuple[Tensor, Gradients]:
         """Sums of losses (2,), and gradients; a parameter that is used in two places is there twice.
@@ -127,7 +128,9 @@ class TrainingStep:
         inputs = functional_call(bilm.encoder, below, (batch,))
         sides = _sides(bilm, batch, *(x.detach() for x in inputs), everywhere=self.has_fixed_shapes)
         # What is drawn decides what is computed: read before anything long is started on a GPU.
-        drawn = [self._draw(side.targets, 2 * seed + i) for i, side in enumerate(sides)]
+        drawn = [
+            self._draw(side.targets, derive_seed(seed, f"candidates {i}")) for i, side in enumerate(sides)
+        ]
         (forward, ahead), (backward, back) = self.map(self._direction, sides, self.generators, drawn)
         with torch.no_grad():
             found: Gradients = []

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from ..bilm.embed import Batch
+from ..bilm.seeds import derive_seed
 from ..bilm.vocab import BOS, EOS, PAD, SPECIALS, UNK, Vocab, special_character_ids
 from .shards import Corpus
 
@@ -51,7 +52,7 @@ class BatchStream:
 
     def epoch(self, number: int) -> list[np.ndarray]:
         """The batches of an epoch as arrays of sentence numbers."""
-        rng = np.random.default_rng((self.seed, number))
+        rng = np.random.default_rng(derive_seed(self.seed, "order", step=number))
         lengths = self.corpus.lengths + 2
         # Sorted by length, ties and near-ties in a new order each epoch.
         order = np.argsort(lengths * (1 + 0.1 * rng.random(len(lengths), dtype=np.float32)), kind="stable")

@@ -6,6 +6,7 @@ import torch
 
 from ..bilm.embed import Batch
 from ..bilm.graphs import GraphedStep
+from ..bilm.seeds import derive_seed
 from ..bilm.vocab import BOS, CHAR_UNK, EOS, SPECIALS
 from . import memory
 from .schedule import Step
@@ -57,7 +58,7 @@ def random_batch(step: Step, tokens: int) -> Batch:
     """About `tokens` units at random in sentences of the greatest length, at least one."""
     config = step.bilm.config
     length = config.max_sentence + 2
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(derive_seed(0, "budget"))
     shape = (max(1, tokens // length), length)
     units = torch.randint(len(SPECIALS), len(step.bilm.vocab), shape, generator=generator)
     units[:, 0], units[:, -1] = BOS, EOS

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..bilm.seeds import derive_seed
 from ..bilm.static import unit_size
 from ..bilm.vocab import SPECIALS, UNK, Vocab
 from .ngrams import BORDER, read_ids
@@ -136,7 +137,7 @@ def _factorised(slots: list[Triples], n: int, width: int, seed: int) -> Tensor:
     turned = _sparse(column, row, value, (len(slots) * COLUMNS, n))
     # Subspace iteration (Halko et al. 2011, algorithm 4.4).
     rank = min(width + OVERSAMPLING, *matrix.shape)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(derive_seed(seed, "neighbours"))
     right = torch.randn(matrix.shape[1], rank, generator=generator)
     for _ in range(1 + ITERATIONS):
         left = torch.linalg.qr(matrix @ right)[0]

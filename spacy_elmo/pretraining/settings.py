@@ -182,7 +182,7 @@ def _check_training(training: TrainingSettings) -> None:
             raise ConfigError(f"[training] {key} must be at least 1.")
     if training.decay_steps == 0:
         raise ConfigError("[training] decay_steps must be at least 1, or null.")
-    if training.seed >= 2**31:  # steps are counted in the other half of torch's seeds
-        raise ConfigError("[training] seed must be below 2**31.")
+    if training.seed >= 2**32:
+        raise ConfigError("[training] seed must be below 2**32.")
     if training.dropout >= 1:
         raise ConfigError("[training] dropout must be below 1.")

@@ -17,6 +17,7 @@ from ..bilm.atomic import FolderKind, check_apart, check_replaceable, locked, wr
 from ..bilm.config import ConfigError
 from ..bilm.embed import Batch
 from ..bilm.model import BiLM
+from ..bilm.seeds import derive_seed
 from .batches import BatchStream, Position
 from .beginning import build_model
 from .budget import find_batch_tokens
@@ -84,10 +85,11 @@ def _begin(settings: Settings, output: Path, world: World) -> "Trainer":
     corpus = Corpus(settings.paths.corpus)
     if world.leads:
         corpus.verify()
-    torch.manual_seed(settings.training.seed)
+    torch.manual_seed(derive_seed(settings.training.seed, "weights"))
     checkpoints = find_checkpoints(output / CHECKPOINTS)
     state = _check_same_run(settings, corpus, output, checkpoints[-1]) if checkpoints else None
     bilm = load_model(checkpoints[-1]) if checkpoints else build_model(corpus, settings)
+    world.share_weights(bilm)
     heldout = read_heldout(bilm, Path(settings.paths.heldout))
     trainer = Trainer(bilm, corpus, heldout, settings, output, world)
     if state is not None:

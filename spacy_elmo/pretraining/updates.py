@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..bilm.embed import Batch
 from ..bilm.objective import predictions
+from ..bilm.seeds import derive_seed
 from .preemption import Notice
 from .schedule import Step
 from .settings import TrainingSettings
@@ -45,7 +46,7 @@ class Updates:
         nll = torch.zeros(())
         if len(batch.lengths):
             # Each process has dropout masks of its own; the first has those of a run with one process.
-            seed = self._training.seed * 2**32 + self._world.rank * 2**24 + number
+            seed = derive_seed(self._training.seed, "step", rank=self._world.rank, step=number)
             nll = self._step(batch, seed).sums.double().sum()
         self._world.sum_gradients(self._parameters, own / total)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._training.grad_clip)

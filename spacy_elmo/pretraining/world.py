@@ -1,5 +1,6 @@
 """One process or many: torch's own distributed engine, as `torchrun` starts it. Alone, a world of one."""
 
+import json
 import os
 import socket
 import time
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from hashlib import sha256
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from ..bilm.errors import ElmoError
+from ..bilm.model import BiLM
 
 BUCKET = 2**24  # numbers that are summed over the processes at once
 TIMEOUT = timedelta(minutes=10)  # for a process that hangs; one that dies is noticed at once
@@ -71,6 +74,29 @@ class World:
             parts = flat.split([p.numel() for p in bucket])
             for parameter, part in zip(bucket, parts, strict=True):
                 parameter.grad = part.view_as(parameter).clone()
+
+    def share_weights(self, bilm: BiLM) -> None:
+        """Give the model of every process the weights of the first one.
+
+        Each has made them itself; processors of two kinds round otherwise, and the replicas of a model that
+        differ stay different. Raises a WorldError where the models have other sizes or vocabularies.
+        """
+        if self.size == 1:
+            return
+        vocab = bilm.vocab
+        lists = [vocab.units, vocab.characters, vocab.ngrams, vocab.static]
+        digest = sha256(json.dumps([bilm.config.to_dict(), *lists]).encode("utf8")).digest()
+        first, *others = self.gather(torch.frombuffer(bytearray(digest), dtype=torch.uint8))
+        if not all(torch.equal(first, other) for other in others):
+            raise WorldError(
+                "The processes have made different models: give all of them the same corpus, settings and "
+                "version of spacy-elmo."
+            )
+        with torch.no_grad():
+            for tensor in bilm.state_dict().values():
+                shared = tensor.detach().cpu().contiguous()
+                self._together(dist.broadcast, shared, 0)
+                tensor.copy_(shared)
 
     def wait(self) -> None:
         """Return when all processes are here."""

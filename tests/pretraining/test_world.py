@@ -13,11 +13,16 @@ from typing import Any
 import pytest
 import torch
 
+from spacy_elmo.bilm.config import BiLMConfig
 from spacy_elmo.bilm.errors import ElmoError
+from spacy_elmo.bilm.model import BiLM
+from spacy_elmo.bilm.vocab import Vocab
 from spacy_elmo.pretraining import trainer
+from spacy_elmo.pretraining import world as world_module
 from spacy_elmo.pretraining.checkpoint import find_checkpoints
 from spacy_elmo.pretraining.schedule import learning_rate
 from spacy_elmo.pretraining.trainer import pretrain
+from spacy_elmo.pretraining.world import WorldError
 
 from .helpers import figures, make_settings, same_weights, weights
 
@@ -25,6 +30,22 @@ from .helpers import figures, make_settings, same_weights, weights
 SERVER = multiprocessing.get_context("forkserver")
 PACKAGES = ["torch.distributed", "torch.utils.tensorboard", "matplotlib.figure"]  # those that are there
 SERVER.set_forkserver_preload(["spacy_elmo.pretraining.trainer", "pretraining.helpers", *PACKAGES])
+
+
+def weights_of_one(place: dict[str, str], folder: Path) -> None:
+    """One of two processes whose first weights differ; writes what it has when they are shared."""
+    os.environ |= place
+    rank = int(place["RANK"])
+    torch.manual_seed(rank)
+    with world_module.join() as world:
+        bilm = BiLM(BiLMConfig(projection=4, hidden=8), Vocab(list("甲乙丙")))
+        world.share_weights(bilm)
+        torch.save(bilm.state_dict(), folder / f"{rank}.pt")
+        other = BiLM(BiLMConfig(projection=4, hidden=8), Vocab(list("甲乙丙丁")[: 3 + rank]))
+        try:
+            world.share_weights(other)
+        except WorldError as error:
+            (folder / f"{rank}.txt").write_text(str(error))
 
 
 def train(
@@ -59,14 +80,17 @@ def together(
 ) -> list[int | None]:
     """A run of some processes over folder/corpus; the exit status of each."""
     make_settings(folder)
+    return start(train, (folder, output, at, sig, changes), size=size)
+
+
+def start(work, args: tuple, *, size: int = 2) -> list[int | None]:
+    """Some processes that find one another, and their exit status. work: gets their place, and `args`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     places = [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(size)]
-    processes = [
-        SERVER.Process(target=train, args=(place, folder, output, at, sig, changes)) for place in places
-    ]
+    processes = [SERVER.Process(target=work, args=(place, *args)) for place in places]
     for process in processes:
         process.start()
     for process in processes:
@@ -80,6 +104,14 @@ def pair(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pair")
     assert together(folder, folder / "run") == [0, 0]
     return folder
+
+
+def test_the_first_weights_are_those_of_one_process(tmp_path):
+    start(weights_of_one, (tmp_path,))
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    for rank in range(2):
+        assert "have made different models" in (tmp_path / f"{rank}.txt").read_text()
 
 
 @pytest.mark.parametrize("softmax", ["full", "sampled"])
