@@ -13,6 +13,10 @@ Spelling = Literal["character", "byte"]
 
 FORMAT_VERSION = 1
 
+# No model that can be trained or used has more. Without bounds a damaged or hostile config.json, which has
+# no checksum, takes all memory, or minutes, before anything in it is compared with the weights.
+MOST_LAYERS, WIDEST, MOST_ROWS, CLIP = 128, 2**17, 2**31 - 1, 1e30
+
 CHOICES = {"units": Units, "encoder": Encoder, "activation": Activation, "spelling": Spelling}
 SWITCHES = ("skip", "char_padding", "joined", "softmax", "tied_softmax", "normalize")
 
@@ -118,24 +122,28 @@ class BiLMConfig:
             if getattr(self, name) not in get_args(allowed):
                 options = " or ".join(f'"{option}"' for option in get_args(allowed))
                 raise ConfigError(f'{name} = "{getattr(self, name)}" is not known: use {options}.')
-        sizes = ("projection", "hidden", "n_layers", "max_sentence", "char_width", "static_width")
+        sizes = ("projection", "hidden", "char_width", "static_width")
         wanted: dict[str, tuple[tuple[str, ...], Callable[[Any], bool]]] = {
-            "a whole number of at least 1": (sizes, _is_size),
-            "null or a whole number of at least 1": (
-                ("table_width", "longest_unit", "ngram_width"),
-                lambda x: x is None or _is_size(x),
+            f"a whole number from 1 to {WIDEST}": (sizes, lambda x: _is_size(x, WIDEST)),
+            f"a whole number from 1 to {MOST_LAYERS}": (("n_layers",), lambda x: _is_size(x, MOST_LAYERS)),
+            "a whole number of at least 1": (("max_sentence",), _is_size),
+            f"null or a whole number from 1 to {WIDEST}": (
+                ("table_width", "ngram_width"),
+                lambda x: x is None or _is_size(x, WIDEST),
             ),
-            "a whole number": (("n_highway", "ngrams", "static_rows"), _is_count),
+            "null or a whole number of at least 1": (("longest_unit",), lambda x: x is None or _is_size(x)),
+            f"a whole number from 0 to {MOST_LAYERS}": (("n_highway",), lambda x: _is_count(x, MOST_LAYERS)),
+            "a whole number": (("ngrams", "static_rows"), _is_count),
             # No weight has this size, so nothing else would stop one that fills the memory.
             "a whole number from 1 to 10000": (
                 ("max_characters",),
                 lambda x: _is_size(x) and x <= 10_000,
             ),
             "2, 3 or 4": (("longest_ngram",), lambda x: _is_size(x) and 2 <= x <= 4),
-            "null or a number above 0": (("cell_clip", "projection_clip"), _is_clip),
+            f"null or a number above 0, at most {CLIP:g}": (("cell_clip", "projection_clip"), _is_clip),
             "true or false": (SWITCHES, lambda x: isinstance(x, bool)),
             "a string": (("lang", "segmenter"), lambda x: isinstance(x, str)),
-            "a list of pairs [width, number]": (("char_filters",), _are_filters),
+            f"a list of pairs [width, number], {WIDEST} numbers in all": (("char_filters",), _are_filters),
             "a section of its own": (("meta",), lambda x: isinstance(x, dict)),
         }
         for what, (names, fits) in wanted.items():
@@ -185,21 +193,23 @@ class BiLMConfig:
         return cls(**values)
 
 
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def _is_size(value: Any, most: int = MOST_ROWS) -> bool:
+    return _is_count(value, most) and value >= 1
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _is_count(value: Any, most: int = MOST_ROWS) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
 
 
 def _is_clip(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value is None or (number and 0 < value <= CLIP)
 
 
 def _are_filters(value: Any) -> bool:
     pairs = isinstance(value, tuple) and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value)
-    return pairs and len(value) > 0 and all(_is_size(number) for pair in value for number in pair)
+    sizes = pairs and len(value) > 0 and all(_is_size(number) for pair in value for number in pair)
+    return sizes and sum(number for _, number in value) <= WIDEST
 
 
 def _as_tuples(value: Any) -> Any:

@@ -90,11 +90,22 @@ def assemble(contents: folder.Contents, source: str) -> BiLM:
         have, want = (tuple(d[name].shape) if name in d else "nothing" for d in (tensors, expected))
         if have != want:
             raise ModelFolderError(f"The weights of {source} hold {have} for {name}, expected {want}.")
+        if name in tensors and not _is_finite(tensors[name]):
+            raise ModelFolderError(
+                f"The weights of {source} hold NaN or infinite numbers in {name}: get the model again."
+            )
     weights = {name: t if name == tables.STATIC else t.float() for name, t in tensors.items()}
     bilm.load_state_dict(weights, assign=True)
     for name, parameter in bilm.named_parameters():
         parameter.requires_grad_(not name.endswith("bias_hh_l0"))
     return bilm.eval()
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    """Whether no number is NaN or infinite: the extremes are found in one pass, without another tensor."""
+    if not tensor.numel() or not tensor.is_floating_point():
+        return True
+    return all(bool(extreme.isfinite()) for extreme in tensor.aminmax())
 
 
 class _Undrawn(TorchFunctionMode):

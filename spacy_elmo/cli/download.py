@@ -22,6 +22,8 @@ def download(
         print(table(rows, header=("name", "lang", "kind", "licence"), divider=True))
         return
     model, folder = find(name), output or Path(name)
+    if model.risk:
+        msg.warn(model.risk)
     with tqdm(unit="B", unit_scale=True, disable=not on_terminal()) as bar:
 
         def progress(file: str, n: int) -> None:

@@ -57,7 +57,7 @@ def nearest(
     fold, of_words = config.normalize, config.units == "word"
     if segmenter is not None and (of_words or not any_token):
         raise ElmoError("--segmenter goes with --any and a model of characters only: leave it out.")
-    index = _layer_index(layer, config.n_layers)
+    index = _layer_index(layer, config.total_layers - 1)
     found = [each for places in occurrences(sentence, word, normalized=fold) for each in places]
     itself = _choose(found, word, occurrence)
     files = find_files(texts)

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from ..bilm.atomic import FolderKind, PathLike, atomic_folder
 from .tables import FormatError
@@ -31,6 +31,23 @@ CHUNK = 2**20
 PATIENCE = 60  # seconds without a byte
 
 
+class _SafeRedirects(HTTPRedirectHandler):
+    """Follow no answer that leads from an encrypted address to another kind."""
+
+    def redirect_request(
+        self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Request | None:
+        allowed = ("https",) if req.type == "https" else ("http", "https")
+        if urlsplit(newurl).scheme not in allowed:
+            raise FormatError(
+                f"{req.full_url} leads to {newurl}, which is not encrypted: it is not followed."
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+urlopen = build_opener(_SafeRedirects).open
+
+
 @dataclass(frozen=True)
 class Known:
     """A model that can be had.
@@ -46,6 +63,21 @@ class Known:
     sha256: dict[str, str]
     licence: str
     page: str
+
+    @property
+    def risk(self) -> str | None:
+        """What a person should know before these files are fetched and read; None: nothing."""
+        unknown = [name for name in self.files if name not in self.sha256]
+        plain = [url for url in self.files.values() if urlsplit(url).scheme != "https"]
+        if not unknown:
+            return None
+        text = (
+            f"No checksum is published of {', '.join(unknown)}: nothing shows whether somebody has changed "
+            "them. Compare the SHA-256 in download.json with that of somebody you trust first."
+        )
+        if plain:
+            text += f" {plain[0]} is not encrypted: anybody on the way can change what comes."
+        return text
 
 
 def known_models() -> dict[str, Known]:

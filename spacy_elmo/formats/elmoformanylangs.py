@@ -6,6 +6,7 @@ characters (not bytes), the padding takes part in the convolutions.
 
 import io
 import pickle
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import PurePosixPath, PureWindowsPath
@@ -25,6 +26,8 @@ from .cells import cells_for
 from .elmoformanylangs_layout import Lexicon
 from .source import Source, check_archive
 from .tables import FormatError, Stored, check_count, read_table, setting
+
+SAFE_TORCH = (2, 10)  # the first whose torch.load(weights_only=True) has no known hole
 
 # What `config_path` names where a model comes without its architecture: the sample that the released models
 # were trained with, under the names that its program ships it.
@@ -172,7 +175,9 @@ def _lexicon(source: Source, name: str, marks: tuple[str, ...]) -> Lexicon:
 
 def _stored(source: Source, name: str) -> Mapping[str, Stored]:
     """The tensors of a file of torch. Only tensors are unpickled, whatever else is in it."""
-    where, data = source.where(name), source.read(name)
+    where = source.where(name)
+    _check_torch(where)
+    data = source.read(name)
     check_archive(data, where)
     try:
         with warnings.catch_warnings():
@@ -188,6 +193,17 @@ def _stored(source: Source, name: str) -> Mapping[str, Stored]:
     if not isinstance(state, Mapping) or not all(_is_plain(t) for t in state.values()):
         raise FormatError(f"{where} is no state dict of tensors: save its state_dict() with torch.save.")
     return {str(key): _stored_tensor(t) for key, t in state.items()}
+
+
+def _check_torch(where: str) -> None:
+    """Raise a FormatError where this torch has a known hole: files of others are not given to it."""
+    version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
+    if version < SAFE_TORCH:
+        raise FormatError(
+            f"{where} is not read by torch {torch.__version__}, in which files of others can run any code "
+            "(CVE-2025-32434, below 2.6) or damage the memory (CVE-2026-24747, below 2.10): update torch to "
+            f"{'.'.join(map(str, SAFE_TORCH))} or newer."
+        )
 
 
 def _is_plain(t: Any) -> bool:

@@ -32,15 +32,36 @@ def open_tensors(file: Path | io.BytesIO, where: str) -> Iterator[dict[str, Stor
     try:
         with module.File(file, "r") as opened:
             stored: dict[str, Stored] = {}
-            opened.visititems(lambda name, item: _add(stored, name, item, where))
+            try:
+                _check_links(opened, where)
+                opened.visititems(lambda name, item: _add(stored, name, item, where))
+            except (ValueError, TypeError) as error:  # of types that numpy does not have
+                if isinstance(error, FormatError):
+                    raise
+                raise OSError(str(error)) from error
             yield stored
     except (OSError, RuntimeError, KeyError) as error:  # h5py's own, of truncated and damaged files
         raise FormatError(f"{where} is no HDF5 file or damaged: get it again.") from error
 
 
 def _add(stored: dict[str, Stored], name: str, item: Any, where: str) -> None:
+    if isinstance(item, h5py().Group):
+        _check_links(item, where)
     if isinstance(item, h5py().Dataset):
+        if item.external or item.is_virtual:
+            raise FormatError(
+                f"{name} in {where} lies in another file, which is not read for it: a file of weights holds "
+                "its own; get it again."
+            )
         stored[name] = Stored(item.shape or (), item.dtype.name, lambda: _load(item, f"{name} in {where}"))
+
+
+def _check_links(group: Any, where: str) -> None:
+    """Raise a FormatError for a link, which may lead to any file of this machine."""
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py().HardLink):
+            place = f"{group.name.rstrip('/')}/{name}"
+            raise FormatError(f"{place} in {where} is a link, which is not followed: get the file again.")
 
 
 def _load(dataset: Any, where: str) -> Tensor:

@@ -4,7 +4,6 @@ import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,9 +33,8 @@ class BiLMShim(Shim):
     """Holds the biLM for thinc, so that thinc's to_bytes, from_bytes, copy and pickle work on it.
 
     path: a model folder, None for the embedded one. Weights are read when first needed, so that a pipeline
-    which brings its own does not read others before. A path that is there is checked at once, so that
-    a wrong one is found where it was given; one that is not there may have been on the machine where a
-    saved pipeline was made, so it is missed only at first use.
+    which brings its own does not read others before, whatever lies at the path, which is of the machine
+    where a saved pipeline was made. A wrong path is told at first use, `nlp.initialize()` included.
     precision: of BiLM.encode.
     """
 
@@ -48,9 +46,6 @@ class BiLMShim(Shim):
         self._loading = ForkSafeLock()
         self.cache: ActivationCache | None = None  # set by the component when a training begins
         self.kept: Kept | None = None  # set by pipeline.private where two readers share the biLM
-        if bilm is None and path is not None and Path(path).exists():
-            with named_in_config():
-                store.read_config(path)
 
     @property
     def loaded(self) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -137,6 +137,38 @@ def test_a_model_that_lists_too_little(folder):
     for name in files:
         edit(folder, files={key: value for key, value in files.items() if key != name})
         refused(folder, f"lists no {re.escape(name)}")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_no_numbers(bilm, tmp_path, number):
+    damaged = store.from_bytes(store.to_bytes(bilm))
+    name = "forward_direction.layers.0.weight_ih_l0"
+    with torch.no_grad():
+        damaged.state_dict()[name][1, 1] = number
+    damaged.save(tmp_path / "m")
+    for read in (lambda: store.load(tmp_path / "m"), lambda: store.from_bytes(store.to_bytes(damaged))):
+        with pytest.raises(ModelFolderError, match=f"hold NaN or infinite numbers in {name}: get the model"):
+            read()
+
+
+SIZES = ["projection", "hidden", "n_layers", "n_highway", "char_width", "static_width", "max_sentence"]
+SIZES += ["ngrams", "static_rows", "table_width", "longest_unit", "max_characters", "ngram_width"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(st.sampled_from(SIZES), st.integers(0, 2**63) | st.sampled_from([10**8, 2**31, 2**62]))
+)
+def test_sizes_of_any_kind_are_answered_soon(folder, sizes):
+    path = folder / "config.json"
+    before = path.read_bytes()
+    stored = json.loads(before)
+    try:
+        path.write_text(json.dumps({**stored, "bilm": {**stored["bilm"], **sizes}}))
+        with suppress(ModelFolderError):
+            store.load(folder)
+    finally:
+        path.write_bytes(before)
 
 
 def test_weights_of_another_shape(folder):

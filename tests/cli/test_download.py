@@ -7,13 +7,14 @@ import json
 import os
 import re
 import threading
+from urllib.request import Request
 
 import numpy as np
 import pytest
 from formats.helpers import OPTIONS, SENTENCE, bilm_tf_layers, bilm_tf_tensors, write_bilm_tf
 
 from spacy_elmo.bilm import store
-from spacy_elmo.formats import download
+from spacy_elmo.formats import FormatError, download
 from spacy_elmo.formats.download import Known, known_models
 
 from .helpers import plain, run
@@ -68,6 +69,9 @@ def known(server, monkeypatch):
 def test_what_is_downloaded_can_be_converted_as_it_says(known, tmp_path):
     result = run("download", "tiny", tmp_path / "tiny")
     assert result.exit_code == 0, result.output
+    said = " ".join(plain(result.output).split())
+    assert "No checksum is published of options.json, model.hdf5" in said
+    assert "is not encrypted: anybody on the way can change what comes" in said
     assert sorted(os.listdir(tmp_path / "tiny")) == ["download.json", "model.hdf5", "options.json"]
     record = json.loads((tmp_path / "tiny" / "download.json").read_text())
     digest = hashlib.sha256((tmp_path / "tiny" / "model.hdf5").read_bytes()).hexdigest()
@@ -89,10 +93,14 @@ def test_the_folder_has_the_models_name_when_none_is_given(known, tmp_path, monk
 
 
 def test_checksums(known, tmp_path):
+    published = [tmp_path / "published" / name for name in ("model.hdf5", "options.json")]
     right = hashlib.sha256((tmp_path / "published" / "model.hdf5").read_bytes()).hexdigest()
     known(sha256={"model.hdf5": right})
     assert run("download", "tiny", tmp_path / "tiny").exit_code == 0
-    known(sha256={"model.hdf5": "0" * 64})
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in published}
+    known(sha256=digests)
+    assert "No checksum" not in plain(run("download", "tiny", tmp_path / "tiny").output)
+    known(sha256={**digests, "model.hdf5": "0" * 64})
     refused(
         tmp_path, "download", "tiny", tmp_path / "new" / "tiny", message="model.hdf5 has another checksum"
     )
@@ -100,6 +108,7 @@ def test_checksums(known, tmp_path):
 
 def test_what_cannot_be_fetched(known, server, tmp_path):
     out = tmp_path / "new"
+    right = hashlib.sha256((tmp_path / "published" / "options.json").read_bytes()).hexdigest()
     for files, message in (
         ({"a": server + "nothing"}, "cannot be fetched (HTTP Error 404"),
         (
@@ -110,10 +119,19 @@ def test_what_cannot_be_fetched(known, server, tmp_path):
         ({"a": "http://"}, "cannot be fetched"),
         ({"a": "file:///etc/hostname"}, "is no address of the web"),
     ):
-        known(files=files)
+        known(files=files, sha256={**dict.fromkeys(files, "0" * 64), "options.json": right})
         refused(tmp_path, "download", "tiny", out, message=message)
     refused(tmp_path, "download", "nonsense", out, message='There is no known model "nonsense"')
     refused(tmp_path, "download", "tiny", tmp_path / "published", message="it holds other files")
+
+
+def test_no_redirect_to_an_address_that_is_not_encrypted():
+    handler, request = download._SafeRedirects(), Request("https://example.org/a")
+    for target in ("http://example.org/a", "ftp://example.org/a", "file:///etc/hostname"):
+        with pytest.raises(FormatError, match="is not encrypted: it is not followed"):
+            handler.redirect_request(request, None, 302, "", {}, target)
+    found = handler.redirect_request(request, None, 302, "", {}, "https://example.org/b")
+    assert found.full_url == "https://example.org/b"
 
 
 def test_the_table():
@@ -127,7 +145,7 @@ def test_the_table():
         assert model.licence
         assert model.page.startswith("https://")
         assert len(model.files) == (2 if model.kind == "bilm-tf" else 1)
-        assert all(url.startswith(("http://", "https://")) for url in model.files.values())
+        assert all(url.startswith("https://") for url in model.files.values())
         assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in model.sha256.values())
     urls = [url for model in table.values() for url in model.files.values()]
     assert len(urls) == len({url for url in urls if "options" not in url}) + sum(

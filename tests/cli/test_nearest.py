@@ -141,6 +141,16 @@ def test_a_model_of_words(lines, tmp_path, made):
         assert ROW.findall(result.output)
 
 
+def test_the_top_layer_of_joined_models(lines, tmp_path, made):
+    known = store.load(made / "run" / "model")
+    switches = {"joined": True, "softmax": False, "tied_softmax": False}
+    config = type(known.config).from_dict({**known.config.to_dict(), **switches})
+    type(known)(config, known.vocab).save(tmp_path / "joined")
+    result = run("nearest", "我爱北京", "北京", lines, "--model", tmp_path / "joined")
+    assert result.exit_code == 0, result.output
+    assert "by layer 1 of joined" in result.output
+
+
 # what is wrong
 
 

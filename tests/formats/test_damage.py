@@ -79,6 +79,31 @@ def test_other_types(dtype, tmp_path):
     check_bilm_tf(tmp_path, f"holds {CELL}/B as .*, expected float32", **{f"{CELL}/B": tensor})
 
 
+@pytest.mark.parametrize("how", ["external", "virtual", "external link", "soft link"])
+def test_hdf5_that_leads_to_other_files(how, tmp_path):
+    files = write_bilm_tf(tmp_path / "m", OPTIONS, bilm_tf_tensors(OPTIONS))
+    secret = tmp_path / "id_rsa"
+    secret.write_bytes(b"SECRET" * 9999)
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["x"] = np.zeros(9, dtype="f4")
+    with h5py.File(files[1], "a") as file:
+        shape = file["CNN_proj/W_proj"].shape
+        del file["CNN_proj/W_proj"]
+        if how == "external":
+            size = int(np.prod(shape)) * 4
+            file.create_dataset("CNN_proj/W_proj", shape, "<f4", external=[(str(secret), 0, size)])
+        elif how == "virtual":
+            layout = h5py.VirtualLayout(shape, "<f4")
+            layout[0, :1] = h5py.VirtualSource(str(tmp_path / "other.h5"), "x", (9,))[:1]
+            file.create_virtual_dataset("CNN_proj/W_proj", layout)
+        elif how == "external link":
+            file["CNN_proj/W_proj"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/x")
+        else:
+            file["CNN_proj/W_proj"] = h5py.SoftLink("/char_embed")
+    with pytest.raises(FormatError, match=r"lies in another file|is a link, which is not followed"):
+        load_bilm_tf(*files)
+
+
 def test_options_of_another_model(tmp_path):
     for described, message in (
         (options({"dim": 13}), r"W_0 of shape \(12, 48\), expected \(12, 52\)"),
@@ -90,8 +115,10 @@ def test_options_of_another_model(tmp_path):
         ),
         (options(n_highway=1), "holds CNN_high_1/W_carry .* and 3 more"),
         (options(filters=[[1, 4], [2, 3]]), "holds CNN/W_cnn_2"),
-        (options({"n_layers": 10**9}), "holds 29 tensors, too few for n_layers = 1000000000: check"),
-        (options(n_highway=10**9), "holds 29 tensors, too few for n_highway = 1000000000: check"),
+        (options({"n_layers": 100}), "holds 29 tensors, too few for n_layers = 100: check"),
+        (options(n_highway=100), "holds 29 tensors, too few for n_highway = 100: check"),
+        (options({"n_layers": 10**9}), "n_layers = 1000000000 must be a whole number from 1 to 128"),
+        (options(n_highway=10**9), "n_highway = 1000000000 must be a whole number from 0 to 128"),
         ({"lstm": OPTIONS["lstm"]}, "is a char-CNN, but char_cnn is missing in its options"),
     ):
         check_bilm_tf(tmp_path, message, described)
@@ -228,15 +255,15 @@ def test_what_is_small_and_unpacks_to_fill_the_memory(tmp_path, monkeypatch):
                 archive.writestr(file.name, nothing if file.name == bomb else file.read_bytes())
         message = f"{bomb} of .*bomb.zip unpacks from 2,.* to 2,097,152 bytes or more, as no model does"
         refused(message, load_simple_elmo, tmp_path / "bomb.zip")
-    described = options({"dim": 10**9})
+    described = options({"dim": 10**5})
     options_file.write_text(json.dumps(described), encoding="utf8")
     with h5py.File(weights, "r+") as file:
         for d, i in ((0, 0), (0, 1), (1, 0), (1, 1)):
             cell = f"RNN_{d}/RNN/MultiRNNCell/Cell{i}/LSTMCell"
-            for name, shape in (("W_0", (12, 4 * 10**9)), ("B", (4 * 10**9,)), ("W_P_0", (10**9, 6))):
+            for name, shape in (("W_0", (12, 4 * 10**5)), ("B", (4 * 10**5,)), ("W_P_0", (10**5, 6))):
                 del file[f"{cell}/{name}"]
                 file.create_dataset(f"{cell}/{name}", shape, "f4", chunks=True)
-    message = f"{CELL}/W_0 in .*model.hdf5 unpacks from 0 to 192,000,000,000 bytes or more"
+    message = f"{CELL}/W_0 in .*model.hdf5 unpacks from 0 to 19,200,000 bytes or more"
     refused(message, load_bilm_tf, options_file, weights)
     options_file.write_text(json.dumps({"lstm": OPTIONS["lstm"]}), encoding="utf8")
     (tmp_path / "model" / "vocab.txt.gz").write_bytes(gzip.compress(nothing))

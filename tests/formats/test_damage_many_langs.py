@@ -63,6 +63,14 @@ def test_tensors_of_many_langs(many_langs):
     refused("token_embedder.pkl lacks", load_elmoformanylangs, many_langs)
 
 
+@pytest.mark.parametrize("version", ["2.4.1", "2.5.1+cu124", "2.6.0", "2.9.1"])
+def test_a_torch_with_a_known_hole_is_given_nothing(many_langs, monkeypatch, version):
+    monkeypatch.setattr(torch, "__version__", version)
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("it was read"))
+    with pytest.raises(FormatError, match=r"torch 2\.\d.*CVE-2025-32434.*CVE-2026-24747.*torch to 2.10"):
+        load_elmoformanylangs(many_langs)
+
+
 def test_nothing_but_tensors_is_unpickled(many_langs, tmp_path):
     class Evil:
         def __reduce__(self):

@@ -1,6 +1,7 @@
 """The component "elmo" alone: where its weights come from, how they are stored, and what is refused."""
 
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -64,7 +65,27 @@ def test_missing_path_is_told_at_first_use(tmp_path):
             use()
 
 
-def test_wrong_path_is_told_at_once(tmp_path, char_model):
+@pytest.mark.parametrize("other", ["file", "folder", "transformer", "wide model"])
+def test_a_saved_pipeline_does_not_look_at_its_old_path(other, tmp_path, monkeypatch, char_model, wide_model):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(char_model, tmp_path / "model")
+    nlp = blank("model")
+    expected, data = layers_of(nlp), nlp.to_bytes()
+    nlp.to_disk(tmp_path / "pipeline")
+    shutil.rmtree(tmp_path / "model")
+    if other == "file":
+        (tmp_path / "model").write_text("x")
+    elif other == "wide model":
+        shutil.copytree(wide_model, tmp_path / "model")
+    else:
+        (tmp_path / "model").mkdir()
+    if other == "transformer":
+        srsly.write_json(tmp_path / "model" / "config.json", {"model_type": "bert"})
+    assert_same(layers_of(spacy.load(tmp_path / "pipeline")), expected)
+    assert_same(layers_of(spacy.blank("zh").from_config(nlp.config).from_bytes(data)), expected)
+
+
+def test_wrong_path_is_told_at_first_use(tmp_path, char_model):
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
     newer = tmp_path / "newer"
@@ -72,8 +93,10 @@ def test_wrong_path_is_told_at_once(tmp_path, char_model):
     stored = srsly.read_json(char_model / "config.json")
     srsly.write_json(newer / "config.json", {**stored, "format_version": 99})
     for name, reason in (("file", "is a file"), ("folder", "no model folder"), ("newer", "update")):
-        with pytest.raises(store.ModelFolderError, match=reason):
-            blank(tmp_path / name)
+        nlp = blank(tmp_path / name)
+        for use in (lambda nlp=nlp: nlp("我去"), nlp.initialize):
+            with pytest.raises(store.ModelFolderError, match=reason):
+                use()
 
 
 def test_model_of_another_kind(elmo_nlp):
