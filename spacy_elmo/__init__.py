@@ -12,15 +12,16 @@ from .about import __version__
 if TYPE_CHECKING:
     from .bilm.model import BiLM
     from .bilm.store import load
-    from .pipeline.output import similarity
+    from .pipeline.output import register_extension, similarity
 
 _LAZY = {
     "BiLM": "spacy_elmo.bilm.model",
     "load": "spacy_elmo.bilm.store",
+    "register_extension": "spacy_elmo.pipeline.output",
     "similarity": "spacy_elmo.pipeline.output",
 }
 
-__all__ = ["BiLM", "__version__", "load", "similarity"]
+__all__ = ["BiLM", "__version__", "load", "register_extension", "similarity"]
 
 
 def __getattr__(name: str) -> Any:

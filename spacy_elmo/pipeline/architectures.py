@@ -103,13 +103,15 @@ def ElmoTok2Vec_v1(
     l2: float = 0.001,
     layer_norm: bool = False,
     static: bool = False,
+    width: int | None = None,
 ) -> Model[list[Doc], list[Floats2d]]:
     """spacy-elmo.ElmoTok2Vec.v1: a private biLM and its mix, for a component that shall stand alone.
 
     `nlp.replace_listeners` puts it in a listener's place. bilm: a spacy-elmo.BiLM.v1, frozen here too; None
     only in the elmo of a ConcatOutput, whose tok2vec has one. mix_dropout, l2, layer_norm, static: of the
-    listener.
+    listener. width: D (+ S); None: it is inferred at initialization. spaCy's entity linker needs it where
+        this layer is the whole of its tok2vec.
     List[Doc] -> List[Floats2d (n_tokens, D)], or D + S with static vectors.
     """
     mix = ScalarMix(mix_dropout=mix_dropout, l2=l2, layer_norm=layer_norm)
-    return ElmoTok2Vec(bilm, mix, static=static)
+    return ElmoTok2Vec(bilm, mix, static=static, width=width)

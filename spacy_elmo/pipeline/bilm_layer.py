@@ -142,8 +142,11 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[np.
     alignments = [align(doc, bilm.config) for doc in docs]
     encode = partial(bilm.encode, precision=shim.precision)
     cache = shim.cache
+    if cache is not None and cache.is_over and not is_train:
+        cache = shim.cache = None  # the training has ended; the pipeline predicts
     if cache is not None:  # its states are for several calls, so Docs get copies
-        layers = _layers(bilm, lambda sentences, out: cache.encode(encode, sentences), alignments, False)
+        read = partial(cache.encode, encode, is_train=is_train)
+        layers = _layers(bilm, lambda sentences, out: read(sentences), alignments, False)
     else:
         most = UNITS if bilm.device.type == "cpu" else sys.maxsize
         some_each = portions(alignments, most, lambda each: 0 if each.one_each else each.n_units)

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import srsly
@@ -17,13 +18,19 @@ from thinc.api import Model, Optimizer
 
 from ..bilm import store
 from .bilm_layer import shim_of
-from .cache import ActivationCache
+from .cache import PATIENCE, ActivationCache
 from .disk_cache import DiskShelf
+from .doc_tensor import may_set_tensor, set_tensor
+from .doc_vectors import write_vectors
 from .errors import named_in_config
-from .listener import link, listens_to
-from .output import means_of, register_extension, set_layers, set_static
-from .products import hasten
+from .listening import ListenedTo
+from .output import means_of, register_extension
 from .static import static_of
+
+ANY_LANGUAGE = {"xx", "mul"}  # spaCy's codes of several languages; models of others have "xx"
+
+# The pipeline that a component was initialized with.
+_pipelines: WeakKeyDictionary["Elmo", ref[Language]] = WeakKeyDictionary()
 
 DEFAULT_CONFIG = {
     "model": {"@architectures": "spacy-elmo.BiLM.v1", "path": None, "precision": "auto"},
@@ -52,6 +59,7 @@ def make_elmo(
         cache_mb=cache_mb,
         cache_dir=cache_dir,
         segmenter=segmenter_of(nlp),
+        lang=nlp.lang,
     )
 
 
@@ -61,7 +69,7 @@ def segmenter_of(nlp: Language) -> str:
     return str(getattr(segmenter, "value", segmenter) or type(nlp.tokenizer).__name__)
 
 
-class Elmo(TrainablePipe):
+class Elmo(ListenedTo, TrainablePipe):
     """Sets `doc._.<name>` (see pipeline.output) and, unless `set_tensor` is False, an empty `doc.tensor`.
 
     Frozen by itself: it is not trainable, and in training an update only annotates, so that it need be in
@@ -78,6 +86,7 @@ class Elmo(TrainablePipe):
         cache_mb: int = 512,
         cache_dir: str | Path | None = None,
         segmenter: str | None = None,
+        lang: str | None = None,
     ):
         self.vocab = vocab
         self.model = model
@@ -87,8 +96,12 @@ class Elmo(TrainablePipe):
         self.cache_mb = cache_mb
         self.cache_dir = cache_dir
         self.segmenter = segmenter
-        self.listener_map: dict[str, list[Model]] = {}
-        self._segmenter_checked = False
+        self.lang = lang
+        self._pipeline_checked = False
+        self._patience = PATIENCE
+        ListenedTo.__init__(self)
+        if cache_mb < 0:
+            raise ValueError(f"cache_mb = {cache_mb} is not a size: give megabytes, or 0 for no cache.")
         shim_of(model)  # raises for a model of another kind
         register_extension(name)
 
@@ -96,29 +109,48 @@ class Elmo(TrainablePipe):
 
     def predict(self, docs: Iterable[Doc]) -> list[np.ndarray]:
         """The layers of each Doc's tokens, (L, n_tokens, D) float32."""
-        self._check_segmenter()
+        self._check_pipeline()
         return self.model.predict(list(docs))
 
     def set_annotations(self, docs: Iterable[Doc], scores: Sequence[np.ndarray]) -> None:
-        """Leave the layers on the docs."""
+        """Leave the layers on the docs, and renew all that the component left on them before."""
+        former_names = self.former_names
         register_extension(self.name)  # the component may have been renamed
         bilm = shim_of(self.model).bilm
-        docs = list(docs)
-        for doc, layers in zip(docs, scores, strict=True):
-            set_layers(doc, layers, name=self.name)
-            set_static(doc, static_of(bilm, doc), name=self.name)
-        # A tensor that is there belongs to another component, whose listeners read it.
-        pairs = zip(docs, scores, strict=True)
-        free = [(doc, layers) for doc, layers in pairs if self.set_tensor and doc.tensor.size == 0]
+        pairs = list(zip(docs, scores, strict=True))
+        # Any other tensor belongs to another component, whose listeners read it.
+        own_names = (self.name, *former_names)
+        free = [pair for pair in pairs if self.set_tensor and may_set_tensor(pair[0], own_names)]
+        for doc, layers in pairs:
+            orths = doc.to_array("ORTH")
+            static = static_of(bilm, doc, orths)
+            write_vectors(doc, self.name, layers, static, orths=orths, former_names=former_names)
         for (doc, _), mean in zip(free, means_of([layers for _, layers in free]), strict=True):
-            doc.tensor = self.model.ops.asarray(mean)  # type: ignore[arg-type, assignment]
+            set_tensor(doc, mean, self.model.ops, self.name)
 
-    def _check_segmenter(self) -> None:
-        """Warn once when a biLM of words meets words of another segmenter than its own."""
-        if self._segmenter_checked:
+    def annotate(self, docs: Iterable[Doc]) -> None:
+        """Run on docs that are trained on, whose vectors are kept for the next epoch."""
+        docs = list(docs)
+        self._check_pipeline()
+        shim = shim_of(self.model)
+        if shim.cache is None and self.cache_mb > 0:
+            shim.cache = self._make_cache()  # a training begins: its epochs are alike
+            self._patience *= 4  # for the next one: this one may end by too large an evaluation
+        self.set_annotations(docs, self.model(docs, is_train=True)[0])
+
+    def _check_pipeline(self) -> None:
+        """Warn once of a pipeline of another language than the biLM's, or that cuts words otherwise."""
+        if self._pipeline_checked:
             return
-        self._segmenter_checked = True
+        self._pipeline_checked = True
         config = shim_of(self.model).bilm.config
+        if self.lang and self.lang != config.lang and not {self.lang, config.lang} & ANY_LANGUAGE:
+            warnings.warn(
+                f'The model of "{self.name}" was trained on text in the language "{config.lang}", but this '
+                f'pipeline is for "{self.lang}": give the folder of a model for that language as '
+                f"[components.{self.name}.model] path.",
+                stacklevel=2,
+            )
         kind = config.segmenter.partition(":")[0]  # of "pkuseg:MODEL"
         if config.units == "word" and self.segmenter and self.segmenter != kind:
             warnings.warn(
@@ -146,9 +178,17 @@ class Elmo(TrainablePipe):
             with named_in_config():
                 shim_of(self.model).bilm = store.load(path)
         self.model.initialize()
+        shim_of(self.model).cache, self._patience = None, PATIENCE  # that of a training before
         if nlp is not None:
-            self.segmenter = segmenter_of(nlp)
+            self.segmenter, self.lang = segmenter_of(nlp), nlp.lang
+            _pipelines[self] = ref(nlp)
         self._weights_changed()
+
+    def is_enabled(self) -> bool:
+        """Return whether the pipeline that the component was initialized with runs it."""
+        known = _pipelines.get(self)
+        nlp = known() if known else None
+        return nlp is not None and any(pipe is self for _, pipe in nlp.pipeline)
 
     def update(
         self,
@@ -161,11 +201,8 @@ class Elmo(TrainablePipe):
         """Annotate the predicted docs, for the listeners that are updated next; nothing is learnt here."""
         examples = list(examples)
         validate_examples(examples, "Elmo.update")
-        shim = shim_of(self.model)
-        if shim.cache is None and self.cache_mb > 0:
-            shim.cache = self._make_cache()  # a training begins: its epochs are alike
-        docs = [example.predicted for example in examples]
-        self.set_annotations(docs, self.predict(docs))
+        self._warn_without_listeners()
+        self.annotate([example.predicted for example in examples])
         return {} if losses is None else losses
 
     def _make_cache(self) -> ActivationCache:
@@ -173,61 +210,15 @@ class Elmo(TrainablePipe):
         shelf = None
         if self.cache_dir is not None:
             shape = (shim.bilm.n_layers, shim.bilm.width)
-            shelf = DiskShelf(Path(self.cache_dir) / shim.fingerprint(), shape, half=shim.half)
-        return ActivationCache(self.cache_mb * 2**20, half=shim.half, shelf=shelf)
+            shelf = DiskShelf(Path(self.cache_dir).expanduser() / shim.fingerprint(), shape, half=shim.half)
+        return ActivationCache(self.cache_mb * 2**20, half=shim.half, shelf=shelf, patience=self._patience)
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Frozen: nothing to update."""
 
-    # --- Listeners: spaCy's protocol ListenedToComponent, see docs/pipeline.md ---
-
-    @property
-    def listeners(self) -> list[Model]:
-        """The layers that listen to this component."""
-        return [listener for listeners in self.listener_map.values() for listener in listeners]
-
-    @property
-    def listening_components(self) -> list[str]:
-        """Names of the components that these layers are parts of."""
-        return list(self.listener_map)
-
-    def find_listeners(self, component: Any) -> None:
-        """Add the listeners in a component further down, whose products are hastened (pipeline.products).
-
-        spaCy calls it whenever the pipeline changes.
-        """
-        if not isinstance(getattr(component, "model", None), Model):
-            return
-        listeners = [node for node in component.model.walk() if listens_to(node, self.name)]
-        for listener in listeners:
-            self.add_listener(listener, component.name)
-        if listeners:
-            hasten(component.model, shim_of(self.model).precision)
-
-    def add_listener(self, listener: Model, component_name: str) -> None:
-        """Add a listener, and tell it who it listens to and how wide the vectors are."""
-        listeners = self.listener_map.setdefault(component_name, [])
-        if not any(known is listener for known in listeners):
-            listeners.append(listener)
-        config = shim_of(self.model).config
-        sizes = (config.total_layers, config.width, config.static_dim) if config else (None, None, None)
-        link(listener, self.name, component_name, *sizes)
-
-    def remove_listener(self, listener: Model, component_name: str) -> bool:
-        """Forget a listener. Returns whether it was known."""
-        listeners = self.listener_map.get(component_name, [])
-        kept = [known for known in listeners if known is not listener]
-        if kept:
-            self.listener_map[component_name] = kept
-        else:
-            self.listener_map.pop(component_name, None)
-        return len(kept) < len(listeners)
-
     def _weights_changed(self) -> None:
-        self._segmenter_checked = False
-        for component_name, listeners in list(self.listener_map.items()):
-            for listener in listeners:
-                self.add_listener(listener, component_name)
+        self._pipeline_checked = False
+        self._relink()
 
     # --- Serialization: the weights are a model folder of their own ---
 

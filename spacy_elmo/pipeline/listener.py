@@ -6,14 +6,14 @@ the component has not run. docs/pipeline.md tells how the two find one another.
 
 from collections.abc import Callable, Sequence
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 import numpy as np
 from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from .output import check_length, read_layers, read_static
+from .doc_vectors import Vectors, check_tokens, find_vectors
 from .scalar_mix import WithStatic
 
 NAME = "elmo-listener"
@@ -22,6 +22,9 @@ NAME = "elmo-listener"
 # consumers before anything has been annotated, to infer widths, and only there are zeros right. The entry
 # ends with the initialization, when spaCy links components anew.
 _samples: dict[int, WeakSet[Doc]] = {}
+
+# The component that a listener was linked to, by the listener's model id.
+_upstreams: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
 
 def ElmoListener(mix: Model, *, upstream: str = "*", static: bool = False) -> Model:
@@ -41,10 +44,12 @@ def ElmoListener(mix: Model, *, upstream: str = "*", static: bool = False) -> Mo
 
 
 def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
-    layers = [_read(model, doc, is_train) for doc in docs]  # (L, n, D) each
-    X: list[np.ndarray] | WithStatic = layers
+    if is_train:
+        _annotate_missing(model, docs)
+    vectors = [_read(model, doc, is_train) for doc in docs]
+    X: list[np.ndarray] | WithStatic = [each.layers for each in vectors]  # (L, n, D) each
     if model.attrs["static"]:
-        X = WithStatic(layers, [_read_static(model, doc) for doc in docs])  # (n, S) each
+        X = WithStatic(X, [_static(model, each) for each in vectors])  # (n, S) each
     Y, backprop_mix = model.layers[0](X, is_train)
 
     def backprop(dY: list[Floats2d]) -> list:
@@ -72,58 +77,99 @@ def init(model: Model, X: Sequence[Doc] | None = None, Y: Any = None) -> None:
 
 def link(
     model: Model,
-    source: str,
+    source: Any,
     consumer: str,
     n_layers: int | None,
     width: int | None,
     static_width: int | None,
 ) -> None:
-    """The component `source` tells a listener of `consumer` who it is; ends an initialization."""
+    """Tell a listener of `consumer` that it listens to the component `source`; ends an initialization."""
     sizes = {"n_layers": n_layers, "width": width, "static_width": static_width}
-    model.attrs.update(source=source, consumer=consumer, **sizes)
+    model.attrs.update(source=source.name, consumer=consumer, **sizes)
+    if model.attrs["upstream"] != "*":
+        model.attrs["upstream"] = source.name  # it may have been renamed
+    _upstreams[model.id] = source
     _samples.pop(model.id, None)
 
 
-def listens_to(model: Model, name: str) -> bool:
-    """Whether a layer is a listener to the component of that name."""
-    return model.name == NAME and model.attrs["upstream"] in ("*", name)
+def listens_to(model: Model, source: Any) -> bool:
+    """Return whether a layer is a listener to a component, by its name or by the one that it had before."""
+    if model.name != NAME:
+        return False
+    return model.attrs["upstream"] in ("*", source.name) or _upstreams.get(model.id) is source
 
 
-def _read(model: Model, doc: Doc, is_train: bool) -> np.ndarray:
-    source = model.attrs["source"]
+def upstream_of(model: Model) -> Any:
+    """Return the component that a listener was linked to; None where it is gone or was never there."""
+    return _upstreams.get(model.id)
+
+
+def set_residual_widths(model: Model) -> None:
+    """Set the widths of residual layers in a model that has a listener as the whole of its tok2vec.
+
+    spaCy's entity linker makes them as wide as the tok2vec, if that knows its width when the model is built.
+    A listener knows it later, and an initialization would infer the width of the entities' vectors instead.
+    """
+    listener = model.maybe_get_ref("tok2vec")
+    if listener is None or listener.name != NAME or not listener.attrs["width"]:
+        return
+    width = sum(_widths(listener))
+    inner = [node.layers[0] for node in model.walk() if node.name.startswith("residual")]
+    for layer in (layer for each in inner for layer in each.walk()):
+        if layer.has_dim("nI") is not False and layer.has_dim("nO") is not False and not layer.has_param("W"):
+            layer.set_dim("nO", width, force=True)
+            layer.set_dim("nI", width, force=True)
+
+
+def _annotate_missing(model: Model, docs: Sequence[Doc]) -> None:
+    """Let the component run where a consumer is updated without it, as `spacy debug model` does."""
+    upstream = _upstreams.get(model.id)
+    if upstream is not None:
+        missing = [doc for doc in docs if find_vectors(doc, model.attrs["source"]) is None]
+        if missing and upstream.is_enabled():
+            upstream.annotate(missing)
+
+
+def _read(model: Model, doc: Doc, is_train: bool) -> Vectors:
+    source, consumer = model.attrs["source"], model.attrs["consumer"]
     if not source:
         raise ValueError(_no_source(model))
-    layers = read_layers(doc, source)
-    if layers is None:
+    vectors = find_vectors(doc, source)
+    if vectors is None:
         if not is_train and doc in _samples.get(model.id, ()):
-            return np.zeros((model.attrs["n_layers"], len(doc), model.attrs["width"]), dtype=np.float32)
+            return _zeros(model, len(doc))
         raise ValueError(
-            f'"{model.attrs["consumer"]}" needs the vectors of "{source}", which has not run on this Doc: '
+            f'"{consumer}" needs the vectors of "{source}", which has not run on this Doc: '
             f'put "{source}" before it and do not disable or exclude it, and in training leave it out of '
             "frozen_components (it freezes itself)."
         )
-    check_length(doc, layers, source)
+    check_tokens(doc, vectors, source)
+    n_layers, _, width = vectors.layers.shape
     depth = model.attrs["n_layers"]
-    if depth is not None and len(layers) != depth:
+    if depth is not None and n_layers != depth:
         raise ValueError(
-            f'"{model.attrs["consumer"]}" was made for {depth} layers, but "{source}" has left {len(layers)} '
+            f'"{consumer}" was made for {depth} layers, but "{source}" has left {n_layers} '
             "on this Doc: use the model that it was trained with, or train it anew."
         )
-    width = layers.shape[2] + (model.attrs["static_width"] or 0) * model.attrs["static"]
+    width += (model.attrs["static_width"] or 0) * model.attrs["static"]
     if model.has_dim("nO") and width != model.get_dim("nO"):
         raise ValueError(
-            f'"{model.attrs["consumer"]}" was made for vectors of width {model.get_dim("nO")}, but '
-            f'"{source}" gives {width}: use the model that it was trained with, or train it anew.'
+            f'"{consumer}" was made for vectors of width {model.get_dim("nO")}, but "{source}" gives '
+            f"{width}: use the model that it was trained with, or train it anew."
         )
-    return layers
+    return vectors
 
 
-def _read_static(model: Model, doc: Doc) -> np.ndarray:
+def _zeros(model: Model, n: int) -> Vectors:
+    layers = np.zeros((model.attrs["n_layers"], n, model.attrs["width"]), dtype=np.float32)
+    return Vectors(layers, np.zeros((n, 0), dtype=np.float32), *(np.zeros(n, dtype=np.uint64),) * 2)
+
+
+def _static(model: Model, vectors: Vectors) -> np.ndarray:
     """(n, S); zeros for vectors that somebody else has put on the Doc, and in an initialization."""
-    static = read_static(doc, model.attrs["source"])
     width = model.attrs["static_width"] or 0
-    shape = len(doc), width
-    return static if static.shape == shape else np.zeros(shape, dtype=np.float32)
+    shape = len(vectors.orths), width
+    return vectors.static if vectors.static.shape == shape else np.zeros(shape, dtype=np.float32)
 
 
 def _widths(model: Model) -> tuple[int, int]:

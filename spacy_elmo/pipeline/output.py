@@ -1,94 +1,161 @@
-"""What a Doc carries: the layers of its tokens, by name, for tokens and spans, and similarity by layer.
+"""Layers of docs, spans and tokens by name: `doc._.elmo`, `span._.elmo`, `token._.elmo`; similarity."""
 
-The raw array lies in `doc.user_data`, so that it survives `n_process`, `doc.to_bytes()`, `Doc.copy()` and
-`DocBin(store_user_data=True)`. It costs 4 * L * D bytes a token; `doc._.elmo = None` drops it.
-"""
-
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from spacy.tokens import Doc, Span, Token
 
 from ..bilm.inference import tasks
+from .doc_vectors import Vectors, check_token, check_tokens, drop_vectors, find_vectors, write_vectors
 
 Layer = int | str | None
 
-STATIC = "_static"  # behind a component's name, in the key of the static vectors
 
+class LayerAccess(ABC):
+    """Layers by number and by name.
 
-class ElmoOutput:
-    """The layers of a Doc's tokens, as the component left them: `doc._.elmo`.
-
-    L layers (3 with two LSTM layers), D their width, both directions together. Every access raises a
-    ValueError when the Doc no longer has the tokens that the vectors were made for.
+    L layers (3 with two LSTM layers), D their width, both directions together; n tokens.
     """
 
-    def __init__(self, doc: Doc, layers: np.ndarray, name: str = "elmo"):
-        self.doc = doc
-        self.name = name
-        self._layers = layers
-
-    def __repr__(self) -> str:
-        n_layers, n_tokens, width = self._layers.shape
-        return f"<ElmoOutput {self.name}: {n_layers} layers, {n_tokens} tokens, width {width}>"
+    @property
+    @abstractmethod
+    def layers(self) -> np.ndarray:
+        """(L, n, D) float32, of a token (L, D). Layer 0 is the embedding of each direction (the same twice
+        but for models with n-grams), layer j is [forward_j; backward_j].
+        """
 
     @property
-    def layers(self) -> np.ndarray:
-        """(L, n_tokens, D) float32. Layer 0 is the embedding of each direction (the same twice but
-        for models with n-grams), layer j is [forward_j; backward_j].
+    @abstractmethod
+    def static(self) -> np.ndarray:
+        """(n, S), of a token (S,): each token by itself, whatever stands around it (BiLM.static); S is 0 for
+        a model without such vectors.
         """
-        check_length(self.doc, self._layers, self.name)
-        return self._layers
 
     @property
     def mean(self) -> np.ndarray:
-        """(n_tokens, D), the plain average of the layers."""
-        return mean_of(self.layers)
+        """(n, D), the plain average of the layers, computed at each access."""
+        return select_layer(self.layers)
 
     @property
     def embedding(self) -> np.ndarray:
-        """(n_tokens, D), layer 0: the same for a word wherever it stands, but for n-grams over its edges."""
+        """(n, D), layer 0: the same for a word wherever it stands, but for n-grams over its edges."""
         return self.layer("embedding")
 
     @property
     def lstm1(self) -> np.ndarray:
-        """(n_tokens, D), layer 1: leans towards syntax (Peters et al. 2018, section 5.3)."""
+        """(n, D), layer 1: leans towards syntax (Peters et al. 2018, section 5.3)."""
         return self.layer("lstm1")
 
     @property
     def lstm2(self) -> np.ndarray:
-        """(n_tokens, D), layer 2: leans towards word senses (Peters et al. 2018, section 5.3)."""
+        """(n, D), layer 2: leans towards word senses (Peters et al. 2018, section 5.3)."""
         return self.layer("lstm2")
+
+    def layer(self, layer: Layer = None) -> np.ndarray:
+        """(n, D) of a layer: 0, 1, 2 or "embedding", "lstm1", "lstm2"; None or "mean": the mean."""
+        return select_layer(self.layers, layer)
+
+
+class ElmoOutput(LayerAccess):
+    """The layers of a Doc's tokens, as the component left them: `doc._.elmo`.
+
+    Every access raises a ValueError when the Doc no longer has the tokens that the vectors were made for. The
+    arrays of `layers`, `embedding`, `lstm1`, `lstm2` are views of one, and a row of theirs keeps all of it in
+    memory; `token` and `span` give vectors that stand alone.
+    """
+
+    def __init__(self, doc: Doc, vectors: Vectors, name: str = "elmo"):
+        self.doc = doc
+        self.name = name
+        self._vectors = vectors
+
+    def __repr__(self) -> str:
+        n_layers, n_tokens, width = self._vectors.layers.shape
+        return f"<ElmoOutput {self.name}: {n_layers} layers, {n_tokens} tokens, width {width}>"
+
+    @property
+    def layers(self) -> np.ndarray:
+        check_tokens(self.doc, self._vectors, self.name)
+        return self._vectors.layers
 
     @property
     def static(self) -> np.ndarray:
-        """(n_tokens, S), each token by itself, whatever stands around it (BiLM.static); S is 0 for a model
-        without such vectors."""
-        check_length(self.doc, self._layers, self.name)
-        return read_static(self.doc, self.name)
-
-    def layer(self, layer: Layer = None) -> np.ndarray:
-        """(n_tokens, D) of a layer: 0, 1, 2 or "embedding", "lstm1", "lstm2"; None or "mean": the mean."""
-        if layer is None or layer == "mean":
-            return self.mean
-        names = ["embedding", *(f"lstm{i}" for i in range(1, len(self._layers)))]
-        index = names.index(layer) if layer in names else layer
-        if not isinstance(index, int) or not 0 <= index < len(names):
-            known = ", ".join(f'{i} or "{name}"' for i, name in enumerate(names))
-            raise ValueError(f"There is no layer {layer!r}: use {known}, or None for the mean.")
-        return self.layers[index]
+        check_tokens(self.doc, self._vectors, self.name)
+        return self._vectors.static
 
     def token(self, token: Token | int, layer: Layer = None) -> np.ndarray:
-        """(D,), the vector of a token (or of its index in the Doc). layer: as of layer()."""
-        return self.layer(layer)[token.i if isinstance(token, Token) else token]
+        """(D,), the vector of a token (or of its index in the Doc). layer: as of layer().
+
+        Takes as long in a long Doc as in a short one. Raises a ValueError for a token of another Doc.
+        """
+        token = token if isinstance(token, Token) else self.doc[token]
+        return select_layer(self._part(token, token.i, token.i + 1), layer)[0].copy()
 
     def span(self, span: Span | Doc, layer: Layer = None) -> np.ndarray:
-        """(D,), the mean over the tokens of a span, zeros for an empty one. layer: as of layer()."""
-        rows = self.layer(layer)
-        rows = rows[span.start : span.end] if isinstance(span, Span) else rows
+        """(D,), the mean over the tokens of a span, zeros for an empty one. layer: as of layer().
+
+        Raises a ValueError for a span of another Doc.
+        """
+        start, end = (span.start, span.end) if isinstance(span, Span) else (0, len(span))
+        rows = select_layer(self._part(span, start, end), layer)
         return rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1], dtype=np.float32)
+
+    def of_token(self, token: Token) -> "PartOutput":
+        """Return all layers of a token, (L, D), in memory of their own: `token._.elmo`."""
+        layers = self._part(token, token.i, token.i + 1)
+        return PartOutput(layers[:, 0].copy(), self._vectors.static[token.i].copy())
+
+    def of_span(self, span: Span) -> "PartOutput":
+        """Return all layers of the tokens of a span, (L, n, D), in memory of their own: `span._.elmo`."""
+        layers = self._part(span, span.start, span.end)
+        return PartOutput(layers.copy(), self._vectors.static[span.start : span.end].copy())
+
+    def _part(self, item: Token | Span | Doc, start: int, end: int) -> np.ndarray:
+        """(L, end - start, D), a view, once it is known to be that of these tokens."""
+        if item.doc is not self.doc:
+            raise ValueError(
+                f"These tokens are of another Doc than the vectors: use the doc._.{self.name} of that Doc."
+            )
+        if end - start == len(self.doc):
+            return self.layers
+        for token in self.doc[start:end]:
+            check_token(token, self._vectors, self.name)
+        return self._vectors.layers[:, start:end]
+
+
+class PartOutput(LayerAccess):
+    """The layers of a token or of a span's tokens, in memory of their own: `token._.elmo`, `span._.elmo`."""
+
+    def __init__(self, layers: np.ndarray, static: np.ndarray):
+        self._layers = layers
+        self._static = static
+
+    def __repr__(self) -> str:
+        n_layers, *n_tokens, width = self._layers.shape
+        tokens = "".join(f" {n} tokens," for n in n_tokens)
+        return f"<PartOutput: {n_layers} layers,{tokens} width {width}>"
+
+    @property
+    def layers(self) -> np.ndarray:
+        return self._layers
+
+    @property
+    def static(self) -> np.ndarray:
+        return self._static
+
+
+def select_layer(layers: np.ndarray, layer: Layer = None) -> np.ndarray:
+    """Return one of the layers, (L, ..., D) -> (..., D): 0, 1, 2 or its name; None or "mean": their mean."""
+    if layer is None or layer == "mean":
+        return mean_of(layers) if layers.ndim == 3 else mean_of(layers[:, None])[0]
+    names = ["embedding", *(f"lstm{i}" for i in range(1, len(layers)))]
+    index = names.index(layer) if layer in names else layer
+    if not isinstance(index, int) or not 0 <= index < len(names):
+        known = ", ".join(f'{i} or "{name}"' for i, name in enumerate(names))
+        raise ValueError(f"There is no layer {layer!r}: use {known}, or None for the mean.")
+    return layers[index]
 
 
 def similarity(
@@ -112,7 +179,7 @@ def similarity(
 
 
 def _vector(item: Token | Span | Doc, layer: Layer, name: str) -> np.ndarray:
-    output = get_output(item if isinstance(item, Doc) else item.doc, name=name)
+    output = get_output(item.doc, name=name)
     if output is None:
         raise ValueError(
             f'There is no doc._.{name} to compare: process the text with a pipeline that has "{name}", '
@@ -141,69 +208,59 @@ def _mean(layers: np.ndarray) -> np.ndarray:
 
 
 def get_output(doc: Doc, *, name: str) -> ElmoOutput | None:
-    """The extension's getter: None when the component has not run or its vectors were dropped."""
-    layers = read_layers(doc, name)
-    return None if layers is None else ElmoOutput(doc, layers, name)
+    """Return the vectors on a Doc; None when the component has not run or its vectors were dropped."""
+    vectors = find_vectors(doc, name)
+    return None if vectors is None else ElmoOutput(doc, vectors, name)
+
+
+def get_part_output(item: Token | Span, *, name: str) -> PartOutput | None:
+    """Return the vectors of a token or a span; None when the component has not run on the Doc."""
+    output = get_output(item.doc, name=name)
+    if output is None:
+        return None
+    return output.of_token(item) if isinstance(item, Token) else output.of_span(item)
 
 
 def set_layers(doc: Doc, value: np.ndarray | ElmoOutput | None, *, name: str) -> None:
-    """The extension's setter. value: (L, n_tokens, D); None drops the vectors (`doc_cleaner` does so)."""
+    """Set `doc._.<name>`. value: (L, n_tokens, D); None drops the vectors, as `doc_cleaner` does.
+
+    Static vectors that were there are dropped, since they are of another model or of other tokens. Raises a
+    ValueError for an array of another shape, or an ElmoOutput of other tokens.
+    """
     if value is None:
-        for key in (_key(name), _key(name + STATIC)):
-            _user_data(doc).pop(key, None)
+        drop_vectors(doc, name)
         return
-    layers = value.layers if isinstance(value, ElmoOutput) else value
-    if getattr(layers, "ndim", None) != 3:
+    if isinstance(value, ElmoOutput):
+        check_tokens(doc, value._vectors, name)
+        layers, static = value.layers, value.static
+        write_vectors(doc, name, layers, static)
+        return
+    if getattr(value, "ndim", None) != 3:
         raise ValueError(f"doc._.{name} takes an array of (layers, tokens, width), or None to drop it.")
-    check_length(doc, layers, name)
-    _user_data(doc)[_key(name)] = layers
-
-
-def read_layers(doc: Doc, name: str) -> np.ndarray | None:
-    """(L, n_tokens, D) float32 as stored, without any check; None when there is nothing."""
-    return _user_data(doc).get(_key(name))
-
-
-def set_static(doc: Doc, static: np.ndarray, *, name: str) -> None:
-    """Leave the static vectors (n_tokens, S) of a Doc's tokens beside its layers; none if S is 0."""
-    if static.shape[1]:
-        _user_data(doc)[_key(name + STATIC)] = static
-
-
-def read_static(doc: Doc, name: str) -> np.ndarray:
-    """(n_tokens, S) float32, S = 0 where there are none."""
-    static = _user_data(doc).get(_key(name + STATIC))
-    return np.zeros((len(doc), 0), dtype=np.float32) if static is None else static
-
-
-def check_length(doc: Doc, layers: np.ndarray, name: str) -> None:
-    """Raise a ValueError if the vectors are not those of the Doc's tokens, as after retokenization."""
-    if layers.shape[1] != len(doc):
+    if value.shape[1] != len(doc):
         raise ValueError(
-            f"doc._.{name} was made for {layers.shape[1]} tokens, but the Doc has {len(doc)} now: "
-            f'run "{name}" after whatever merges or splits tokens.'
+            f"doc._.{name} takes vectors of the Doc's {len(doc)} tokens, not of {value.shape[1]}."
         )
+    write_vectors(doc, name, value)
 
 
-def register_extension(name: str) -> None:
-    """Make `doc._.<name>` known. Raises a ValueError when the name is taken by somebody else's extension."""
-    if Doc.has_extension(name):
-        getter = Doc.get_extension(name)[2]
-        if not (isinstance(getter, partial) and getter.func is get_output):
+def register_extension(name: str = "elmo") -> None:
+    """Register `doc._.<name>`, `span._.<name>` and `token._.<name>`.
+
+    A component does so for its own name when it is made; call it to read docs that were stored with their
+    vectors, where there is no such component. Raises a ValueError when another extension has the name.
+    """
+    setter = partial(set_layers, name=name)
+    missing = []
+    for owner, getter in ((Doc, get_output), (Span, get_part_output), (Token, get_part_output)):
+        if not owner.has_extension(name):
+            missing.append((owner, getter))
+            continue
+        known = owner.get_extension(name)[2]
+        if not (isinstance(known, partial) and known.func is getter):
             raise ValueError(
-                f"doc._.{name} is already used by another extension: give the component another name."
+                f"{owner.__name__.lower()}._.{name} is already used by another extension: give the component "
+                "another name."
             )
-        return
-    Doc.set_extension(name, getter=partial(get_output, name=name), setter=partial(set_layers, name=name))
-
-
-def _user_data(doc: Doc) -> dict[Any, Any]:
-    return doc.user_data  # spaCy's type stub says that its keys are strings
-
-
-def _key(name: str) -> tuple[str, str, None, None]:
-    return ("._.", name, None, None)  # spaCy's own form of key, so that it serialises with the rest
-
-
-# Docs that were stored with their vectors are readable without a pipeline.
-register_extension("elmo")
+    for owner, getter in missing:
+        owner.set_extension(name, getter=partial(getter, name=name), setter=setter if owner is Doc else None)

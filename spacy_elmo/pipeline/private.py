@@ -10,6 +10,7 @@ from thinc.types import Floats2d
 
 from .bilm_layer import BiLMShim, shim_of
 from .kept import Kept
+from .listener import upstream_of
 from .scalar_mix import WithStatic
 from .static import static_of
 
@@ -20,14 +21,15 @@ NAME = "elmo-tok2vec"
 SETTINGS = ("mix_dropout", "l2", "layer_norm", "static")  # of a listener that a private biLM has too
 
 
-def ElmoTok2Vec(bilm: Model | None, mix: Model, *, static: bool = False) -> Model:
+def ElmoTok2Vec(bilm: Model | None, mix: Model, *, static: bool = False, width: int | None = None) -> Model:
     """List[Doc] -> List[Floats2d (n_tokens, D)]: a frozen biLM of its own, and a scalar mix that learns.
 
     bilm: None: it is given another one's by `share_bilm`.
     static: the output is D + S wide, with the model's static vectors beside the mix.
+    width: of the output; None: it is set when the weights are read.
     """
     layers = [mix] if bilm is None else [bilm, mix]
-    return Model(NAME, forward, init=init, layers=layers, dims={"nO": None}, attrs={"static": static})
+    return Model(NAME, forward, init=init, layers=layers, dims={"nO": width}, attrs={"static": static})
 
 
 def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
@@ -50,7 +52,10 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     bilm, mix = _parts(model)
     bilm.initialize()
     config = shim_of(bilm).bilm.config
-    model.set_dim("nO", config.width + config.static_dim * model.attrs["static"], force=True)
+    width = config.width + config.static_dim * model.attrs["static"]
+    if model.has_dim("nO") and model.get_dim("nO") != width:
+        raise ValueError(f"A {PRIVATE} has width = {model.get_dim('nO')}, but its model {width}: give that.")
+    model.set_dim("nO", width)
     mix.set_dim("nL", shim_of(bilm).bilm.n_layers)
     mix.initialize()
 
@@ -109,7 +114,7 @@ class Replacer:
         """The new layer in place of a listener. bilm: a copy of the component's layer."""
         if self._replaced:
             self._shared = self._check(bilm)
-        if listener.attrs["source"] != elmo.name:
+        if upstream_of(listener) is not elmo:
             raise ValueError(
                 f'"{listener.attrs["consumer"]}" listens to "{listener.attrs["source"]}", not to '
                 f'"{elmo.name}": name the component that it listens to.'

@@ -11,7 +11,7 @@ from spacy.util import fix_random_seed
 
 from spacy_elmo.pipeline.cache import ActivationCache, key_of
 
-from .helpers import TEXTS, assert_same, blank, layers_of, tagger_config, train
+from .helpers import TEXTS, assert_same, blank, examples, layers_of, tagger_config, train
 
 sentences = st.lists(st.lists(st.sampled_from("打球字我他"), max_size=4), max_size=8)
 
@@ -144,3 +144,56 @@ def test_the_cache_is_not_saved(char_model):
     nlp = trained_with(char_model)
     assert nlp.get_pipe("elmo").model.copy().shims[0].cache is None
     assert pickle.loads(pickle.dumps(nlp.get_pipe("elmo").model.shims[0])).cache is None
+
+
+# --- The end of a training ---
+
+
+def test_prediction_does_not_fill_the_cache():
+    cache = ActivationCache(2**20)
+    cache.encode(Counting(), ["我打球"])
+    for _ in range(3):
+        cache.encode(Counting(), ["他打字"], is_train=False)
+    assert len(cache.shelf) == 1
+
+
+def test_the_third_evaluation_of_the_same_sentences_computes_nothing():
+    encode, cache = Counting(), ActivationCache(2**20)
+    for _ in range(3):
+        cache.encode(encode, ["我打球"])
+        before = encode.computed
+        cache.encode(encode, ["他打字", "他打球"], is_train=False)
+    assert encode.computed == before
+
+
+def test_much_prediction_ends_the_cache(char_model, monkeypatch):
+    monkeypatch.setattr("spacy_elmo.pipeline.component.PATIENCE", 20)
+    nlp = trained_with(char_model)
+    used = cache_of(nlp).shelf.used
+    before = layers_of(nlp)
+    list(nlp.pipe(["我去银行取钱。"] * 10))
+    assert used > 0
+    assert cache_of(nlp) is None
+    assert_same(layers_of(nlp), before)
+    train(nlp, steps=1)  # a new training
+    assert cache_of(nlp) is not None
+
+
+def test_an_evaluation_that_ended_the_cache_does_so_no_more(char_model, monkeypatch):
+    monkeypatch.setattr("spacy_elmo.pipeline.component.PATIENCE", 20)
+    nlp = blank(char_model)
+    nlp.add_pipe("tagger", config=tagger_config())
+    data = examples(nlp)
+    nlp.initialize(lambda: data)
+    ended = []
+    for _ in range(4):
+        nlp.update(data)
+        nlp.evaluate(examples(nlp))
+        nlp.evaluate(examples(nlp))
+        ended.append(cache_of(nlp) is None)
+    assert ended == [True, False, False, False]
+
+
+def test_a_negative_size_is_refused(char_model):
+    with pytest.raises(ValueError, match="cache_mb = -1 is not a size"):
+        spacy.blank("zh").add_pipe("elmo", config={"cache_mb": -1})

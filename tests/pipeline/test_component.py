@@ -187,8 +187,24 @@ def test_no_warning_at_home(tmp_path, char_model):
         warnings.simplefilter("error", UserWarning)
         for model in (tmp_path, char_model):
             blank(model)("我去银行")
-        nlp = spacy.blank("en")
-        nlp.add_pipe("elmo", config={"model": {"path": str(char_model)}})
+
+
+def test_model_of_another_language_warns_once(char_model, tmp_path):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("elmo", config={"model": {"path": str(char_model)}})
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        list(nlp.pipe(TEXTS))
+        nlp("我去")
+    assert len([w for w in caught if 'in the language "zh"' in str(w.message)]) == 1
+
+
+@pytest.mark.parametrize(("lang", "model_lang"), [("en", "xx"), ("xx", "zh"), ("en", "en")])
+def test_no_warning_of_languages_that_fit(tmp_path, lang, model_lang):
+    make_bilm(lang=model_lang).save(tmp_path)
+    nlp = spacy.blank(lang)
+    nlp.add_pipe("elmo", config={"model": {"path": str(tmp_path)}})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
         nlp("我去银行")
 
 

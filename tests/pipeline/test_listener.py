@@ -234,8 +234,11 @@ def test_update_with_elmo_frozen_or_annotating(tagger_nlp, frozen, annotating):
 
 
 def test_elmo_frozen_only(tagger_nlp):
-    with pytest.raises(ValueError, match=r'"elmo", which has not run.*frozen_components'):
-        train(tagger_nlp, exclude=["elmo"])
+    """A component that is updated without the others lets "elmo" run, as long as the pipeline has it."""
+    assert train(tagger_nlp, steps=10, exclude=["elmo"])["tagger"] < 20
+    data = examples(tagger_nlp)
+    tagger_nlp.get_pipe("tagger").update(data)  # as `spacy debug model` does
+    assert data[0].predicted._.elmo.layers.shape == (3, 6, 16)
 
 
 @pytest.mark.parametrize("frozen", [[], ["elmo"]])

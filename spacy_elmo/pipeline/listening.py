@@ -1,0 +1,95 @@
+"""Who listens to a component: spaCy's protocol ListenedToComponent. docs/pipeline.md explains it."""
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from thinc.api import Model
+
+from .bilm_layer import shim_of
+from .listener import link, listens_to, set_residual_widths
+from .products import hasten
+
+
+class ListenedTo:
+    """The part of the component "elmo" that finds its listeners and tells them its name and its sizes."""
+
+    listener_map: dict[str, list[Model]]
+    """By component: its layers that listen."""
+
+    if TYPE_CHECKING:
+        model: Model
+        name: str
+
+    def __init__(self) -> None:
+        self.listener_map = {}
+        self._former_names: list[str] = []
+        self._last_name = self.name
+        self._listeners_checked = False
+
+    @property
+    def listeners(self) -> list[Model]:
+        """The layers that listen to this component."""
+        return [listener for listeners in self.listener_map.values() for listener in listeners]
+
+    @property
+    def listening_components(self) -> list[str]:
+        """Names of the components that these layers are parts of."""
+        return list(self.listener_map)
+
+    @property
+    def former_names(self) -> list[str]:
+        """Names that the component had before, and still has in a pipeline that it was sourced from."""
+        if self.name != self._last_name:
+            names = [*self._former_names, self._last_name]
+            self._former_names = [name for name in names if name != self.name]
+            self._last_name = self.name
+        return self._former_names
+
+    def find_listeners(self, component: Any) -> None:
+        """Add the listeners in a component further down, whose products are hastened (pipeline.products).
+
+        spaCy calls it whenever the pipeline changes.
+        """
+        if not isinstance(getattr(component, "model", None), Model):
+            return
+        listeners = [node for node in component.model.walk() if listens_to(node, self)]
+        for listener in listeners:
+            self.add_listener(listener, component.name)
+        if listeners:
+            set_residual_widths(component.model)
+            hasten(component.model, shim_of(self.model).precision)
+
+    def add_listener(self, listener: Model, component_name: str) -> None:
+        """Add a listener, and tell it who it listens to and how wide the vectors are."""
+        listeners = self.listener_map.setdefault(component_name, [])
+        if not any(known is listener for known in listeners):
+            listeners.append(listener)
+        config = shim_of(self.model).config
+        sizes = (config.total_layers, config.width, config.static_dim) if config else (None, None, None)
+        link(listener, self, component_name, *sizes)
+
+    def remove_listener(self, listener: Model, component_name: str) -> bool:
+        """Forget a listener. Returns whether it was known."""
+        listeners = self.listener_map.get(component_name, [])
+        kept = [known for known in listeners if known is not listener]
+        if kept:
+            self.listener_map[component_name] = kept
+        else:
+            self.listener_map.pop(component_name, None)
+        return len(kept) < len(listeners)
+
+    def _relink(self) -> None:
+        """Tell all listeners the sizes of new weights."""
+        for component_name, listeners in list(self.listener_map.items()):
+            for listener in listeners:
+                self.add_listener(listener, component_name)
+
+    def _warn_without_listeners(self) -> None:
+        """Warn once, in training, when no component learns on the vectors."""
+        if not self._listeners_checked and not self.listener_map:
+            warnings.warn(
+                f'No component after "{self.name}" listens to it, so none is trained on its vectors: put a '
+                'spacy-elmo.ElmoListener.v1 into the "tok2vec" of those that shall be (docs/pipeline.md).',
+                stacklevel=3,
+            )
+        self._listeners_checked = True
