@@ -10,6 +10,7 @@ from thinc.api import Model, chain
 from thinc.types import Floats2d
 
 from ...bilm.precision import Precision
+from .analyzer_model import LexicalAnalyzerModel
 from .bilstm import BiLSTM
 from .crf_layer import CRFLayer
 from .lexicon_features import LexiconLayer
@@ -52,3 +53,11 @@ def build_crf_tagger_v1(
     model.set_ref("tok2vec", tok2vec)
     model.set_ref("crf", layer)
     return model
+
+
+def build_lexical_analyzer_v1(tok2vec: Model[list[Doc], list[Floats2d]]) -> Model:
+    """spacy-elmo.LexicalAnalyzer.v1: for "lexical_analysis", an encoder and three heads with a CRF.
+
+    tok2vec: of characters, e.g. a spacy.Tok2Vec.v2 with a BiLSTMEncoder.
+    """
+    return LexicalAnalyzerModel(tok2vec)

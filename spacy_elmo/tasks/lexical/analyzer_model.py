@@ -1,0 +1,67 @@
+"""The model of the lexical analyzer: an encoder of characters and three heads with a CRF each."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import numpy as np
+from spacy.tokens import Doc
+from thinc.api import Model, get_array_module
+from thinc.types import Floats2d
+
+from .crf_layer import CRFLayer
+
+HEADS = ("segment", "tag", "entity")
+"""Of characters; of words; of words."""
+
+
+def LexicalAnalyzerModel(tok2vec: Model[list[Doc], list[Floats2d]]) -> Model:
+    """List[Doc] -> List[Floats2d (n_tokens, 4)], scores of BMES labels; the component uses the heads.
+
+    References: tok2vec, and each of HEADS, a CRFLayer. Those of words read word_vectors.
+    """
+    heads = [CRFLayer() for _ in HEADS]
+    model: Model = Model(
+        "elmo-lexical-analyzer",
+        forward,
+        init=init,
+        layers=[tok2vec, *heads],
+        refs={"tok2vec": tok2vec, **dict(zip(HEADS, heads, strict=True))},
+    )
+    return model
+
+
+def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
+    H, backprop_tok2vec = model.get_ref("tok2vec")(docs, is_train)
+    Y, backprop_head = model.get_ref(HEADS[0])(H, is_train)
+    return Y, lambda dY: backprop_tok2vec(backprop_head(dY))
+
+
+def init(model: Model, X: Any = None, Y: Any = None) -> None:
+    tok2vec = model.get_ref("tok2vec")
+    tok2vec.initialize(X)
+    if X is None:
+        return
+    H = tok2vec.predict(X)
+    model.get_ref(HEADS[0]).initialize(H)
+    for name in HEADS[1:]:
+        model.get_ref(name).initialize([word_vectors(h, [(0, 1)] if len(h) else []) for h in H])
+
+
+def word_vectors(H: Floats2d, words: Sequence[tuple[int, int]]) -> Floats2d:
+    """(n_tokens, W) of tokens -> (n_words, 2 W): that of the last token of each word, and of the first."""
+    first, last = _edges(words)
+    rows: Any = H
+    return get_array_module(H).concatenate([rows[last], rows[first]], axis=1)
+
+
+def add_gradient(dH: Floats2d, dX: Floats2d, words: Sequence[tuple[int, int]]) -> None:
+    """Add the gradient of word_vectors to that of the tokens, in place."""
+    first, last = _edges(words)
+    width, total = dH.shape[1], cast(Any, dH)
+    total[last] += dX[:, :width]  # each token is the last of one word at most
+    total[first] += dX[:, width:]
+
+
+def _edges(words: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    spans = np.array(words, dtype=np.int64).reshape(-1, 2)
+    return spans[:, 0], spans[:, 1] - 1

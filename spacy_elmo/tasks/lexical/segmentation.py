@@ -1,0 +1,124 @@
+"""Words as labels of the tokens that they are made of, and back: begin, middle, end, single (BMES)."""
+
+from typing import NamedTuple
+
+import numpy as np
+from spacy.attrs import LENGTH
+from spacy.tokens import Doc
+from spacy.training import Example
+
+from ...bilm.text import normalize
+from .crf import FORBIDDEN
+from .sequence import Constraints
+
+SEGMENT_LABELS = ("B", "M", "E", "S")
+BEGIN, MIDDLE, END, SINGLE = range(4)
+
+Spans = list[tuple[int, int]]
+"""First token and token after the last of each."""
+
+
+def segment_constraints() -> Constraints:
+    """Scores of what may follow what in BMES: 0 or FORBIDDEN."""
+    opens = np.array([True, True, False, False])  # a word goes on after B and M
+    continues = np.array([False, True, True, False])
+    allowed = opens[:, None] == continues
+    follow, first, last = (np.where(a, 0.0, FORBIDDEN).astype("f") for a in (allowed, ~continues, ~opens))
+    return follow, first, last
+
+
+def visible_runs(doc: Doc) -> Spans:
+    """Runs of tokens without white space in or between them, in order: no word reaches over their ends."""
+    runs: Spans = []
+    start: int | None = None
+    for token in doc:
+        if token.is_space:
+            if start is not None:
+                runs.append((start, token.i))
+            start = None
+            continue
+        start = token.i if start is None else start
+        if token.whitespace_:
+            runs.append((start, token.i + 1))
+            start = None
+    if start is not None:
+        runs.append((start, len(doc)))
+    return runs
+
+
+def words_of(labels: np.ndarray, start: int = 0) -> Spans:
+    """BMES label ids of a run of tokens that begins at `start` -> the words."""
+    ends = np.flatnonzero((labels == END) | (labels == SINGLE)) + 1
+    begins = np.concatenate([[0], ends[:-1]]).astype(np.int64) if len(ends) else ends
+    return list(zip((begins + start).tolist(), (ends + start).tolist(), strict=True))
+
+
+def labels_of(words: Spans, n_tokens: int) -> np.ndarray:
+    """(n_tokens,) the BMES label ids of words, -1 for tokens that are in none."""
+    labels = np.full(n_tokens, -1, dtype=np.int64)
+    for start, end in words:
+        labels[start:end] = MIDDLE
+        labels[start], labels[end - 1] = BEGIN, END
+        if end - start == 1:
+            labels[start] = SINGLE
+    return labels
+
+
+def forbid_cuts(doc: Doc, scores: np.ndarray, fixed: np.ndarray) -> np.ndarray:
+    """Scores of BMES labels (n_tokens, 4) that keep runs of Latin letters, and of digits, whole.
+
+    fixed: (n_tokens,) label ids of a dictionary, -1 for free tokens; what it says goes before.
+    """
+    kinds = np.array([_kind(token.text) for token in doc], dtype=np.int64)
+    spaces = np.array([bool(token.whitespace_) for token in doc], dtype=bool)
+    joined = (kinds[:-1] == kinds[1:]) & (kinds[1:] > 0) & ~spaces[:-1] & (fixed[:-1] < 0) & (fixed[1:] < 0)
+    before = np.flatnonzero(joined)
+    if len(before):
+        scores = scores.copy()
+        scores[before[:, None], [END, SINGLE]] = FORBIDDEN
+        scores[before[:, None] + 1, [BEGIN, SINGLE]] = FORBIDDEN
+    return scores
+
+
+def _kind(text: str) -> int:
+    """1 for a digit, 2 for a Latin letter, 0 for anything else; full-width ones count too."""
+    text = normalize(text)
+    if len(text) != 1 or not text.isascii():
+        return 0
+    return 1 if text.isdigit() else 2 if text.isalpha() else 0
+
+
+class GoldWords(NamedTuple):
+    """The words of a reference in the tokens of the predicted Doc."""
+
+    words: Spans
+    """Those that are whole tokens of the predicted Doc."""
+    tokens: list[int]
+    """Of each, its token in the reference."""
+    complete: bool
+    """Whether all words of the reference are there, so that they are a sequence."""
+
+
+def gold_words(example: Example) -> GoldWords:
+    """Find the words of an example's reference in its predicted Doc; white space does not count."""
+    starts, ends = _visible_offsets(example.predicted)
+    first = {offset: i for i, offset in enumerate(starts) if ends[i] > offset}
+    last = {offset: i + 1 for i, offset in enumerate(ends) if offset > starts[i]}
+    words, tokens, visible = [], [], 0
+    for i, (start, end) in enumerate(zip(*_visible_offsets(example.reference), strict=True)):
+        if end == start:
+            continue
+        visible += 1
+        if start in first and end in last:
+            words.append((first[start], last[end]))
+            tokens.append(i)
+    return GoldWords(words, tokens, len(words) == visible)
+
+
+def _visible_offsets(doc: Doc) -> tuple[list[int], list[int]]:
+    """Where each token begins and ends in the Doc's text without white space; space tokens are empty."""
+    lengths = doc.to_array(LENGTH).astype(np.int64)
+    if "".join(doc.text.split()) != doc.text:
+        lengths = np.array([0 if token.is_space else len(token) for token in doc], dtype=np.int64)
+    ends = np.cumsum(lengths)
+    return (ends - lengths).tolist(), ends.tolist()
