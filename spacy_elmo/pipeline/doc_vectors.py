@@ -87,6 +87,11 @@ def find_vectors(doc: Doc, name: str) -> Vectors | None:
     return None if record is None else _vectors(record)
 
 
+def vector_names(doc: Doc) -> list[str]:
+    """Return the names of the components that left vectors on a Doc."""
+    return list(dict.fromkeys(name for name, _, _ in _records(doc)))
+
+
 def check_tokens(doc: Doc, vectors: Vectors, name: str) -> None:
     """Raise a ValueError if the vectors were made for other tokens, as after retokenization."""
     if len(vectors.orths) == len(doc) and np.array_equal(vectors.starts, doc.to_array("IDX")):

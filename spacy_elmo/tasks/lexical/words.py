@@ -9,7 +9,8 @@ from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
 
 from ...pipeline.bilm_layer import BiLMShim
-from ...pipeline.output import STATIC, mean_of, read_layers, set_layers, set_static
+from ...pipeline.doc_vectors import drop_vectors, find_vectors, vector_names, write_vectors
+from ...pipeline.output import mean_of
 from ...pipeline.static import static_of
 
 Spans = list[tuple[int, int]]
@@ -39,37 +40,31 @@ def merge_tokens(doc: Doc, spans: Spans) -> Doc:
             for s in group
         ]
         merged.spans[key] = [span for span in moved if span is not None]
-    for name in _elmo_names(doc):
+    for name in vector_names(doc):
         _move_vectors(doc, merged, spans, name)
     return merged
 
 
 def set_static_vectors(doc: Doc, nlp: Language | None) -> None:
     """Set the static vectors of a Doc's tokens, those of each component of `nlp` whose layers it has."""
-    for name in _elmo_names(doc):
+    for name in vector_names(doc):
         if nlp is None or name not in nlp.component_names:
             continue
+        vectors = find_vectors(doc, name)
         model = cast(TrainablePipe, nlp.get_pipe(name)).model
         for shim in model.shims:
-            if isinstance(shim, BiLMShim):
-                set_static(doc, static_of(shim.bilm, doc), name=name)
-
-
-def _elmo_names(doc: Doc) -> list[str]:
-    """Names of the components that have left their layers on a Doc."""
-    keys = [key[1] for key in doc.user_data if isinstance(key, tuple) and key[0] == "._." and key[2] is None]
-    known = [name for name in keys if isinstance(name, str) and not name.endswith(STATIC)]
-    return [name for name in known if isinstance(read_layers(doc, name), np.ndarray)]
+            if isinstance(shim, BiLMShim) and vectors is not None:
+                write_vectors(doc, name, vectors.layers, static_of(shim.bilm, doc))
 
 
 def _move_vectors(doc: Doc, merged: Doc, spans: Spans, name: str) -> None:
-    layers = read_layers(doc, name)
-    set_layers(merged, None, name=name)
-    if layers is None or layers.ndim != 3 or layers.shape[1] != len(doc):
+    vectors = find_vectors(doc, name)
+    drop_vectors(merged, name)
+    if vectors is None or len(vectors.orths) != len(doc):
         return
-    moved = word_layers(layers, spans)
-    set_layers(merged, moved, name=name)
-    if doc.tensor.shape == layers.shape[1:]:
+    moved = word_layers(vectors.layers, spans)
+    write_vectors(merged, name, moved)
+    if doc.tensor.shape == vectors.layers.shape[1:]:
         merged.tensor = mean_of(moved)
 
 
