@@ -1,8 +1,8 @@
 """Rate and memory of `spacy elmo corpus` on synthetic text of any size, or yours, beside the bare segmenter.
 
-    python benchmarks/corpus.py --size 100MB --units word --segmenter jieba --jobs 1 2
-    python benchmarks/corpus.py --text FILE --units word --segmenter jieba --jobs 1 2
-    python benchmarks/corpus.py --text FILE --units word --segmenter pkuseg:FOLDER --jobs 1 2
+    python benchmarks/corpus.py --size 100MB --units word --segmenter jieba --n-process 1 2
+    python benchmarks/corpus.py --text FILE --units word --segmenter jieba --n-process 1 2
+    python benchmarks/corpus.py --text FILE --units word --segmenter pkuseg:FOLDER --n-process 1 2
 
 The segmenter is timed in one process before and after each corpus, on sentences that are cut already.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spacy_elmo.bilm.text import characters, sentence_spans
+from spacy_elmo.bilm.text import sentence_spans, split_characters
 from spacy_elmo.pretraining.segment import make_segmenter
 
 HAN = 3500  # distinct characters
@@ -45,7 +45,7 @@ def write_text(path: Path, size: int) -> None:
 
 def bare_rate(args: argparse.Namespace, text: str) -> float:
     """Characters a second of the segmenter alone, in this process, on sentences that are cut already."""
-    segment: Callable[[str], object] = characters  # which is what cuts text for a character model
+    segment: Callable[[str], object] = split_characters  # which is what cuts text for a character model
     if args.segmenter == "jieba":
         import jieba
 
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--units", default="char")
     parser.add_argument("--segmenter", default="char")
     parser.add_argument("--lang", default="zh")
-    parser.add_argument("--jobs", type=int, nargs="+", default=[1])
+    parser.add_argument("--n-process", type=int, nargs="+", default=[1])
     parser.add_argument("--scratch", type=Path, help="Folder for the text and the corpora")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
@@ -133,7 +133,7 @@ def main() -> None:
             for key in ("units", "segmenter", "lang"):
                 command += [f"--{key}", getattr(args, key)]
             began, busy = time.perf_counter(), _busy()
-            process = subprocess.Popen(list(map(str, [*command, "--jobs", jobs])))
+            process = subprocess.Popen(list(map(str, [*command, "--n-process", jobs])))
             parent, worker = peaks(process)
             seconds, busy = time.perf_counter() - began, _busy() - busy
             before, bare = bare, bare_rate(args, some)

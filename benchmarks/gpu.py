@@ -24,19 +24,19 @@ from timing import medians, show
 
 from spacy_elmo.bilm import lstm, runtime, softmax
 from spacy_elmo.bilm.config import BiLMConfig
-from spacy_elmo.bilm.embed import Batch
-from spacy_elmo.bilm.graphs import fastest
+from spacy_elmo.bilm.embed import TokenBatch
+from spacy_elmo.bilm.graphs import with_cuda_graphs
 from spacy_elmo.bilm.model import BiLM
-from spacy_elmo.bilm.objective import TrainingStep
+from spacy_elmo.bilm.objective import TrainStep
 from spacy_elmo.bilm.vocab import Vocab
 from spacy_elmo.pretraining.budget import random_batch
 from spacy_elmo.pretraining.plan import training_flops
-from spacy_elmo.pretraining.settings import Paths, Settings, TrainingSettings, VocabSettings
+from spacy_elmo.pretraining.settings import Paths, PretrainConfig, TrainingConfig, VocabConfig
 
 GPU = torch.device("cuda")
 PEER, OURS = "torch alone (cuDNN)", "ours"
 SIDE, WARM = 8192, 3
-SETTINGS = Settings(paths=Paths(), vocab=VocabSettings(), training=TrainingSettings(), model={})
+SETTINGS = PretrainConfig(paths=Paths(), vocab=VocabConfig(), training=TrainingConfig(), model={})
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ def make_model(size: Size) -> BiLM:
     return BiLM(
         BiLMConfig(
             units="word",
-            projection=size.projection,
-            hidden=size.hidden,
-            tied_softmax=True,
-            max_sentence=size.length - 2,
+            projection_dim=size.projection,
+            hidden_size=size.hidden,
+            tie_softmax=True,
+            max_sentence_length=size.length - 2,
         ),
         vocab,
     ).to(GPU)
@@ -105,9 +105,9 @@ def peak() -> float:
     return 20 * 2 * SIDE**3 / medians({"": products}, 5, time.perf_counter)[""]
 
 
-def a_step(bilm: BiLM, batch: Batch, way: str) -> Callable[[], object]:
-    step = TrainingStep(bilm, dropout=DROPOUT, dtype=torch.bfloat16)
-    return update(fastest(step) if way == OURS else step, batch)
+def a_step(bilm: BiLM, batch: TokenBatch, way: str) -> Callable[[], object]:
+    step = TrainStep(bilm, dropout=DROPOUT, dtype=torch.bfloat16)
+    return update(with_cuda_graphs(step) if way == OURS else step, batch)
 
 
 def steps(args: argparse.Namespace, most: float) -> None:
@@ -116,7 +116,7 @@ def steps(args: argparse.Namespace, most: float) -> None:
         table: dict[str, list[str]] = {PEER: [], OURS: [], "of the peak": [], "GB": []}
         for tokens in args.batches:
             bilm = make_model(size)
-            batch = random_batch(TrainingStep(bilm), tokens)
+            batch = random_batch(TrainStep(bilm), tokens)
             runs = {way: by(way, a_step(bilm, batch.to(GPU), way)) for way in (PEER, OURS)}
             torch.cuda.reset_peak_memory_stats()
             for _ in range(WARM):

@@ -1,4 +1,4 @@
-"""Units per second of BiLM.encode on every route of this machine, in turns with a peer, in one run.
+"""Units per second of BiLM.encode on every backend of this machine, in turns with a peer, in one run.
 
     python benchmarks/inference.py [--hidden 1024 2048] [--sentences 512] [--rounds 5] [--cpu-time]
 
@@ -18,11 +18,11 @@ import torch
 from peers import PEER, peer_of, ratio, spelling_model, table_model
 from timing import medians, show
 
-from spacy_elmo.bilm.inference.engine import engine_of
-from spacy_elmo.bilm.inference.linear import linear, packed
-from spacy_elmo.bilm.inference.routes import TORCH, routes
+from spacy_elmo.bilm.inference.engine import get_prepared
+from spacy_elmo.bilm.inference.linear import onednn_linear, packed_linear
+from spacy_elmo.bilm.inference.routes import TORCH, available_backends
 from spacy_elmo.bilm.model import BiLM
-from spacy_elmo.bilm.precision import has_native_bf16, product_dtype
+from spacy_elmo.bilm.precision import has_native_bf16, resolve_compute_dtype
 from spacy_elmo.bilm.runtime import encode
 
 Sentences = list[list[str]]
@@ -32,7 +32,7 @@ CHARACTERS = [chr(0x4E00 + i) for i in range(4000)]
 
 
 def some_sentences(n: int, words: Sequence[str], seed: int = 0) -> Sentences:
-    """Words by Zipf's law."""
+    """FastJieba by Zipf's law."""
     rng = np.random.default_rng(seed)
     lengths = np.clip(rng.lognormal(np.log(25) - 0.18, 0.6, n).round(), 1, 105).astype(int)
     chances = 1 / np.arange(10, len(words) + 10)
@@ -46,19 +46,19 @@ def in_batches(run: Callable[[Sentences], object], sentences: Sentences, size: i
         run(order[i : i + size])
 
 
-def ours(bilm: BiLM, route: str, precision: str) -> Callable[[Sentences], object]:
-    return lambda sentences: encode(bilm, sentences, batch_tokens=10**6, precision=precision, route=route)
+def ours(bilm: BiLM, backend: str, precision: str) -> Callable[[Sentences], object]:
+    return lambda sentences: encode(bilm, sentences, batch_tokens=10**6, precision=precision, backend=backend)
 
 
 def ways(bilm: BiLM) -> dict[str, Callable[[Sentences], object]]:
-    """The peer, torch and the best native route, in every precision that it has."""
+    """The peer, torch and the best native backend, in every precision that it has."""
     found: dict[str, Callable[[Sentences], object]] = {}
     peer = peer_of(bilm)
     if peer is not None:
         found[PEER] = peer
-    for route in dict.fromkeys((TORCH, routes()[0])):
-        for precision in ("f32", "bf16", "int16")[: 2 if route == TORCH else 3]:
-            found[f"{route}, {precision}"] = ours(bilm, route, precision)
+    for backend in dict.fromkeys((TORCH, available_backends()[0])):
+        for precision in ("f32", "bf16", "int16")[: 2 if backend == TORCH else 3]:
+            found[f"{backend}, {precision}"] = ours(bilm, backend, precision)
     return found
 
 
@@ -91,10 +91,10 @@ def peak(args: argparse.Namespace, clock: Callable[[], float]) -> None:
     """The kernel against the fastest product of two matrices that torch has here."""
     n, hidden = 1024, 2048
     weight, x = torch.randn(n, n).bfloat16(), torch.randn(n, n).bfloat16()
-    product = packed(weight, None) or linear(weight)
+    product = onednn_linear(weight, None) or packed_linear(weight)
     bilm = table_model(CHARACTERS, hidden)
     sentences = some_sentences(256, CHARACTERS)
-    run = ours(bilm, routes()[0], "bf16")
+    run = ours(bilm, available_backends()[0], "bf16")
 
     def products() -> None:
         with torch.inference_mode():
@@ -107,12 +107,12 @@ def peak(args: argparse.Namespace, clock: Callable[[], float]) -> None:
     p = hidden // 8
     per_unit = 2 * 2 * 2 * (4 * hidden * 2 * p + hidden * p)
     rate = per_unit * sum(map(len, sentences)) / times["ours"]  # boundaries take next to nothing
-    print(f"{routes()[0]}, bf16, hidden {hidden}, batch 256: {rate / 1e9:.0f} GFLOP/s,", end=" ")
+    print(f"{available_backends()[0]}, bf16, hidden {hidden}, batch 256: {rate / 1e9:.0f} GFLOP/s,", end=" ")
     print(f"{100 * rate / most:.0f} % of the {most / 1e9:.0f} of a product of {n} x {n} matrices")
 
 
 def spelled(args: argparse.Namespace, clock: Callable[[], float], hidden: int = 2048) -> None:
-    """Words to layers with a char-CNN; the weights are not the peer's, the sizes are."""
+    """FastJieba to layers with a char-CNN; the weights are not the peer's, the sizes are."""
     rng = np.random.default_rng(1)
     words = [
         "".join(rng.choice(CHARACTERS[:3000], n))
@@ -127,8 +127,8 @@ def spelled(args: argparse.Namespace, clock: Callable[[], float], hidden: int = 
         if name == PEER:
             timed[name] = lambda run=run: run(sentences)
             continue
-        route, precision = name.rsplit(", ", 1)
-        cache = engine_of(bilm, product_dtype(precision, CPU), route).units
+        backend, precision = name.rsplit(", ", 1)
+        cache = get_prepared(bilm, resolve_compute_dtype(precision, CPU), backend).units
 
         def cold(run=run, cache=cache) -> None:
             cache.forget()

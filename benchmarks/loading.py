@@ -54,7 +54,7 @@ def measure(code: str, model: Path | None) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", type=Path, default=None, help="a model folder; left out: the embedded one")
+    parser.add_argument("--model", type=Path, default=None, help="a model folder; left out: the bundled one")
     parser.add_argument("--runs", type=int, default=5)
     args = parser.parse_args()
     found: dict[str, list[list[float]]] = {name: [] for name in CASES}

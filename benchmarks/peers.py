@@ -17,10 +17,10 @@ PEER = "elmoformanylangs 0.0.4.post2"
 CLIP = 3.0
 # The char-CNN of the models that ELMoForManyLangs published.
 CHAR_CNN = {
-    "char_width": 50,
+    "char_embedding_dim": 50,
     "char_filters": ((1, 32), (2, 32), (3, 64), (4, 128), (5, 256), (6, 512), (7, 1024)),
     "n_highway": 2,
-    "max_characters": 48,
+    "max_characters_per_token": 48,
 }
 
 Encode = Callable[[Sequence[Sequence[str]]], list[np.ndarray]]
@@ -29,15 +29,15 @@ Encode = Callable[[Sequence[Sequence[str]]], list[np.ndarray]]
 def table_model(units: Sequence[str], hidden: int) -> BiLM:
     """A biLM with a table of units, P = H / 8, and random weights of the size of trained ones."""
     torch.manual_seed(0)
-    sizes = {"hidden": hidden, "projection": hidden // 8, "cell_clip": CLIP, "projection_clip": CLIP}
-    return BiLM(BiLMConfig(units="word", tied_softmax=False, **sizes), Vocab(units)).eval()
+    sizes = {"hidden_size": hidden, "projection_dim": hidden // 8, "cell_clip": CLIP, "proj_clip": CLIP}
+    return BiLM(BiLMConfig(units="word", tie_softmax=False, **sizes), Vocab(units)).eval()
 
 
 def spelling_model(words: Sequence[str], hidden: int) -> BiLM:
     """The same with a char-CNN."""
     torch.manual_seed(0)
-    sizes = {"hidden": hidden, "projection": hidden // 8, "cell_clip": CLIP, "projection_clip": CLIP}
-    config = BiLMConfig(units="word", encoder="char_cnn", tied_softmax=False, **sizes, **CHAR_CNN)
+    sizes = {"hidden_size": hidden, "projection_dim": hidden // 8, "cell_clip": CLIP, "proj_clip": CLIP}
+    config = BiLMConfig(units="word", token_encoder="char_cnn", tie_softmax=False, **sizes, **CHAR_CNN)
     return BiLM(config, Vocab(words[:1], sorted(set("".join(words))))).eval()
 
 
@@ -63,13 +63,17 @@ def _write_peer(bilm: BiLM, folder: Path) -> None:
     from elmoformanylangs.frontend import Model
     from elmoformanylangs.modules.embedding_layer import EmbeddingLayer
 
-    config, table = bilm.config, bilm.encoder.table
-    embedder = {"name": "cnn", "activation": "relu", "max_characters_per_token": config.max_characters + 2}
+    config, table = bilm.config, bilm.token_encoder.embedding
+    embedder = {
+        "name": "cnn",
+        "activation": "relu",
+        "max_characters_per_token": config.max_characters_per_token + 2,
+    }
     embedder["filters"] = [list(pair) for pair in config.char_filters]
     embedder["n_highway"] = config.n_highway
-    embedder["word_dim"] = 0 if table is None else config.projection
-    embedder["char_dim"] = config.char_width if table is None else 0
-    encoder = {"name": "elmo", "projection_dim": config.projection, "dim": config.hidden}
+    embedder["word_dim"] = 0 if table is None else config.projection_dim
+    embedder["char_dim"] = config.char_embedding_dim if table is None else 0
+    encoder = {"name": "elmo", "projection_dim": config.projection_dim, "dim": config.hidden_size}
     encoder |= {"cell_clip": CLIP, "proj_clip": CLIP, "n_layers": config.n_layers}
     settings = {"encoder": encoder, "token_embedder": embedder, "dropout": 0.1}
     (folder / "config.json").write_text(json.dumps({"config_path": "sizes.json"}))
@@ -79,17 +83,19 @@ def _write_peer(bilm: BiLM, folder: Path) -> None:
         names = ["<oov>", "<pad>", "<bow>", "<eow>", "<bos>", "<eos>", *bilm.vocab.characters]
         ids = {name: i for i, name in enumerate(names)}
         (folder / "char.dic").write_text("".join(f"{c}\t{i}\n" for c, i in ids.items()), encoding="utf8")
-        model = Model(settings, None, EmbeddingLayer(config.char_width, ids, fix_emb=False))
+        model = Model(settings, None, EmbeddingLayer(config.char_embedding_dim, ids, fix_emb=False))
     else:
         ids = {name: i for i, name in enumerate(["<pad>", "<oov>", "<bos>", "<eos>", *bilm.vocab.units])}
         (folder / "word.dic").write_text("".join(f"{w}\t{i}\n" for w, i in ids.items()), encoding="utf8")
-        model = Model(settings, EmbeddingLayer(config.projection, ids, fix_emb=False), None)
+        model = Model(settings, EmbeddingLayer(config.projection_dim, ids, fix_emb=False), None)
         with torch.no_grad():
-            model.token_embedder.word_emb_layer.embedding.weight.copy_(table.weight * bilm.encoder.scale)
-            model.token_embedder.projection.weight.copy_(torch.eye(config.projection))
+            model.token_embedder.word_emb_layer.embedding.weight.copy_(
+                table.weight * bilm.token_encoder.scale
+            )
+            model.token_embedder.projection.weight.copy_(torch.eye(config.projection_dim))
             model.token_embedder.projection.bias.zero_()
     for side in ("forward", "backward"):
-        for depth, layer in enumerate(getattr(bilm, f"{side}_direction").layers):
+        for depth, layer in enumerate(getattr(bilm, f"{side}_lm").layers):
             theirs = getattr(model.encoder, f"{side}_layer_{depth}")
             with torch.no_grad():
                 theirs.input_linearity.weight.copy_(layer.weight_ih_l0)

@@ -1,4 +1,4 @@
-"""Words per second of `nlp.pipe`: elmo + tagger against spaCy's own CNN tagger, in turns, in one run.
+"""FastJieba per second of `nlp.pipe`: elmo + tagger against spaCy's own CNN tagger, in turns, in one run.
 
     python benchmarks/pipeline.py TEXT [--lines 500] [--rounds 5] [--segmenter char] [--cpu-time]
 
@@ -82,7 +82,7 @@ def where(nlp: Language, texts: list[str], rounds: int, clock: Callable[[], floa
         (bilm_layer, "align", "alignment"),
         (bilm_layer, "token_layers", "layers on the Doc"),
         (Elmo, "set_annotations", "layers on the Doc"),
-        (component, "static_of", "static vectors"),
+        (component, "compute_static_vectors", "static vectors"),
         *((listener, "_func", "mixes") for listener in listeners),
         (tagger, "_func", "tagger, mixes included"),
     ]

@@ -1,10 +1,10 @@
-"""How far each route and precision is from the network in float64, on trained weights and real text.
+"""How far each backend and precision is from the network in float64, on trained weights and real text.
 
     python benchmarks/precision.py TEXT [--model FOLDER]
     python benchmarks/precision.py TEXT --pipelines FOLDER ... --gold DOCS.spacy [--code FILE.py]
 
-TEXT: UTF-8, one paragraph a line. Prints the smallest cosine of any unit by layer and the largest difference.
---pipelines: trained pipelines with elmo, which are scored on DOCS in each precision.
+TEXT: UTF-8, one paragraph a line. Prints the all_reduce_min cosine of any unit by layer and the largest
+difference. --pipelines: trained pipelines with elmo, which are scored on DOCS in each precision.
 """
 
 import argparse
@@ -18,10 +18,10 @@ from spacy.training.corpus import Corpus
 from timing import show
 
 from spacy_elmo.bilm import store
-from spacy_elmo.bilm.inference.routes import TORCH, routes
+from spacy_elmo.bilm.inference.routes import TORCH, available_backends
 from spacy_elmo.bilm.model import BiLM
 from spacy_elmo.bilm.runtime import collate, encode
-from spacy_elmo.bilm.text import characters, chunks, sentence_spans
+from spacy_elmo.bilm.text import sentence_spans, split_characters, split_evenly
 
 SCORES = ("tag_acc", "ents_f")
 PRECISIONS = ["f32", "bf16", "int16"]
@@ -36,19 +36,19 @@ def exact(bilm: BiLM, sentences: list[list[str]]) -> list[np.ndarray]:
 
 def vectors(bilm: BiLM, text: Path, lines: int) -> None:
     paragraphs = [line for line in text.read_text(encoding="utf8").split("\n") if line.strip()][:lines]
-    read = [characters(line[a:b])[0] for line in paragraphs for a, b in sentence_spans(line)]
-    limit = bilm.config.max_sentence
-    sentences = [units[a:b] for units in read for a, b in chunks(len(units), limit)]
+    read = [split_characters(line[a:b])[0] for line in paragraphs for a, b in sentence_spans(line)]
+    limit = bilm.config.max_sentence_length
+    sentences = [units[a:b] for units in read for a, b in split_evenly(len(units), limit)]
     expected = np.concatenate(exact(bilm, sentences), axis=1)
     print(f"{expected.shape[1]:,} units")
     rows: dict[str, list[str]] = {}
-    for route in routes():
-        for precision in PRECISIONS[: 2 if route == TORCH else 3]:
-            found = np.concatenate(encode(bilm, sentences, precision=precision, route=route), axis=1)
+    for backend in available_backends():
+        for precision in PRECISIONS[: 2 if backend == TORCH else 3]:
+            found = np.concatenate(encode(bilm, sentences, precision=precision, backend=backend), axis=1)
             a, b = found.astype(np.float64), expected
             cosine = (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)
-            cells = [f"{smallest:.5f}" for smallest in cosine.min(axis=1)]
-            rows[f"{route}, {precision}"] = [*cells, f"{np.abs(a - b).max():.1e}"]
+            cells = [f"{all_reduce_min:.5f}" for all_reduce_min in cosine.min(axis=1)]
+            rows[f"{backend}, {precision}"] = [*cells, f"{np.abs(a - b).max():.1e}"]
     show("", [*(f"cosine, layer {i}" for i in range(bilm.n_layers)), "largest difference"], rows)
 
 
@@ -70,7 +70,7 @@ def scores(pipelines: list[Path], gold: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("text", type=Path)
-    parser.add_argument("--model", type=Path, help="a model of characters; default: the embedded one")
+    parser.add_argument("--model", type=Path, help="a model of characters; default: the bundled one")
     parser.add_argument("--lines", type=int, default=60)
     parser.add_argument("--pipelines", type=Path, nargs="*", default=[])
     parser.add_argument("--gold", type=Path)

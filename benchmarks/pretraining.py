@@ -26,17 +26,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spacy_elmo.bilm.config import BiLMConfig
-from spacy_elmo.bilm.embed import Batch
-from spacy_elmo.bilm.graphs import GraphedStep
+from spacy_elmo.bilm.embed import TokenBatch
+from spacy_elmo.bilm.graphs import CUDAGraphTrainStep
 from spacy_elmo.bilm.model import BiLM
-from spacy_elmo.bilm.objective import TrainingStep
+from spacy_elmo.bilm.objective import TrainStep
 from spacy_elmo.bilm.precision import has_native_bf16
 from spacy_elmo.bilm.runtime import collate
 from spacy_elmo.bilm.sampling import CandidateSampler
-from spacy_elmo.bilm.softmax import CHUNK, FullSoftmaxLoss, sampled_softmax_loss
+from spacy_elmo.bilm.softmax import LOGIT_CHUNK, ChunkedCrossEntropy, sampled_softmax_loss
 from spacy_elmo.bilm.vocab import Vocab
-from spacy_elmo.pretraining.schedule import make_optimizer
-from spacy_elmo.pretraining.settings import TrainingSettings
+from spacy_elmo.pretraining.schedule import build_optimizer
+from spacy_elmo.pretraining.settings import TrainingConfig
 
 Step = Callable[[], object]
 ROWS, LENGTH, DROPOUT, CLIP = 64, 40, 0.1, 1.0
@@ -48,15 +48,15 @@ if has_native_bf16(torch.device("cpu")):
 def our_step(units: list[str], hidden: int, sentences: list[list[str]], dtype: torch.dtype | None) -> Step:
     """A step as pretraining makes it, P = H / 8."""
     torch.manual_seed(0)
-    sizes = {"hidden": hidden, "projection": hidden // 8}
-    bilm = BiLM(BiLMConfig(units="word", tied_softmax=False, **sizes), Vocab(units))
-    return update(TrainingStep(bilm, dropout=DROPOUT, dtype=dtype), collate(bilm, sentences))
+    sizes = {"hidden_size": hidden, "projection_dim": hidden // 8}
+    bilm = BiLM(BiLMConfig(units="word", tie_softmax=False, **sizes), Vocab(units))
+    return update(TrainStep(bilm, dropout=DROPOUT, dtype=dtype), collate(bilm, sentences))
 
 
-def update(step: TrainingStep | GraphedStep, batch: Batch) -> Step:
+def update(step: TrainStep | CUDAGraphTrainStep, batch: TokenBatch) -> Step:
     """All that is done with a batch."""
     bilm = step.bilm
-    optimizer = make_optimizer(bilm, TrainingSettings())
+    optimizer = build_optimizer(bilm, TrainingConfig())
 
     def run() -> None:
         step(batch, 0)
@@ -94,16 +94,16 @@ def softmax(args: argparse.Namespace, vocab: int = 52_000, samples: int = 8192) 
         return F.cross_entropy(F.linear(x, weight, bias), targets, reduction="sum")
 
     def full(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return FullSoftmaxLoss.apply(x, weight, bias, targets, CHUNK)
+        return ChunkedCrossEntropy.apply(x, weight, bias, targets, LOGIT_CHUNK)
 
     def sampled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return sampled_softmax_loss(x, weight, bias, targets, sampler.draw(targets, 0))
+        return sampled_softmax_loss(x, weight, bias, targets, sampler.sample(targets, 0))
 
     def in_type(loss: Callable[..., Tensor], dtype: torch.dtype | None) -> Callable[..., Tensor]:
         return loss if dtype is None else lambda x, *weights: loss(x.to(dtype), *weights)
 
     losses: dict[str, Callable[..., Tensor]] = {"F.cross_entropy, f32: N x V logits": torch_own}
-    ours = {f"full, {{}}, chunks of {CHUNK}": full, f"sampled, {{}}, {samples:,} of {vocab:,}": sampled}
+    ours = {f"full, {{}}, chunks of {LOGIT_CHUNK}": full, f"sampled, {{}}, {samples:,} of {vocab:,}": sampled}
     for name, loss in ours.items():
         for precision, dtype in PRECISIONS.items():
             losses[name.format(precision)] = in_type(loss, dtype)
@@ -126,11 +126,11 @@ def softmax(args: argparse.Namespace, vocab: int = 52_000, samples: int = 8192) 
 
 CONFIG = """
 [paths]
-corpus = "{corpus}"
-heldout = "{heldout}"
+train = "{corpus}"
+dev = "{heldout}"
 [model]
-hidden = 1024
-projection = 128
+hidden_size = 1024
+projection_dim = 128
 [training]
 max_steps = 60
 batch_tokens = 4096

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from spacy_elmo.bilm.store import embedded
-from spacy_elmo.pipeline.architectures import BiLM_v1
-from spacy_elmo.pipeline.bilm_layer import shim_of
-from spacy_elmo.pipeline.occurrences import Occurrence, occurrences, of_layer, vectors
+from spacy_elmo.bilm.store import bundled_model_path
+from spacy_elmo.pipeline.architectures import build_bilm_v1
+from spacy_elmo.pipeline.bilm_layer import get_bilm_shim
+from spacy_elmo.pipeline.occurrences import Occurrence, occurrence_vectors, occurrences, select_layer
 from spacy_elmo.pretraining.segment import make_segmenter
 
 SENSES = Path(__file__).parent / "senses_zh.tsv"
@@ -76,7 +76,9 @@ def score(examples: Sequence[Example], layers: np.ndarray) -> dict[str, dict[str
     layers: (L, n, D), the vectors of the examples.
     """
     words = list(dict.fromkeys(example.word for example in examples))
-    by_layer = {str(i): of_layer(layers, i) for i in range(len(layers))} | {"mean": of_layer(layers, None)}
+    by_layer = {str(i): select_layer(layers, i) for i in range(len(layers))} | {
+        "mean": select_layer(layers, None)
+    }
     shares: dict[str, dict[str, float]] = {name: {} for name in by_layer}
     for word in words:
         at = [i for i, example in enumerate(examples) if example.word == word]
@@ -89,19 +91,19 @@ def score(examples: Sequence[Example], layers: np.ndarray) -> dict[str, dict[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument(
-        "--model", type=Path, default=None, help="a model folder; the embedded one when left out"
+        "--model", type=Path, default=None, help="a model folder; the bundled one when left out"
     )
     parser.add_argument("--tsv", type=Path, default=SENSES, help="another set of examples")
     parser.add_argument("--words", action="store_true", help="print the shares of each word too")
     args = parser.parse_args()
-    folder = args.model or embedded()
+    folder = args.model or bundled_model_path()
     examples = read(args.tsv)
-    bilm = BiLM_v1(folder)
-    config = shim_of(bilm).bilm.config
+    bilm = build_bilm_v1(folder)
+    config = get_bilm_shim(bilm).bilm.config
     segment = None
     if config.units == "word":
-        segment = make_segmenter("word", config.segmenter, config.lang, normalized=config.normalize)
-    layers = vectors(bilm, [[place(example)] for example in examples], segment)
+        segment = make_segmenter("word", config.segmenter, config.lang, fold_fullwidth=config.fold_fullwidth)
+    layers = occurrence_vectors(bilm, [[place(example)] for example in examples], segment)
     shares = score(examples, layers)
     if args.words:
         print("word".ljust(8) + "".join(f"{name:>8}" for name in shares))

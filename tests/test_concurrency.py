@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from spacy_elmo.bilm.locks import BuildOnce, ForkSafeLock
-from spacy_elmo.pipeline.cache import ActivationCache, key_of
-from spacy_elmo.pipeline.disk_cache import DiskShelf
+from spacy_elmo.pipeline.cache import ActivationCache, sentence_key
+from spacy_elmo.pipeline.disk_cache import DiskStore
 
 ROOT = Path(__file__).parents[1]
 forking = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
@@ -34,7 +34,7 @@ def fresh():
     return nlp
 
 def vectors(doc):
-    return [doc._.elmo.layers, doc._.elmo.static, doc.tensor]
+    return [doc._.elmo.layers, doc._.elmo.static_vectors, doc.tensor]
 
 def same(found, expected):
     return all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
@@ -155,8 +155,8 @@ def test_threads_share_a_cache(tmp_path, on_disk):
         for i in range(first, first + 600):
             cache.encode(encode, [sentence(i)])
 
-    shelf = DiskShelf(tmp_path / "s", (3, 64), half=True) if on_disk else None
-    cache = ActivationCache(2**30, half=True, shelf=shelf)
+    store = DiskStore(tmp_path / "s", (3, 64), half=True) if on_disk else None
+    cache = ActivationCache(2**30, half=True, store=store)
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:
@@ -167,14 +167,14 @@ def test_threads_share_a_cache(tmp_path, on_disk):
             thread.join()
     finally:
         sys.setswitchinterval(before)
-    shelves = [cache.shelf]
+    shelves = [cache.store]
     if on_disk:
-        shelves.append(DiskShelf(tmp_path / "s", (3, 64), half=True))
+        shelves.append(DiskStore(tmp_path / "s", (3, 64), half=True))
     for each in shelves:
         assert len(each) == 1500
         assert each.used == 1500 * 3 * 4 * 64 * 2
         for i in range(1500):
-            kept = each.get(key_of(sentence(i)))
+            kept = each.get(sentence_key(sentence(i)))
             assert kept is not None
             np.testing.assert_array_equal(kept, encode([sentence(i)])[0])
 

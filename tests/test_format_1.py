@@ -45,7 +45,7 @@ def test_a_model_folder(name, expected, tmp_path):
 
 
 def test_static_vectors(expected):
-    found = spacy_elmo.load(V1 / "char").static(["银行", "北京", "打"])
+    found = spacy_elmo.load(V1 / "char").static_vectors_of(["银行", "北京", "打"])
     np.testing.assert_allclose(found, expected["char.static"], atol=1e-5)
 
 
@@ -62,7 +62,7 @@ def test_a_pipeline(expected, tmp_path):
         for i, text in enumerate(WORDS):
             doc = loaded(text.replace(" ", ""))
             np.testing.assert_allclose(doc._.elmo.layers, expected[f"layers.{i}"], atol=1e-5)
-            np.testing.assert_allclose(doc._.elmo.static, expected[f"static.{i}"], atol=1e-5)
+            np.testing.assert_allclose(doc._.elmo.static_vectors, expected[f"static.{i}"], atol=1e-5)
             for name in ("tagger", "alone"):
                 found = loaded.get_pipe(name).model.predict([doc])[0]
                 np.testing.assert_allclose(found, expected[f"{name}.{i}"], atol=1e-4)

@@ -9,7 +9,7 @@ from torch import nn
 
 
 @cache
-def cudnn_takes(dtype: torch.dtype) -> bool:
+def cudnn_supports_lstm(dtype: torch.dtype) -> bool:
     """Whether torch gives LSTMs of this type to cuDNN. In bfloat16 that began with cuDNN 9.13 and torch 2.10;
     before, nn.LSTM goes through a loop of small operations, or fails."""
     try:
@@ -25,7 +25,7 @@ def cudnn_takes(dtype: torch.dtype) -> bool:
 
 
 @contextmanager
-def exact() -> Iterator[None]:
+def no_tf32() -> Iterator[None]:
     """Products in float32 as such: cuDNN would round their inputs to 10 bits (TF32)."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False

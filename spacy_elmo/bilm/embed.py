@@ -14,30 +14,30 @@ NGRAM_STD = 0.3  # of the n-grams' vectors: a little beside the unit's own, whos
 
 
 @dataclass
-class Batch:
+class TokenBatch:
     """Sentences as ids, boundaries included, padded on the right.
 
-    units: (B, T) rows of the unit table, PAD behind a sentence's end.
+    input_ids: (B, T) rows of the unit table, PAD behind a sentence's end.
     lengths: (B,) units of each sentence, its two boundaries included.
-    forms: (B, T) rows of `characters`: each distinct word is spelled out once. None for table models.
-    characters: (U, C) characters of each distinct word. None for table models.
-    ngrams: (B, T, longest_ngram - 1) rows of the n-grams that end at each unit, of 2 units and so on; 0 where
-        there is none. None for models without n-grams.
+    type_ids: (B, T) rows of `type_char_ids`: each distinct word is spelled out once. None for table models.
+    type_char_ids: (U, C) characters of each distinct word. None for table models.
+    ngram_ids: (B, T, max_ngram_length - 1) rows of the n-grams that end at each unit, of 2 units and so on; 0
+        where there is none. None for models without n-grams.
     """
 
-    units: Tensor
+    input_ids: Tensor
     lengths: Tensor
-    forms: Tensor | None = None
-    characters: Tensor | None = None
-    ngrams: Tensor | None = None
+    type_ids: Tensor | None = None
+    type_char_ids: Tensor | None = None
+    ngram_ids: Tensor | None = None
 
-    def to(self, device: torch.device) -> "Batch":
+    def to(self, device: torch.device) -> "TokenBatch":
         """The same on another device. To a GPU it is sent while this process goes on."""
         parts = list(vars(self).values())
         if device.type == "cuda":
             parts = [x if x is None or x.is_cuda else x.pin_memory() for x in parts]
         moved = (None if x is None else x.to(device, non_blocking=device.type == "cuda") for x in parts)
-        return Batch(*moved)  # type: ignore[arg-type]
+        return TokenBatch(*moved)  # type: ignore[arg-type]
 
 
 class Highway(nn.Module):
@@ -62,22 +62,22 @@ class CharCNN(nn.Module):
 
     Shapes: (U, C) character ids -> (U, F), F the sum of the filters. The padding takes no part: a
     position whose window reaches into it is left out of the maximum, unless the word is shorter than
-    the window. With `config.char_padding` it is a character like others.
+    the window. With `config.convolve_padding` it is a character like others.
     """
 
     def __init__(self, config: BiLMConfig, n_characters: int):
         super().__init__()
-        self.reads_padding = config.char_padding
+        self.reads_padding = config.convolve_padding
         padding = None if self.reads_padding else CHAR_PAD
-        self.table = nn.Embedding(n_characters, config.char_width, padding_idx=padding)
+        self.embedding = nn.Embedding(n_characters, config.char_embedding_dim, padding_idx=padding)
         self.filters = config.char_filters
-        self.convolutions = nn.ModuleList(nn.Conv1d(config.char_width, n, w) for w, n in self.filters)
+        self.convolutions = nn.ModuleList(nn.Conv1d(config.char_embedding_dim, n, w) for w, n in self.filters)
         self.width = sum(n for _, n in self.filters)
         self.highways = nn.ModuleList(Highway(self.width) for _ in range(config.n_highway))
         self.activation: Callable[[Tensor], Tensor] = F.relu if config.activation == "relu" else torch.tanh
 
     def forward(self, characters: Tensor) -> Tensor:
-        x = self.table(characters).transpose(1, 2)  # (U, char_width, C)
+        x = self.embedding(characters).transpose(1, 2)  # (U, char_embedding_dim, C)
         lengths = (characters != CHAR_PAD).sum(1)[:, None]  # (U, 1)
         pooled = []
         for convolution, (width, _) in zip(self.convolutions, self.filters, strict=True):
@@ -96,59 +96,62 @@ class CharCNN(nn.Module):
 class TokenEncoder(nn.Module):
     """The embedding layer: word table, char-CNN, or both side by side, mapped to width P.
 
-    Shapes: Batch (B, T) -> (B, T, P) for the forward and for the backward direction, the same tensor twice
-    without n-grams. With them a direction reads those that it has read to the end, n from 2 to longest_ngram:
-        ahead_t = e_t + sum_n g(c_{t-n+1} .. c_t)
+    Shapes: TokenBatch (B, T) -> (B, T, P) for the forward and for the backward direction, the same tensor
+    twice without n-grams. With them a direction reads those that it has read to the end, n from 2 to
+        max_ngram_length: ahead_t = e_t + sum_n g(c_{t-n+1} .. c_t)
         back_t  = e_t + sum_n g(c_t .. c_{t+n-1})
-    where g is 0 behind its first config.ngram_dim columns.
+    where g is 0 behind its first config.effective_ngram_dim columns.
     The map is left out where a table already has width P.
     """
 
     def __init__(self, config: BiLMConfig, vocab_size: int, n_characters: int):
         super().__init__()
-        self.table: nn.Embedding | None = None
+        self.embedding: nn.Embedding | None = None
         self.char_cnn: CharCNN | None = None
-        self.ngrams: nn.Embedding | None = None
+        self.ngram_embedding: nn.Embedding | None = None
         self.scale = 1.0
         width = 0
-        if config.encoder in ("table", "both"):
-            self.table = nn.Embedding(vocab_size, config.table_dim, padding_idx=PAD)
+        if config.token_encoder in ("embedding", "both"):
+            self.embedding = nn.Embedding(vocab_size, config.effective_embedding_dim, padding_idx=PAD)
             # The LSTMs want inputs of unit variance, the softmax rows of unit length. A tied table is both:
             # rows of unit length, scaled by sqrt(P) on the way in (Vaswani et al. 2017, section 3.4).
             # Without it, training is several times slower.
-            self.scale = config.projection**0.5 if config.tied_softmax else 1.0
-            nn.init.normal_(self.table.weight, std=1 / self.scale)
-            width += config.table_dim
-        if config.encoder in ("char_cnn", "both"):
+            self.scale = config.projection_dim**0.5 if config.tie_softmax else 1.0
+            nn.init.normal_(self.embedding.weight, std=1 / self.scale)
+            width += config.effective_embedding_dim
+        if config.token_encoder in ("char_cnn", "both"):
             self.char_cnn = CharCNN(config, n_characters)
             width += self.char_cnn.width
-        plain = config.encoder == "table" and width == config.projection
-        self.project = nn.Identity() if plain else nn.Linear(width, config.projection)
-        if config.ngrams:
-            self.ngrams = nn.Embedding(1 + config.ngrams, config.ngram_dim, padding_idx=0)
-            nn.init.normal_(self.ngrams.weight, std=NGRAM_STD)
+        plain = config.token_encoder == "embedding" and width == config.projection_dim
+        self.projection = nn.Identity() if plain else nn.Linear(width, config.projection_dim)
+        if config.n_ngrams:
+            self.ngram_embedding = nn.Embedding(
+                1 + config.n_ngrams, config.effective_ngram_dim, padding_idx=0
+            )
+            nn.init.normal_(self.ngram_embedding.weight, std=NGRAM_STD)
             with torch.no_grad():
-                self.ngrams.weight[0].zero_()
+                self.ngram_embedding.weight[0].zero_()
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: TokenBatch) -> tuple[Tensor, Tensor]:
         parts = []
-        if self.table is not None:
-            parts.append(self.table(batch.units) * self.scale)
+        if self.embedding is not None:
+            parts.append(self.embedding(batch.input_ids) * self.scale)
         if self.char_cnn is not None:
-            assert batch.characters is not None
-            assert batch.forms is not None
-            parts.append(F.embedding(batch.forms, self.char_cnn(batch.characters)))
-        x = self.project(torch.cat(parts, -1) if len(parts) > 1 else parts[0])
-        if self.ngrams is None:
+            assert batch.type_char_ids is not None
+            assert batch.type_ids is not None
+            parts.append(F.embedding(batch.type_ids, self.char_cnn(batch.type_char_ids)))
+        x = self.projection(torch.cat(parts, -1) if len(parts) > 1 else parts[0])
+        if self.ngram_embedding is None:
             return x, x
-        assert batch.ngrams is not None
-        return add_ngrams(x, self.ngrams.weight, batch.ngrams)
+        assert batch.ngram_ids is not None
+        return add_ngram_embeddings(x, self.ngram_embedding.weight, batch.ngram_ids)
 
 
-def add_ngrams(x: Tensor, table: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+def add_ngram_embeddings(x: Tensor, table: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """What each direction reads: units with the n-grams that end there, and with those that begin there.
 
-    x: (B, T, P); table: (rows, W), W <= P, row 0 zero; rows: (B, T, longest_ngram - 1), see Batch. In this
+    x: (B, T, P); table: (rows, W), W <= P, row 0 zero; rows: (B, T, max_ngram_length - 1), see TokenBatch. In
+        this
     order, one by one: a unit's sum has the same bits in every batch.
     """
     x, rest = x[..., : table.shape[1]], x[..., table.shape[1] :]

@@ -1,4 +1,4 @@
-"""The format of a model folder: config.json, vocab.txt, characters.txt, ngrams.txt, static.txt,
+"""The format of a model folder: config.json, vocab.txt, characters.txt, ngrams.txt, static_vocab.txt,
 weights.safetensors, checksums.
 
 Knows names, bytes and shapes, not the network (that is bilm.store). Nothing in a model folder is pickled.
@@ -17,25 +17,30 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from . import tables
+from . import format_v1, tables
 from .atomic import FolderKind, PathLike, atomic_folder
 from .config import FORMAT_VERSION, BiLMConfig, ConfigError
 from .errors import ElmoError
 from .vocab import Vocab
 
-CONFIG, UNITS, CHARACTERS, NGRAMS = "config.json", "vocab.txt", "characters.txt", "ngrams.txt"
-STATIC = "static.txt"
-WEIGHTS = "weights.safetensors"
+CONFIG_FILE, VOCAB_FILE, CHARACTERS_FILE, NGRAMS_FILE = (
+    "config.json",
+    "vocab.txt",
+    "characters.txt",
+    "ngrams.txt",
+)
+STATIC_VOCAB_FILE = "static_vocab.txt"
+WEIGHTS_FILE = "weights.safetensors"
 README = "README.md"  # a model card: written by people, kept when the model is replaced
 MODEL = FolderKind(
     name="a model",
-    marker=CONFIG,
+    marker=CONFIG_FILE,
     kind="spacy-elmo.model",
     keys=frozenset({"format_version", "bilm", "files"}),
-    files=(UNITS, CHARACTERS, NGRAMS, STATIC, WEIGHTS),
+    files=(VOCAB_FILE, CHARACTERS_FILE, NGRAMS_FILE, STATIC_VOCAB_FILE, WEIGHTS_FILE),
     kept=(README,),
 )
-HEADER = "spacy_elmo"  # the safetensors header's entry for all but the weights, in pack()
+METADATA_KEY = "spacy_elmo"  # the safetensors header's entry for all but the weights, in pack()
 
 Tensors = Mapping[str, Tensor]
 Contents = tuple[BiLMConfig, Vocab, dict[str, Tensor]]
@@ -53,11 +58,11 @@ def read(folder: Path) -> Contents:
     """
     stored = read_json(folder)
     entries = dict(stored["files"])
-    if WEIGHTS not in entries:
-        raise _unlisted(WEIGHTS, str(folder))
-    weights = _verified(folder, WEIGHTS, entries.pop(WEIGHTS))
+    if WEIGHTS_FILE not in entries:
+        raise _unlisted(WEIGHTS_FILE, str(folder))
+    weights = _verify_sha256(folder, WEIGHTS_FILE, entries.pop(WEIGHTS_FILE))
     texts = {name: _read(folder, name, entry) for name, entry in entries.items()}
-    return _contents(stored, texts, partial(_map, weights), str(folder))
+    return _contents(stored, texts, partial(_load_mapped, weights), str(folder))
 
 
 def write(
@@ -68,33 +73,33 @@ def write(
     dtype: of the weights on disk (torch.float16 halves them, and quarters tables of n-grams, see
     bilm.tables); None: as they are. A folder that holds anything but a model is left alone.
     """
-    parts = {**_texts(vocab), WEIGHTS: save_tensors(_plain(tensors, dtype))}
+    parts = {**_vocab_files(vocab), WEIGHTS_FILE: save_tensors(_to_saveable(tensors, dtype))}
     with atomic_folder(path, MODEL) as folder:
         for name, data in parts.items():
             (folder / name).write_bytes(data)
-        (folder / CONFIG).write_bytes(_config_json(config, parts).encode("utf8"))
+        (folder / CONFIG_FILE).write_bytes(_config_json(config, parts).encode("utf8"))
 
 
 def pack(config: BiLMConfig, vocab: Vocab, tensors: Tensors) -> bytes:
     """A model folder as one string of bytes: a safetensors file with the other parts in its header."""
-    parts = _texts(vocab)
+    parts = _vocab_files(vocab)
     texts = {name: data.decode("utf8") for name, data in parts.items()}
-    texts[CONFIG] = _config_json(config, parts)
+    texts[CONFIG_FILE] = _config_json(config, parts)
     # One entry: safetensors writes several in any order, and the bytes would differ from call to call.
-    header = {HEADER: json.dumps(texts, ensure_ascii=False)}
-    return save_tensors(_plain(tensors, None), metadata=header)
+    header = {METADATA_KEY: json.dumps(texts, ensure_ascii=False)}
+    return save_tensors(_to_saveable(tensors, None), metadata=header)
 
 
 def unpack(data: bytes) -> Contents:
     """The inverse of pack."""
     try:
         size = int.from_bytes(data[:8], "little")
-        texts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][HEADER])
-        stored = json.loads(texts.pop(CONFIG))
+        texts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][METADATA_KEY])
+        stored = json.loads(texts.pop(CONFIG_FILE))
         parts = {name: text.encode("utf8") for name, text in texts.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelFolderError("These bytes are not a biLM: they are damaged or of another kind.") from error
-    _check(stored, "These bytes are", CONFIG)
+    _check(stored, "These bytes are", CONFIG_FILE)
     return _contents(stored, parts, partial(load_tensors, data), "the bytes")
 
 
@@ -103,14 +108,14 @@ def read_json(folder: Path) -> dict[str, Any]:
     if not folder.exists():
         raise ModelFolderError(f"There is no model folder {folder}: check the path.")
     if not folder.is_dir():
-        raise ModelFolderError(f"{folder} is a file: give the folder that holds {CONFIG}.")
-    if not (folder / CONFIG).is_file():
-        raise ModelFolderError(f"{folder} is no model folder: it has no {CONFIG}.")
+        raise ModelFolderError(f"{folder} is a file: give the folder that holds {CONFIG_FILE}.")
+    if not (folder / CONFIG_FILE).is_file():
+        raise ModelFolderError(f"{folder} is no model folder: it has no {CONFIG_FILE}.")
     try:
-        stored = json.loads((folder / CONFIG).read_text(encoding="utf8"))
+        stored = json.loads((folder / CONFIG_FILE).read_text(encoding="utf8"))
     except (ValueError, RecursionError) as error:
-        raise ModelFolderError(f"{folder / CONFIG} is damaged: get the model again.") from error
-    _check(stored, f"{folder} is", folder / CONFIG)
+        raise ModelFolderError(f"{folder / CONFIG_FILE} is damaged: get the model again.") from error
+    _check(stored, f"{folder} is", folder / CONFIG_FILE)
     return stored
 
 
@@ -133,31 +138,34 @@ def _check(stored: Any, subject: str, config: PathLike) -> None:
 def config_of(stored: dict[str, Any], source: str) -> BiLMConfig:
     """The biLM's settings in a config.json. source: names the folder in a ModelFolderError."""
     try:
-        return BiLMConfig.from_dict(stored["bilm"])
+        settings = stored["bilm"]
+        if stored["format_version"] == 1:
+            settings = format_v1.settings(settings)
+        return BiLMConfig.from_dict(settings)
     except ConfigError as error:
-        raise ModelFolderError(f"The {CONFIG} of {source} describes no biLM: {error}") from error
+        raise ModelFolderError(f"The {CONFIG_FILE} of {source} describes no biLM: {error}") from error
 
 
 def _read(folder: Path, name: str, entry: dict[str, Any]) -> bytes:
     """A file's bytes, checked."""
-    path = _sized(folder, name, entry)
+    path = _checked_path(folder, name, entry)
     data = path.read_bytes()
-    _compare(path, sha256(data).hexdigest(), entry)
+    _check_digest(path, sha256(data).hexdigest(), entry)
     return data
 
 
-def _verified(folder: Path, name: str, entry: dict[str, Any]) -> Path:
+def _verify_sha256(folder: Path, name: str, entry: dict[str, Any]) -> Path:
     """The path of a file that is checked without being held in memory."""
-    path = _sized(folder, name, entry)
+    path = _checked_path(folder, name, entry)
     checksum = sha256()
     with path.open("rb") as file:
         for chunk in iter(partial(file.read, 2**20), b""):
             checksum.update(chunk)
-    _compare(path, checksum.hexdigest(), entry)
+    _check_digest(path, checksum.hexdigest(), entry)
     return path
 
 
-def _sized(folder: Path, name: str, entry: dict[str, Any]) -> Path:
+def _checked_path(folder: Path, name: str, entry: dict[str, Any]) -> Path:
     """The path of a file. Raises a ModelFolderError unless it is there, and as long as it should be."""
     path = folder / name
     if Path(name).name != name or not path.is_file():
@@ -169,13 +177,15 @@ def _sized(folder: Path, name: str, entry: dict[str, Any]) -> Path:
     return path
 
 
-def _compare(path: Path, checksum: str, entry: dict[str, Any]) -> None:
+def _check_digest(path: Path, checksum: str, entry: dict[str, Any]) -> None:
     if checksum != entry["sha256"]:
         raise ModelFolderError(f"{path} is damaged (its checksum differs): get the model again.")
 
 
-def _map(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, those in float32 mapped, others in memory (tables.in_memory)."""
+def _load_mapped(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, those in float32 mapped, others in memory
+    (tables.upcast_unless_int8).
+    """
     tensors: dict[str, Tensor] = {}
     with safe_open(path, framework="pt") as file:
         names = list(file.keys())
@@ -184,7 +194,7 @@ def _map(path: Path) -> dict[str, Tensor]:
     for name in halves:
         # Opened anew: what was read stays in memory until the file is closed.
         with safe_open(path, framework="pt") as file:
-            tensors[name] = tables.in_memory(name, file.get_tensor(name))
+            tensors[name] = tables.upcast_unless_int8(name, file.get_tensor(name))
     return tensors
 
 
@@ -194,16 +204,23 @@ def _contents(
     load_weights: Callable[[], dict[str, Tensor]],
     source: str,
 ) -> Contents:
-    """texts: the vocabulary files' contents, see _texts."""
+    """texts: the vocabulary files' contents, see _vocab_files."""
     config = config_of(stored, source)
-    if UNITS not in texts:
-        raise _unlisted(UNITS, source)
+    if VOCAB_FILE not in texts:
+        raise _unlisted(VOCAB_FILE, source)
     try:
-        tensors = tables.from_int8(load_weights())
+        tensors = load_weights()
+        if stored["format_version"] == 1:
+            tensors = {format_v1.tensor_name(name): tensor for name, tensor in tensors.items()}
+            texts = {format_v1.FILES.get(name, name): text for name, text in texts.items()}
+        tensors = tables.dequantize_rows(tensors)
     except SafetensorError as error:
         raise ModelFolderError(f"The weights of {source} are damaged: get the model again.") from error
     try:
-        lists = [_lines(texts.get(name, b"")) for name in (UNITS, CHARACTERS, NGRAMS, STATIC)]
+        lists = [
+            _lines(texts.get(name, b""))
+            for name in (VOCAB_FILE, CHARACTERS_FILE, NGRAMS_FILE, STATIC_VOCAB_FILE)
+        ]
         vocab = vocab_of(config, *lists)
     except ValueError as error:  # not UTF-8, or an ElmoError
         raise ModelFolderError(f"The vocabulary of {source} fits no biLM: {error}") from error
@@ -211,16 +228,21 @@ def _contents(
 
 
 def _unlisted(name: str, source: str) -> ModelFolderError:
-    return ModelFolderError(f"The {CONFIG} of {source} lists no {name}: get the model again.")
+    return ModelFolderError(f"The {CONFIG_FILE} of {source} lists no {name}: get the model again.")
 
 
-def _texts(vocab: Vocab) -> dict[str, bytes]:
+def _vocab_files(vocab: Vocab) -> dict[str, bytes]:
     """The vocabulary files: name -> content."""
-    lists = {UNITS: vocab.units, CHARACTERS: vocab.characters, NGRAMS: vocab.ngrams, STATIC: vocab.static}
+    lists = {
+        VOCAB_FILE: vocab.units,
+        CHARACTERS_FILE: vocab.characters,
+        NGRAMS_FILE: vocab.ngrams,
+        STATIC_VOCAB_FILE: vocab.static,
+    }
     return {
         name: "".join(f"{unit}\n" for unit in units).encode("utf8")
         for name, units in lists.items()
-        if units or name == UNITS
+        if units or name == VOCAB_FILE
     }
 
 
@@ -235,11 +257,11 @@ def _config_json(config: BiLMConfig, parts: Mapping[str, bytes]) -> str:
     return json.dumps(stored, ensure_ascii=False, indent=2) + "\n"
 
 
-def _plain(tensors: Tensors, dtype: torch.dtype | None) -> dict[str, Tensor]:
+def _to_saveable(tensors: Tensors, dtype: torch.dtype | None) -> dict[str, Tensor]:
     plain: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if dtype == torch.float16 and name in tables.NAMES:
-            plain |= tables.to_int8(name, tensor.detach().cpu())
+        if dtype == torch.float16 and name in tables.QUANTIZED_TENSORS:
+            plain |= tables.quantize_rows(name, tensor.detach().cpu())
         else:
             plain[name] = tensor.detach().cpu().to(dtype or tensor.dtype).contiguous()
     return plain
@@ -256,11 +278,11 @@ def vocab_of(
     return Vocab(
         units,
         characters,
-        normalized=config.normalize,
-        in_bytes=config.spelling == "byte",
-        longest=config.longest_unit,
+        fold_fullwidth=config.fold_fullwidth,
+        uses_bytes=config.char_input == "utf8",
+        max_length=config.max_unit_length,
         ngrams=ngrams,
-        longest_ngram=config.longest_ngram,
+        max_ngram_length=config.max_ngram_length,
         static=static,
     )
 

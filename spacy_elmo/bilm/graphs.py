@@ -12,21 +12,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .cudnn import exact
-from .embed import Batch
-from .kernels import kernels
-from .objective import LMLoss, TrainingStep, accumulate, predictions
+from .cudnn import no_tf32
+from .embed import TokenBatch
+from .kernels import fused_ops_for
+from .objective import LMLoss, TrainStep, accumulate, count_targets
 
-MOST = 256  # graphs that are kept
+MAX_GRAPHS = 256  # graphs that are kept
 
 T = TypeVar("T")
 
 
-class SideBySide:
+class StreamParallelMap:
     """map over two directions, with a stream of the GPU for each.
 
-    No method of GraphedStep: its graphs would be part of a cycle, which Python frees when it likes, and while
-    another is recorded that is an error.
+    No method of CUDAGraphTrainStep: its graphs would be part of a cycle, which Python frees when it likes,
+    and while another is recorded that is an error.
     """
 
     def __init__(self, device: torch.device):
@@ -43,33 +43,33 @@ class SideBySide:
         return results
 
 
-class GraphedStep:
-    """Does what a TrainingStep does, with the directions side by side, on batches that are padded a little.
+class CUDAGraphTrainStep:
+    """Does what a TrainStep does, with the directions side by side, on batches that are padded a little.
 
     The first batch of all is computed operation by operation, which loads and tunes what is needed.
     """
 
-    parallel = False
+    runs_directions_in_threads = False
 
-    def __init__(self, plain: TrainingStep):
+    def __init__(self, plain: TrainStep):
         """plain: it computes and is recorded; directions are side by side there too from now on."""
         self.bilm = plain.bilm
         self.plain = plain
         device = plain.bilm.device
         self._stream = torch.cuda.Stream(device)
-        plain.stepwise, plain.map = True, SideBySide(device)
+        plain.use_fused_kernels, plain.map_directions = True, StreamParallelMap(device)
         self._memory = torch.cuda.graph_pool_handle()  # shared: graphs run one after another
-        self._graphs: dict[tuple[int, ...], tuple[Batch, torch.cuda.CUDAGraph]] = {}
+        self._graphs: dict[tuple[int, ...], tuple[TokenBatch, torch.cuda.CUDAGraph]] = {}
         self._sums = torch.zeros(2, device=device)
         self._gradients: dict[Tensor, Tensor] = {}  # of parameters, where every graph writes them
 
-    def __call__(self, batch: Batch, seed: int) -> LMLoss:
-        """See TrainingStep."""
-        n = predictions(batch)
-        batch = padded(batch).to(self.bilm.device)
+    def __call__(self, batch: TokenBatch, seed: int) -> LMLoss:
+        """See TrainStep."""
+        n = count_targets(batch)
+        batch = pad_to_bucket(batch).to(self.bilm.device)
         here = torch.cuda.current_stream()
         self._stream.wait_stream(here)
-        with torch.cuda.stream(self._stream), exact():
+        with torch.cuda.stream(self._stream), no_tf32():
             self.plain.seed(seed)
             if self._gradients:
                 self._replay(batch)
@@ -79,19 +79,19 @@ class GraphedStep:
         accumulate(self._gradients.items())
         return LMLoss(self._sums.clone(), n)
 
-    def _replay(self, batch: Batch) -> None:
-        shape = tuple(batch.units.shape)
+    def _replay(self, batch: TokenBatch) -> None:
+        shape = tuple(batch.input_ids.shape)
         if shape not in self._graphs:
-            if len(self._graphs) == MOST:
+            if len(self._graphs) == MAX_GRAPHS:
                 self._graphs.clear()
-            self._graphs[shape] = batch, self._record(batch)
+            self._graphs[shape] = batch, self._capture(batch)
         own, graph = self._graphs[shape]
         for to, source in zip(vars(own).values(), vars(batch).values(), strict=True):
             if to is not source:
                 to.copy_(source)
         graph.replay()
 
-    def _record(self, batch: Batch) -> torch.cuda.CUDAGraph:
+    def _capture(self, batch: TokenBatch) -> torch.cuda.CUDAGraph:
         torch.cuda.synchronize()
         torch.cuda.empty_cache()  # nothing can be given back while a graph is recorded
         graph = torch.cuda.CUDAGraph()
@@ -107,9 +107,9 @@ class GraphedStep:
         graph.capture_end()
         return graph
 
-    def _compute(self, batch: Batch) -> None:
+    def _compute(self, batch: TokenBatch) -> None:
         """Fill the sums and gradients."""
-        sums, gradients = self.plain.compute(batch, 0)
+        sums, gradients = self.plain.loss_and_grads(batch, 0)
         with torch.no_grad():
             self._sums.copy_(sums)
             filled = set()
@@ -123,12 +123,12 @@ class GraphedStep:
                     filled.add(parameter)
 
 
-def padded(batch: Batch) -> Batch:
+def pad_to_bucket(batch: TokenBatch) -> TokenBatch:
     """With sentences and units of padding up to a round number of each, at most a sixteenth more."""
-    rows, length = batch.units.shape
+    rows, length = batch.input_ids.shape
     more = (0, _round(length) - length, 0, _round(rows) - rows)
-    ngrams = None if batch.ngrams is None else F.pad(batch.ngrams, (0, 0, *more))
-    return Batch(F.pad(batch.units, more), F.pad(batch.lengths, more[2:]), ngrams=ngrams)
+    ngrams = None if batch.ngram_ids is None else F.pad(batch.ngram_ids, (0, 0, *more))
+    return TokenBatch(F.pad(batch.input_ids, more), F.pad(batch.lengths, more[2:]), ngram_ids=ngrams)
 
 
 def _round(n: int) -> int:
@@ -136,12 +136,12 @@ def _round(n: int) -> int:
     return -(-n // unit) * unit
 
 
-def fastest(step: TrainingStep) -> TrainingStep | GraphedStep:
+def with_cuda_graphs(step: TrainStep) -> TrainStep | CUDAGraphTrainStep:
     """The step, recorded where that is possible."""
     bilm = step.bilm
-    if bilm.device.type != "cuda" or not step.has_fixed_shapes:
+    if bilm.device.type != "cuda" or not step.has_static_shapes:
         return step
-    recordable = kernels(bilm.softmax_bias) is not None and hasattr(
+    recordable = fused_ops_for(bilm.softmax_bias) is not None and hasattr(
         torch.cuda.CUDAGraph, "register_generator_state"
     )
-    return GraphedStep(step) if recordable else step
+    return CUDAGraphTrainStep(step) if recordable else step

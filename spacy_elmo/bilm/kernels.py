@@ -11,28 +11,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .inference.binding import available, call, isa_number
+from .inference.binding import available, call, target_number
 from .locks import BuildOnce
 
 DTYPES = (torch.float32, torch.bfloat16)
 
 
-class Kernels(Protocol):
+class FusedOps(Protocol):
     """What is run in one pass. All tensors are contiguous."""
 
-    def cells_forward(
-        self, x: Tensor, h: Tensor, before: Tensor, gates: Tensor, c: Tensor, m: Tensor
+    def lstm_cell_forward(
+        self, x: Tensor, h: Tensor, c_prev: Tensor, gates: Tensor, c: Tensor, m: Tensor
     ) -> None:
         """One step of B cells: i, f, g, o of x + h to `gates`, the cell state to `c`, o * tanh(c) to `m`.
 
-        x, h, gates: (B, 4H); m: (B, H), of one dtype; before, c: (B, H) float32.
+        x, h, gates: (B, 4H); m: (B, H), of one dtype; c_prev, c: (B, H) float32.
         """
         ...
 
-    def cells_backward(
-        self, gates: Tensor, before: Tensor, c: Tensor, d_m: Tensor, d_c: Tensor, d_sums: Tensor
+    def lstm_cell_backward(
+        self, gates: Tensor, c_prev: Tensor, c: Tensor, d_out: Tensor, d_c: Tensor, d_sums: Tensor
     ) -> None:
-        """Gradients of a step: `d_c` becomes that of `before`; writes that of x + h to `d_sums` (B, 4H)."""
+        """Gradients of a step: `d_c` becomes that of `c_prev`; writes that of x + h to `d_sums` (B, 4H)."""
         ...
 
     def cross_entropy(self, logits: Tensor, bias: Tensor, targets: Tensor) -> Tensor | float:
@@ -44,32 +44,32 @@ class Kernels(Protocol):
         ...
 
 
-class NativeKernels:
-    """Those of the native kernel, for the CPU. isa: of instruction_sets(); None: the best."""
+class NativeFusedOps:
+    """Those of the native kernel, for the CPU. target: of supported_targets(); None: the best."""
 
-    def __init__(self, isa: str | None = None):
-        self._isa = isa_number(isa)
+    def __init__(self, target: str | None = None):
+        self._target = target_number(target)
 
-    def cells_forward(
-        self, x: Tensor, h: Tensor, before: Tensor, gates: Tensor, c: Tensor, m: Tensor
+    def lstm_cell_forward(
+        self, x: Tensor, h: Tensor, c_prev: Tensor, gates: Tensor, c: Tensor, m: Tensor
     ) -> None:
-        """See Kernels."""
+        """See FusedOps."""
         rows, hidden = c.shape
-        _check_cells(rows * hidden, (x, h, gates), (m,), (before,), x.dtype)
+        _check_cells(rows * hidden, (x, h, gates), (m,), (c_prev,), x.dtype)
         half = x.dtype == torch.bfloat16
-        call("elmo_cells_forward", self._isa, half, rows, hidden, x, h, before, gates, c, m)
+        call("elmo_cells_forward", self._target, half, rows, hidden, x, h, c_prev, gates, c, m)
 
-    def cells_backward(
-        self, gates: Tensor, before: Tensor, c: Tensor, d_m: Tensor, d_c: Tensor, d_sums: Tensor
+    def lstm_cell_backward(
+        self, gates: Tensor, c_prev: Tensor, c: Tensor, d_out: Tensor, d_c: Tensor, d_sums: Tensor
     ) -> None:
-        """See Kernels."""
+        """See FusedOps."""
         rows, hidden = c.shape
-        _check_cells(rows * hidden, (gates, d_sums), (d_m,), (before, d_c), gates.dtype)
+        _check_cells(rows * hidden, (gates, d_sums), (d_out,), (c_prev, d_c), gates.dtype)
         half = gates.dtype == torch.bfloat16
-        call("elmo_cells_backward", self._isa, half, rows, hidden, gates, before, c, d_m, d_c, d_sums)
+        call("elmo_cells_backward", self._target, half, rows, hidden, gates, c_prev, c, d_out, d_c, d_sums)
 
     def cross_entropy(self, logits: Tensor, bias: Tensor, targets: Tensor) -> float:
-        """See Kernels. Raises an IndexError for a target that is no unit."""
+        """See FusedOps. Raises an IndexError for a target that is no unit."""
         rows, size = logits.shape
         if bias.shape != (size,) or targets.shape != (rows,):
             raise ValueError(f"Logits {rows, size} do not fit {bias.shape} and {targets.shape}.")
@@ -77,7 +77,7 @@ class NativeKernels:
             raise IndexError(f"Target {int(targets.max())} of {size} units.")
         half = logits.dtype == torch.bfloat16
         tensors = logits, bias.contiguous(), targets.contiguous()
-        return float(call("elmo_cross_entropy", self._isa, half, rows, size, *tensors))
+        return float(call("elmo_cross_entropy", self._target, half, rows, size, *tensors))
 
 
 def _check_cells(
@@ -95,30 +95,30 @@ def _check_cells(
 
 
 @BuildOnce
-def _native_kernels() -> NativeKernels | None:
-    return NativeKernels() if available() else None
+def _native_ops() -> NativeFusedOps | None:
+    return NativeFusedOps() if available() else None
 
 
 @BuildOnce
-def _triton_kernels() -> Kernels | None:
+def _triton_ops() -> FusedOps | None:
     try:
-        from .triton_kernels import TritonKernels
+        from .triton_kernels import TritonFusedOps
     except ImportError:  # as on Windows
         return None
-    return TritonKernels()
+    return TritonFusedOps()
 
 
-def kernels(x: Tensor) -> Kernels | None:
+def fused_ops_for(x: Tensor) -> FusedOps | None:
     """The kernels that fit a tensor's device and dtype and are there, else None."""
     if x.dtype not in DTYPES:
         return None
     if x.device.type == "cpu":
-        return _native_kernels()
-    return _triton_kernels() if x.device.type == "cuda" else None
+        return _native_ops()
+    return _triton_ops() if x.device.type == "cuda" else None
 
 
 class LSTMFunction(torch.autograd.Function):
-    """A layer of nn.LSTM with the kernels (formulas: lstm.Direction, without clips).
+    """A layer of nn.LSTM with the kernels (formulas: lstm.LSTMStack, without clips).
 
     Every product that does not wait for a state is made for all steps at once: those of the inputs on the
     way forward, those of the weights' gradients on the way back.
@@ -127,21 +127,21 @@ class LSTMFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, w_hr: Tensor | None) -> Tensor:
         """x: (T, B, P); weights as nn.LSTM has them, of one dtype; bias: (4H,). Returns (T, B, P)."""
-        run = kernels(x)
-        assert run is not None
+        ops = fused_ops_for(x)
+        assert ops is not None
         steps, rows, _ = x.shape
         hidden, width = w_hh.shape[0] // 4, w_hh.shape[1]
         sums = F.linear(x, w_ih, bias)  # (T, B, 4H)
         gates = sums if x.is_cuda else torch.empty_like(sums)
-        c = _states(x, steps, rows, hidden, torch.float32)
-        m = _states(x, steps, rows, hidden, x.dtype)
-        h = m if w_hr is None else _states(x, steps, rows, width, x.dtype)
+        c = _alloc_states(x, steps, rows, hidden, torch.float32)
+        m = _alloc_states(x, steps, rows, hidden, x.dtype)
+        h = m if w_hr is None else _alloc_states(x, steps, rows, width, x.dtype)
         recurrent = x.new_empty(rows, 4 * hidden)
         down = w_hh.t()
         sums_, gates_, c_, m_, h_ = (t.unbind(0) for t in (sums, gates, c, m, h))  # indexing takes longer
         for t in range(steps):
             torch.mm(h_[t], down, out=recurrent)
-            run.cells_forward(sums_[t], recurrent, c_[t], gates_[t], c_[t + 1], m_[t + 1])
+            ops.lstm_cell_forward(sums_[t], recurrent, c_[t], gates_[t], c_[t + 1], m_[t + 1])
             if w_hr is not None:
                 torch.mm(m_[t + 1], w_hr.t(), out=h_[t + 1])
         ctx.save_for_backward(x, w_ih, w_hh, w_hr, gates, c, m, h)
@@ -150,17 +150,17 @@ class LSTMFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:
         x, w_ih, w_hh, w_hr, gates, c, m, h = ctx.saved_tensors
-        run = kernels(x)
-        assert run is not None
+        ops = fused_ops_for(x)
+        assert ops is not None
         d_h = d_y.clone(memory_format=torch.contiguous_format)  # (T, B, P)
         d_sums, d_c = torch.empty_like(gates), torch.zeros_like(c[0])
-        d_m, d_before = torch.empty_like(m[0]), torch.empty_like(d_h[0])
+        d_out, d_before = torch.empty_like(m[0]), torch.empty_like(d_h[0])
         gates_, c_, d_h_, d_sums_ = (t.unbind(0) for t in (gates, c, d_h, d_sums))
         for t in reversed(range(len(x))):
             if w_hr is not None:
-                torch.mm(d_h_[t], w_hr, out=d_m)
-            d_m_t = d_h_[t] if w_hr is None else d_m
-            run.cells_backward(gates_[t], c_[t], c_[t + 1], d_m_t, d_c, d_sums_[t])
+                torch.mm(d_h_[t], w_hr, out=d_out)
+            d_m_t = d_h_[t] if w_hr is None else d_out
+            ops.lstm_cell_backward(gates_[t], c_[t], c_[t + 1], d_m_t, d_c, d_sums_[t])
             if t and x.is_cuda:
                 d_h_[t - 1].addmm_(d_sums_[t], w_hh)
             elif t:
@@ -172,7 +172,7 @@ class LSTMFunction(torch.autograd.Function):
         return d_x, across @ inputs, across @ h[:-1].flatten(0, 1), column_sums(flat), d_w_hr
 
 
-def _states(x: Tensor, steps: int, rows: int, width: int, dtype: torch.dtype) -> Tensor:
+def _alloc_states(x: Tensor, steps: int, rows: int, width: int, dtype: torch.dtype) -> Tensor:
     """Room for the states of all steps (T + 1, B, width), step t's at t + 1; zeros before the first, at 0."""
     states = x.new_empty(steps + 1, rows, width, dtype=dtype)
     states[0].zero_()

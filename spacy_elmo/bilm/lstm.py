@@ -9,8 +9,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from .config import BiLMConfig
-from .cudnn import cudnn_takes, exact
-from .kernels import LSTMFunction, kernels
+from .cudnn import cudnn_supports_lstm, no_tf32
+from .kernels import LSTMFunction, fused_ops_for
 
 # True, and nothing that a user could do about it.
 warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
@@ -33,13 +33,13 @@ class Dropout:
         return x * keep.div_(1 - self.rate)
 
 
-class Direction(nn.Module):
+class LSTMStack(nn.Module):
     """A stack of LSTM layers that reads from left to right (Peters et al. 2018, section 3.1).
 
     Each layer is an LSTM with projection (Sak et al. 2014):
         i, f, g, o = W_ih x_t + W_hh h_{t-1} + b
         c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g)       clipped to +-cell_clip
-        h_t = W_hr (sigmoid(o) * tanh(c_t))                     clipped to +-projection_clip
+        h_t = W_hr (sigmoid(o) * tanh(c_t))                     clipped to +-proj_clip
     From the second layer on, the layer's input is added to its output (not to its state).
 
     Shapes: (B, T, P) -> one (B, T, P) for each layer. Stateless: every sentence starts from zero. What
@@ -48,10 +48,10 @@ class Direction(nn.Module):
 
     def __init__(self, config: BiLMConfig):
         super().__init__()
-        width, hidden = config.projection, config.hidden
-        self.skip = config.skip
+        width, hidden = config.projection_dim, config.hidden_size
+        self.skip = config.use_skip_connections
         self.cell_clip = config.cell_clip
-        self.projection_clip = config.projection_clip
+        self.proj_clip = config.proj_clip
         self.layers = nn.ModuleList(_layer(width, hidden) for _ in range(config.n_layers))
 
     def forward(
@@ -60,30 +60,34 @@ class Direction(nn.Module):
         *,
         dropout: Dropout | None = None,
         dtype: torch.dtype | None = None,
-        stepwise: bool = False,
+        use_fused_kernels: bool = False,
     ) -> list[Tensor]:
         """x: (B, T, P). dropout: on every layer's input. dtype: of the products; weights stay as they are.
-        stepwise: by kernels of ours on a GPU too, which are faster than cuDNN where they are recorded."""
+        use_fused_kernels: by kernels of ours on a GPU too, which are faster than cuDNN where they are
+            recorded.
+        """
         outputs = []
         for depth, layer in enumerate(self.layers):
-            y = self._run(layer, x if dropout is None else dropout(x), dtype, stepwise)
+            y = self._lstm_layer(layer, x if dropout is None else dropout(x), dtype, use_fused_kernels)
             x = x + y if self.skip and depth else y
             outputs.append(x)
         return outputs
 
-    def _run(self, layer: nn.Module, x: Tensor, dtype: torch.dtype | None, stepwise: bool) -> Tensor:
+    def _lstm_layer(
+        self, layer: nn.Module, x: Tensor, dtype: torch.dtype | None, use_fused_kernels: bool
+    ) -> Tensor:
         weights = {name: p if dtype is None else p.to(dtype) for name, p in layer.named_parameters()}
         x = x if dtype is None else x.to(dtype)
-        if self.cell_clip is not None or self.projection_clip is not None:
-            return clipped_lstm(x, weights, self.cell_clip, self.projection_clip)
-        by_cudnn = x.is_cuda and not stepwise and cudnn_takes(x.dtype)
+        if self.cell_clip is not None or self.proj_clip is not None:
+            return lstm_with_clipping(x, weights, self.cell_clip, self.proj_clip)
+        by_cudnn = x.is_cuda and not use_fused_kernels and cudnn_supports_lstm(x.dtype)
         by_cudnn = by_cudnn and (layer.training or not torch.is_grad_enabled())  # it has no gradients else
-        if kernels(x) is not None and not by_cudnn:
+        if fused_ops_for(x) is not None and not by_cudnn:
             bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
             recurrent = weights["weight_hh_l0"], bias, weights.get("weight_hr_l0")
             y: Tensor = LSTMFunction.apply(x.transpose(0, 1), weights["weight_ih_l0"], *recurrent)
             return y.transpose(0, 1)
-        with exact() if x.is_cuda else nullcontext():
+        with no_tf32() if x.is_cuda else nullcontext():
             return functional_call(layer, weights, (x,))[0]
 
 
@@ -97,8 +101,8 @@ def _layer(width: int, hidden: int) -> nn.LSTM:
     return layer
 
 
-def clipped_lstm(
-    x: Tensor, weights: dict[str, Tensor], cell_clip: float | None, projection_clip: float | None
+def lstm_with_clipping(
+    x: Tensor, weights: dict[str, Tensor], cell_clip: float | None, proj_clip: float | None
 ) -> Tensor:
     """The same layer step by step, for the clips that nn.LSTM does not have.
 
@@ -110,13 +114,13 @@ def clipped_lstm(
     c = x.new_zeros(x.shape[0], w_hh.shape[0] // 4)  # (B, H)
     outputs = []
     for step in gates_x.unbind(1):  # (B, 4H); unbind: indexing is several times slower under autograd
-        h, c = lstm_step(step + F.linear(h, w_hh), c, w_hr, cell_clip, projection_clip)
+        h, c = lstm_cell(step + F.linear(h, w_hh), c, w_hr, cell_clip, proj_clip)
         outputs.append(h)
     return torch.stack(outputs, 1)
 
 
-def lstm_step(
-    gates: Tensor, c: Tensor, w_hr: Tensor | None, cell_clip: float | None, projection_clip: float | None
+def lstm_cell(
+    gates: Tensor, c: Tensor, w_hr: Tensor | None, cell_clip: float | None, proj_clip: float | None
 ) -> tuple[Tensor, Tensor]:
     """One step of a layer. gates: (B, 4H) before their non-linearities; c: (B, H); w_hr: (P, H), None where
     nothing is projected. Returns h (B, P) and c (B, H)."""
@@ -127,12 +131,12 @@ def lstm_step(
     h = torch.sigmoid(o) * torch.tanh(c)
     if w_hr is not None:
         h = F.linear(h, w_hr)
-    if projection_clip is not None:
-        h = h.clamp(-projection_clip, projection_clip)
+    if proj_clip is not None:
+        h = h.clamp(-proj_clip, proj_clip)
     return h, c
 
 
-def reverse(x: Tensor, lengths: Tensor) -> Tensor:
+def reverse_padded(x: Tensor, lengths: Tensor) -> Tensor:
     """Reverse each sentence within its own length; the padding stays where it is.
 
     x: (B, T, ...); lengths: (B,). Its own inverse.

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from . import folder
 from .atomic import PathLike
 from .config import BiLMConfig, ConfigError
-from .embed import Batch, TokenEncoder
+from .embed import TokenBatch, TokenEncoder
 from .errors import ElmoError
-from .joined import JoinedDirections
+from .joined import StackedBiLSTM
 from .locks import ForkSafeLock
-from .lstm import Direction, reverse
+from .lstm import LSTMStack, reverse_padded
 from .precision import Precision
 from .runtime import encode
-from .stateful import Carried, encode_stateful
+from .stateful import LSTMStates, encode_stateful
 from .static import StaticVectors
 from .vocab import CHAR_SPECIALS, Vocab
 
@@ -27,7 +27,7 @@ class BiLM(nn.Module):
 
     Below, one token encoder for both directions; above it two separate LSTM stacks, the backward one
     over the reversed sentence; a softmax over the units is shared by both (its weights are the unit
-    table's where `config.tied_softmax`).
+    table's where `config.tie_softmax`).
 
     config: sizes and switches.
     vocab: units, and characters where the encoder needs them.
@@ -36,34 +36,36 @@ class BiLM(nn.Module):
 
     def __init__(self, config: BiLMConfig, vocab: Vocab):
         super().__init__()
-        if vocab.in_bytes != (config.spelling == "byte"):
-            raise ConfigError(f'spelling = "{config.spelling}" is not that of the vocabulary.')
-        if config.encoder != "table" and vocab.n_characters == len(CHAR_SPECIALS):
-            raise ConfigError(f'encoder = "{config.encoder}" needs a vocabulary of characters: give it one.')
-        for name, listed in (("ngrams", vocab.ngrams), ("static_rows", vocab.static)):
+        if vocab.uses_bytes != (config.char_input == "utf8"):
+            raise ConfigError(f'char_input = "{config.char_input}" is not that of the vocabulary.')
+        if config.token_encoder != "embedding" and vocab.n_characters == len(CHAR_SPECIALS):
+            raise ConfigError(
+                f'token_encoder = "{config.token_encoder}" needs a vocabulary of characters: give it one.'
+            )
+        for name, listed in (("n_ngrams", vocab.ngrams), ("n_static_vectors", vocab.static)):
             if len(listed) != getattr(config, name):
                 raise ConfigError(f"{name} = {getattr(config, name)}, but the vocabulary has {len(listed)}.")
         self.config = config
         self.vocab = vocab
-        self.encoder = TokenEncoder(config, len(vocab), vocab.n_characters)
-        if config.joined:
-            self.joined_directions = JoinedDirections(config)
+        self.token_encoder = TokenEncoder(config, len(vocab), vocab.n_characters)
+        if config.stacked_bidirectional:
+            self.stacked_bilstm = StackedBiLSTM(config)
         else:
-            self.forward_direction = Direction(config)
-            self.backward_direction = Direction(config)
-        self.carried = Carried()
+            self.forward_lm = LSTMStack(config)
+            self.backward_lm = LSTMStack(config)
+        self._states = LSTMStates()
         # No parameter: it is counted, not trained (pretraining.static).
-        table = torch.zeros(config.static_rows, config.static_width) if config.static_rows else None
+        table = torch.zeros(config.n_static_vectors, config.static_dim) if config.n_static_vectors else None
         self.static_vectors: Tensor | None
         self.register_buffer("static_vectors", table)
         self._static: tuple[Tensor, StaticVectors] | None = None  # made when first needed
         self._static_lock = ForkSafeLock()
-        predicted = len(vocab) if config.softmax else 0
+        predicted = len(vocab) if config.has_softmax else 0
         self.softmax_bias = nn.Parameter(torch.zeros(predicted))
         self.untied_softmax_weight: nn.Parameter | None = None
-        if not config.tied_softmax:
-            self.untied_softmax_weight = nn.Parameter(torch.empty(predicted, config.projection))
-            nn.init.normal_(self.untied_softmax_weight, std=config.projection**-0.5)
+        if not config.tie_softmax:
+            self.untied_softmax_weight = nn.Parameter(torch.empty(predicted, config.projection_dim))
+            nn.init.normal_(self.untied_softmax_weight, std=config.projection_dim**-0.5)
 
     @property
     def n_layers(self) -> int:
@@ -83,14 +85,14 @@ class BiLM(nn.Module):
     @property
     def softmax_weight(self) -> Tensor:
         """(V, P), of both directions. Raises an ElmoError for a model without a softmax."""
-        if not self.config.softmax:
+        if not self.config.has_softmax:
             raise ElmoError("This model has no softmax: it gives vectors, but no perplexity and no training.")
         if self.untied_softmax_weight is not None:
             return self.untied_softmax_weight
-        assert self.encoder.table is not None
-        return self.encoder.table.weight
+        assert self.token_encoder.embedding is not None
+        return self.token_encoder.embedding.weight
 
-    def forward(self, batch: Batch, *, dtype: torch.dtype | None = None) -> Tensor:
+    def forward(self, batch: TokenBatch, *, dtype: torch.dtype | None = None) -> Tensor:
         """The layers of every unit, boundaries included: (L, B, T, D) float32.
 
         dtype: of the LSTMs' products; None: that of the weights. Joined layers have none but that.
@@ -98,14 +100,14 @@ class BiLM(nn.Module):
         Layer 0 is [embedding; embedding], with n-grams of each direction's own; layer j is [forward_j;
         backward_j]; of joined layers, layer 1 is the last. What stands behind a sentence's end is undefined.
         """
-        ahead, back = self.encoder(batch)  # (B, T, P)
+        ahead, back = self.token_encoder(batch)  # (B, T, P)
         layers = [torch.cat([ahead, back], -1)]
-        if self.config.joined:
-            return torch.stack([*layers, self.joined_directions(ahead, batch.lengths)])
-        forwards = self.forward_direction(ahead, dtype=dtype)
-        backwards = self.backward_direction(reverse(back, batch.lengths), dtype=dtype)
+        if self.config.stacked_bidirectional:
+            return torch.stack([*layers, self.stacked_bilstm(ahead, batch.lengths)])
+        forwards = self.forward_lm(ahead, dtype=dtype)
+        backwards = self.backward_lm(reverse_padded(back, batch.lengths), dtype=dtype)
         for ahead, back in zip(forwards, backwards, strict=True):
-            layers.append(torch.cat([ahead, reverse(back, batch.lengths)], -1).float())
+            layers.append(torch.cat([ahead, reverse_padded(back, batch.lengths)], -1).float())
         return torch.stack(layers)
 
     def encode(
@@ -127,23 +129,24 @@ class BiLM(nn.Module):
         float16 without loss.
         stateful: only to match old vectors, in float32. The sentences are one batch, and the LSTMs go on in
         each row from where the last stateful batch left it, so the same sentence gets other vectors each
-        time; `carried.forget()` starts anew.
+        time; `reset_states()` starts anew.
         out: unless stateful, where the layers of each sentence go: such an array, each layer in one piece,
         or None for a new one.
         """
         if stateful:
             if out is not None:
                 raise ElmoError("stateful=True makes arrays of its own: leave out=... out.")
-            return encode_stateful(self, sentences, self.carried)
+            return encode_stateful(self, sentences, self._states)
         return encode(self, sentences, batch_tokens=batch_tokens, precision=precision, out=out)
 
-    def static(
-        self, tokens: Sequence[Hashable], *, spelled: Callable[[Any], str] | None = None
+    def static_vectors_of(
+        self, tokens: Sequence[Hashable], *, to_string: Callable[[Any], str] | None = None
     ) -> np.ndarray:
         """Vectors of tokens by themselves, whatever stands around them: (n, S) float32, see bilm.static.
 
-        S is config.static_width, or 0 for a model without such vectors. tokens: strings, or numbers for which
-        `spelled` knows the strings, the same number for the same string each time; it is called for new ones.
+        S is config.static_dim, or 0 for a model without such vectors. tokens: strings, or numbers for which
+        `to_string` knows the strings, the same number for the same string each time; it is called for new
+        ones.
         """
         if self.static_vectors is None:
             return np.zeros((len(tokens), 0), dtype=np.float32)
@@ -153,12 +156,12 @@ class BiLM(nn.Module):
                 looked_up = StaticVectors(
                     self.vocab.static,
                     table,
-                    normalized=self.config.normalize,
-                    letters=self.config.units == "char",
+                    fold_fullwidth=self.config.fold_fullwidth,
+                    allow_single_letters=self.config.units == "char",
                 )
                 self._static = self.static_vectors, looked_up
             static = self._static[1]
-        return static.look_up(tokens, spelled)
+        return static.look_up(tokens, to_string)
 
     def save(self, path: PathLike, *, dtype: torch.dtype | None = None) -> None:
         """Write a model folder: complete beside its place first, then moved there in one step.

@@ -13,23 +13,23 @@ import numpy as np
 from .locks import ForkSafeLock
 
 
-class RowCache:
+class VectorCache:
     """Safe for threads: rows that were handed out stay as they are.
 
-    first: (n, D) float32, rows that are always there, before all strings. budget: bytes of the vectors of
-    strings; a call with more than that still gets all of them. room: rows to begin with.
+    pinned_rows: (n, D) float32, rows that are always there, before all strings. budget: bytes of the vectors
+    of strings; a call with more than that still gets all of them. initial_capacity: rows to begin with.
     """
 
-    def __init__(self, first: np.ndarray, *, budget: int, room: int):
-        self.limit = max(1, budget // (4 * max(1, first.shape[1])))
-        self._first, self._room = first, room
+    def __init__(self, pinned_rows: np.ndarray, *, budget: int, initial_capacity: int):
+        self.limit = max(1, budget // (4 * max(1, pinned_rows.shape[1])))
+        self._pinned_rows, self._initial_capacity = pinned_rows, initial_capacity
         self._lock = ForkSafeLock()
-        self._start_anew()
+        self._reset()
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._index)
 
-    def look_up(
+    def table_and_index(
         self, strings: Iterable[Any], compute: Callable[[list], np.ndarray]
     ) -> tuple[np.ndarray, dict[Any, int]]:
         """A table (rows, D) float32, and the row of each of `strings` in it.
@@ -38,44 +38,44 @@ class RowCache:
         """
         wanted = set(strings)
         with self._lock:
-            missing = wanted.difference(self._places)
-            if missing and len(self._places) + len(missing) > self.limit:
-                self._start_anew()
+            missing = wanted.difference(self._index)
+            if missing and len(self._index) + len(missing) > self.limit:
+                self._reset()
                 missing = wanted
             if missing:
                 self._add(sorted(missing), compute)
-            return self._table, self._places
+            return self._table, self._index
 
-    def take(self, strings: Sequence[Any], compute: Callable[[list], np.ndarray]) -> np.ndarray:
+    def get_many(self, strings: Sequence[Any], compute: Callable[[list], np.ndarray]) -> np.ndarray:
         """The vectors of `strings`, (n, D): mostly all of them are there."""
         with self._lock:
             table = self._table
             try:
-                return table.take(list(map(self._places.__getitem__, strings)), axis=0)
+                return table.take(list(map(self._index.__getitem__, strings)), axis=0)
             except KeyError:
                 pass
-        table, places = self.look_up(strings, compute)
-        return table.take([places[string] for string in strings], axis=0)
+        table, index = self.table_and_index(strings, compute)
+        return table.take([index[string] for string in strings], axis=0)
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Start anew at once."""
         with self._lock:
-            self._start_anew()
+            self._reset()
 
-    def _start_anew(self) -> None:
+    def _reset(self) -> None:
         # New ones: who was given the old table and its rows goes on with them.
-        self._places: dict[Any, int] = {}
-        self._table = self._first
+        self._index: dict[Any, int] = {}
+        self._table = self._pinned_rows
 
     def _add(self, strings: list, compute: Callable[[list], np.ndarray]) -> None:
-        used = len(self._first) + len(self._places)
+        used = len(self._pinned_rows) + len(self._index)
         needed = used + len(strings)
         fresh = compute(strings)
         if needed > len(self._table):
-            most = len(self._first) + self.limit
-            rows = max(needed, min(most, max(self._room, 2 * needed)))
+            most = len(self._pinned_rows) + self.limit
+            rows = max(needed, min(most, max(self._initial_capacity, 2 * needed)))
             grown = np.empty((rows, fresh.shape[1]), dtype=np.float32)
             grown[:used] = self._table[:used]
             self._table = grown
         self._table[used:needed] = fresh
-        self._places.update(zip(strings, range(used, needed), strict=True))
+        self._index.update(zip(strings, range(used, needed), strict=True))

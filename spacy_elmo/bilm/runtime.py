@@ -7,16 +7,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .embed import Batch
+from .embed import TokenBatch
 from .errors import ElmoError
-from .inference.engine import Engine, engine_of
 from .inference.engine import Network as EngineNetwork
-from .kernels import kernels
-from .precision import Precision, as_half, product_dtype
+from .inference.engine import PreparedModel, get_prepared
+from .kernels import fused_ops_for
+from .precision import Precision, resolve_compute_dtype, round_to_fp16
 from .vocab import BOS, EOS, PAD, SPECIALS, Vocab, special_character_ids
 
-PIECE = 16 * 2**20  # glibc keeps what is freed, but gives 32 MB and more back, to be cleared page by page
-GPU_BATCH = 8  # times as many units: a step takes as long for a few rows as for hundreds
+ALLOC_BLOCK_BYTES = (
+    16 * 2**20
+)  # glibc keeps what is freed, but gives 32 MB and more back, to be cleared page by page
+GPU_BATCH_FACTOR = 8  # times as many units: a step takes as long for a few rows as for hundreds
 
 
 class Network(EngineNetwork, Protocol):
@@ -26,7 +28,7 @@ class Network(EngineNetwork, Protocol):
     def n_layers(self) -> int: ...
     @property
     def width(self) -> int: ...
-    def __call__(self, batch: Batch, *, dtype: torch.dtype | None = None) -> Tensor: ...
+    def __call__(self, batch: TokenBatch, *, dtype: torch.dtype | None = None) -> Tensor: ...
 
 
 def encode(
@@ -35,18 +37,18 @@ def encode(
     *,
     batch_tokens: int = 8192,
     precision: Precision = "f32",
-    route: str | None = None,
+    backend: str | None = None,
     out: Sequence[np.ndarray | None] | None = None,
 ) -> list[np.ndarray]:
-    """See BiLM.encode. route: one of inference.routes.routes(), on the CPU; None: the best."""
+    """See BiLM.encode. backend: one of inference.routes.routes(), on the CPU; None: the best."""
     places = [None] * len(sentences) if out is None else _checked(out, bilm, sentences)
-    dtype = products_of(bilm, precision)
+    dtype = compute_dtype_of(bilm, precision)
     with torch.inference_mode():
         if bilm.device.type != "cpu":
-            batch_tokens *= GPU_BATCH
-        if bilm.config.joined or not _has_route(bilm.device):
+            batch_tokens *= GPU_BATCH_FACTOR
+        if bilm.config.stacked_bidirectional or not _has_backend(bilm.device):
             return _encode_with_module(bilm, sentences, batch_tokens, dtype, places)
-        return _encode_by_route(bilm, sentences, batch_tokens, engine_of(bilm, dtype, route), places)
+        return _encode_with_backend(bilm, sentences, batch_tokens, get_prepared(bilm, dtype, backend), places)
 
 
 def _checked(
@@ -73,55 +75,57 @@ def _is_place(place: Any, shape: tuple[int, int, int]) -> bool:
     return place.flags.writeable and place.flags.aligned and (in_one_piece or not place.size)
 
 
-def _has_route(device: torch.device) -> bool:
+def _has_backend(device: torch.device) -> bool:
     """Whether there is more than the network itself: on every CPU, and on a GPU with Triton."""
     return device.type == "cpu" or (
-        device.type == "cuda" and kernels(torch.empty(0, device=device)) is not None
+        device.type == "cuda" and fused_ops_for(torch.empty(0, device=device)) is not None
     )
 
 
-def products_of(bilm: Network, precision: Precision) -> torch.dtype:
-    """Type of the products with which a biLM encodes where it is now; see product_dtype."""
-    dtype = product_dtype(precision, bilm.device)
-    return torch.float32 if bilm.config.joined and dtype == torch.int16 else dtype
+def compute_dtype_of(bilm: Network, precision: Precision) -> torch.dtype:
+    """Type of the products with which a biLM encodes where it is now; see resolve_compute_dtype."""
+    dtype = resolve_compute_dtype(precision, bilm.device)
+    return torch.float32 if bilm.config.stacked_bidirectional and dtype == torch.int16 else dtype
 
 
-def _encode_by_route(
+def _encode_with_backend(
     bilm: Network,
     sentences: Sequence[Sequence[str]],
     batch_tokens: int,
-    engine: Engine,
+    prepared: PreparedModel,
     places: Sequence[np.ndarray | None],
 ) -> list[np.ndarray]:
     lengths = [len(sentence) for sentence in sentences]
-    nothing = np.empty((bilm.n_layers, 0, bilm.width), dtype=np.float32)
-    out = [nothing if place is None else place for place in places]
-    for group in batches_by_length(lengths, batch_tokens):
-        inputs = engine.units.look_up([sentences[i] for i in group])
-        homeless = [i for i in group if places[i] is None]
-        for i, layers in zip(homeless, _room(bilm, [lengths[i] for i in homeless]), strict=True):
+    empty = np.empty((bilm.n_layers, 0, bilm.width), dtype=np.float32)
+    out = [empty if place is None else place for place in places]
+    for group in length_buckets(lengths, batch_tokens):
+        inputs = prepared.inputs.encode([sentences[i] for i in group])
+        unallocated = [i for i in group if places[i] is None]
+        for i, layers in zip(
+            unallocated, _alloc_outputs(bilm, [lengths[i] for i in unallocated]), strict=True
+        ):
             out[i] = layers
-        engine.route.run(inputs, [out[i] for i in group])
+        prepared.backend.run(inputs, [out[i] for i in group])
     return out
 
 
-def _room(bilm: Network, lengths: Sequence[int]) -> list[np.ndarray]:
+def _alloc_outputs(bilm: Network, lengths: Sequence[int]) -> list[np.ndarray]:
     """(L, n, D) for each sentence, many in one piece: memory comes in large pages then, which saves time.
 
-    Pieces are of PIECE bytes at most, but for a longer sentence.
+    Pieces are of ALLOC_BLOCK_BYTES bytes at most, but for a longer sentence.
     """
     size = bilm.n_layers * bilm.width
     room: list[np.ndarray] = []
     some: list[int] = []
     for n in lengths:
-        if some and 4 * size * (sum(some) + n) > PIECE:
-            room += _piece(some, bilm.n_layers, bilm.width)
+        if some and 4 * size * (sum(some) + n) > ALLOC_BLOCK_BYTES:
+            room += _alloc_block(some, bilm.n_layers, bilm.width)
             some = []
         some.append(n)
-    return room + _piece(some, bilm.n_layers, bilm.width)
+    return room + _alloc_block(some, bilm.n_layers, bilm.width)
 
 
-def _piece(lengths: Sequence[int], n_layers: int, width: int) -> list[np.ndarray]:
+def _alloc_block(lengths: Sequence[int], n_layers: int, width: int) -> list[np.ndarray]:
     parts = np.empty((sum(lengths), n_layers * width), dtype=np.float32)
     ends = np.cumsum(lengths, dtype=np.int64).tolist()
     return [parts[end - n : end].reshape(n_layers, n, width) for end, n in zip(ends, lengths, strict=True)]
@@ -140,16 +144,16 @@ def _encode_with_module(
         np.empty(shape, dtype=np.float32) if place is None else place
         for shape, place in zip(new, places, strict=True)
     ]
-    for group in batches_by_length(lengths, batch_tokens):
+    for group in length_buckets(lengths, batch_tokens):
         batch = collate(bilm, [sentences[i] for i in group]).to(bilm.device)
         found = bilm(batch, dtype=dtype).float()  # (L, B, T, D)
-        layers = (found if dtype == torch.float32 else as_half(found)).cpu().numpy()
+        layers = (found if dtype == torch.float32 else round_to_fp16(found)).cpu().numpy()
         for row, i in enumerate(group):
             out[i][:] = layers[:, row, 1 : 1 + lengths[i]]
     return out
 
 
-def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+def length_buckets(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
     """Indices of sentences in groups of at most `batch_tokens` units, padding and boundaries included.
 
     Sorted by length, so that little is padded; empty sentences are left out; a sentence longer than
@@ -166,23 +170,25 @@ def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[lis
         yield group
 
 
-def collate(bilm: Network, sentences: Sequence[Sequence[str]]) -> Batch:
-    """Sentences of units as a padded Batch with their boundaries."""
+def collate(bilm: Network, sentences: Sequence[Sequence[str]]) -> TokenBatch:
+    """Sentences of units as a padded TokenBatch with their boundaries."""
     vocab = bilm.vocab
     lengths = [len(sentence) + 2 for sentence in sentences]
     units = np.full((len(sentences), max(lengths)), PAD, dtype=np.int64)
     for row, sentence, n in zip(units, sentences, lengths, strict=True):
         row[:n] = vocab.ids(sentence)
-    batch = Batch(torch.from_numpy(units), torch.tensor(lengths))
-    if bilm.config.encoder != "table":
-        batch.forms, batch.characters = _spell(vocab, sentences, max(lengths), bilm.config.max_characters)
-    if bilm.config.ngrams:
-        batch.ngrams = torch.from_numpy(vocab.ngram_rows(units))
+    batch = TokenBatch(torch.from_numpy(units), torch.tensor(lengths))
+    if bilm.config.token_encoder != "embedding":
+        batch.type_ids, batch.type_char_ids = _type_char_ids(
+            vocab, sentences, max(lengths), bilm.config.max_characters_per_token
+        )
+    if bilm.config.n_ngrams:
+        batch.ngram_ids = torch.from_numpy(vocab.ngram_rows(units))
     return batch
 
 
-def _spell(
-    vocab: Vocab, sentences: Sequence[Sequence[str]], longest: int, max_characters: int
+def _type_char_ids(
+    vocab: Vocab, sentences: Sequence[Sequence[str]], longest: int, max_characters_per_token: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Each distinct unit once, in characters: forms (B, T), characters (U, C)."""
     index: dict[str, int] = {}
@@ -190,6 +196,6 @@ def _spell(
     for row, sentence in zip(forms, sentences, strict=True):
         ids = [index.setdefault(unit, len(SPECIALS) + len(index)) for unit in sentence]
         row[: len(ids) + 2] = [BOS, *ids, EOS]
-    spelled = vocab.character_ids(list(index), max_characters)
-    characters = np.concatenate([special_character_ids(max_characters), spelled])
+    spelled = vocab.character_ids(list(index), max_characters_per_token)
+    characters = np.concatenate([special_character_ids(max_characters_per_token), spelled])
     return torch.from_numpy(forms), torch.from_numpy(characters)

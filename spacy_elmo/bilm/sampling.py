@@ -11,53 +11,57 @@ from .vocab import SPECIALS
 class Candidates(NamedTuple):
     """What was drawn for n targets.
 
-    units: (C,), rising. log_chance: (C,), the logarithm of the probability that each is among them, drawn or
-    as a target. places: (n,), of the targets in `units`.
+    units: (C,), rising. log_inclusion_prob: (C,), the logarithm of the probability that each is among them,
+    drawn or as a target. target_index: (n,), of the targets in `units`.
     """
 
     units: Tensor
-    log_chance: Tensor
-    places: Tensor
+    log_inclusion_prob: Tensor
+    target_index: Tensor
 
 
 class CandidateSampler:
-    """Draws the units that a sampled softmax is computed over: about `samples`, and the batch's targets.
+    """Draws the units that a sampled softmax is computed over: about `n_samples`, and the batch's targets.
 
-    The vocabulary is sorted by frequency, so unit r is taken to have the share log((r + 2) / (r + 1)) /
-    log(R + 1) of the text (Zipf's law), R units in all. Each is drawn by itself with a probability that is
-    proportional to its share, at most 1; the specials always. With as many samples as units, all are.
+    The vocabulary is sorted by frequency, so unit r is taken to have the unigram_prob log((r + 2) / (r + 1))
+    / log(R + 1) of the text (Zipf's law), R units in all. Each is drawn by itself with a probability that is
+    proportional to its unigram_prob, at most 1; the specials always. With as many n_samples as units, all
+    are.
     """
 
-    def __init__(self, vocab_size: int, samples: int, device: torch.device):
+    def __init__(self, vocab_size: int, n_samples: int, device: torch.device):
         ranks = torch.arange(vocab_size - len(SPECIALS), dtype=torch.float64)
-        share = torch.log1p(1 / (ranks + 1))
-        share /= share.sum()
-        chance = _chances(share, max(0, samples - len(SPECIALS)))
+        unigram_prob = torch.log1p(1 / (ranks + 1))
+        unigram_prob /= unigram_prob.sum()
+        inclusion_prob = _inclusion_probs(unigram_prob, max(0, n_samples - len(SPECIALS)))
         ones = torch.ones(len(SPECIALS), dtype=torch.float64)
-        self._share = torch.cat([ones, share]).float().to(device)
-        self._chance = torch.cat([ones, chance]).float().to(device)
+        self._unigram_prob = torch.cat([ones, unigram_prob]).float().to(device)
+        self._inclusion_prob = torch.cat([ones, inclusion_prob]).float().to(device)
 
-    def draw(self, targets: Tensor, seed: int) -> Candidates:
+    def sample(self, targets: Tensor, seed: int) -> Candidates:
         """targets: (n,) units."""
         generator = torch.Generator(targets.device).manual_seed(seed)
-        chosen = torch.rand(self._chance.shape, generator=generator, device=targets.device) < self._chance
+        chosen = (
+            torch.rand(self._inclusion_prob.shape, generator=generator, device=targets.device)
+            < self._inclusion_prob
+        )
         chosen[targets] = True
         candidates = chosen.nonzero().squeeze(1)
-        places = (chosen.cumsum(0) - 1)[targets]
-        missed = torch.log1p(-self._chance[candidates].clamp(max=1 - 1e-7))
-        absent = torch.log1p(-self._share[candidates].clamp(max=1 - 1e-7)) * len(targets)
-        return Candidates(candidates, torch.log1p(-torch.exp(missed + absent)), places)
+        target_index = (chosen.cumsum(0) - 1)[targets]
+        missed = torch.log1p(-self._inclusion_prob[candidates].clamp(max=1 - 1e-7))
+        absent = torch.log1p(-self._unigram_prob[candidates].clamp(max=1 - 1e-7)) * len(targets)
+        return Candidates(candidates, torch.log1p(-torch.exp(missed + absent)), target_index)
 
 
-def _chances(share: Tensor, samples: int) -> Tensor:
-    """min(1, factor * share) with the factor that makes them add up to `samples`."""
-    if samples >= len(share):
-        return torch.ones_like(share)
-    low, high = 0.0, float(samples / share.min())
+def _inclusion_probs(unigram_prob: Tensor, n_samples: int) -> Tensor:
+    """min(1, factor * unigram_prob) with the factor that makes them add up to `n_samples`."""
+    if n_samples >= len(unigram_prob):
+        return torch.ones_like(unigram_prob)
+    low, high = 0.0, float(n_samples / unigram_prob.min())
     for _ in range(100):
         factor = (low + high) / 2
-        if float((share * factor).clamp(max=1).sum()) < samples:
+        if float((unigram_prob * factor).clamp(max=1).sum()) < n_samples:
             low = factor
         else:
             high = factor
-    return (share * high).clamp(max=1)
+    return (unigram_prob * high).clamp(max=1)

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .kernels import column_sums, kernels
+from .kernels import column_sums, fused_ops_for
 from .sampling import Candidates
 
-CHUNK, GPU_CHUNK = 512, 4096  # predictions whose logits are held at once
+LOGIT_CHUNK, GPU_LOGIT_CHUNK = 512, 4096  # predictions whose logits are held at once
 ALIGNED = 64  # a GPU's products want rows of a multiple of this many units
-NOTHING = -1  # a target that is left out
+IGNORE_INDEX = -1  # a target that is left out
 
 
-class FullSoftmaxLoss(torch.autograd.Function):
+class ChunkedCrossEntropy(torch.autograd.Function):
     """Sum of -log softmax(x W^T + b)[target], in chunks, so that no N x V matrix is kept.
 
     The gradient is computed on the way forward, while a chunk's logits are there; products run in the
@@ -24,7 +24,7 @@ class FullSoftmaxLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, chunk: int) -> Tensor:
-        """x: (N, P); weight: (V, P); bias: (V,); targets: (N,), also NOTHING. Returns a scalar."""
+        """x: (N, P); weight: (V, P); bias: (V,); targets: (N,), also IGNORE_INDEX. Returns a scalar."""
         units = len(weight)
         w, b = weight.detach().to(x.dtype), bias.detach()
         if x.is_cuda and units % ALIGNED:
@@ -54,16 +54,16 @@ class FullSoftmaxLoss(torch.autograd.Function):
         return d_x * d_loss.to(d_x.dtype), d_weight * d_loss, d_bias * d_loss, None, None
 
 
-def chunk_of(device: torch.device) -> int:
+def logit_chunk_size(device: torch.device) -> int:
     """Predictions whose logits are held at once: a GPU needs more of them to be busy."""
-    return GPU_CHUNK if device.type == "cuda" else CHUNK
+    return GPU_LOGIT_CHUNK if device.type == "cuda" else LOGIT_CHUNK
 
 
 def _cross_entropy(logits: Tensor, bias: Tensor, targets: Tensor) -> tuple[Tensor | float, Tensor]:
     """Sum of -log softmax(logits + bias)[target] and the logits' gradient (n, V), which takes their place."""
-    run = kernels(logits)
-    if run is not None:
-        return run.cross_entropy(logits, bias, targets), logits
+    ops = fused_ops_for(logits)
+    if ops is not None:
+        return ops.cross_entropy(logits, bias, targets), logits
     scores = logits.float() + bias
     scores -= scores.amax(1, keepdim=True)
     counted, targets = (targets >= 0)[:, None], targets.clamp(min=0)[:, None]
@@ -82,5 +82,5 @@ def sampled_softmax_loss(
     A candidate's logit is lowered by the logarithm of its probability to be one, so that the sum over
     candidates is right on average. Shapes as above. No likelihood: it is not comparable to the full softmax.
     """
-    rows = weight[candidates.units], bias[candidates.units] - candidates.log_chance
-    return FullSoftmaxLoss.apply(x, *rows, candidates.places, chunk_of(x.device))
+    rows = weight[candidates.units], bias[candidates.units] - candidates.log_inclusion_prob
+    return ChunkedCrossEntropy.apply(x, *rows, candidates.target_index, logit_chunk_size(x.device))

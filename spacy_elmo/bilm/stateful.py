@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from .config import BiLMConfig
 from .embed import TokenEncoder
 from .errors import ElmoError
-from .lstm import Direction, lstm_step, reverse
+from .lstm import LSTMStack, lstm_cell, reverse_padded
 from .runtime import Network, collate
 
 State = tuple[Tensor, Tensor]  # h (R, P) and c (R, H)
@@ -20,12 +20,12 @@ State = tuple[Tensor, Tensor]  # h (R, P) and c (R, H)
 class StatefulNetwork(Network, Protocol):
     """What this needs of a BiLM."""
 
-    encoder: TokenEncoder
-    forward_direction: Direction
-    backward_direction: Direction
+    token_encoder: TokenEncoder
+    forward_lm: LSTMStack
+    backward_lm: LSTMStack
 
 
-class Carried:
+class LSTMStates:
     """The states of each row of a batch, where its last sentence left them; zero at first.
 
     A batch of fewer rows than another before it leaves the states of the rows behind it as they are.
@@ -34,18 +34,18 @@ class Carried:
     def __init__(self) -> None:
         self._states: dict[tuple[int, int], State] = {}
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Begin again from zero states."""
         self._states.clear()
 
-    def run(self, side: int, direction: Direction, x: Tensor, lengths: Tensor) -> list[Tensor]:
-        """Direction.forward on (B, T, P) from the carried states. side: tells the directions apart."""
+    def run(self, side: int, direction: LSTMStack, x: Tensor, lengths: Tensor) -> list[Tensor]:
+        """LSTMStack.forward on (B, T, P) from the states states. side: tells the directions apart."""
         outputs = []
         for depth, layer in enumerate(direction.layers):
             weights = dict(layer.named_parameters())
-            config = direction.cell_clip, direction.projection_clip
+            config = direction.cell_clip, direction.proj_clip
             state = self._of_rows((side, depth), len(x), weights, x)
-            y, state = _run(weights, config, x, lengths, state)
+            y, state = _lstm_layer(weights, config, x, lengths, state)
             for whole, new in zip(self._states[side, depth], state, strict=True):
                 whole[: len(x)] = new
             x = x + y if direction.skip and depth else y
@@ -62,7 +62,7 @@ class Carried:
         return h[:rows], c[:rows]
 
 
-def _run(
+def _lstm_layer(
     weights: Mapping[str, Tensor],
     clips: tuple[float | None, float | None],
     x: Tensor,
@@ -75,7 +75,7 @@ def _run(
     h, c = state
     outputs = []
     for t, step in enumerate(gates_x.unbind(1)):  # (B, 4H)
-        new_h, new_c = lstm_step(step + F.linear(h, w_hh), c, w_hr, *clips)
+        new_h, new_c = lstm_cell(step + F.linear(h, w_hh), c, w_hr, *clips)
         inside = (t < lengths)[:, None]
         h, c = torch.where(inside, new_h, h), torch.where(inside, new_c, c)
         outputs.append(h)
@@ -83,20 +83,20 @@ def _run(
 
 
 def encode_stateful(
-    bilm: StatefulNetwork, sentences: Sequence[Sequence[str]], carried: Carried
+    bilm: StatefulNetwork, sentences: Sequence[Sequence[str]], states: LSTMStates
 ) -> list[np.ndarray]:
-    """See BiLM.encode. Raises an ElmoError for joined layers, which never carried a state."""
+    """See BiLM.encode. Raises an ElmoError for joined layers, which never states a state."""
     config: BiLMConfig = bilm.config
-    if config.joined:
+    if config.stacked_bidirectional:
         raise ElmoError('The encoder "lstm" of ELMoForManyLangs carries no state: leave stateful out.')
     if not sentences:
         return []
     with torch.inference_mode():
         batch = collate(bilm, sentences).to(bilm.device)
-        inputs, lengths = bilm.encoder(batch), batch.lengths
-        ahead = carried.run(0, bilm.forward_direction, inputs[0], lengths)
-        back = carried.run(1, bilm.backward_direction, reverse(inputs[1], lengths), lengths)
-        pairs = [inputs, *((a, reverse(b, lengths)) for a, b in zip(ahead, back, strict=True))]
+        inputs, lengths = bilm.token_encoder(batch), batch.lengths
+        ahead = states.run(0, bilm.forward_lm, inputs[0], lengths)
+        back = states.run(1, bilm.backward_lm, reverse_padded(inputs[1], lengths), lengths)
+        pairs = [inputs, *((a, reverse_padded(b, lengths)) for a, b in zip(ahead, back, strict=True))]
         layers = torch.stack([torch.cat(pair, -1) for pair in pairs]).float().cpu().numpy()  # (L, B, T, D)
     rows = zip(layers.swapaxes(0, 1), sentences, strict=True)
     return [np.ascontiguousarray(row[:, 1 : 1 + len(sentence)]) for row, sentence in rows]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .row_cache import RowCache
+from .row_cache import VectorCache
 from .text import normalize
 
 EPSILON = 1e-6
@@ -23,10 +23,10 @@ class StaticVectors:
     """Vectors of tokens of any segmenter from a table of characters and n-grams, or of words.
 
     strings: distinct, one for each row of `table` (rows, S), of floats or int8; a row's size does not matter.
-    normalized: fold full-width letters and digits before a token is looked up.
-    letters: whether a single cased letter may be a piece of a token. Among words it is a word or an initial,
-        and says nothing of the word that it stands in.
-    budget: bytes of vectors of tokens that are kept (RowCache).
+    fold_fullwidth: fold full-width allow_single_letters and digits before a token is looked up.
+    allow_single_letters: whether a single cased letter may be a piece of a token. Among words it is a word or
+        an initial, and says nothing of the word that it stands in.
+    budget: bytes of vectors of tokens that are kept (VectorCache).
     """
 
     def __init__(
@@ -34,51 +34,58 @@ class StaticVectors:
         strings: Sequence[str],
         table: np.ndarray,
         *,
-        normalized: bool = True,
-        letters: bool = True,
+        fold_fullwidth: bool = True,
+        allow_single_letters: bool = True,
         budget: int = CACHE_BYTES,
     ):
         self._rows = {string: row for row, string in enumerate(strings)}
         self._table = table
         self._longest = max(map(len, strings), default=0)
-        self._normalized = normalized
-        self._letters = letters
-        self.kept = RowCache(np.empty((0, table.shape[1]), dtype=np.float32), budget=budget, room=FIRST_ROWS)
+        self._normalized = fold_fullwidth
+        self._allow_single_letters = allow_single_letters
+        self.cache = VectorCache(
+            np.empty((0, table.shape[1]), dtype=np.float32), budget=budget, initial_capacity=FIRST_ROWS
+        )
 
-    def look_up(self, tokens: Sequence[Hashable], spelled: Callable[[Any], str] | None = None) -> np.ndarray:
-        """(n, S) float32; see BiLM.static. A token has its own row, or else the mean of those of its pieces,
-        scaled to root mean square 1 as all rows are; zeros where no character of it is known (white space).
+    def look_up(
+        self, tokens: Sequence[Hashable], to_string: Callable[[Any], str] | None = None
+    ) -> np.ndarray:
+        """(n, S) float32; see BiLM.static_vectors_of. A token has its own row, or else the mean of those of
+        its pieces, scaled to root mean square 1 as all rows are; zeros where no character of it is known
+        (white space).
 
         Pieces are the longest listed strings from the end of the token on, where a Chinese word's head is.
         """
 
         def compute(keys: list) -> np.ndarray:
-            return self._compute(keys if spelled is None else [spelled(key) for key in keys])
+            return self._compute(keys if to_string is None else [to_string(key) for key in keys])
 
-        return self.kept.take(tokens, compute)
+        return self.cache.get_many(tokens, compute)
 
     def _compute(self, tokens: list[str]) -> np.ndarray:
         rows = [self._rows.get(token, -1) for token in tokens]
         out = self._vectors(rows)  # -1 takes any row, which is replaced
         for i, row in enumerate(rows):
             if row < 0:
-                out[i] = self._composed(tokens[i])
+                out[i] = self._from_subwords(tokens[i])
         return out
 
-    def _composed(self, token: str) -> np.ndarray:
+    def _from_subwords(self, token: str) -> np.ndarray:
         rows = self._pieces(normalize(token) if self._normalized else token)
-        return unit_size(self._vectors(rows).sum(0, keepdims=True))[0]
+        return normalize_rms(self._vectors(rows).sum(0, keepdims=True))[0]
 
     def _vectors(self, rows: list[int]) -> np.ndarray:
         # Not of all rows beforehand: the table is mapped, and most of it is never read.
-        return unit_size(self._table[np.array(rows, dtype=np.int64)].astype(np.float32, copy=False))
+        return normalize_rms(self._table[np.array(rows, dtype=np.int64)].astype(np.float32, copy=False))
 
     def _pieces(self, token: str) -> list[int]:
         rows, end = [], len(token)
         while end:
             for begin in range(max(0, end - self._longest), end):
                 row = self._rows.get(token[begin:end])
-                if row is not None and (self._letters or end - begin > 1 or not _is_cased(token[begin])):
+                if row is not None and (
+                    self._allow_single_letters or end - begin > 1 or not _is_cased(token[begin])
+                ):
                     rows.append(row)
                     end = begin
                     break
@@ -91,7 +98,7 @@ def _is_cased(character: str) -> bool:
     return character.lower() != character.upper()
 
 
-def unit_size(vectors: np.ndarray) -> np.ndarray:
+def normalize_rms(vectors: np.ndarray) -> np.ndarray:
     """(n, S) each scaled to root mean square 1; zeros stay zeros."""
     size = np.sqrt(np.square(vectors).mean(-1, keepdims=True))
     scale = np.where(size > EPSILON, 1 / np.maximum(size, EPSILON), 0).astype(np.float32)

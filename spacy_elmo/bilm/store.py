@@ -18,29 +18,29 @@ from .errors import ElmoError
 from .folder import ModelFolderError
 from .model import BiLM
 
-EMBEDDED = "zh_elmo_sm"
+BUNDLED_MODEL = "zh_elmo_sm"
 
 __all__ = [
-    "EMBEDDED",
+    "BUNDLED_MODEL",
     "ModelFolderError",
-    "assemble",
-    "embedded",
+    "build_from_tensors",
+    "bundled_model_path",
     "from_bytes",
     "load",
-    "place_of",
     "read_config",
+    "resolve_model_path",
     "to_bytes",
 ]
 
 
 def load(path: PathLike | None = None) -> BiLM:
-    """Read a model folder; see place_of.
+    """Read a model folder; see resolve_model_path.
 
     Weights stored in half precision become float32. Raises a ModelFolderError that names what is
     missing, damaged or newer than this version of spacy-elmo.
     """
-    place = place_of(path)
-    return assemble(folder.read(place), str(place))
+    place = resolve_model_path(path)
+    return build_from_tensors(folder.read(place), str(place))
 
 
 def to_bytes(bilm: BiLM) -> bytes:
@@ -50,38 +50,38 @@ def to_bytes(bilm: BiLM) -> bytes:
 
 def from_bytes(data: bytes) -> BiLM:
     """The inverse of to_bytes."""
-    return assemble(folder.unpack(data), "the bytes")
+    return build_from_tensors(folder.unpack(data), "the bytes")
 
 
-def embedded() -> Path:
+def bundled_model_path() -> Path:
     """Folder of the model that ships inside the package."""
-    place = Path(str(files("spacy_elmo.models"))) / EMBEDDED
+    place = Path(str(files("spacy_elmo.models"))) / BUNDLED_MODEL
     if not place.is_dir():
         raise ModelFolderError(
-            f"This installation of spacy-elmo has no embedded model ({EMBEDDED}): "
+            f"This installation of spacy-elmo has no bundled model ({BUNDLED_MODEL}): "
             "install it again, or give the path of a model folder."
         )
     return place
 
 
-def place_of(path: PathLike | None) -> Path:
-    """A model's folder. None, or its name where nothing else is called so: that of the embedded model."""
-    if path is None or (str(path) == EMBEDDED and not Path(path).exists()):
-        return embedded()
+def resolve_model_path(path: PathLike | None) -> Path:
+    """A model's folder. None, or its name where nothing else is called so: that of the bundled model."""
+    if path is None or (str(path) == BUNDLED_MODEL and not Path(path).exists()):
+        return bundled_model_path()
     return Path(path)
 
 
 def read_config(path: PathLike | None = None) -> BiLMConfig:
     """Sizes and switches of a model folder, without its weights. Raises a ModelFolderError."""
-    place = place_of(path)
+    place = resolve_model_path(path)
     return folder.config_of(folder.read_json(place), str(place))
 
 
-def assemble(contents: folder.Contents, source: str) -> BiLM:
+def build_from_tensors(contents: folder.Contents, source: str) -> BiLM:
     """A biLM of given weights. source: names their origin in a ModelFolderError, where they do not fit."""
     config, vocab, tensors = contents
     try:
-        with torch.device("meta"), _Undrawn():  # no random weights that would be thrown away
+        with torch.device("meta"), _SkipRandomInit():  # no random weights that would be thrown away
             bilm = BiLM(config, vocab)
     except ElmoError as error:
         raise ModelFolderError(f"The vocabulary of {source} fits no biLM: {error}") from error
@@ -94,7 +94,7 @@ def assemble(contents: folder.Contents, source: str) -> BiLM:
             raise ModelFolderError(
                 f"The weights of {source} hold NaN or infinite numbers in {name}: get the model again."
             )
-    weights = {name: t if name == tables.STATIC else t.float() for name, t in tensors.items()}
+    weights = {name: t if name == tables.STATIC_TENSOR else t.float() for name, t in tensors.items()}
     bilm.load_state_dict(weights, assign=True)
     for name, parameter in bilm.named_parameters():
         parameter.requires_grad_(not name.endswith("bias_hh_l0"))
@@ -108,7 +108,7 @@ def _is_finite(tensor: torch.Tensor) -> bool:
     return all(bool(extreme.isfinite()) for extreme in tensor.aminmax())
 
 
-class _Undrawn(TorchFunctionMode):
+class _SkipRandomInit(TorchFunctionMode):
     """Leave out nn.init.normal_, for which torch would import its compiler on the meta device.
 
     That is 800 modules, a second and 80 MB, for weights that are never looked at.

@@ -57,19 +57,19 @@ def is_east_asian(character: str) -> bool:
     return width in "WF" or (width == "A" and unicodedata.category(character).startswith("P"))
 
 
-def characters(text: str, *, normalized: bool = True) -> tuple[list[str], list[int]]:
+def split_characters(text: str, *, fold_fullwidth: bool = True) -> tuple[list[str], list[int]]:
     """The units that a character model reads in `text`, and the offset of each in `text`.
 
-    normalized: fold full-width letters and digits.
+    fold_fullwidth: fold full-width letters and digits.
 
     White space is dropped, because it says nothing in Chinese and comes and goes with the
     segmenter; a run of it between two characters of other scripts ("Linux kernel") is one unit " ".
     So "我 爱 北京" and "我爱北京" are read alike.
 
-    >>> characters("用 Linux kernel")[0]
+    >>> split_characters("用 Linux kernel")[0]
     ['用', 'L', 'i', 'n', 'u', 'x', ' ', 'k', 'e', 'r', 'n', 'e', 'l']
     """
-    text = normalize(text) if normalized else text
+    text = normalize(text) if fold_fullwidth else text
     units: list[str] = []
     offsets: list[int] = []
     for run in _NO_SPACE.finditer(text):
@@ -81,10 +81,10 @@ def characters(text: str, *, normalized: bool = True) -> tuple[list[str], list[i
     return units, offsets
 
 
-def chunks(n: int, limit: int) -> list[tuple[int, int]]:
+def split_evenly(n: int, limit: int) -> list[tuple[int, int]]:
     """Cut `n` units into the fewest pieces of at most `limit`, of nearly equal length.
 
-    >>> chunks(10, 4)
+    >>> split_evenly(10, 4)
     [(0, 4), (4, 7), (7, 10)]
     """
     if 0 < n <= limit:

@@ -9,10 +9,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-CELLS, UNITS = 1024, 4096  # numbers of a row that a program has at once
+CELL_BLOCK, VOCAB_BLOCK = 1024, 4096  # numbers of a row that a program has at once
 
 # Lanes without a unit begin here, not at -inf, whose difference with itself is no number.
-LOWEST = tl.constexpr(-1e30)
+NEG_LARGE = tl.constexpr(-1e30)
 
 
 # Triton compiles what follows; types of Python would mean nothing to it.
@@ -30,7 +30,7 @@ def _read(place, inside):
 
 
 @triton.jit
-def _forward(x, h, before, gates, c, m, hidden, clip, BLOCK: tl.constexpr):
+def _lstm_cell_forward_kernel(x, h, c_prev, gates, c, m, hidden, clip, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     col = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = col < hidden
@@ -39,7 +39,7 @@ def _forward(x, h, before, gates, c, m, hidden, clip, BLOCK: tl.constexpr):
     f = tl.sigmoid(_read(x + at + hidden, inside) + _read(h + at + hidden, inside))
     g = _tanh(_read(x + at + 2 * hidden, inside) + _read(h + at + 2 * hidden, inside))
     o = tl.sigmoid(_read(x + at + 3 * hidden, inside) + _read(h + at + 3 * hidden, inside))
-    state = f * _read(before + cell, inside) + i * g
+    state = f * _read(c_prev + cell, inside) + i * g
     state = tl.minimum(tl.maximum(state, -clip), clip)
     tl.store(gates + at, i, mask=inside)
     tl.store(gates + at + hidden, f, mask=inside)
@@ -50,80 +50,82 @@ def _forward(x, h, before, gates, c, m, hidden, clip, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _backward(gates, before, c, d_m, d_c, d_sums, hidden, BLOCK: tl.constexpr):
+def _lstm_cell_backward_kernel(gates, c_prev, c, d_out, d_c, d_sums, hidden, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     col = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = col < hidden
     at, cell = row * 4 * hidden + col, row * hidden + col
     i, f = _read(gates + at, inside), _read(gates + at + hidden, inside)
     g, o = _read(gates + at + 2 * hidden, inside), _read(gates + at + 3 * hidden, inside)
-    bent, d_y = _tanh(_read(c + cell, inside)), _read(d_m + cell, inside)
-    d_state = _read(d_c + cell, inside) + d_y * o * (1 - bent * bent)
+    tanh_c, d_y = _tanh(_read(c + cell, inside)), _read(d_out + cell, inside)
+    d_state = _read(d_c + cell, inside) + d_y * o * (1 - tanh_c * tanh_c)
     tl.store(d_sums + at, d_state * g * i * (1 - i), mask=inside)
-    tl.store(d_sums + at + hidden, d_state * _read(before + cell, inside) * f * (1 - f), mask=inside)
+    tl.store(d_sums + at + hidden, d_state * _read(c_prev + cell, inside) * f * (1 - f), mask=inside)
     tl.store(d_sums + at + 2 * hidden, d_state * i * (1 - g * g), mask=inside)
-    tl.store(d_sums + at + 3 * hidden, d_y * bent * o * (1 - o), mask=inside)
+    tl.store(d_sums + at + 3 * hidden, d_y * tanh_c * o * (1 - o), mask=inside)
     tl.store(d_c + cell, d_state * f, mask=inside)
 
 
 @triton.jit
-def _softmax(logits, bias, targets, losses, units, BLOCK: tl.constexpr):
+def _cross_entropy_kernel(logits, bias, targets, losses, units, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     logits += row * units
     lane = tl.arange(0, BLOCK)
-    top, total = tl.full([BLOCK], LOWEST, tl.float32), tl.zeros([BLOCK], tl.float32)
+    top, total = tl.full([BLOCK], NEG_LARGE, tl.float32), tl.zeros([BLOCK], tl.float32)
     for start in range(0, units, BLOCK):
         col = start + lane
         x = tl.load(logits + col, mask=col < units, other=float("-inf")).to(tl.float32)
         x += tl.load(bias + col, mask=col < units, other=0)
-        higher = tl.maximum(top, x)
-        total = total * tl.exp(top - higher) + tl.exp(x - higher)
-        top = higher
-    highest = tl.max(top, 0)
-    whole = highest + tl.log(tl.sum(total * tl.exp(top - highest), 0))
+        new_max = tl.maximum(top, x)
+        total = total * tl.exp(top - new_max) + tl.exp(x - new_max)
+        top = new_max
+    row_max = tl.max(top, 0)
+    logsumexp = row_max + tl.log(tl.sum(total * tl.exp(top - row_max), 0))
     target = tl.load(targets + row)
     counted = tl.where(target >= 0, 1.0, 0.0)
     known = tl.maximum(target, 0)
-    loss = whole - tl.load(logits + known).to(tl.float32) - tl.load(bias + known)
+    loss = logsumexp - tl.load(logits + known).to(tl.float32) - tl.load(bias + known)
     tl.store(losses + row, loss * counted)
-    tl.debug_barrier()  # the target's logit is read before another thread puts its gradient there
+    tl.debug_barrier()  # the target's logit is read c_prev another thread puts its gradient there
     for start in range(0, units, BLOCK):
         col = start + lane
         x = tl.load(logits + col, mask=col < units, other=float("-inf")).to(tl.float32)
         x += tl.load(bias + col, mask=col < units, other=0)
-        gradient = (tl.exp(x - whole) - tl.where(col == target, 1.0, 0.0)) * counted
+        gradient = (tl.exp(x - logsumexp) - tl.where(col == target, 1.0, 0.0)) * counted
         tl.store(logits + col, gradient, mask=col < units)
 
 
-class TritonKernels:
-    """The functions of bilm.kernels.Kernels for tensors on a GPU; they return before it is done."""
+class TritonFusedOps:
+    """The functions of bilm.kernels.FusedOps for tensors on a GPU; they return c_prev it is done."""
 
-    def cells_forward(
+    def lstm_cell_forward(
         self,
         x: Tensor,
         h: Tensor,
-        before: Tensor,
+        c_prev: Tensor,
         gates: Tensor,
         c: Tensor,
         m: Tensor,
         clip: float = float("inf"),
     ) -> None:
-        """See Kernels. clip: of the cell states. `gates` may be `x`, and `c` be `before`."""
+        """See FusedOps. clip: of the cell states. `gates` may be `x`, and `c` be `c_prev`."""
         rows, hidden = c.shape
-        _forward[rows, triton.cdiv(hidden, CELLS)](x, h, before, gates, c, m, hidden, clip, BLOCK=CELLS)
+        _lstm_cell_forward_kernel[rows, triton.cdiv(hidden, CELL_BLOCK)](
+            x, h, c_prev, gates, c, m, hidden, clip, BLOCK=CELL_BLOCK
+        )
 
-    def cells_backward(
-        self, gates: Tensor, before: Tensor, c: Tensor, d_m: Tensor, d_c: Tensor, d_sums: Tensor
+    def lstm_cell_backward(
+        self, gates: Tensor, c_prev: Tensor, c: Tensor, d_out: Tensor, d_c: Tensor, d_sums: Tensor
     ) -> None:
-        """See Kernels."""
+        """See FusedOps."""
         rows, hidden = c.shape
-        grid = rows, triton.cdiv(hidden, CELLS)
-        _backward[grid](gates, before, c, d_m, d_c, d_sums, hidden, BLOCK=CELLS)
+        grid = rows, triton.cdiv(hidden, CELL_BLOCK)
+        _lstm_cell_backward_kernel[grid](gates, c_prev, c, d_out, d_c, d_sums, hidden, BLOCK=CELL_BLOCK)
 
     def cross_entropy(self, logits: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-        """See Kernels; the sum is a tensor on the GPU."""
+        """See FusedOps; the sum is a tensor on the GPU."""
         losses = torch.empty(len(logits), device=logits.device)
-        _softmax[(len(logits),)](
-            logits, bias, targets.contiguous(), losses, logits.shape[1], BLOCK=UNITS, num_warps=8
+        _cross_entropy_kernel[(len(logits),)](
+            logits, bias, targets.contiguous(), losses, logits.shape[1], BLOCK=VOCAB_BLOCK, num_warps=8
         )
         return losses.sum()

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from .errors import ElmoError
-from .ngrams import Ngrams
+from .ngrams import NgramIndex
 from .text import normalize
 
 # Rows of the unit table that stand for no unit of the text.
@@ -23,10 +23,10 @@ class Vocab:
 
     units: distinct units without line breaks, none of them a special.
     characters: distinct characters for a char-CNN; empty for table models.
-    normalized: fold full-width forms before looking up.
-    in_bytes: a char-CNN spells units in the 256 bytes of UTF-8, which need no list.
-    longest: units are cut to this many characters before looking up; None: they are not.
-    ngrams: distinct strings of 2 to `longest_ngram` units that are characters.
+    fold_fullwidth: fold full-width forms before looking up.
+    uses_bytes: a char-CNN spells units in the 256 bytes of UTF-8, which need no list.
+    max_length: units are cut to this many characters before looking up; None: they are not.
+    ngrams: distinct strings of 2 to `max_ngram_length` units that are characters.
     static: distinct strings that have a static vector, see bilm.static.
     """
 
@@ -35,18 +35,18 @@ class Vocab:
         units: Sequence[str],
         characters: Sequence[str] = (),
         *,
-        normalized: bool = True,
-        in_bytes: bool = False,
-        longest: int | None = None,
+        fold_fullwidth: bool = True,
+        uses_bytes: bool = False,
+        max_length: int | None = None,
         ngrams: Sequence[str] = (),
-        longest_ngram: int = 3,
+        max_ngram_length: int = 3,
         static: Sequence[str] = (),
     ):
-        self.longest = longest
-        self.in_bytes = in_bytes
+        self.max_length = max_length
+        self.uses_bytes = uses_bytes
         self.units = list(units)
         self.characters = list(characters)
-        self.normalized = normalized
+        self.fold_fullwidth = fold_fullwidth
         self._ids = {unit: i for i, unit in enumerate(self.units, len(SPECIALS))}
         self._char_ids = {c: i for i, c in enumerate(self.characters, len(CHAR_SPECIALS))}
         if len(self._ids) != len(self.units) or len(self._char_ids) != len(self.characters):
@@ -57,8 +57,8 @@ class Vocab:
         if len(set(self.static)) != len(self.static) or any("\n" in string for string in self.static):
             raise ElmoError("The static vectors list a string twice or with a line break: list each once.")
         self.ngrams = list(ngrams)
-        self.longest_ngram = longest_ngram
-        self._ngrams = Ngrams(self.ngrams, longest_ngram, self._ids, len(self))
+        self.max_ngram_length = max_ngram_length
+        self._ngrams = NgramIndex(self.ngrams, max_ngram_length, self._ids, len(self))
 
     def __len__(self) -> int:
         """V: units and specials."""
@@ -67,51 +67,54 @@ class Vocab:
     @property
     def n_characters(self) -> int:
         """Rows of the character table, specials included."""
-        return len(CHAR_SPECIALS) + (N_BYTES if self.in_bytes else len(self.characters))
+        return len(CHAR_SPECIALS) + (N_BYTES if self.uses_bytes else len(self.characters))
 
     def __contains__(self, unit: str) -> bool:
         return self.id(unit) != UNK
 
     def id(self, unit: str) -> int:
         """Row of `unit`, UNK when it is not in the vocabulary."""
-        return self._ids.get(self._form(unit), UNK)
+        return self._ids.get(self._normalize(unit), UNK)
 
     def ids(self, units: Iterable[str]) -> np.ndarray:
         """Rows of a sentence's units with BOS in front and EOS behind: (n + 2,) int64."""
-        if self.normalized or self.longest:
-            units = map(self._form, units)
+        if self.fold_fullwidth or self.max_length:
+            units = map(self._normalize, units)
         get = self._ids.get
         return np.array([BOS, *(get(unit, UNK) for unit in units), EOS], dtype=np.int64)
 
     def ngram_rows(self, ids: np.ndarray) -> np.ndarray:
-        """Rows of the n-grams that end at each unit of sentences; see Ngrams.ending."""
-        return self._ngrams.ending(ids)
+        """Rows of the n-grams that end at each unit of sentences; see NgramIndex.match_endings."""
+        return self._ngrams.match_endings(ids)
 
-    def character_ids(self, units: Sequence[str], max_characters: int) -> np.ndarray:
-        """Characters of each unit: (n, max_characters + 2) int64, BOW, characters, EOW and padding.
+    def character_ids(self, units: Sequence[str], max_characters_per_token: int) -> np.ndarray:
+        """Characters of each unit: (n, max_characters_per_token + 2) int64, BOW, characters, EOW and padding.
 
-        A unit longer than `max_characters` is cut; bytes may be cut within a character.
+        A unit longer than `max_characters_per_token` is cut; bytes may be cut within a character.
         """
-        rows = [[BOW, *self._spell(self._form(unit), max_characters), EOW] for unit in units]
-        return _padded(rows, max_characters + 2)
+        rows = [
+            [BOW, *self._encode_characters(self._normalize(unit), max_characters_per_token), EOW]
+            for unit in units
+        ]
+        return _padded(rows, max_characters_per_token + 2)
 
-    def _form(self, unit: str) -> str:
-        return (normalize(unit) if self.normalized else unit)[: self.longest]
+    def _normalize(self, unit: str) -> str:
+        return (normalize(unit) if self.fold_fullwidth else unit)[: self.max_length]
 
-    def _spell(self, text: str, limit: int) -> list[int]:
-        if self.in_bytes:
+    def _encode_characters(self, text: str, limit: int) -> list[int]:
+        if self.uses_bytes:
             return [len(CHAR_SPECIALS) + byte for byte in text.encode("utf8", "ignore")[:limit]]
         return [self._char_ids.get(character, CHAR_UNK) for character in text[:limit]]
 
 
-def special_character_ids(max_characters: int) -> np.ndarray:
-    """The four specials in characters: (4, max_characters + 2) int64, rows as in SPECIALS.
+def special_character_ids(max_characters_per_token: int) -> np.ndarray:
+    """The four specials in characters: (4, max_characters_per_token + 2) int64, rows as in SPECIALS.
 
     A sentence boundary is a word of one special character (Peters et al. 2018; Jozefowicz et al. 2016,
     section 3.3).
     """
     rows = [[], [BOW, CHAR_UNK, EOW], [BOW, CHAR_BOS, EOW], [BOW, CHAR_EOS, EOW]]
-    return _padded(rows, max_characters + 2)
+    return _padded(rows, max_characters_per_token + 2)
 
 
 def _padded(rows: Sequence[Sequence[int]], width: int) -> np.ndarray:

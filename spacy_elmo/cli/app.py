@@ -32,7 +32,7 @@ def command(name: str, **settings: Any) -> Callable[[Callable], Callable]:
     def register(function: Callable) -> Callable:
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> None:
-            level = logging.INFO if leads() else logging.WARNING
+            level = logging.INFO if is_main_process() else logging.WARNING
             logging.basicConfig(level=level, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
             try:
                 function(*args, **kwargs)
@@ -45,16 +45,16 @@ def command(name: str, **settings: Any) -> Callable[[Callable], Callable]:
     return register
 
 
-def leads() -> bool:
+def is_main_process() -> bool:
     """Whether this is the one process of several under torchrun that speaks."""
     return os.environ.get("RANK", "0") == "0"
 
 
-def on_terminal() -> bool:
+def is_interactive() -> bool:
     """Whether a person watches: then bars, elsewhere plain lines."""
     return sys.stderr.isatty()
 
 
 def progress(lines: Iterable[T], name: str) -> Iterator[T]:
     """The lines of a file, with a bar where a person watches."""
-    yield from tqdm(lines, desc=name, unit=" lines", disable=not on_terminal())
+    yield from tqdm(lines, desc=name, unit=" lines", disable=not is_interactive())

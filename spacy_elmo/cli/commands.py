@@ -11,7 +11,18 @@ from .embed import embed
 from .evaluate import evaluate
 from .info import info
 from .nearest import nearest
-from .plan import plan
+from .plan import estimate
 from .pretrain import pretrain
 
-__all__ = ["app", "convert", "corpus", "download", "embed", "evaluate", "info", "nearest", "plan", "pretrain"]
+__all__ = [
+    "app",
+    "convert",
+    "corpus",
+    "download",
+    "embed",
+    "estimate",
+    "evaluate",
+    "info",
+    "nearest",
+    "pretrain",
+]

@@ -7,7 +7,7 @@ import typer
 from tqdm.auto import tqdm
 from wasabi import msg
 
-from .app import command, on_terminal
+from .app import command, is_interactive
 
 
 @command("corpus")
@@ -21,36 +21,40 @@ def corpus(
         "folder), or a pipeline's name or folder",
     ),
     lang: str = typer.Option("zh", help="Language, an ISO code as spaCy's"),
-    max_sentence: int = typer.Option(128, min=1, help="Cut longer sentences into pieces of this many units"),
+    max_sentence_length: int = typer.Option(
+        128, min=1, help="SegmentationSettings longer sentences into pieces of this many units"
+    ),
     dedup: bool = typer.Option(False, "--dedup", help="Of lines that are equal keep only the first"),
     min_count: int = typer.Option(1, min=1, help="List units that occur this often"),
-    max_types: int = typer.Option(1_000_000, min=1, help="List at most this many distinct units"),
-    jobs: int = typer.Option(1, help="Processes that cut the text; -1: one for each core"),
+    max_vocab: int = typer.Option(1_000_000, min=1, help="List at most this many distinct units"),
+    n_process: int = typer.Option(1, help="Processes that cut the text; -1: one for each core"),
     backend: str = typer.Option("loky", help='Where they run: "loky" (here), "dask" or "ray" (a cluster)'),
 ) -> None:
-    """Cut text into sentences and units and write their ids for pretraining.
+    """SegmentationSettings text into sentences and units and write their ids for pretraining.
 
     One paragraph a line; in .jsonl the "text" of each line's object. Sentences end after 。！？!?… and at
     line breaks. The folder takes its place only when it is complete; a run that was stopped goes on with
     the same command.
     """
     from ..bilm.config import ConfigError
-    from ..pretraining.building import Cut, build_corpus
+    from ..pretraining.building import SegmentationSettings, build_corpus
 
     if units not in ("char", "word"):
         raise ConfigError(f'--units {units} is not known: use "char" or "word".')
-    if jobs < 1 and jobs != -1:
-        raise ConfigError(f"--jobs {jobs} is no number of processes: use 1 or more, or -1.")
+    if n_process < 1 and n_process != -1:
+        raise ConfigError(f"--n-process {n_process} is no number of processes: use 1 or more, or -1.")
     manifest = build_corpus(
         inputs,
         output,
-        Cut(units=units, segmenter=segmenter, lang=lang, max_sentence=max_sentence),
-        jobs=jobs,
+        SegmentationSettings(
+            units=units, segmenter=segmenter, lang=lang, max_sentence_length=max_sentence_length
+        ),
+        n_process=n_process,
         backend=backend,
         dedup=dedup,
         min_count=min_count,
-        max_types=max_types,
-        watch=_progress,
+        max_vocab=max_vocab,
+        progress=_progress,
     )
     text = manifest["text"]
     if text["invalid_bytes"]:
@@ -64,7 +68,7 @@ def corpus(
 
 
 def _progress(blocks: Iterator[str]) -> Iterator[str]:
-    with tqdm(desc="text", unit=" characters", unit_scale=True, disable=not on_terminal()) as bar:
+    with tqdm(desc="text", unit=" characters", unit_scale=True, disable=not is_interactive()) as bar:
         for block in blocks:
             yield block
             bar.update(len(block))

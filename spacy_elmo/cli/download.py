@@ -6,7 +6,7 @@ import typer
 from tqdm.auto import tqdm
 from wasabi import msg, table
 
-from .app import command, on_terminal
+from .app import command, is_interactive
 
 
 @command("download")
@@ -24,7 +24,7 @@ def download(
     model, folder = find(name), output or Path(name)
     if model.risk:
         msg.warn(model.risk)
-    with tqdm(unit="B", unit_scale=True, disable=not on_terminal()) as bar:
+    with tqdm(unit="B", unit_scale=True, disable=not is_interactive()) as bar:
 
         def progress(file: str, n: int) -> None:
             bar.set_description(file)

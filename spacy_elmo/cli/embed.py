@@ -7,7 +7,7 @@ import typer
 from tqdm.auto import tqdm
 from wasabi import msg
 
-from .app import command, on_terminal
+from .app import command, is_interactive
 
 
 @command("embed")
@@ -28,14 +28,14 @@ def embed(
     """
     import torch
 
-    from ..bilm.store import load, place_of
-    from ..formats.vectors import Vectors, check_output, embed_file
+    from ..bilm.store import load, resolve_model_path
+    from ..formats.vectors import ExportSettings, check_output, export_vectors
     from ..pretraining.reading import read_lines
 
-    folder = place_of(model)
+    folder = resolve_model_path(model)
     check_output(output, [folder, text])  # before the work, not after it
     bilm = load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
-    with tqdm(unit=" sentences", disable=not on_terminal()) as bar:
+    with tqdm(unit=" sentences", disable=not is_interactive()) as bar:
 
         def progress(done: int, total: int) -> None:
             if bar.total is None:  # what an earlier run did says nothing of the speed
@@ -43,8 +43,8 @@ def embed(
                 bar.initial = bar.n = done
             bar.update(done - bar.n)
 
-        wanted = Vectors(layers, dtype)  # type: ignore[arg-type]
-        n = embed_file(
+        wanted = ExportSettings(layers, dtype)  # type: ignore[arg-type]
+        n = export_vectors(
             bilm,
             folder,
             text,

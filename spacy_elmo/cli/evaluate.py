@@ -20,14 +20,14 @@ def evaluate(
     Every unit and the boundary behind each sentence is predicted.
     """
     from ..bilm.atomic import check_apart, write_atomic
-    from ..bilm.store import load, place_of
-    from ..pretraining.heldout import measure, read_heldout
+    from ..bilm.store import load, resolve_model_path
+    from ..pretraining.heldout import evaluate_perplexity, read_sentences
 
     if output is not None:
         _check_output(output)
-        check_apart([place_of(model), *([text] if text.is_file() else [])], output)
+        check_apart([resolve_model_path(model), *([text] if text.is_file() else [])], output)
     bilm = load(model)
-    result = measure(bilm, read_heldout(bilm, text))
+    result = evaluate_perplexity(bilm, read_sentences(bilm, text))
     rows = [
         ("perplexity", f"{result.forward:.2f}", f"{result.backward:.2f}"),
         ("per character", f"{result.per_character_forward:.2f}", f"{result.per_character_backward:.2f}"),

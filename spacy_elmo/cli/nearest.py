@@ -14,7 +14,7 @@ from .app import command, progress
 
 if TYPE_CHECKING:
     from ..bilm.model import BiLM
-    from ..pipeline.occurrences import Nearest, Occurrence
+    from ..pipeline.occurrences import Occurrence, TopK
 
 T = TypeVar("T")
 BATCH = 256  # sentences that are read at once
@@ -28,7 +28,7 @@ def nearest(
     texts: list[Path] = typer.Argument(
         ..., help="UTF-8 text to look in: .txt, .jsonl, also .gz and .xz, or folders"
     ),
-    model: Path | None = typer.Option(None, help="A model folder; the embedded model when left out"),
+    model: Path | None = typer.Option(None, help="A model folder; the bundled model when left out"),
     n: int = typer.Option(10, "-n", min=1, help="How many to show"),
     layer: str | None = typer.Option(
         None, help='Layer to compare by: 0, 1, 2 or "mean"; the top layer when left out'
@@ -36,46 +36,46 @@ def nearest(
     occurrence: int | None = typer.Option(
         None, min=1, help="Which one, from 1, of a word that occurs more than once in the sentence"
     ),
-    any_token: bool = typer.Option(False, "--any", help="Compare with every token of the text"),
+    any_token: bool = typer.Option(False, "--all-tokens", help="Compare with every token of the text"),
     segmenter: str | None = typer.Option(
-        None, help='What is a token for --any: "char" (when left out), "jieba" or "pkuseg"'
+        None, help='What is a token for --all-tokens: "char" (when left out), "jieba" or "pkuseg"'
     ),
 ) -> None:
     """Show the occurrences of a word that are nearest to the one in the sentence, by cosine.
 
     The word is found as a string: no segmenter need agree with you on what a word is.
     """
-    from ..bilm.store import place_of, read_config
-    from ..pipeline.architectures import BiLM_v1
-    from ..pipeline.bilm_layer import shim_of
-    from ..pipeline.occurrences import Nearest, every_token, occurrences, of_layer, vectors
+    from ..bilm.store import read_config, resolve_model_path
+    from ..pipeline.architectures import build_bilm_v1
+    from ..pipeline.bilm_layer import get_bilm_shim
+    from ..pipeline.occurrences import TopK, iter_tokens, occurrence_vectors, occurrences, select_layer
     from ..pretraining.reading import find_files, read_lines
     from ..pretraining.segment import make_segmenter
 
-    folder = place_of(model)
+    folder = resolve_model_path(model)
     config = read_config(folder)
-    fold, of_words = config.normalize, config.units == "word"
+    fold, of_words = config.fold_fullwidth, config.units == "word"
     if segmenter is not None and (of_words or not any_token):
-        raise ElmoError("--segmenter goes with --any and a model of characters only: leave it out.")
+        raise ElmoError("--segmenter goes with --all-tokens and a model of characters only: leave it out.")
     index = _layer_index(layer, config.total_layers - 1)
-    found = [each for places in occurrences(sentence, word, normalized=fold) for each in places]
-    itself = _choose(found, word, occurrence)
+    found = [each for places in occurrences(sentence, word, fold_fullwidth=fold) for each in places]
+    query_occurrence = _choose(found, word, occurrence)
     files = find_files(texts)
     units = "char" if not of_words and segmenter in (None, "char") else "word"
-    segment = make_segmenter(units, segmenter or config.segmenter, config.lang, normalized=fold)
+    segment = make_segmenter(units, segmenter or config.segmenter, config.lang, fold_fullwidth=fold)
     between = segment if of_words else None
 
-    bilm = BiLM_v1(folder)
-    _warn_of_unknown(shim_of(bilm).bilm, word)
-    (query,) = of_layer(vectors(bilm, [[itself]], between), index)
-    result = Nearest(query, n, itself)
+    bilm = build_bilm_v1(folder)
+    _warn_of_unknown(get_bilm_shim(bilm).bilm, word)
+    (query,) = select_layer(occurrence_vectors(bilm, [[query_occurrence]], between), index)
+    result = TopK(query, n, query_occurrence)
     lines = (line for path in files for line in progress(read_lines(path), path.name))
     if any_token:
-        sentences = (places for line in lines for places in every_token(line, segment, normalized=fold))
+        sentences = (places for line in lines for places in iter_tokens(line, segment, fold_fullwidth=fold))
     else:
-        sentences = (places for line in lines for places in occurrences(line, word, normalized=fold))
+        sentences = (places for line in lines for places in occurrences(line, word, fold_fullwidth=fold))
     for batch in _batches(sentences, BATCH):
-        rows = of_layer(vectors(bilm, batch, between), index)
+        rows = select_layer(occurrence_vectors(bilm, batch, between), index)
         result.add([each for places in batch for each in places], rows)
 
     source = str(texts[0]) if len(texts) == 1 else f"{len(texts)} inputs"
@@ -84,11 +84,11 @@ def nearest(
         raise ElmoError(f"There is {other} in {source}: give another text.")
     compared = f"{result.compared:,} {'tokens' if any_token else 'occurrences'}"
     by = "the mean of the layers" if index is None else f"layer {index}"
-    _show(itself, result, f"{compared} in {source}, by {by} of {folder.name}")
+    _show(query_occurrence, result, f"{compared} in {source}, by {by} of {folder.name}")
 
 
-def _show(itself: "Occurrence", result: "Nearest", of_what: str) -> None:
-    print(f"{'':6}  {_in_context(itself)}")
+def _show(query_occurrence: "Occurrence", result: "TopK", of_what: str) -> None:
+    print(f"{'':6}  {_in_context(query_occurrence)}")
     for neighbour in result.best:
         print(f"{neighbour.similarity:6.3f}  {_in_context(neighbour.occurrence)}")
     print(f"{len(result.best)} nearest of {of_what}")

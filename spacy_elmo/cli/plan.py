@@ -1,4 +1,4 @@
-"""`spacy elmo plan`: what a pretraining run will take, before it is started."""
+"""`spacy elmo estimate`: what a pretraining run will take, before it is started."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from wasabi import msg, table
 from .app import command
 
 
-@command("plan", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def plan(
+@command("estimate", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def estimate(
     ctx: typer.Context,
     config: Path = typer.Argument(..., help="A pretrain.cfg"),
     corpus_size: str | None = typer.Option(None, help="Size of the text, like 3GB; left out: of the corpus"),
@@ -23,18 +23,18 @@ def plan(
 ) -> None:
     """Work out a run: parameters, memory of a process by part, units, operations, days.
 
-    Settings are overridden by their dotted names, as for `pretrain`.
+    PretrainConfig are overridden by their dotted names, as for `pretrain`.
     """
     from spacy.cli._util import parse_config_overrides
 
     from ..bilm.config import ConfigError
-    from ..pretraining.plan import make_plan, parse_size
-    from ..pretraining.settings import read_settings
+    from ..pretraining.plan import estimate_run, parse_size
+    from ..pretraining.settings import read_config
 
     if units not in ("char", "word"):
         raise ConfigError(f'--units {units} is not known: use "char" or "word".')
-    found = make_plan(
-        read_settings(config, parse_config_overrides(ctx.args)),
+    found = estimate_run(
+        read_config(config, parse_config_overrides(ctx.args)),
         corpus_bytes=None if corpus_size is None else parse_size(corpus_size),
         gpus=gpus,
         memory=parse_size(memory),

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 from wasabi import msg, table
 
-from .app import command, leads, on_terminal
+from .app import command, is_interactive, is_main_process
 
 
 @command("pretrain", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -20,7 +20,7 @@ def pretrain(
     ),
     gpus: int = typer.Option(1, min=-1, help="Start torchrun with so many processes; -1: one for each GPU"),
 ) -> None:
-    """Train a biLM. Settings are overridden by their dotted names: --training.max_steps 100
+    """Train a biLM. PretrainConfig are overridden by their dotted names: --training.max_steps 100
 
     The model folder is OUTPUT/model; OUTPUT/run.json records the settings and every measurement. The same
     command continues a run that was interrupted, or is to be longer (--training.max_steps). Several machines:
@@ -28,21 +28,21 @@ def pretrain(
     """
     from spacy.cli._util import parse_config_overrides
 
-    from ..pretraining.settings import read_settings
+    from ..pretraining.settings import read_config
     from ..pretraining.trainer import MODEL
     from ..pretraining.trainer import pretrain as train
 
     overrides = parse_config_overrides(list(ctx.args))
     if init_from is not None:
         overrides["paths.init_from"] = str(init_from)
-    settings = read_settings(config, overrides)
+    settings = read_config(config, overrides)
     if gpus != 1 and "RANK" not in os.environ:
         _start_torchrun(gpus, ctx, [config, "--output", output], init_from)
-    record = train(settings, output, progress=on_terminal())
-    if not leads():
+    record = train(settings, output, progress=is_interactive())
+    if not is_main_process():
         return
     rows = [
-        (row["step"], f"{row['heldout']['forward']:.2f}", f"{row['heldout']['backward']:.2f}")
+        (row["step"], f"{row['dev']['forward']:.2f}", f"{row['dev']['backward']:.2f}")
         for row in (record["log"][0], record["log"][-1])
     ]
     header = ("step", "perplexity forward", "backward")

@@ -12,12 +12,12 @@ from ..bilm.atomic import FolderKind, PathLike, atomic_folder
 from ..bilm.config import BiLMConfig, ConfigError
 from ..bilm.folder import vocab_of
 from ..bilm.model import BiLM
-from ..bilm.store import assemble
+from ..bilm.store import build_from_tensors
 from . import bilm_tf_layout as layout
-from .cells import cells_for
+from .cells import padded_hidden_size
 from .hdf5 import open_tensors, pack_tensors
 from .source import parse_json, read_file, split_lines
-from .tables import FormatError, Stored, check_count, read_table, setting, write_table
+from .tables import FormatError, LazyTensor, check_count, dump_tensors, load_tensors, require
 
 OPTIONS, WEIGHTS, VOCAB = "options.json", "model.hdf5", "vocab.txt"
 UNKNOWN, BEGIN, END = "<UNK>", "<S>", "</S>"
@@ -31,7 +31,7 @@ EXPORT = FolderKind(
     keys=frozenset({"lstm", OURS}),
     files=(WEIGHTS, VOCAB),
 )
-RECORDED = ("units", "lang", "segmenter", "normalize", "max_sentence", "meta")
+RECORDED = ("units", "lang", "segmenter", "fold_fullwidth", "max_sentence_length", "meta")
 
 
 def load_bilm_tf(
@@ -66,7 +66,7 @@ def load_bilm_tf(
 
 def build(
     options: Any,
-    stored: Mapping[str, Stored],
+    stored: Mapping[str, LazyTensor],
     vocab: Sequence[str] | None,
     where: str,
     made: Mapping[str, str | None],
@@ -94,17 +94,17 @@ def build(
         table = stored.get("char_embed")
         odd = table is not None and table.shape[:1] == (layout.N_ROWS + 1,)
         entries += layout.char_cnn_entries(config, n_rows=layout.N_ROWS + odd)
-        if layout.PROJECTION in stored or layout.n_filters(config) != config.projection:
+        if layout.PROJECTION in stored or layout.n_filters(config) != config.projection_dim:
             entries += layout.projection_entries(config)
     else:
         entries.append(layout.embedding_entry(config, rows, n_words))
-    tensors = read_table(entries, stored, where)
+    tensors = load_tensors(entries, stored, where)
     if by_bytes:
-        tensors.setdefault("encoder.project.weight", torch.eye(config.projection))
-        tensors.setdefault("encoder.project.bias", torch.zeros(config.projection))
+        tensors.setdefault("token_encoder.projection.weight", torch.eye(config.projection_dim))
+        tensors.setdefault("token_encoder.projection.bias", torch.zeros(config.projection_dim))
     tensors["softmax_bias"] = torch.zeros(0)
-    tensors["untied_softmax_weight"] = torch.zeros(0, config.projection)
-    return assemble((config, vocab_of(config, words), tensors), where)
+    tensors["untied_softmax_weight"] = torch.zeros(0, config.projection_dim)
+    return build_from_tensors((config, vocab_of(config, words), tensors), where)
 
 
 def config_from(options: Any, where: str, made: Mapping[str, str | None], *, projected: bool) -> BiLMConfig:
@@ -113,8 +113,8 @@ def config_from(options: Any, where: str, made: Mapping[str, str | None], *, pro
     made: as of build. projected: whether the weights have a projection behind the cells.
     """
     where = f"the options of {where}"
-    lstm = setting(options, "lstm", where=where)
-    hidden, projection = (setting(options, "lstm", key, where=where) for key in ("dim", "projection_dim"))
+    lstm = require(options, "lstm", where=where)
+    hidden, projection = (require(options, "lstm", key, where=where) for key in ("dim", "projection_dim"))
     if not isinstance(hidden, int) or not isinstance(projection, int):
         raise FormatError(
             f"lstm.dim and lstm.projection_dim in {where} are no whole numbers: get them again."
@@ -123,33 +123,33 @@ def config_from(options: Any, where: str, made: Mapping[str, str | None], *, pro
         raise FormatError(f"bidirectional is false in {where}, but ELMo needs both directions.")
     settings: dict[str, Any] = {
         "units": "word",
-        "projection": projection,
-        "hidden": cells_for(hidden, projection, projected=projected),
+        "projection_dim": projection,
+        "hidden_size": padded_hidden_size(hidden, projection, projected=projected),
         "n_layers": lstm.get("n_layers", 1),
-        "skip": setting(options, "lstm", "use_skip_connections", where=where),
+        "use_skip_connections": require(options, "lstm", "use_skip_connections", where=where),
         "cell_clip": lstm.get("cell_clip") or None,
         # TensorFlow's cell clips what it projects: without a projection, nothing.
-        "projection_clip": (lstm.get("proj_clip") or None) if projected else None,
-        "softmax": False,
-        "tied_softmax": False,
-        "normalize": False,
-        "max_sentence": LONG,
+        "proj_clip": (lstm.get("proj_clip") or None) if projected else None,
+        "has_softmax": False,
+        "tie_softmax": False,
+        "fold_fullwidth": False,
+        "max_sentence_length": LONG,
         "lang": "xx",
         "segmenter": "Tokenizer",
         "meta": {"origin": "bilm-tf"},
     }
     if "char_cnn" in options:
-        cnn = {key: setting(options, "char_cnn", key, where=where) for key in ("activation", "filters")}
-        longest = setting(options, "char_cnn", "max_characters_per_token", where=where)
+        cnn = {key: require(options, "char_cnn", key, where=where) for key in ("activation", "filters")}
+        longest = require(options, "char_cnn", "max_characters_per_token", where=where)
         settings |= {
-            "encoder": "char_cnn",
-            "spelling": "byte",
-            "char_padding": True,
-            "char_width": setting(options, "char_cnn", "embedding", "dim", where=where),
+            "token_encoder": "char_cnn",
+            "char_input": "utf8",
+            "convolve_padding": True,
+            "char_embedding_dim": require(options, "char_cnn", "embedding", "dim", where=where),
             "char_filters": cnn["filters"],
             "n_highway": options["char_cnn"].get("n_highway") or 0,
             "activation": cnn["activation"],
-            "max_characters": longest - 2 if isinstance(longest, int) else longest,
+            "max_characters_per_token": longest - 2 if isinstance(longest, int) else longest,
         }
     recorded = options.get(OURS)
     if isinstance(recorded, dict):
@@ -184,10 +184,10 @@ def save_bilm_tf(bilm: BiLM, path: PathLike) -> None:
     """
     config, files = bilm.config, {}
     _check_exportable(config)
-    projected = config.hidden > config.projection
-    entries = layout.lstm_entries(config, config.hidden, projected=projected)
+    projected = config.hidden_size > config.projection_dim
+    entries = layout.lstm_entries(config, config.hidden_size, projected=projected)
     tensors = dict(bilm.state_dict())
-    if config.encoder == "char_cnn":
+    if config.token_encoder == "char_cnn":
         entries += layout.char_cnn_entries(config)
         if not _is_identity(tensors):
             entries += layout.projection_entries(config)
@@ -196,10 +196,12 @@ def save_bilm_tf(bilm: BiLM, path: PathLike) -> None:
         _check_words(lines)
         files[VOCAB] = "".join(f"{line}\n" for line in lines).encode("utf8")
         with torch.no_grad():
-            table = bilm.encoder.project(tensors["encoder.table.weight"] * bilm.encoder.scale)
-        tensors["encoder.table.weight"] = table
+            table = bilm.token_encoder.projection(
+                tensors["token_encoder.embedding.weight"] * bilm.token_encoder.scale
+            )
+        tensors["token_encoder.embedding.weight"] = table
         entries.append(layout.embedding_entry(config, [2, 0, 1, *range(3, len(lines))], len(lines)))
-    files[WEIGHTS] = pack_tensors(write_table(entries, tensors))
+    files[WEIGHTS] = pack_tensors(dump_tensors(entries, tensors))
     files[OPTIONS] = (json.dumps(_options(config), ensure_ascii=False, indent=2) + "\n").encode("utf8")
     with atomic_folder(path, EXPORT) as folder:
         for name, data in files.items():
@@ -207,19 +209,21 @@ def save_bilm_tf(bilm: BiLM, path: PathLike) -> None:
 
 
 def _check_exportable(config: BiLMConfig) -> None:
-    if config.ngrams:
+    if config.n_ngrams:
         raise FormatError("bilm-tf has no n-grams: this model cannot be written for it.")
-    if config.joined:
+    if config.stacked_bidirectional:
         raise FormatError("bilm-tf has no encoder of joined directions: this model cannot be written for it.")
-    if config.encoder == "both":
+    if config.token_encoder == "both":
         raise FormatError("bilm-tf reads words or characters, not both: this model cannot be written for it.")
-    if config.encoder == "char_cnn" and not (config.spelling == "byte" and config.char_padding):
+    if config.token_encoder == "char_cnn" and not (config.char_input == "utf8" and config.convolve_padding):
         raise FormatError(
-            'bilm-tf\'s char-CNN reads bytes and padding: only models of spelling = "byte" and '
-            "char_padding = true can be written for it."
+            'bilm-tf\'s char-CNN reads bytes and padding: only models of char_input = "utf8" and '
+            "convolve_padding = true can be written for it."
         )
-    clip = config.projection_clip
-    if config.hidden == config.projection and clip is not None and clip < 1:  # a state is within +-1 anyway
+    clip = config.proj_clip
+    if (
+        config.hidden_size == config.projection_dim and clip is not None and clip < 1
+    ):  # a state is within +-1 anyway
         raise FormatError(
             "bilm-tf clips no state that is not projected: this model cannot be written for it."
         )
@@ -235,7 +239,7 @@ def _check_words(lines: Sequence[str]) -> None:
 
 
 def _is_identity(tensors: Mapping[str, Tensor]) -> bool:
-    weight, bias = tensors["encoder.project.weight"], tensors["encoder.project.bias"]
+    weight, bias = tensors["token_encoder.projection.weight"], tensors["token_encoder.projection.bias"]
     square = weight.shape[0] == weight.shape[1]
     return square and torch.equal(weight, torch.eye(len(weight)).to(weight)) and not bias.any()
 
@@ -244,21 +248,21 @@ def _options(config: BiLMConfig) -> dict[str, Any]:
     options: dict[str, Any] = {
         "bidirectional": True,
         "lstm": {
-            "dim": config.hidden,
-            "projection_dim": config.projection,
+            "dim": config.hidden_size,
+            "projection_dim": config.projection_dim,
             "n_layers": config.n_layers,
-            "use_skip_connections": config.skip,
+            "use_skip_connections": config.use_skip_connections,
             "cell_clip": config.cell_clip,
-            "proj_clip": config.projection_clip,
+            "proj_clip": config.proj_clip,
         },
         OURS: {key: value for key, value in config.to_dict().items() if key in RECORDED},
     }
-    if config.encoder == "char_cnn":
+    if config.token_encoder == "char_cnn":
         options["char_cnn"] = {
             "activation": config.activation,
-            "embedding": {"dim": config.char_width},
+            "embedding": {"dim": config.char_embedding_dim},
             "filters": config.char_filters,
-            "max_characters_per_token": config.max_characters + 2,
+            "max_characters_per_token": config.max_characters_per_token + 2,
             "n_characters": 262,  # 261 and the row of zeros that readers put in front
             "n_highway": config.n_highway,
         }

@@ -11,83 +11,87 @@ from torch import Tensor
 
 from ..bilm.config import BiLMConfig
 from ..bilm.vocab import CHAR_SPECIALS, N_BYTES
-from .cells import forget_ones, swap_middle_gates, widen_columns, widen_gates
-from .tables import Entry, one
+from .cells import forget_bias_ones, pad_columns, pad_gates, swap_middle_gates
+from .tables import TensorMapping, map_one
 
 # Rows of their character table in our order: padding, (no unknown), BOW, EOW, the two boundaries, bytes.
 BYTE_ROWS = [260, 258, 259, 256, 257, *range(N_BYTES)]
 N_ROWS = N_BYTES + 5
 
-CHAR_CNN, PROJECTION = "encoder.char_cnn", "CNN_proj/W_proj"
+CHAR_CNN, PROJECTION = "token_encoder.char_cnn", "CNN_proj/W_proj"
 
 
-def lstm_entries(config: BiLMConfig, cells: int, *, projected: bool) -> list[Entry]:
-    """Of both directions. cells: in their file; ours may have more (see cells_for)."""
-    width, hidden = config.projection, config.hidden
+def lstm_entries(config: BiLMConfig, cells: int, *, projected: bool) -> list[TensorMapping]:
+    """Of both directions. cells: in their file; ours may have more (see padded_hidden_size)."""
+    width, hidden = config.projection_dim, config.hidden_size
     entries = []
     for d, side in enumerate(("forward", "backward")):
         for layer in range(config.n_layers):
             theirs = f"RNN_{d}/RNN/MultiRNNCell/Cell{layer}/LSTMCell"
-            ours = f"{side}_direction.layers.{layer}"
+            ours = f"{side}_lm.layers.{layer}"
 
             def read_kernel(t: Tensor) -> Sequence[Tensor]:
-                return widen_gates(swap_middle_gates(t.t()), hidden).split(width, 1)
+                return pad_gates(swap_middle_gates(t.t()), hidden).split(width, 1)
 
             def write_kernel(w_ih: Tensor, w_hh: Tensor) -> Tensor:
                 return swap_middle_gates(torch.cat([w_ih, w_hh], 1)).t()
 
             # The 1 of the forget gate stays apart: nothing is rounded, and what is written is what was read.
             def read_bias(t: Tensor) -> Sequence[Tensor]:
-                return widen_gates(swap_middle_gates(t), hidden), forget_ones(hidden)
+                return pad_gates(swap_middle_gates(t), hidden), forget_bias_ones(hidden)
 
             def write_bias(b_ih: Tensor, b_hh: Tensor) -> Tensor:
-                return swap_middle_gates(b_ih + (b_hh - forget_ones(hidden)))
+                return swap_middle_gates(b_ih + (b_hh - forget_bias_ones(hidden)))
 
             kernel, bias = (
                 tuple(f"{ours}.{part}_{x}_l0" for x in ("ih", "hh")) for part in ("weight", "bias")
             )
-            entries.append(Entry(f"{theirs}/W_0", (2 * width, 4 * cells), kernel, read_kernel, write_kernel))
-            entries.append(Entry(f"{theirs}/B", (4 * cells,), bias, read_bias, write_bias))
+            entries.append(
+                TensorMapping(f"{theirs}/W_0", (2 * width, 4 * cells), kernel, read_kernel, write_kernel)
+            )
+            entries.append(TensorMapping(f"{theirs}/B", (4 * cells,), bias, read_bias, write_bias))
             if projected:
                 entries.append(
-                    one(
+                    map_one(
                         f"{theirs}/W_P_0",
                         (cells, width),
                         f"{ours}.weight_hr_l0",
-                        lambda t: widen_columns(t.t(), hidden),
+                        lambda t: pad_columns(t.t(), hidden),
                         Tensor.t,
                     )
                 )
     return entries
 
 
-def char_cnn_entries(config: BiLMConfig, *, n_rows: int = N_ROWS) -> list[Entry]:
+def char_cnn_entries(config: BiLMConfig, *, n_rows: int = N_ROWS) -> list[TensorMapping]:
     """Character table, convolutions, highways. n_rows: of the stored table, see read_characters."""
-    shape = (n_rows, config.char_width)
-    entries = [one("char_embed", shape, f"{CHAR_CNN}.table.weight", read_characters, write_characters)]
+    shape = (n_rows, config.char_embedding_dim)
+    entries = [
+        map_one("char_embed", shape, f"{CHAR_CNN}.embedding.weight", read_characters, write_characters)
+    ]
     for i, (w, n) in enumerate(config.char_filters):
-        name, kernel = f"{CHAR_CNN}.convolutions.{i}", (1, w, config.char_width, n)
-        entries.append(one(f"CNN/W_cnn_{i}", kernel, f"{name}.weight", _read_kernel, _write_kernel))
-        entries.append(one(f"CNN/b_cnn_{i}", (n,), f"{name}.bias"))
+        name, kernel = f"{CHAR_CNN}.convolutions.{i}", (1, w, config.char_embedding_dim, n)
+        entries.append(map_one(f"CNN/W_cnn_{i}", kernel, f"{name}.weight", _read_kernel, _write_kernel))
+        entries.append(map_one(f"CNN/b_cnn_{i}", (n,), f"{name}.bias"))
     f = n_filters(config)
     for i in range(config.n_highway):
         for theirs, ours in (("carry", "gate"), ("transform", "transform")):
             name = f"{CHAR_CNN}.highways.{i}.{ours}"
-            entries.append(one(f"CNN_high_{i}/W_{theirs}", (f, f), f"{name}.weight", Tensor.t, Tensor.t))
-            entries.append(one(f"CNN_high_{i}/b_{theirs}", (f,), f"{name}.bias"))
+            entries.append(map_one(f"CNN_high_{i}/W_{theirs}", (f, f), f"{name}.weight", Tensor.t, Tensor.t))
+            entries.append(map_one(f"CNN_high_{i}/b_{theirs}", (f,), f"{name}.bias"))
     return entries
 
 
-def projection_entries(config: BiLMConfig) -> list[Entry]:
+def projection_entries(config: BiLMConfig) -> list[TensorMapping]:
     """The map from the filters to the LSTMs' width; they leave it out where both are equal."""
-    f, width = n_filters(config), config.projection
+    f, width = n_filters(config), config.projection_dim
     return [
-        one(PROJECTION, (f, width), "encoder.project.weight", Tensor.t, Tensor.t),
-        one("CNN_proj/b_proj", (width,), "encoder.project.bias"),
+        map_one(PROJECTION, (f, width), "token_encoder.projection.weight", Tensor.t, Tensor.t),
+        map_one("CNN_proj/b_proj", (width,), "token_encoder.projection.bias"),
     ]
 
 
-def embedding_entry(config: BiLMConfig, rows: Sequence[int], n_words: int) -> Entry:
+def embedding_entry(config: BiLMConfig, rows: Sequence[int], n_words: int) -> TensorMapping:
     """The word table. rows: of their table, for each row of ours behind the padding; n_words: of theirs."""
 
     def read(t: Tensor) -> Tensor:
@@ -96,7 +100,9 @@ def embedding_entry(config: BiLMConfig, rows: Sequence[int], n_words: int) -> En
     def write(t: Tensor) -> Tensor:
         return t[1:][torch.tensor(rows).argsort()]
 
-    return one("embedding", (n_words, config.projection), "encoder.table.weight", read, write)
+    return map_one(
+        "embedding", (n_words, config.projection_dim), "token_encoder.embedding.weight", read, write
+    )
 
 
 def read_characters(t: Tensor) -> Tensor:

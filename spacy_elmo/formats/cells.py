@@ -10,14 +10,14 @@ def swap_middle_gates(t: Tensor) -> Tensor:
     return torch.cat([i, third, second, o])
 
 
-def forget_ones(hidden: int) -> Tensor:
+def forget_bias_ones(hidden: int) -> Tensor:
     """(4H,) in torch's order: 1 at the forget gate, 0 elsewhere."""
     ones = torch.zeros(4, hidden)
     ones[1] = 1
     return ones.flatten()
 
 
-def widen_gates(t: Tensor, hidden: int) -> Tensor:
+def pad_gates(t: Tensor, hidden: int) -> Tensor:
     """(4H, ...) to (4 * hidden, ...): more cells, of zero weights, which stay at zero."""
     old = t.view(4, len(t) // 4, *t.shape[1:])
     new = t.new_zeros(4, hidden, *t.shape[1:])
@@ -25,11 +25,11 @@ def widen_gates(t: Tensor, hidden: int) -> Tensor:
     return new.flatten(0, 1)
 
 
-def widen_columns(t: Tensor, hidden: int) -> Tensor:
+def pad_columns(t: Tensor, hidden: int) -> Tensor:
     """(P, H) to (P, hidden): nothing of the added cells is projected."""
     return torch.nn.functional.pad(t, (0, hidden - t.shape[1]))
 
 
-def cells_for(hidden: int, projection: int, *, projected: bool) -> int:
+def padded_hidden_size(hidden: int, projection: int, *, projected: bool) -> int:
     """Cells that a layer of others gets here: torch projects only to a smaller width, others to any."""
     return max(hidden, projection + 1) if projected else hidden

@@ -28,7 +28,7 @@ DOWNLOAD = FolderKind(
     listed="files",
 )
 CHUNK = 2**20
-PATIENCE = 60  # seconds without a byte
+TIMEOUT = 60  # seconds without a byte
 
 
 class _SafeRedirects(HTTPRedirectHandler):
@@ -49,7 +49,7 @@ urlopen = build_opener(_SafeRedirects).open
 
 
 @dataclass(frozen=True)
-class Known:
+class PretrainedModel:
     """A model that can be had.
 
     kind: how `spacy elmo convert` names its format. lang: an ISO code as spaCy's. files: address by the name
@@ -80,21 +80,21 @@ class Known:
         return text
 
 
-def known_models() -> dict[str, Known]:
+def known_models() -> dict[str, PretrainedModel]:
     """The table, by name."""
-    table = json.loads((files("spacy_elmo.formats") / "known.json").read_text(encoding="utf8"))
+    table = json.loads((files("spacy_elmo.formats") / "pretrained_models.json").read_text(encoding="utf8"))
     found = {}
     for source in table["sources"]:
         common = {key: source[key] for key in ("kind", "licence", "page")}
         for name, row in source["models"].items():
             addresses = {file: source["base"] + end for file, end in row["files"].items()}
-            found[name] = Known(
+            found[name] = PretrainedModel(
                 name, lang=row["lang"], files=addresses, sha256=row.get("sha256", {}), **common
             )
     return found
 
 
-def find(name: str) -> Known:
+def find(name: str) -> PretrainedModel:
     """A model of the table. Raises a FormatError."""
     known = known_models()
     if name not in known:
@@ -103,7 +103,7 @@ def find(name: str) -> Known:
 
 
 def fetch(
-    model: Known, path: PathLike, *, progress: Callable[[str, int], None] = lambda name, n: None
+    model: PretrainedModel, path: PathLike, *, progress: Callable[[str, int], None] = lambda name, n: None
 ) -> None:
     """Write a folder of the model's files as they are published, and a record of where they are from.
 
@@ -134,7 +134,7 @@ def _get(url: str, target: Path, progress: Callable[[int], None]) -> str:
         raise FormatError(f"{url} is no address of the web: correct the table of known models.")
     digest, size = hashlib.sha256(), 0
     try:
-        with urlopen(Request(url, headers={"User-Agent": "spacy-elmo"}), timeout=PATIENCE) as answer:
+        with urlopen(Request(url, headers={"User-Agent": "spacy-elmo"}), timeout=TIMEOUT) as answer:
             expected = answer.headers.get("Content-Length")
             with target.open("wb") as file:
                 while data := answer.read(CHUNK):

@@ -19,13 +19,13 @@ from ..bilm.atomic import PathLike
 from ..bilm.config import BiLMConfig, ConfigError
 from ..bilm.folder import vocab_of
 from ..bilm.model import BiLM
-from ..bilm.store import assemble
+from ..bilm.store import build_from_tensors
 from . import elmoformanylangs_layout as layout
 from .bilm_tf import LONG
-from .cells import cells_for
+from .cells import padded_hidden_size
 from .elmoformanylangs_layout import Lexicon
-from .source import Source, check_archive
-from .tables import FormatError, Stored, check_count, read_table, setting
+from .source import ModelArchive, check_archive
+from .tables import FormatError, LazyTensor, check_count, load_tensors, require
 
 SAFE_TORCH = (2, 10)  # the first whose torch.load(weights_only=True) has no known hole
 
@@ -60,36 +60,36 @@ def load_elmoformanylangs(path: PathLike, *, lang: str | None = None, segmenter:
     second. lang, segmenter: recorded in the model, since the format does not know them; None: "xx", and
     spaCy's ordinary "Tokenizer". Raises a FormatError that names what is missing, extra or wrong.
     """
-    source = Source(path)
+    source = ModelArchive(path)
     described = _architecture(source)
-    config = config_from(described, source.where("config.json"), lang=lang, segmenter=segmenter)
+    config = config_from(described, source.describe("config.json"), lang=lang, segmenter=segmenter)
     embedder, encoder = described["token_embedder"], described["encoder"]
     words = _lexicon(source, "word.dic", layout.WORD_MARKS) if embedder["word_dim"] > 0 else None
     characters = _lexicon(source, "char.dic", layout.CHAR_MARKS) if embedder["char_dim"] > 0 else None
-    stored, where = _stored(source, "token_embedder.pkl"), source.where("token_embedder.pkl")
+    stored, where = _stored(source, "token_embedder.pkl"), source.describe("token_embedder.pkl")
     check_count("n_highway", config.n_highway if characters else 0, stored, where)
-    tensors = read_table(layout.embedder_entries(config, embedder, words, characters), stored, where)
-    stored, where = _stored(source, "encoder.pkl"), source.where("encoder.pkl")
+    tensors = load_tensors(layout.embedder_entries(config, embedder, words, characters), stored, where)
+    stored, where = _stored(source, "encoder.pkl"), source.describe("encoder.pkl")
     check_count("n_layers", config.n_layers, stored, where)
-    tensors |= read_table(layout.encoder_entries(config, encoder["dim"]), stored, where)
+    tensors |= load_tensors(layout.encoder_entries(config, encoder["dim"]), stored, where)
     if words and not characters:
         tensors = layout.fold_projection(tensors)
     tensors["softmax_bias"] = torch.zeros(0)
-    tensors["untied_softmax_weight"] = torch.zeros(0, config.projection)
+    tensors["untied_softmax_weight"] = torch.zeros(0, config.projection_dim)
     vocab = vocab_of(config, words.forms if words else [], characters.forms if characters else [])
-    return assemble((config, vocab, tensors), str(source.path))
+    return build_from_tensors((config, vocab, tensors), str(source.path))
 
 
 def config_from(described: Any, where: str, *, lang: str | None, segmenter: str | None) -> BiLMConfig:
     """Our settings for an architecture. Raises a FormatError. where: names its file."""
     where = f"the architecture of {where}"
     kind, projection, hidden, n_layers = (
-        setting(described, "encoder", key, where=where)
+        require(described, "encoder", key, where=where)
         for key in ("name", "projection_dim", "dim", "n_layers")
     )
-    embedder = setting(described, "token_embedder", where=where)
+    embedder = require(described, "token_embedder", where=where)
     name, word_dim, char_dim = (
-        setting(described, "token_embedder", key, where=where) for key in ("name", "word_dim", "char_dim")
+        require(described, "token_embedder", key, where=where) for key in ("name", "word_dim", "char_dim")
     )
     kind, name = str(kind).lower(), str(name).lower()
     if kind not in ("elmo", "lstm") or name not in ("cnn", "lstm"):
@@ -105,49 +105,49 @@ def config_from(described: Any, where: str, *, lang: str | None, segmenter: str 
         )
     settings: dict[str, Any] = {
         "units": "word",
-        "encoder": "table" if char_dim <= 0 else "both" if word_dim > 0 else "char_cnn",
-        "projection": projection,
-        "hidden": hidden if kind == "lstm" else cells_for(hidden, projection, projected=True),
+        "token_encoder": "embedding" if char_dim <= 0 else "both" if word_dim > 0 else "char_cnn",
+        "projection_dim": projection,
+        "hidden_size": hidden if kind == "lstm" else padded_hidden_size(hidden, projection, projected=True),
         "n_layers": n_layers,
-        "joined": kind == "lstm",
-        "skip": True,
-        "softmax": False,
-        "tied_softmax": False,
-        "normalize": False,
-        "max_sentence": LONG,
+        "stacked_bidirectional": kind == "lstm",
+        "use_skip_connections": True,
+        "has_softmax": False,
+        "tie_softmax": False,
+        "fold_fullwidth": False,
+        "max_sentence_length": LONG,
         "lang": lang or "xx",
         "segmenter": segmenter or "Tokenizer",
         "meta": {"origin": "ELMoForManyLangs"},
     }
     if kind == "elmo":
-        clips = (setting(described, "encoder", key, where=where) for key in ("cell_clip", "proj_clip"))
-        settings |= dict(zip(("cell_clip", "projection_clip"), (clip or None for clip in clips), strict=True))
+        clips = (require(described, "encoder", key, where=where) for key in ("cell_clip", "proj_clip"))
+        settings |= dict(zip(("cell_clip", "proj_clip"), (clip or None for clip in clips), strict=True))
     if name == "cnn":
-        longest = setting(described, "token_embedder", "max_characters_per_token", where=where)
+        longest = require(described, "token_embedder", "max_characters_per_token", where=where)
         if not isinstance(longest, int) or longest < 3:
             raise FormatError(f"max_characters_per_token is no number in {where}: get the model again.")
-        settings["longest_unit"] = longest - 2
+        settings["max_unit_length"] = longest - 2
     if char_dim > 0:
         keys = {"filters": "char_filters", "n_highway": "n_highway", "activation": "activation"}
-        settings |= {ours: setting(embedder, key, where=where) for key, ours in keys.items()}
-        settings |= {"table_width": word_dim if word_dim > 0 else None, "char_width": char_dim}
-        settings |= {"char_padding": True, "max_characters": longest - 2}
+        settings |= {ours: require(embedder, key, where=where) for key, ours in keys.items()}
+        settings |= {"embedding_dim": word_dim if word_dim > 0 else None, "char_embedding_dim": char_dim}
+        settings |= {"convolve_padding": True, "max_characters_per_token": longest - 2}
     try:
         return BiLMConfig.from_dict(settings)
     except ConfigError as error:
         raise FormatError(f"No biLM is described by {where}: {error}") from error
 
 
-def _architecture(source: Source) -> Any:
+def _architecture(source: ModelArchive) -> Any:
     """The JSON that config.json names: where it says, else by its last name in the folder, else SAMPLE."""
     config = source.json("config.json")
-    named = setting(config, "config_path", where=source.where("config.json"))
+    named = require(config, "config_path", where=source.describe("config.json"))
     if not isinstance(named, str):
         raise FormatError(
-            f"The config_path of {source.where('config.json')} is no path: get the model again."
+            f"The config_path of {source.describe('config.json')} is no path: get the model again."
         )
     if source.zip is None and (source.path / named).is_file():
-        return Source((source.path / named).parent).json((source.path / named).name)
+        return ModelArchive((source.path / named).parent).json((source.path / named).name)
     name = PureWindowsPath(PurePosixPath(named).name).name
     if name in source:
         return source.json(name)
@@ -156,7 +156,7 @@ def _architecture(source: Source) -> Any:
     raise FormatError(f"{source.path} has no {name}, which its config.json names: put it there.")
 
 
-def _lexicon(source: Source, name: str, marks: tuple[str, ...]) -> Lexicon:
+def _lexicon(source: ModelArchive, name: str, marks: tuple[str, ...]) -> Lexicon:
     index: dict[str, int] = {}
     for number, line in enumerate(source.lines(name), 1):
         fields = line.strip().split("\t")
@@ -164,18 +164,18 @@ def _lexicon(source: Source, name: str, marks: tuple[str, ...]) -> Lexicon:
             fields.insert(0, "\u3000")
         if len(fields) != 2 or not fields[1].isdecimal():
             raise FormatError(
-                f"Line {number} of {source.where(name)} is no form and its number: get it again."
+                f"Line {number} of {source.describe(name)} is no form and its number: get it again."
             )
         index[fields[0]] = int(fields[1])
     for mark in marks:
         if mark not in index:
-            raise FormatError(f"{source.where(name)} has no {mark}: get the model again.")
+            raise FormatError(f"{source.describe(name)} has no {mark}: get the model again.")
     return Lexicon(index, marks)
 
 
-def _stored(source: Source, name: str) -> Mapping[str, Stored]:
+def _stored(source: ModelArchive, name: str) -> Mapping[str, LazyTensor]:
     """The tensors of a file of torch. Only tensors are unpickled, whatever else is in it."""
-    where = source.where(name)
+    where = source.describe(name)
     _check_torch(where)
     data = source.read(name)
     check_archive(data, where)
@@ -212,5 +212,5 @@ def _is_plain(t: Any) -> bool:
     return t.nbytes <= t.untyped_storage().nbytes()  # no few numbers that claim to be many
 
 
-def _stored_tensor(t: Tensor) -> Stored:
-    return Stored(tuple(t.shape), str(t.dtype).removeprefix("torch."), lambda: t)
+def _stored_tensor(t: Tensor) -> LazyTensor:
+    return LazyTensor(tuple(t.shape), str(t.dtype).removeprefix("torch."), lambda: t)

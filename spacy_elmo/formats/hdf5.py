@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .tables import FormatError, Stored, check_packing
+from .tables import FormatError, LazyTensor, check_zip_bomb
 
 
 def h5py() -> ModuleType:
@@ -24,14 +24,14 @@ def h5py() -> ModuleType:
 
 
 @contextmanager
-def open_tensors(file: Path | io.BytesIO, where: str) -> Iterator[dict[str, Stored]]:
+def open_tensors(file: Path | io.BytesIO, where: str) -> Iterator[dict[str, LazyTensor]]:
     """The datasets of a file by their paths. where: names it in a FormatError."""
     module = h5py()
     if isinstance(file, Path) and not file.is_file():
         raise FormatError(f"There is no file {file}: check the path.")
     try:
         with module.File(file, "r") as opened:
-            stored: dict[str, Stored] = {}
+            stored: dict[str, LazyTensor] = {}
             try:
                 _check_links(opened, where)
                 opened.visititems(lambda name, item: _add(stored, name, item, where))
@@ -44,7 +44,7 @@ def open_tensors(file: Path | io.BytesIO, where: str) -> Iterator[dict[str, Stor
         raise FormatError(f"{where} is no HDF5 file or damaged: get it again.") from error
 
 
-def _add(stored: dict[str, Stored], name: str, item: Any, where: str) -> None:
+def _add(stored: dict[str, LazyTensor], name: str, item: Any, where: str) -> None:
     if isinstance(item, h5py().Group):
         _check_links(item, where)
     if isinstance(item, h5py().Dataset):
@@ -53,7 +53,9 @@ def _add(stored: dict[str, Stored], name: str, item: Any, where: str) -> None:
                 f"{name} in {where} lies in another file, which is not read for it: a file of weights holds "
                 "its own; get it again."
             )
-        stored[name] = Stored(item.shape or (), item.dtype.name, lambda: _load(item, f"{name} in {where}"))
+        stored[name] = LazyTensor(
+            item.shape or (), item.dtype.name, lambda: _load(item, f"{name} in {where}")
+        )
 
 
 def _check_links(group: Any, where: str) -> None:
@@ -65,7 +67,7 @@ def _check_links(group: Any, where: str) -> None:
 
 
 def _load(dataset: Any, where: str) -> Tensor:
-    check_packing(dataset.id.get_storage_size(), dataset.nbytes, where)
+    check_zip_bomb(dataset.id.get_storage_size(), dataset.nbytes, where)
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, which is refused
         # A copy in a numpy array of native byte order, which torch can take over.
         return torch.from_numpy(dataset[()].astype("float32"))

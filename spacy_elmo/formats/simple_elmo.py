@@ -7,7 +7,7 @@ from ..bilm.atomic import PathLike
 from ..bilm.model import BiLM
 from .bilm_tf import OPTIONS, VOCAB, WEIGHTS, build
 from .hdf5 import open_tensors
-from .source import Source, split_lines, unpack_gzip
+from .source import ModelArchive, split_lines, unpack_gzip
 from .tables import FormatError
 
 
@@ -19,18 +19,18 @@ def load_simple_elmo(path: PathLike, *, lang: str | None = None, segmenter: str 
     """
     place = Path(path)
     if place.is_file() and place.suffix in (".hdf5", ".h5"):
-        source, weights = Source(place.parent), place.name
+        source, weights = ModelArchive(place.parent), place.name
     else:
-        source = Source(place)
+        source = ModelArchive(place)
         weights = _weights(source)
     options = source.json(OPTIONS)
     vocab = None if isinstance(options, dict) and "char_cnn" in options else _vocab(source)
-    where = source.where(weights)
+    where = source.describe(weights)
     with open_tensors(source.file(weights), where) as stored:
         return build(options, stored, vocab, where, {"lang": lang, "segmenter": segmenter})
 
 
-def _weights(source: Source) -> str:
+def _weights(source: ModelArchive) -> str:
     found = [name for name in source.members if name.endswith(".hdf5")]
     if WEIGHTS in found or not found:
         return WEIGHTS
@@ -41,11 +41,11 @@ def _weights(source: Source) -> str:
     return found[0]
 
 
-def _vocab(source: Source) -> Sequence[str] | None:
+def _vocab(source: ModelArchive) -> Sequence[str] | None:
     if VOCAB in source:
         return source.lines(VOCAB)
     packed = f"{VOCAB}.gz"
     if packed not in source:
         return None
-    where = source.where(packed)
+    where = source.describe(packed)
     return split_lines(unpack_gzip(source.read(packed), where), where)

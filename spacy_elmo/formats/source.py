@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ..bilm.atomic import PathLike
-from .tables import FREE, PACKED, FormatError, check_packing
+from .tables import MAX_COMPRESSION_RATIO, MIN_CHECKED_BYTES, FormatError, check_zip_bomb
 
 
-class Source:
+class ModelArchive:
     """A folder or a zip archive as files by their names.
 
     Folders within an archive are left out: members are found by their last name.
@@ -23,7 +23,7 @@ class Source:
     def __init__(self, path: PathLike):
         self.path = Path(path)
         self.zip: zipfile.ZipFile | None = None
-        self.doubled: set[str] = set()
+        self.duplicates: set[str] = set()
         if not self.path.exists():
             raise FormatError(f"There is no {self.path}: check the path.")
         if self.path.is_dir():
@@ -36,12 +36,12 @@ class Source:
         names = [name for name in self.zip.namelist() if not name.endswith("/")]
         self.members = {Path(name).name: name for name in names}
         count = Counter(Path(name).name for name in names)
-        self.doubled = {name for name, n in count.items() if n > 1}
+        self.duplicates = {name for name, n in count.items() if n > 1}
 
     def __contains__(self, name: str) -> bool:
         return name in self.members
 
-    def where(self, name: str) -> str:
+    def describe(self, name: str) -> str:
         """A file's place, for people."""
         return f"{name} of {self.path}" if self.zip else str(self.path / name)
 
@@ -49,16 +49,16 @@ class Source:
         """The content of a file. Raises a FormatError when it is missing or damaged."""
         if name not in self.members:
             raise FormatError(f"{self.path} has no {name}: it is not such a model, or not all of it.")
-        if name in self.doubled:
+        if name in self.duplicates:
             raise FormatError(f"{self.path} holds several {name}: unpack it, and give the folder of one.")
         try:
             if self.zip is not None:
                 member = self.zip.getinfo(self.members[name])
-                check_packing(member.compress_size, member.file_size, self.where(name))
+                check_zip_bomb(member.compress_size, member.file_size, self.describe(name))
                 return self.zip.read(member)
             return (self.path / name).read_bytes()
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-            raise FormatError(f"{self.where(name)} is damaged: get it again.") from error
+            raise FormatError(f"{self.describe(name)} is damaged: get it again.") from error
 
     def file(self, name: str) -> Path | io.BytesIO:
         """For readers that move within a file: its path, or the unpacked bytes."""
@@ -68,11 +68,11 @@ class Source:
 
     def json(self, name: str) -> Any:
         """A JSON file. Raises a FormatError."""
-        return parse_json(self.read(name), self.where(name))
+        return parse_json(self.read(name), self.describe(name))
 
     def lines(self, name: str) -> list[str]:
         """Lines of a UTF-8 text, without their ends; only a line feed ends one. Raises a FormatError."""
-        return split_lines(self.read(name), self.where(name))
+        return split_lines(self.read(name), self.describe(name))
 
 
 def read_file(path: PathLike) -> bytes:
@@ -92,20 +92,20 @@ def parse_json(data: bytes, where: str) -> Any:
 
 
 def check_archive(data: bytes, where: str) -> None:
-    """check_packing of all members of a zip archive; other data, and damaged archives, are let through."""
+    """check_zip_bomb of all members of a zip archive; other data, and damaged archives, are let through."""
     with suppress(zipfile.BadZipFile), zipfile.ZipFile(io.BytesIO(data)) as archive:
-        check_packing(len(data), sum(member.file_size for member in archive.infolist()), where)
+        check_zip_bomb(len(data), sum(member.file_size for member in archive.infolist()), where)
 
 
 def unpack_gzip(data: bytes, where: str) -> bytes:
     """The content of a gzip file. where: names it in a FormatError."""
-    most = max(FREE, PACKED * len(data))
+    most = max(MIN_CHECKED_BYTES, MAX_COMPRESSION_RATIO * len(data))
     try:
         with gzip.open(io.BytesIO(data)) as file:
             unpacked = file.read(most + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise FormatError(f"{where} is damaged: get it again.") from error
-    check_packing(len(data), len(unpacked), where)
+    check_zip_bomb(len(data), len(unpacked), where)
     return unpacked
 
 

@@ -12,7 +12,7 @@ from ..bilm.errors import ElmoError
 Shape = tuple[int, ...]
 
 # What packs to less than this part of itself is made to fill the memory: weights hardly pack at all.
-PACKED, FREE = 100, 2**26
+MAX_COMPRESSION_RATIO, MIN_CHECKED_BYTES = 100, 2**26
 
 
 class FormatError(ElmoError):
@@ -20,7 +20,7 @@ class FormatError(ElmoError):
 
 
 @dataclass(frozen=True)
-class Entry:
+class TensorMapping:
     """One tensor of a file.
 
     source, shape: its name and shape in the file. targets: the parameters of the BiLM that it holds.
@@ -35,7 +35,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Stored:
+class LazyTensor:
     """A tensor that lies in a file. kind: its type, for people. load: gets it."""
 
     shape: Shape
@@ -43,20 +43,22 @@ class Stored:
     load: Callable[[], Tensor]
 
 
-def one(
+def map_one(
     source: str,
     shape: Shape,
     target: str,
     read: Callable[[Tensor], Tensor] | None = None,
     write: Callable[[Tensor], Tensor] | None = None,
-) -> Entry:
+) -> TensorMapping:
     """An entry that holds one parameter. read: None: it is the tensor as it stands, to read and to write."""
     if read is None:
-        return Entry(source, shape, (target,), lambda t: (t,), lambda t: t)
-    return Entry(source, shape, (target,), lambda t: (read(t),), write)
+        return TensorMapping(source, shape, (target,), lambda t: (t,), lambda t: t)
+    return TensorMapping(source, shape, (target,), lambda t: (read(t),), write)
 
 
-def read_table(entries: Sequence[Entry], stored: Mapping[str, Stored], where: str) -> dict[str, Tensor]:
+def load_tensors(
+    entries: Sequence[TensorMapping], stored: Mapping[str, LazyTensor], where: str
+) -> dict[str, Tensor]:
     """The parameters in float32. Raises a FormatError that names what is missing, extra or wrong.
 
     Names and shapes are checked before anything is loaded. where: names the file.
@@ -88,8 +90,8 @@ def read_table(entries: Sequence[Entry], stored: Mapping[str, Stored], where: st
     return parameters
 
 
-def write_table(entries: Sequence[Entry], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of read_table: tensors by the format's names."""
+def dump_tensors(entries: Sequence[TensorMapping], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of load_tensors: tensors by the format's names."""
     tensors = {}
     for entry in entries:
         assert entry.write is not None
@@ -99,7 +101,7 @@ def write_table(entries: Sequence[Entry], parameters: Mapping[str, Tensor]) -> d
     return tensors
 
 
-def setting(options: Any, *path: str, where: str) -> Any:
+def require(options: Any, *path: str, where: str) -> Any:
     """The value at `path` in JSON options. Raises a FormatError when it is not there."""
     for key in path:
         if not isinstance(options, dict) or key not in options:
@@ -108,7 +110,7 @@ def setting(options: Any, *path: str, where: str) -> Any:
     return options
 
 
-def check_count(what: str, n: int, stored: Mapping[str, Stored], where: str) -> None:
+def check_count(what: str, n: int, stored: Mapping[str, LazyTensor], where: str) -> None:
     """Raise a FormatError for more layers than there are tensors, before a table of so many rows is made."""
     if n > len(stored):
         raise FormatError(
@@ -117,9 +119,9 @@ def check_count(what: str, n: int, stored: Mapping[str, Stored], where: str) -> 
         )
 
 
-def check_packing(packed: int, unpacked: int, where: str) -> None:
+def check_zip_bomb(packed: int, unpacked: int, where: str) -> None:
     """Raise a FormatError for a file that would fill the memory with next to nothing. Sizes in bytes."""
-    if unpacked > max(FREE, PACKED * packed):
+    if unpacked > max(MIN_CHECKED_BYTES, MAX_COMPRESSION_RATIO * packed):
         raise FormatError(
             f"{where} unpacks from {packed:,} to {unpacked:,} bytes or more, as no model does: get it again."
         )

@@ -1,4 +1,5 @@
-"""Vectors of a corpus in HDF5, in the layout of AllenNLP's command `elmo`: a dataset for each sentence.
+"""ExportSettings of a corpus in HDF5, in the layout of AllenNLP's command `elmo`: a dataset for each
+sentence.
 
 The vectors are written block by block into a folder beside the output, each block complete or not there, so
 that an interrupted run goes on where it was; at the end the blocks are joined.
@@ -19,10 +20,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ..bilm.atomic import END, OutputError, PathLike, check_apart, locked, write_atomic
-from ..bilm.folder import CONFIG
+from ..bilm.folder import CONFIG_FILE
 from ..bilm.model import BiLM
 from ..bilm.syscalls import flush
-from ..bilm.text import characters
+from ..bilm.text import split_characters
 from .hdf5 import h5py, write_hdf5
 from .tables import FormatError
 
@@ -35,7 +36,7 @@ KIND = "spacy-elmo.vectors"  # of files that this module wrote: attribute "kind"
 
 
 @dataclass(frozen=True)
-class Vectors:
+class ExportSettings:
     """What is written. An unfinished run goes on only with the same.
 
     layers: "all" (L, n, D), "average" (n, D), "top" or the number of a layer (n, D). dtype: of the numbers.
@@ -51,7 +52,9 @@ class Vectors:
             known = f'"all", "average", "top" or one of {", ".join(numbers)}'
             raise FormatError(f"The model has no layers {self.layers}: use {known}.")
         if self.dtype not in get_args(Dtype):
-            raise FormatError(f'Vectors of {self.dtype} cannot be written: use "float32" or "float16".')
+            raise FormatError(
+                f'ExportSettings of {self.dtype} cannot be written: use "float32" or "float16".'
+            )
 
     def of(self, layers: np.ndarray) -> np.ndarray:
         """(L, n, D) float32 -> what is written of it."""
@@ -62,12 +65,12 @@ class Vectors:
         return layers.astype(self.dtype)
 
 
-def embed_file(
+def export_vectors(
     bilm: BiLM,
     model: PathLike,
     text: PathLike,
     output: PathLike,
-    vectors: Vectors,
+    vectors: ExportSettings,
     *,
     read: Callable[[Path], Iterable[str]],
     keep_sentences: bool = True,
@@ -117,15 +120,15 @@ def _embed(
     read: Callable[[Path], Iterable[str]],
     source: Path,
     target: Path,
-    vectors: Vectors,
+    vectors: ExportSettings,
     keep_sentences: bool,
     progress: Callable[[int, int], None],
 ) -> int:
-    """What embed_file does, when the output is known to be free and nobody else writes to it."""
-    digest, total = _survey(source, read)
+    """What export_vectors does, when the output is known to be free and nobody else writes to it."""
+    digest, total = _scan_text(source, read)
     record = {
         "kind": KIND,
-        "model": sha256((model / CONFIG).read_bytes()).hexdigest(),
+        "model": sha256((model / CONFIG_FILE).read_bytes()).hexdigest(),
         "text": digest,
         **asdict(vectors),
     }
@@ -134,7 +137,7 @@ def _embed(
     progress(done, total)
     lines = islice(_lines(source, read), done, None)
     while done < total:
-        block = list(_take(lines, bilm))
+        block = list(_next_block(lines, bilm))
         units = [_units(line, bilm) for line in block]
         arrays = {str(done + i): vectors.of(layers) for i, layers in enumerate(bilm.encode(units))}
         _write(blocks / f"{done:012}-{len(block)}.h5", blocks, partial(_add, arrays))
@@ -173,7 +176,7 @@ def _open_blocks(target: Path, record: dict[str, Any]) -> Path:
     return blocks
 
 
-def _survey(source: Path, read: Callable[[Path], Iterable[str]]) -> tuple[str, int]:
+def _scan_text(source: Path, read: Callable[[Path], Iterable[str]]) -> tuple[str, int]:
     """Checksum and lines of a text, all of which can be read."""
     h5py()
     digest, n = sha256(), 0
@@ -189,7 +192,7 @@ def _lines(source: Path, read: Callable[[Path], Iterable[str]]) -> Iterator[str]
     return (line.strip() for line in read(source))
 
 
-def _take(lines: Iterator[str], bilm: BiLM) -> Iterator[str]:
+def _next_block(lines: Iterator[str], bilm: BiLM) -> Iterator[str]:
     """The lines of the next block: at least one, and of BLOCK units or a line more."""
     units = 0
     for line in lines:
@@ -202,7 +205,7 @@ def _take(lines: Iterator[str], bilm: BiLM) -> Iterator[str]:
 def _units(line: str, bilm: BiLM) -> list[str]:
     if bilm.config.units == "word":
         return line.split()
-    return characters(line, normalized=bilm.config.normalize)[0]
+    return split_characters(line, fold_fullwidth=bilm.config.fold_fullwidth)[0]
 
 
 def _write(path: Path, blocks: Path, fill: Callable[[Any], Iterator[None]]) -> None:

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..bilm.inference import tasks as native
-from ..bilm.text import characters, chunks, normalize, sentence_spans
+from ..bilm.text import normalize, sentence_spans, split_characters, split_evenly
 
 _NOT_SPACE = re.compile(r"\S")
 
@@ -25,11 +25,11 @@ class Alignment:
     """What the biLM reads, in order: sentences, cut where they are too long."""
     n_tokens: int
     """Tokens of the text, those without units included."""
-    tokens: np.ndarray
+    token_ids: np.ndarray
     """(m,) the tokens that have units, ascending; all others are white space and get zeros."""
-    starts: np.ndarray
-    """(m,) where the units of each of them begin in `units`; they end where the next one's begin."""
-    units: np.ndarray
+    unit_starts: np.ndarray
+    """(m,) where the units of each of them begin in `unit_ids`; they end where the next one's begin."""
+    unit_ids: np.ndarray
     """(k,) the units that belong to tokens, as indices into all units of all sentences."""
 
     @property
@@ -38,37 +38,37 @@ class Alignment:
         return sum(map(len, self.sentences))
 
     @property
-    def one_each(self) -> bool:
+    def is_identity(self) -> bool:
         """Whether the units are the tokens: all of both, one for one."""
-        return len(self.tokens) == self.n_tokens == self.n_units
+        return len(self.token_ids) == self.n_tokens == self.n_units
 
-    def places(self, layers: np.ndarray) -> list[np.ndarray]:
+    def output_slices(self, layers: np.ndarray) -> list[np.ndarray]:
         """The part of each sentence in (L, n_tokens, D), where units are tokens."""
         ends = np.cumsum([len(sentence) for sentence in self.sentences], dtype=np.int64).tolist()
         return [layers[:, begin:end] for begin, end in pairwise([0, *ends])]
 
 
 def align_characters(
-    text: str, starts: np.ndarray, ends: np.ndarray, limit: int, *, normalized: bool = True
+    text: str, starts: np.ndarray, ends: np.ndarray, limit: int, *, fold_fullwidth: bool = True
 ) -> Alignment:
     """For a biLM of characters: each token has its own characters that are not white space.
 
     starts, ends: (n_tokens,) offsets into `text` of tokens that follow one another without overlap.
-    limit: units that a sentence may have before it is cut (BiLMConfig.max_sentence).
-    normalized: fold full-width letters and digits (BiLMConfig.normalize).
+    limit: units that a sentence may have before it is cut (BiLMConfig.max_sentence_length).
+    fold_fullwidth: fold full-width letters and digits (BiLMConfig.normalize).
     """
     sentences: list[list[str]] = []
     if text.split() == [text]:  # no white space at all: a unit for each character
-        all_units = list(normalize(text) if normalized else text)
+        all_units = list(normalize(text) if fold_fullwidth else text)
         for begin, end in sentence_spans(text):
-            sentences.extend(all_units[begin + a : begin + b] for a, b in chunks(end - begin, limit))
+            sentences.extend(all_units[begin + a : begin + b] for a, b in split_evenly(end - begin, limit))
         tokens = np.flatnonzero(ends > starts)
         return Alignment(sentences, len(starts), tokens, starts[tokens], np.arange(len(text)))
     read: list[str] = []
     offsets: list[int] = []
     for begin, end in sentence_spans(text):
-        units, where = characters(text[begin:end], normalized=normalized)
-        sentences.extend(units[a:b] for a, b in chunks(len(units), limit))
+        units, where = split_characters(text[begin:end], fold_fullwidth=fold_fullwidth)
+        sentences.extend(units[a:b] for a, b in split_evenly(len(units), limit))
         read.extend(units)
         offsets.extend([begin + i for i in where])
     own = np.arange(len(read))
@@ -94,7 +94,7 @@ def align_words(text: str, words: Sequence[str], starts: np.ndarray, limit: int)
     sentences: list[list[str]] = []
     for begin, end in pairwise(cuts):
         read = [words[i].strip() for i in tokens[begin:end]]
-        sentences.extend(read[a:b] for a, b in chunks(len(read), limit))
+        sentences.extend(read[a:b] for a, b in split_evenly(len(read), limit))
     each = np.arange(len(tokens))
     return Alignment(sentences, len(words), tokens, each, each)
 
@@ -110,8 +110,10 @@ def token_layers(
     """
     texts = list(zip(alignments, states, strict=True))
     if native.available():
-        units = [native.Units(own, a.n_tokens, a.tokens, a.starts, a.units) for a, own in texts]
-        return native.token_layers(units, n_layers, width)
+        units = [
+            native.TokenAlignment(own, a.n_tokens, a.token_ids, a.unit_starts, a.unit_ids) for a, own in texts
+        ]
+        return native.pool_tokens(units, n_layers, width)
     return [_layers(alignment, own, n_layers, width) for alignment, own in texts]
 
 
@@ -124,7 +126,7 @@ def _layers(alignment: Alignment, states: Sequence[np.ndarray], n_layers: int, w
 
 def _fill(rows: np.ndarray, joined: np.ndarray, alignment: Alignment, *, is_embedding: bool) -> None:
     """rows: (n_tokens, D) of one layer, zeros; joined: (n_units, D) of the same."""
-    tokens, starts, units = alignment.tokens, alignment.starts, alignment.units
+    tokens, starts, units = alignment.token_ids, alignment.unit_starts, alignment.unit_ids
     ends = np.append(starts[1:], len(units))
     if is_embedding and len(units) > len(tokens):  # else each has one, which is its first and its last
         sums = np.zeros((len(tokens), joined.shape[1]), dtype=np.float32)

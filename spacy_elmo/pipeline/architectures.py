@@ -12,13 +12,13 @@ from thinc.types import Floats2d, Floats3d
 from ..bilm.precision import Precision
 from .bilm_layer import BiLMLayer
 from .listener import ElmoListener
-from .portions import InPortions
-from .private import ElmoTok2Vec, Replacer, share_bilm
-from .products import hasten
+from .portions import with_minibatches
+from .private import ElmoTok2Vec, ListenerReplacer, share_bilm_layer
+from .products import accelerate
 from .scalar_mix import ScalarMix
 
 
-def BiLM_v1(
+def build_bilm_v1(
     path: str | Path | None = None, precision: Precision = "auto"
 ) -> Model[list[Doc], list[Floats3d]]:
     """spacy-elmo.BiLM.v1: the frozen biLM of the component "elmo".
@@ -31,38 +31,44 @@ def BiLM_v1(
     List[Doc] -> List[Floats3d (L, n_tokens, D)].
     """
     model = BiLMLayer(path, precision)
-    replacer = Replacer()
+    replacer = ListenerReplacer()
     model.attrs["replace_listener_cfg"] = replacer.config
     model.attrs["replace_listener"] = replacer.model
     return model
 
 
-def ElmoListener_v1(
+def build_elmo_listener_v1(
     upstream: str = "*",
     mix_dropout: float = 0.5,
-    l2: float = 0.001,
+    weight_penalty: float = 0.001,
     layer_norm: bool = False,
-    static: bool = False,
+    use_static_vectors: bool = False,
+    l2: float | None = None,
+    static: bool | None = None,
 ) -> Model[list[Doc], list[Floats2d]]:
     """spacy-elmo.ElmoListener.v1: the layers of the component "elmo", mixed for one consumer.
 
     gamma * sum_j softmax(w)_j h_j, w and gamma learnt with the consumer (Peters et al. 2018, equation 1).
     upstream: name of the component; "*": the nearest one before the consumer. Its width is inferred.
     mix_dropout: dropout on the mixed vectors in training; [training] dropout does not touch it.
-    l2: penalty l2 * ||w||^2 for each token beside the summed loss; draws the mix towards the plain average.
-        Components that average their loss over a batch (textcat) want it smaller by the tokens of a batch.
-        spaCy's default optimizer decays all weights besides, w and gamma too: Adam's L2 = 0.0 turns that off.
+    weight_penalty: penalty weight_penalty * ||w||^2 for each token beside the summed loss; draws the mix
+        towards the plain average. Components that average their loss over a batch (textcat) want it smaller
+        by the tokens of a batch. spaCy's default optimizer decays all weights besides, w and gamma too:
+        Adam's L2 = 0.0 turns that off.
     layer_norm: normalise the layers before weighting them (section 3.2), so that each has the same say at
         first, however large its numbers are.
-    static: also the static vectors of the tokens (doc._.elmo.static), beside the mix and without its dropout,
-        where the model has any.
+    use_static_vectors: also the static vectors of the tokens (doc._.elmo.static_vectors), beside the mix and
+        without its dropout, where the model has any.
+    l2, static: the names of weight_penalty and use_static_vectors in pipelines of format version 1.
     List[Doc] -> List[Floats2d (n_tokens, D)], or D + S with static vectors.
     """
-    mix = ScalarMix(mix_dropout=mix_dropout, l2=l2, layer_norm=layer_norm)
-    return ElmoListener(mix, upstream=upstream, static=static)
+    penalty = weight_penalty if l2 is None else l2
+    mix = ScalarMix(mix_dropout=mix_dropout, weight_penalty=penalty, layer_norm=layer_norm)
+    wanted = use_static_vectors if static is None else static
+    return ElmoListener(mix, upstream=upstream, use_static_vectors=wanted)
 
 
-def ConcatEmbed_v1(
+def build_concat_embed_v1(
     embed: Model[list[Doc], list[Floats2d]], elmo: Model[list[Doc], list[Floats2d]], width: int
 ) -> Model[list[Doc], list[Floats2d]]:
     """spacy-elmo.ConcatEmbed.v1: Maxout([task embedding; ELMo]), for the `embed` slot of spacy.Tok2Vec.v2.
@@ -73,10 +79,10 @@ def ConcatEmbed_v1(
     List[Doc] -> List[Floats2d (n_tokens, width)].
     """
     maxout = Maxout(width, nP=3, dropout=0.0, normalize=True)  # 0.0: [training] dropout sets it
-    return hasten(InPortions(chain(concatenate(embed, elmo), with_array(maxout)), width))
+    return accelerate(with_minibatches(chain(concatenate(embed, elmo), with_array(maxout)), width))
 
 
-def ConcatOutput_v1(
+def build_concat_output_v1(
     tok2vec: Model[list[Doc], list[Floats2d]], elmo: Model[list[Doc], list[Floats2d]], width: int = 256
 ) -> Model[list[Doc], list[Floats2d]]:
     """spacy-elmo.ConcatOutput.v1: [tok2vec; Maxout(ELMo)], ELMo once more where the task decides.
@@ -88,30 +94,35 @@ def ConcatOutput_v1(
     that of the tok2vec. width: of the Maxout, which has three pieces and layer normalisation.
     List[Doc] -> List[Floats2d (n_tokens, nO of tok2vec + width)].
     """
-    share_bilm(elmo, tok2vec)
+    share_bilm_layer(elmo, tok2vec)
     maxout = Maxout(width, nP=3, dropout=0.0, normalize=True)  # 0.0: [training] dropout sets it
     model: Model[list[Doc], list[Floats2d]] = concatenate(
-        tok2vec, InPortions(chain(elmo, with_array(maxout)), width)
+        tok2vec, with_minibatches(chain(elmo, with_array(maxout)), width)
     )
     model.set_dim("nO", tok2vec.get_dim("nO") + width)
-    return hasten(model)
+    return accelerate(model)
 
 
-def ElmoTok2Vec_v1(
+def build_elmo_tok2vec_v1(
     bilm: Model[list[Doc], list[Floats3d]] | None = None,
     mix_dropout: float = 0.5,
-    l2: float = 0.001,
+    weight_penalty: float = 0.001,
     layer_norm: bool = False,
-    static: bool = False,
+    use_static_vectors: bool = False,
     width: int | None = None,
+    l2: float | None = None,
+    static: bool | None = None,
 ) -> Model[list[Doc], list[Floats2d]]:
     """spacy-elmo.ElmoTok2Vec.v1: a private biLM and its mix, for a component that shall stand alone.
 
     `nlp.replace_listeners` puts it in a listener's place. bilm: a spacy-elmo.BiLM.v1, frozen here too; None
-    only in the elmo of a ConcatOutput, whose tok2vec has one. mix_dropout, l2, layer_norm, static: of the
-    listener. width: D (+ S); None: it is inferred at initialization. spaCy's entity linker needs it where
-        this layer is the whole of its tok2vec.
+    only in the elmo of a ConcatOutput, whose tok2vec has one. mix_dropout, weight_penalty, layer_norm,
+    use_static_vectors: of the listener. width: D (+ S); None: it is inferred at initialization. spaCy's
+        entity linker needs it where this layer is the whole of its tok2vec.
+    l2, static: the names of weight_penalty and use_static_vectors in pipelines of format version 1.
     List[Doc] -> List[Floats2d (n_tokens, D)], or D + S with static vectors.
     """
-    mix = ScalarMix(mix_dropout=mix_dropout, l2=l2, layer_norm=layer_norm)
-    return ElmoTok2Vec(bilm, mix, static=static, width=width)
+    penalty = weight_penalty if l2 is None else l2
+    mix = ScalarMix(mix_dropout=mix_dropout, weight_penalty=penalty, layer_norm=layer_norm)
+    wanted = use_static_vectors if static is None else static
+    return ElmoTok2Vec(bilm, mix, use_static_vectors=wanted, width=width)

@@ -15,24 +15,26 @@ from thinc.api import Model, Shim, get_torch_default_device
 from ..bilm import store
 from ..bilm.atomic import PathLike
 from ..bilm.config import BiLMConfig
-from ..bilm.inference.routes import routes
+from ..bilm.inference.routes import available_backends
 from ..bilm.locks import ForkSafeLock, run_in_children
 from ..bilm.model import BiLM
 from ..bilm.precision import Precision, check_precision
-from ..bilm.runtime import products_of
+from ..bilm.runtime import compute_dtype_of
 from .align import Alignment, align_characters, align_words, token_layers
 from .cache import ActivationCache
-from .errors import named_in_config
-from .kept import Kept
-from .portions import portions
+from .errors import as_config_error
+from .kept import SharedOutputs
+from .portions import minibatch_by_size
 
-UNITS = 8192  # of a few texts whose states are in memory together: 50 MB, which the next ones take over
+MAX_UNITS_IN_FLIGHT = (
+    8192  # of a few texts whose states are in memory together: 50 MB, which the next ones take over
+)
 
 
 class BiLMShim(Shim):
     """Holds the biLM for thinc, so that thinc's to_bytes, from_bytes, copy and pickle work on it.
 
-    path: a model folder, None for the embedded one. Weights are read when first needed, so that a pipeline
+    path: a model folder, None for the bundled one. Weights are read when first needed, so that a pipeline
     which brings its own does not read others before, whatever lies at the path, which is of the machine
     where a saved pipeline was made. A wrong path is told at first use, `nlp.initialize()` included.
     precision: of BiLM.encode.
@@ -45,7 +47,9 @@ class BiLMShim(Shim):
         self.precision = precision
         self._loading = ForkSafeLock()
         self.cache: ActivationCache | None = None  # set by the component when a training begins
-        self.kept: Kept | None = None  # set by pipeline.private where two readers share the biLM
+        self.shared_outputs: SharedOutputs | None = (
+            None  # set by pipeline.private where two readers share the biLM
+        )
 
     @property
     def loaded(self) -> bool:
@@ -58,7 +62,7 @@ class BiLMShim(Shim):
         if self._model is None:
             with self._loading:
                 if self._model is None:  # another thread has not loaded it in the meantime
-                    with named_in_config():
+                    with as_config_error():
                         self.bilm = store.load(self.path)
         return self._model
 
@@ -66,20 +70,20 @@ class BiLMShim(Shim):
     def bilm(self, bilm: BiLM) -> None:
         run_in_children(_use_one_thread)
         self.cache = None
-        self.kept = None if self.kept is None else Kept()
+        self.shared_outputs = None if self.shared_outputs is None else SharedOutputs()
         self._model = bilm.to(get_torch_default_device()).eval().requires_grad_(False)
 
     @property
-    def half(self) -> bool:
+    def rounds_to_fp16(self) -> bool:
         """Whether its layers are rounded to half precision, see BiLM.encode."""
-        return products_of(self.bilm, self.precision) != torch.float32
+        return compute_dtype_of(self.bilm, self.precision) != torch.float32
 
     def fingerprint(self) -> str:
-        """32 hex digits of all that its vectors depend on: weights, vocabulary, precision, route."""
+        """32 hex digits of all that its vectors depend on: weights, vocabulary, precision, backend."""
         device = self.bilm.device
-        dtype = products_of(self.bilm, self.precision)
-        route = routes()[0] if device.type == "cpu" else device.type
-        digest = hashlib.blake2b(f"{dtype} {route}".encode(), digest_size=16)
+        dtype = compute_dtype_of(self.bilm, self.precision)
+        backend = available_backends()[0] if device.type == "cpu" else device.type
+        digest = hashlib.blake2b(f"{dtype} {backend}".encode(), digest_size=16)
         digest.update(self.to_bytes())
         return digest.hexdigest()
 
@@ -114,7 +118,7 @@ class BiLMShim(Shim):
         """A shim of its own around the same weights: they are frozen, and from_bytes replaces the biLM."""
         copied = BiLMShim(bilm=self._model, precision=self.precision)
         copied.path = self.path
-        copied.kept = None if self.kept is None else Kept()
+        copied.shared_outputs = None if self.shared_outputs is None else SharedOutputs()
         return copied
 
     def __deepcopy__(self, memo: dict) -> "BiLMShim":
@@ -137,20 +141,20 @@ def BiLMLayer(path: PathLike | None = None, precision: Precision = "auto") -> Mo
 
 
 def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[np.ndarray], Callable]:
-    shim = shim_of(model)
+    shim = get_bilm_shim(model)
     bilm = shim.bilm
-    alignments = [align(doc, bilm.config) for doc in docs]
+    alignments = [align_doc(doc, bilm.config) for doc in docs]
     encode = partial(bilm.encode, precision=shim.precision)
     cache = shim.cache
     if cache is not None and cache.is_over and not is_train:
         cache = shim.cache = None  # the training has ended; the pipeline predicts
     if cache is not None:  # its states are for several calls, so Docs get copies
         read = partial(cache.encode, encode, is_train=is_train)
-        layers = _layers(bilm, lambda sentences, out: read(sentences), alignments, False)
+        layers = _encode_docs(bilm, lambda sentences, out: read(sentences), alignments, False)
     else:
-        most = UNITS if bilm.device.type == "cpu" else sys.maxsize
-        some_each = portions(alignments, most, lambda each: 0 if each.one_each else each.n_units)
-        layers = [own for some in some_each for own in _layers(bilm, encode, some, True)]
+        most = MAX_UNITS_IN_FLIGHT if bilm.device.type == "cpu" else sys.maxsize
+        some_each = minibatch_by_size(alignments, most, lambda each: 0 if each.is_identity else each.n_units)
+        layers = [own for some in some_each for own in _encode_docs(bilm, encode, some, True)]
 
     def backprop(dY: Any) -> list[Doc]:
         raise NotImplementedError("The biLM is frozen, it takes no gradient: backpropagate to the mix only.")
@@ -158,7 +162,7 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[np.
     return layers, backprop
 
 
-def _layers(
+def _encode_docs(
     bilm: BiLM, encode: Callable, alignments: Sequence[Alignment], in_place: bool
 ) -> list[np.ndarray]:
     """The layers of the tokens of each text, (L, n_tokens, D).
@@ -168,14 +172,14 @@ def _layers(
     """
     room = [
         np.empty((bilm.n_layers, each.n_tokens, bilm.width), dtype=np.float32)
-        if in_place and each.one_each
+        if in_place and each.is_identity
         else None
         for each in alignments
     ]
     sentences = [sentence for each in alignments for sentence in each.sentences]
     places: list[np.ndarray | None] = []
     for each, own in zip(alignments, room, strict=True):
-        places += [None] * len(each.sentences) if own is None else each.places(own)
+        places += [None] * len(each.sentences) if own is None else each.output_slices(own)
     states = iter(encode(sentences, out=places))
     by_text = [[next(states) for _ in each.sentences] for each in alignments]
     others = [i for i, own in enumerate(room) if own is None]
@@ -187,20 +191,20 @@ def _layers(
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
-    _ = shim_of(model).bilm
+    _ = get_bilm_shim(model).bilm
 
 
-def align(doc: Doc, config: BiLMConfig) -> Alignment:
+def align_doc(doc: Doc, config: BiLMConfig) -> Alignment:
     """The units of a Doc for a biLM of this configuration."""
     places = doc.to_array([IDX, LENGTH]).view(np.int64)
     offsets, lengths = places.reshape(-1, 2).T  # those of an empty Doc are (0,)
     if config.units == "char":
-        ends, fold = offsets + lengths, config.normalize
-        return align_characters(doc.text, offsets, ends, config.max_sentence, normalized=fold)
-    return align_words(doc.text, [token.text for token in doc], offsets, config.max_sentence)
+        ends, fold = offsets + lengths, config.fold_fullwidth
+        return align_characters(doc.text, offsets, ends, config.max_sentence_length, fold_fullwidth=fold)
+    return align_words(doc.text, [token.text for token in doc], offsets, config.max_sentence_length)
 
 
-def shim_of(model: Model) -> BiLMShim:
+def get_bilm_shim(model: Model) -> BiLMShim:
     """The biLM's holder. Raises a ValueError for a layer that has none."""
     if len(model.shims) != 1 or not isinstance(model.shims[0], BiLMShim):
         raise ValueError(f'"{model.name}" is no biLM: use @architectures = "spacy-elmo.BiLM.v1".')

@@ -25,8 +25,8 @@ PATIENCE = 2**17  # units that are predicted without an update in between until 
 Encode = Callable[[Sequence[Sentence]], list[np.ndarray]]
 
 
-class Shelf(Protocol):
-    """Where vectors are kept: arrays (L, n, D), by key_of their sentence."""
+class VectorStore(Protocol):
+    """Where vectors are kept: arrays (L, n, D), by sentence_key their sentence."""
 
     used: int
     """Bytes of vectors."""
@@ -36,8 +36,8 @@ class Shelf(Protocol):
     def put(self, key: bytes, layers: np.ndarray) -> None: ...
 
 
-class MemoryShelf:
-    """In memory, as long as the process lives. See Shelf."""
+class InMemoryStore:
+    """In memory, as long as the process lives. See VectorStore."""
 
     def __init__(self) -> None:
         self.used = 0
@@ -60,12 +60,12 @@ class ActivationCache:
     """Layers of sentences, by their units. Safe for threads.
 
     budget: bytes of vectors to keep at most; a unit takes 4 * L * D, with `half` 2 * L * D.
-    half: keep float16; only of layers that are rounded to it. shelf: where; None: in memory.
+    half: keep float16; only of layers that are rounded to it. store: where; None: in memory.
     patience: units that may be predicted after an update before `is_over`.
     """
 
     def __init__(
-        self, budget: int, *, half: bool = False, shelf: Shelf | None = None, patience: int = PATIENCE
+        self, budget: int, *, half: bool = False, store: VectorStore | None = None, patience: int = PATIENCE
     ):
         self.budget = budget
         self.patience = patience
@@ -74,7 +74,7 @@ class ActivationCache:
         self._evaluated: set[bytes] = set()  # keys of what was predicted between the two updates before it
         self.half = half
         self._lock = ForkSafeLock()
-        self.shelf: Shelf = MemoryShelf() if shelf is None else shelf
+        self.store: VectorStore = InMemoryStore() if store is None else store
 
     @property
     def is_over(self) -> bool:
@@ -88,25 +88,25 @@ class ActivationCache:
 
         is_train: False: a prediction, whose sentences are kept only if the evaluation before had them, too.
         """
-        keys = [key_of(sentence) for sentence in sentences]
+        keys = [sentence_key(sentence) for sentence in sentences]
         self._count(keys, sentences, is_train)
         found: dict[bytes, np.ndarray] = {}
         missing: dict[bytes, Sentence] = {}
         for key, sentence in zip(keys, sentences, strict=True):
-            kept = self.shelf.get(key)
+            kept = self.store.get(key)
             if kept is None:
                 missing[key] = sentence
             else:
                 found[key] = torch.from_numpy(kept).float().numpy() if self.half else kept.copy()
         for key, layers in zip(missing, encode(list(missing.values())), strict=True):
             found[key] = layers
-            kept = self._to_keep(layers)
+            kept = self._compress(layers)
             if kept is None:
                 continue
             with self._lock:
                 admitted = is_train or key in self._evaluated
-                if admitted and self.shelf.used + kept.nbytes <= self.budget:
-                    self.shelf.put(key, kept)
+                if admitted and self.store.used + kept.nbytes <= self.budget:
+                    self.store.put(key, kept)
         return [found[key] for key in keys]
 
     def _count(self, keys: Sequence[bytes], sentences: Sequence[Sentence], is_train: bool) -> None:
@@ -118,7 +118,7 @@ class ActivationCache:
                 self._evaluated, self._evaluating = self._evaluating, set()
                 self._predicted = 0
 
-    def _to_keep(self, layers: np.ndarray) -> np.ndarray | None:
+    def _compress(self, layers: np.ndarray) -> np.ndarray | None:
         """A copy, or None where float16 cannot hold a value."""
         if not self.half:
             return layers.copy()
@@ -130,7 +130,7 @@ class ActivationCache:
         return exact.half().numpy()  # numpy takes twenty times as long
 
 
-def key_of(sentence: Sentence) -> bytes:
+def sentence_key(sentence: Sentence) -> bytes:
     """16 bytes that tell a sentence from others."""
     text = "\0".join([*sentence, *(str(len(unit)) for unit in sentence)])
     return hashlib.blake2b(text.encode("utf8", "surrogatepass"), digest_size=16).digest()

@@ -17,15 +17,15 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 
 from ..bilm import store
-from .bilm_layer import shim_of
+from .bilm_layer import get_bilm_shim
 from .cache import PATIENCE, ActivationCache
-from .disk_cache import DiskShelf
+from .disk_cache import DiskStore
 from .doc_tensor import may_set_tensor, set_tensor
 from .doc_vectors import write_vectors
-from .errors import named_in_config
+from .errors import as_config_error
 from .listening import ListenedTo
-from .output import means_of, register_extension
-from .static import static_of
+from .output import mean_layers, register_extension
+from .static import compute_static_vectors
 
 ANY_LANGUAGE = {"xx", "mul"}  # spaCy's codes of several languages; models of others have "xx"
 
@@ -102,7 +102,7 @@ class Elmo(ListenedTo, TrainablePipe):
         ListenedTo.__init__(self)
         if cache_mb < 0:
             raise ValueError(f"cache_mb = {cache_mb} is not a size: give megabytes, or 0 for no cache.")
-        shim_of(model)  # raises for a model of another kind
+        get_bilm_shim(model)  # raises for a model of another kind
         register_extension(name)
 
     # --- Prediction ---
@@ -116,23 +116,23 @@ class Elmo(ListenedTo, TrainablePipe):
         """Leave the layers on the docs, and renew all that the component left on them before."""
         former_names = self.former_names
         register_extension(self.name)  # the component may have been renamed
-        bilm = shim_of(self.model).bilm
+        bilm = get_bilm_shim(self.model).bilm
         pairs = list(zip(docs, scores, strict=True))
         # Any other tensor belongs to another component, whose listeners read it.
         own_names = (self.name, *former_names)
         free = [pair for pair in pairs if self.set_tensor and may_set_tensor(pair[0], own_names)]
         for doc, layers in pairs:
             orths = doc.to_array("ORTH")
-            static = static_of(bilm, doc, orths)
+            static = compute_static_vectors(bilm, doc, orths)
             write_vectors(doc, self.name, layers, static, orths=orths, former_names=former_names)
-        for (doc, _), mean in zip(free, means_of([layers for _, layers in free]), strict=True):
+        for (doc, _), mean in zip(free, mean_layers([layers for _, layers in free]), strict=True):
             set_tensor(doc, mean, self.model.ops, self.name)
 
     def annotate(self, docs: Iterable[Doc]) -> None:
         """Run on docs that are trained on, whose vectors are kept for the next epoch."""
         docs = list(docs)
         self._check_pipeline()
-        shim = shim_of(self.model)
+        shim = get_bilm_shim(self.model)
         if shim.cache is None and self.cache_mb > 0:
             shim.cache = self._make_cache()  # a training begins: its epochs are alike
             self._patience *= 4  # for the next one: this one may end by too large an evaluation
@@ -143,7 +143,7 @@ class Elmo(ListenedTo, TrainablePipe):
         if self._pipeline_checked:
             return
         self._pipeline_checked = True
-        config = shim_of(self.model).bilm.config
+        config = get_bilm_shim(self.model).bilm.config
         if self.lang and self.lang != config.lang and not {self.lang, config.lang} & ANY_LANGUAGE:
             warnings.warn(
                 f'The model of "{self.name}" was trained on text in the language "{config.lang}", but this '
@@ -175,10 +175,10 @@ class Elmo(ListenedTo, TrainablePipe):
     ) -> None:
         """Load the weights. path: a model folder in place of the model's own (section [initialize])."""
         if path is not None:
-            with named_in_config():
-                shim_of(self.model).bilm = store.load(path)
+            with as_config_error():
+                get_bilm_shim(self.model).bilm = store.load(path)
         self.model.initialize()
-        shim_of(self.model).cache, self._patience = None, PATIENCE  # that of a training before
+        get_bilm_shim(self.model).cache, self._patience = None, PATIENCE  # that of a training before
         if nlp is not None:
             self.segmenter, self.lang = segmenter_of(nlp), nlp.lang
             _pipelines[self] = ref(nlp)
@@ -206,12 +206,16 @@ class Elmo(ListenedTo, TrainablePipe):
         return {} if losses is None else losses
 
     def _make_cache(self) -> ActivationCache:
-        shim = shim_of(self.model)
-        shelf = None
+        shim = get_bilm_shim(self.model)
+        vector_store = None
         if self.cache_dir is not None:
             shape = (shim.bilm.n_layers, shim.bilm.width)
-            shelf = DiskShelf(Path(self.cache_dir).expanduser() / shim.fingerprint(), shape, half=shim.half)
-        return ActivationCache(self.cache_mb * 2**20, half=shim.half, shelf=shelf, patience=self._patience)
+            vector_store = DiskStore(
+                Path(self.cache_dir).expanduser() / shim.fingerprint(), shape, half=shim.rounds_to_fp16
+            )
+        return ActivationCache(
+            self.cache_mb * 2**20, half=shim.rounds_to_fp16, store=vector_store, patience=self._patience
+        )
 
     def finish_update(self, sgd: Optimizer) -> None:
         """Frozen: nothing to update."""
@@ -227,7 +231,7 @@ class Elmo(ListenedTo, TrainablePipe):
         serialize = {
             "cfg": lambda p: srsly.write_json(p, self.cfg),
             "vocab": lambda p: self.vocab.to_disk(p, exclude=exclude),
-            "model": lambda p: shim_of(self.model).bilm.save(p),
+            "model": lambda p: get_bilm_shim(self.model).bilm.save(p),
         }
         util.to_disk(path, serialize, exclude)
 
@@ -236,7 +240,7 @@ class Elmo(ListenedTo, TrainablePipe):
         deserialize: dict[str, Callable[[Path], Any]] = {
             "cfg": lambda p: self.cfg.update(srsly.read_json(p)),
             "vocab": lambda p: self.vocab.from_disk(p, exclude=exclude),
-            "model": lambda p: setattr(shim_of(self.model), "bilm", store.load(p)),
+            "model": lambda p: setattr(get_bilm_shim(self.model), "bilm", store.load(p)),
         }
         util.from_disk(path, deserialize, exclude)
         self._weights_changed()

@@ -22,8 +22,9 @@ from ..bilm.locks import ForkSafeLock
 RECORD = Struct("<16sQII")
 
 
-class DiskShelf:
-    """See cache.Shelf. folder: is made at the first vector; shape: L and D of all vectors; half: as float16.
+class DiskStore:
+    """See cache.VectorStore. folder: is made at the first vector; shape: L and D of all vectors; half: as
+    float16.
 
     Safe for threads. A full disk ends the keeping, with a warning, and not the training.
     """

@@ -9,7 +9,7 @@ from spacy.tokens import Doc
 from thinc.api import Ops, to_numpy
 
 from .doc_vectors import Vectors, find_vectors
-from .output import mean_of
+from .output import mean_layer
 
 # The tensor that a component has set, and the name of the component.
 _written: WeakKeyDictionary[Doc, tuple[str, ref[np.ndarray]]] = WeakKeyDictionary()
@@ -55,7 +55,7 @@ def _is_mean(tensor: np.ndarray, vectors: Vectors) -> bool:
     rows = to_numpy(tensor)
     if rows.ndim != 2 or rows.shape[1] != vectors.layers.shape[2]:
         return False
-    mean = mean_of(vectors.layers)
+    mean = mean_layer(vectors.layers)
     if rows.shape == mean.shape and np.allclose(rows, mean, atol=1e-5):
         return True
     known = {row.tobytes() for row in mean}

@@ -8,7 +8,7 @@ from thinc.api import ConfigValidationError
 from ..bilm.store import ModelFolderError
 
 
-class ConfiguredModelError(ModelFolderError, ConfigValidationError):
+class ModelConfigError(ModelFolderError, ConfigValidationError):
     """A ModelFolderError that spaCy's commands show as the one sentence that it is, without a traceback.
 
     They do so with errors of the config, and that is where the folder is named.
@@ -19,9 +19,9 @@ class ConfiguredModelError(ModelFolderError, ConfigValidationError):
 
 
 @contextmanager
-def named_in_config() -> Iterator[None]:
-    """For reading what a config names: a ModelFolderError becomes a ConfiguredModelError."""
+def as_config_error() -> Iterator[None]:
+    """For reading what a config names: a ModelFolderError becomes a ModelConfigError."""
     try:
         yield
     except ModelFolderError as error:
-        raise ConfiguredModelError(title=str(error)) from None
+        raise ModelConfigError(title=str(error)) from None

@@ -10,7 +10,7 @@ from spacy.tokens import Doc
 Layers = np.ndarray  # (L, n_tokens, D)
 
 
-class Kept:
+class SharedOutputs:
     """For two readers that are run one after the other on the same docs: each Doc is computed once.
 
     Nothing depends on it but the time: what is kept is taken only while text and tokens are the same. It
@@ -20,7 +20,9 @@ class Kept:
     def __init__(self) -> None:
         self._layers: WeakKeyDictionary[Doc, tuple[tuple[str, bytes], Layers]] = WeakKeyDictionary()
 
-    def read(self, docs: Sequence[Doc], predict: Callable[[Sequence[Doc]], list[Layers]]) -> list[Layers]:
+    def get_or_compute(
+        self, docs: Sequence[Doc], predict: Callable[[Sequence[Doc]], list[Layers]]
+    ) -> list[Layers]:
         """What `predict` returns for `docs`; it is called for those that the other reader did not leave."""
         found = [self._take(doc) for doc in docs]
         missing = [doc for doc, layers in zip(docs, found, strict=True) if layers is None]
@@ -35,7 +37,7 @@ class Kept:
         return layers if content == _content(doc) else None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Kept, ()
+        return SharedOutputs, ()
 
 
 def _content(doc: Doc) -> tuple[str, bytes]:

@@ -14,20 +14,20 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 from .doc_vectors import Vectors, check_tokens, find_vectors
-from .scalar_mix import WithStatic
+from .scalar_mix import MixInputs
 
 NAME = "elmo-listener"
 
 # The docs that a listener was initialized with, by the listener's model id: nlp.initialize() runs the
 # consumers before anything has been annotated, to infer widths, and only there are zeros right. The entry
 # ends with the initialization, when spaCy links components anew.
-_samples: dict[int, WeakSet[Doc]] = {}
+_init_docs: dict[int, WeakSet[Doc]] = {}
 
 # The component that a listener was linked to, by the listener's model id.
 _upstreams: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
 
-def ElmoListener(mix: Model, *, upstream: str = "*", static: bool = False) -> Model:
+def ElmoListener(mix: Model, *, upstream: str = "*", use_static_vectors: bool = False) -> Model:
     """List[Doc] -> List[Floats2d (n_tokens, D)], or D + S with the static vectors beside the mix.
 
     mix: the consumer's own scalar mix. upstream: name of the component to listen to; "*": the nearest one
@@ -36,10 +36,10 @@ def ElmoListener(mix: Model, *, upstream: str = "*", static: bool = False) -> Mo
         source     the component that it was linked to
         consumer   the component that it is a part of
         n_layers, width, static_width   L, D and S of the source, None while its weights cannot be found
-        static     whether the static vectors are wanted; a source without any has S = 0
+        use_static_vectors  whether the static vectors are wanted; a source without any has S = 0
     """
     attrs = dict.fromkeys(("source", "consumer", "n_layers", "width", "static_width"))
-    attrs |= {"upstream": upstream, "static": static}
+    attrs |= {"upstream": upstream, "use_static_vectors": use_static_vectors}
     return Model(NAME, forward, init=init, layers=[mix], dims={"nO": None}, attrs=attrs)
 
 
@@ -47,9 +47,9 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Flo
     if is_train:
         _annotate_missing(model, docs)
     vectors = [_read(model, doc, is_train) for doc in docs]
-    X: list[np.ndarray] | WithStatic = [each.layers for each in vectors]  # (L, n, D) each
-    if model.attrs["static"]:
-        X = WithStatic(X, [_static(model, each) for each in vectors])  # (n, S) each
+    X: list[np.ndarray] | MixInputs = [each.layers for each in vectors]  # (L, n, D) each
+    if model.attrs["use_static_vectors"]:
+        X = MixInputs(X, [_static(model, each) for each in vectors])  # (n, S) each
     Y, backprop_mix = model.layers[0](X, is_train)
 
     def backprop(dY: list[Floats2d]) -> list:
@@ -72,10 +72,10 @@ def init(model: Model, X: Sequence[Doc] | None = None, Y: Any = None) -> None:
     mix.set_dim("nL", model.attrs["n_layers"])
     mix.initialize()
     if X is not None:
-        _samples[model.id] = WeakSet(X)
+        _init_docs[model.id] = WeakSet(X)
 
 
-def link(
+def connect(
     model: Model,
     source: Any,
     consumer: str,
@@ -89,7 +89,7 @@ def link(
     if model.attrs["upstream"] != "*":
         model.attrs["upstream"] = source.name  # it may have been renamed
     _upstreams[model.id] = source
-    _samples.pop(model.id, None)
+    _init_docs.pop(model.id, None)
 
 
 def listens_to(model: Model, source: Any) -> bool:
@@ -136,7 +136,7 @@ def _read(model: Model, doc: Doc, is_train: bool) -> Vectors:
         raise ValueError(_no_source(model))
     vectors = find_vectors(doc, source)
     if vectors is None:
-        if not is_train and doc in _samples.get(model.id, ()):
+        if not is_train and doc in _init_docs.get(model.id, ()):
             return _zeros(model, len(doc))
         raise ValueError(
             f'"{consumer}" needs the vectors of "{source}", which has not run on this Doc: '
@@ -151,7 +151,7 @@ def _read(model: Model, doc: Doc, is_train: bool) -> Vectors:
             f'"{consumer}" was made for {depth} layers, but "{source}" has left {n_layers} '
             "on this Doc: use the model that it was trained with, or train it anew."
         )
-    width += (model.attrs["static_width"] or 0) * model.attrs["static"]
+    width += (model.attrs["static_width"] or 0) * model.attrs["use_static_vectors"]
     if model.has_dim("nO") and width != model.get_dim("nO"):
         raise ValueError(
             f'"{consumer}" was made for vectors of width {model.get_dim("nO")}, but "{source}" gives '
@@ -174,7 +174,7 @@ def _static(model: Model, vectors: Vectors) -> np.ndarray:
 
 def _widths(model: Model) -> tuple[int, int]:
     """D, and S where the static vectors are wanted."""
-    return model.attrs["width"], (model.attrs["static_width"] or 0) * model.attrs["static"]
+    return model.attrs["width"], (model.attrs["static_width"] or 0) * model.attrs["use_static_vectors"]
 
 
 def _no_source(model: Model) -> str:

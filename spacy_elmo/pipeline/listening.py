@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from thinc.api import Model
 
-from .bilm_layer import shim_of
-from .listener import link, listens_to, set_residual_widths
-from .products import hasten
+from .bilm_layer import get_bilm_shim
+from .listener import connect, listens_to, set_residual_widths
+from .products import accelerate
 
 
 class ListenedTo:
@@ -46,7 +46,7 @@ class ListenedTo:
         return self._former_names
 
     def find_listeners(self, component: Any) -> None:
-        """Add the listeners in a component further down, whose products are hastened (pipeline.products).
+        """Add the listeners in a component further down, whose products are accelerated (pipeline.products).
 
         spaCy calls it whenever the pipeline changes.
         """
@@ -57,16 +57,16 @@ class ListenedTo:
             self.add_listener(listener, component.name)
         if listeners:
             set_residual_widths(component.model)
-            hasten(component.model, shim_of(self.model).precision)
+            accelerate(component.model, get_bilm_shim(self.model).precision)
 
     def add_listener(self, listener: Model, component_name: str) -> None:
         """Add a listener, and tell it who it listens to and how wide the vectors are."""
         listeners = self.listener_map.setdefault(component_name, [])
         if not any(known is listener for known in listeners):
             listeners.append(listener)
-        config = shim_of(self.model).config
-        sizes = (config.total_layers, config.width, config.static_dim) if config else (None, None, None)
-        link(listener, self, component_name, *sizes)
+        config = get_bilm_shim(self.model).config
+        sizes = (config.total_layers, config.width, config.static_width) if config else (None, None, None)
+        connect(listener, self, component_name, *sizes)
 
     def remove_listener(self, listener: Model, component_name: str) -> bool:
         """Forget a listener. Returns whether it was known."""

@@ -14,12 +14,12 @@ from thinc.layers.concatenate import forward as concatenate_forward
 from thinc.layers.dropout import forward as dropout_forward
 from thinc.layers.maxout import forward as maxout_forward
 
-from ..bilm.inference.tasks import PIECES, Norm, PackedMaxout, available
+from ..bilm.inference.tasks import N_PIECES, LayerNormParams, PackedMaxout, available
 
 EPSILON = 1e-8  # thinc's own, of its layer normalisation
 
 
-class InOnePass:
+class FusedMaxout:
     """The callback of a layer in place of thinc's own, which it still calls in training and where it must.
 
     products: their type, see PackedMaxout. Packed weights are kept, and packed anew where the layer's have
@@ -42,9 +42,9 @@ class InOnePass:
         maxout, norm = model, None
         if model.layers:
             maxout, normal = model.layers
-            norm = Norm(_array(normal, "G"), _array(normal, "b"), EPSILON)
+            norm = LayerNormParams(_array(normal, "G"), _array(normal, "b"), EPSILON)
         W, b, packed = _array(maxout, "W"), _array(maxout, "b"), self._packed
-        if packed is None or not packed.is_of(W, b, norm, products=self.products):
+        if packed is None or not packed.matches(W, b, norm, products=self.products):
             packed = self._packed = PackedMaxout(W, b, norm, products=self.products)
         return packed
 
@@ -52,7 +52,7 @@ class InOnePass:
         return _restored, (self.own, self.products)
 
 
-class JointInOnePass:
+class FusedConcatMaxout:
     """The callback of a joint, chain(concatenate(layer, ...), with_array(maxout)) or with a single layer, in
     place of thinc's own: what the layers give is put side by side where the Maxout reads it, not before.
     """
@@ -65,16 +65,16 @@ class JointInOnePass:
         maxout = _maxout_of(model)
         if is_train or maxout is None:
             return self.own(model, X, is_train)
-        parts = [layer.predict(X) for layer in _side_by_side(model.layers[0])]
-        packed = cast(InOnePass, maxout._func).packed(maxout)
-        if not _fit(parts, packed.nI):
+        parts = [layer.predict(X) for layer in _concat_inputs(model.layers[0])]
+        packed = cast(FusedMaxout, maxout._func).packed(maxout)
+        if not _can_concat(parts, packed.nI):
             return self.own(model, X, is_train)  # it has words for what is wrong
         y = packed(*parts)
         ends = list(accumulate(len(x) for x in parts[0]))
         return [y[begin:end] for begin, end in pairwise([0, *ends])], _no_gradient
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return JointInOnePass, (self.own,)
+        return FusedConcatMaxout, (self.own,)
 
 
 def _maxout_of(joint: Model) -> Model | None:
@@ -82,10 +82,10 @@ def _maxout_of(joint: Model) -> Model | None:
     (node,) = joint.layers[-1].layers
     while node._func is chain_forward and all(layer._func is dropout_forward for layer in node.layers[1:]):
         node = node.layers[0]
-    return node if isinstance(node._func, InOnePass) else None
+    return node if isinstance(node._func, FusedMaxout) else None
 
 
-def _side_by_side(layer: Model) -> list[Model]:
+def _concat_inputs(layer: Model) -> list[Model]:
     return layer.layers if layer._func is concatenate_forward else [layer]
 
 
@@ -93,7 +93,7 @@ def _is_matrix(X: Any) -> bool:
     return type(X) is np.ndarray and X.dtype == np.float32 and X.ndim == 2
 
 
-def _fit(parts: list[list[Any]], width: int) -> bool:
+def _can_concat(parts: list[list[Any]], width: int) -> bool:
     """Whether they can stand side by side: matrices as long as one another, and `width` columns together."""
     if not all(_is_matrix(x) for part in parts for x in part):
         return False
@@ -106,26 +106,26 @@ def _array(model: Model, name: str) -> Any:
     return model.get_param(name)
 
 
-def _restored(own: Callable, products: str) -> InOnePass:
-    callback = InOnePass(own)
+def _restored(own: Callable, products: str) -> FusedMaxout:
+    callback = FusedMaxout(own)
     callback.products = products
     return callback
 
 
-def in_one_pass(node: Model) -> None:
+def fuse_maxout(node: Model) -> None:
     """Let a layer predict natively, if it is a Maxout, or one with layer normalisation behind it."""
     if available() and (_is_maxout(node) or _is_normalised(node)):
-        node.replace_callbacks(InOnePass(node._func), init=node.init)
+        node.replace_callbacks(FusedMaxout(node._func), init=node.init)
 
 
-def join_in_one_pass(node: Model) -> None:
+def fuse_concat_maxout(node: Model) -> None:
     """Let a joint predict natively, if its Maxout does."""
     if node._func is chain_forward and _maxout_of(node) is not None:
-        node.replace_callbacks(JointInOnePass(node._func), init=node.init)
+        node.replace_callbacks(FusedConcatMaxout(node._func), init=node.init)
 
 
 def _is_maxout(node: Model) -> bool:
-    return node._func is maxout_forward and node.get_dim("nP") == PIECES
+    return node._func is maxout_forward and node.get_dim("nP") == N_PIECES
 
 
 def _is_normalised(node: Model) -> bool:

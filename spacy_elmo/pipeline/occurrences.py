@@ -39,33 +39,33 @@ class Neighbour:
     occurrence: Occurrence
 
 
-def occurrences(text: str, word: str, *, normalized: bool = True) -> Iterator[list[Occurrence]]:
+def occurrences(text: str, word: str, *, fold_fullwidth: bool = True) -> Iterator[list[Occurrence]]:
     """Those of `word` in each sentence of `text` that has any, in order, without overlap.
 
     Any place counts where the string stands, also inside a longer Chinese word (行 in 自行车); but not inside
-    a longer word of a script with spaces (AI in MAIL). normalized: take full-width letters and digits
+    a longer word of a script with spaces (AI in MAIL). fold_fullwidth: take full-width letters and digits
     for the ordinary ones.
 
     >>> [[o.start for o in found] for found in occurrences("他打球。我打字，她打水。", "打")]
     [[1], [1, 5]]
     """
-    pattern = re.compile("".join(map(_either_width, word) if normalized else re.escape(word)))
+    pattern = re.compile("".join(map(_either_width, word) if fold_fullwidth else re.escape(word)))
     if not word.strip() or not pattern.search(text):  # most of a long text does not hold the word
         return
     for begin, end in sentence_spans(text):
         sentence = text[begin:end].strip()
         places = (match.span() for match in pattern.finditer(sentence))
-        found = [Occurrence(sentence, *place) for place in places if not _cuts_a_word(sentence, *place)]
+        found = [Occurrence(sentence, *place) for place in places if not _splits_word(sentence, *place)]
         if found:
             yield found
 
 
-def every_token(text: str, segment: Segment, *, normalized: bool = True) -> Iterator[list[Occurrence]]:
+def iter_tokens(text: str, segment: Segment, *, fold_fullwidth: bool = True) -> Iterator[list[Occurrence]]:
     """All tokens of each sentence of `text`, but white space.
 
-    segment: a sentence to its tokens, in order. normalized: they come folded, see bilm.text.normalize.
+    segment: a sentence to its tokens, in order. fold_fullwidth: they come folded, see bilm.text.normalize.
     """
-    fold = normalize if normalized else str
+    fold = normalize if fold_fullwidth else str
     for begin, end in sentence_spans(text):
         sentence = text[begin:end].strip()
         folded, found, at = fold(sentence), [], 0
@@ -77,7 +77,7 @@ def every_token(text: str, segment: Segment, *, normalized: bool = True) -> Iter
         yield found
 
 
-def vectors(
+def occurrence_vectors(
     bilm: Model, sentences: Sequence[Sequence[Occurrence]], segment: Segment | None = None
 ) -> np.ndarray:
     """The layers of occurrences, one behind the other: (L, n, D) float32.
@@ -104,23 +104,24 @@ def vectors(
     return np.concatenate([all_[:, own] for all_, own in zip(layers, places, strict=True)], axis=1)
 
 
-def of_layer(layers: np.ndarray, layer: int | None) -> np.ndarray:
+def select_layer(layers: np.ndarray, layer: int | None) -> np.ndarray:
     """(n, D) of one layer of (L, n, D), scaled to length 1, so that products are cosines. None: the mean."""
     chosen = layers.mean(axis=0) if layer is None else layers[layer]
     norms = np.linalg.norm(chosen, axis=1, keepdims=True)
     return chosen / np.where(norms > 0.0, norms, 1.0)
 
 
-class Nearest:
+class TopK:
     """The n nearest occurrences of a stream; holds no more than these, and each sentence once.
 
-    query: (D,) of length 1. n: how many. itself: where the query stands, which is no neighbour of its own.
+    query: (D,) of length 1. n: how many. query_occurrence: where the query stands, which is no neighbour of
+        its own.
     """
 
-    def __init__(self, query: np.ndarray, n: int, itself: Occurrence):
+    def __init__(self, query: np.ndarray, n: int, query_occurrence: Occurrence):
         self.query = query
         self.n = n
-        self.itself = itself
+        self.query_occurrence = query_occurrence
         self.compared = 0
         """Occurrences so far."""
         self.best: list[Neighbour] = []
@@ -129,7 +130,7 @@ class Nearest:
     def add(self, found: Sequence[Occurrence], rows: np.ndarray) -> None:
         """Compare some occurrences. rows: (n, D), their vectors, of length 1."""
         for occurrence, cosine in zip(found, (rows @ self.query).tolist(), strict=True):
-            if occurrence == self.itself:
+            if occurrence == self.query_occurrence:
                 continue
             self.compared += 1
             if len(self.best) == self.n and cosine <= self.best[-1].similarity:
@@ -155,7 +156,7 @@ def _rest(text: str, segment: Segment | None) -> list[str]:
     return [text] if segment is None else segment(text)
 
 
-def _cuts_a_word(text: str, start: int, end: int) -> bool:
+def _splits_word(text: str, start: int, end: int) -> bool:
     """Whether an edge lies between two letters or digits of a script that has spaces."""
     edges = (edge for edge in (start, end) if 0 < edge < len(text))
     return any(_is_letter(text[edge - 1]) and _is_letter(text[edge]) for edge in edges)

@@ -10,7 +10,7 @@ from spacy.tokens import Doc, Span, Token
 from ..bilm.inference import tasks
 from .doc_vectors import Vectors, check_token, check_tokens, drop_vectors, find_vectors, write_vectors
 
-Layer = int | str | None
+LayerSpec = int | str | None
 
 
 class LayerAccess(ABC):
@@ -22,15 +22,15 @@ class LayerAccess(ABC):
     @property
     @abstractmethod
     def layers(self) -> np.ndarray:
-        """(L, n, D) float32, of a token (L, D). Layer 0 is the embedding of each direction (the same twice
-        but for models with n-grams), layer j is [forward_j; backward_j].
+        """(L, n, D) float32, of a token (L, D). LayerSpec 0 is the embedding of each direction (the same
+        twice but for models with n-grams), layer j is [forward_j; backward_j].
         """
 
     @property
     @abstractmethod
-    def static(self) -> np.ndarray:
-        """(n, S), of a token (S,): each token by itself, whatever stands around it (BiLM.static); S is 0 for
-        a model without such vectors.
+    def static_vectors(self) -> np.ndarray:
+        """(n, S), of a token (S,): each token by itself, whatever stands around it (BiLM.static_vectors_of);
+        S is 0 for a model without such vectors.
         """
 
     @property
@@ -41,19 +41,19 @@ class LayerAccess(ABC):
     @property
     def embedding(self) -> np.ndarray:
         """(n, D), layer 0: the same for a word wherever it stands, but for n-grams over its edges."""
-        return self.layer("embedding")
+        return self.get_layer("embedding")
 
     @property
     def lstm1(self) -> np.ndarray:
         """(n, D), layer 1: leans towards syntax (Peters et al. 2018, section 5.3)."""
-        return self.layer("lstm1")
+        return self.get_layer("lstm1")
 
     @property
     def lstm2(self) -> np.ndarray:
         """(n, D), layer 2: leans towards word senses (Peters et al. 2018, section 5.3)."""
-        return self.layer("lstm2")
+        return self.get_layer("lstm2")
 
-    def layer(self, layer: Layer = None) -> np.ndarray:
+    def get_layer(self, layer: LayerSpec = None) -> np.ndarray:
         """(n, D) of a layer: 0, 1, 2 or "embedding", "lstm1", "lstm2"; None or "mean": the mean."""
         return select_layer(self.layers, layer)
 
@@ -81,20 +81,20 @@ class ElmoOutput(LayerAccess):
         return self._vectors.layers
 
     @property
-    def static(self) -> np.ndarray:
+    def static_vectors(self) -> np.ndarray:
         check_tokens(self.doc, self._vectors, self.name)
         return self._vectors.static
 
-    def token(self, token: Token | int, layer: Layer = None) -> np.ndarray:
-        """(D,), the vector of a token (or of its index in the Doc). layer: as of layer().
+    def token_vector(self, token: Token | int, layer: LayerSpec = None) -> np.ndarray:
+        """(D,), the vector of a token (or of its index in the Doc). layer: as of get_layer().
 
         Takes as long in a long Doc as in a short one. Raises a ValueError for a token of another Doc.
         """
         token = token if isinstance(token, Token) else self.doc[token]
         return select_layer(self._part(token, token.i, token.i + 1), layer)[0].copy()
 
-    def span(self, span: Span | Doc, layer: Layer = None) -> np.ndarray:
-        """(D,), the mean over the tokens of a span, zeros for an empty one. layer: as of layer().
+    def span_vector(self, span: Span | Doc, layer: LayerSpec = None) -> np.ndarray:
+        """(D,), the mean over the tokens of a span, zeros for an empty one. layer: as of get_layer().
 
         Raises a ValueError for a span of another Doc.
         """
@@ -142,14 +142,14 @@ class PartOutput(LayerAccess):
         return self._layers
 
     @property
-    def static(self) -> np.ndarray:
+    def static_vectors(self) -> np.ndarray:
         return self._static
 
 
-def select_layer(layers: np.ndarray, layer: Layer = None) -> np.ndarray:
+def select_layer(layers: np.ndarray, layer: LayerSpec = None) -> np.ndarray:
     """Return one of the layers, (L, ..., D) -> (..., D): 0, 1, 2 or its name; None or "mean": their mean."""
     if layer is None or layer == "mean":
-        return mean_of(layers) if layers.ndim == 3 else mean_of(layers[:, None])[0]
+        return mean_layer(layers) if layers.ndim == 3 else mean_layer(layers[:, None])[0]
     names = ["embedding", *(f"lstm{i}" for i in range(1, len(layers)))]
     index = names.index(layer) if layer in names else layer
     if not isinstance(index, int) or not 0 <= index < len(names):
@@ -159,7 +159,7 @@ def select_layer(layers: np.ndarray, layer: Layer = None) -> np.ndarray:
 
 
 def similarity(
-    a: Token | Span | Doc, b: Token | Span | Doc, layer: Layer = None, *, name: str = "elmo"
+    a: Token | Span | Doc, b: Token | Span | Doc, layer: LayerSpec = None, *, name: str = "elmo"
 ) -> float:
     """Cosine of the contextual vectors of two tokens, spans or docs; they may be of different docs.
 
@@ -178,29 +178,29 @@ def similarity(
     return float(np.clip(np.dot(x, y) / norm, -1.0, 1.0)) if norm else 0.0
 
 
-def _vector(item: Token | Span | Doc, layer: Layer, name: str) -> np.ndarray:
+def _vector(item: Token | Span | Doc, layer: LayerSpec, name: str) -> np.ndarray:
     output = get_output(item.doc, name=name)
     if output is None:
         raise ValueError(
             f'There is no doc._.{name} to compare: process the text with a pipeline that has "{name}", '
             "and clean its vectors up afterwards only."
         )
-    return output.token(item, layer) if isinstance(item, Token) else output.span(item, layer)
+    return output.token_vector(item, layer) if isinstance(item, Token) else output.span_vector(item, layer)
 
 
-def mean_of(layers: np.ndarray) -> np.ndarray:
+def mean_layer(layers: np.ndarray) -> np.ndarray:
     """(n_tokens, D) of (L, n_tokens, D)."""
-    return means_of([layers])[0]
+    return mean_layers([layers])[0]
 
 
-def means_of(layers: Sequence[np.ndarray]) -> list[np.ndarray]:
+def mean_layers(layers: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The same of several, natively and on several threads where that can be."""
     if tasks.available() and all(each.dtype == np.float32 for each in layers):
-        return tasks.means(layers)
-    return [_mean(each) for each in layers]
+        return tasks.mean_layers(layers)
+    return [_mean_layer(each) for each in layers]
 
 
-def _mean(layers: np.ndarray) -> np.ndarray:
+def _mean_layer(layers: np.ndarray) -> np.ndarray:
     """numpy's own mean divides by an integer, three times as slowly."""
     sums: np.ndarray = np.add.reduce(layers, axis=0)
     sums *= np.float32(1 / len(layers))
@@ -232,7 +232,7 @@ def set_layers(doc: Doc, value: np.ndarray | ElmoOutput | None, *, name: str) ->
         return
     if isinstance(value, ElmoOutput):
         check_tokens(doc, value._vectors, name)
-        layers, static = value.layers, value.static
+        layers, static = value.layers, value.static_vectors
         write_vectors(doc, name, layers, static)
         return
     if getattr(value, "ndim", None) != 3:

@@ -7,45 +7,47 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
-PORTIONS = "elmo-portions"
-TOKENS = 1024  # of a portion: about 5 MB of layers, mix and input
+NAME = "elmo-with-minibatches"
+MAX_TOKENS = 1024  # of a batch: about 5 MB of layers, mix and input
 
 Item = TypeVar("Item")
 
 
-def InPortions(layer: Model[list[Doc], list[Floats2d]], width: int) -> Model[list[Doc], list[Floats2d]]:
+def with_minibatches(layer: Model[list[Doc], list[Floats2d]], width: int) -> Model[list[Doc], list[Floats2d]]:
     """List[Doc] -> List[Floats2d (n_tokens, width)]: what `layer` gives, which must treat each Doc by itself.
 
     A pipeline hands over hundreds of docs at once; layers of all their tokens take longer to write to memory
     and read again than to compute with. In training, batches are small and go through in one.
     """
-    return Model(PORTIONS, forward, init=init, layers=[layer], dims={"nO": width})
+    return Model(NAME, forward, init=init, layers=[layer], dims={"nO": width})
 
 
 def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
     (layer,) = model.layers
     if is_train:
         return layer(docs, is_train)
-    return [y for portion in portions(docs, TOKENS, len) for y in layer.predict(portion)], _no_gradient
+    return [
+        y for batch in minibatch_by_size(docs, MAX_TOKENS, len) for y in layer.predict(batch)
+    ], _no_gradient
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
     model.layers[0].initialize(X, Y)
 
 
-def portions(items: Sequence[Item], most: int, size: Callable[[Item], int]) -> Iterator[list[Item]]:
-    """Items in a row, together of size `most` at most; a larger one is a portion of its own."""
-    portion: list[Item] = []
+def minibatch_by_size(items: Sequence[Item], most: int, size: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Items in a row, together of size `most` at most; a larger one is a batch of its own."""
+    batch: list[Item] = []
     taken = 0
     for item in items:
         n = size(item)
-        if portion and taken + n > most:
-            yield portion
-            portion, taken = [], 0
-        portion.append(item)
+        if batch and taken + n > most:
+            yield batch
+            batch, taken = [], 0
+        batch.append(item)
         taken += n
-    if portion:
-        yield portion
+    if batch:
+        yield batch
 
 
 def _no_gradient(dY: Any) -> list[Doc]:

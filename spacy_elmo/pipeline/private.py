@@ -8,37 +8,53 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
-from .bilm_layer import BiLMShim, shim_of
-from .kept import Kept
+from .bilm_layer import BiLMShim, get_bilm_shim
+from .kept import SharedOutputs
 from .listener import upstream_of
-from .scalar_mix import WithStatic
-from .static import static_of
+from .scalar_mix import MixInputs
+from .static import compute_static_vectors
 
 LISTENER = "spacy-elmo.ElmoListener.v1"
 PRIVATE = "spacy-elmo.ElmoTok2Vec.v1"
 OUTPUT = "spacy-elmo.ConcatOutput.v1"
 NAME = "elmo-tok2vec"
-SETTINGS = ("mix_dropout", "l2", "layer_norm", "static")  # of a listener that a private biLM has too
+LISTENER_SETTINGS = (
+    "mix_dropout",
+    "weight_penalty",
+    "layer_norm",
+    "use_static_vectors",
+    "l2",
+    "static",
+)  # of a listener that a private biLM has too
 
 
-def ElmoTok2Vec(bilm: Model | None, mix: Model, *, static: bool = False, width: int | None = None) -> Model:
+def ElmoTok2Vec(
+    bilm: Model | None, mix: Model, *, use_static_vectors: bool = False, width: int | None = None
+) -> Model:
     """List[Doc] -> List[Floats2d (n_tokens, D)]: a frozen biLM of its own, and a scalar mix that learns.
 
-    bilm: None: it is given another one's by `share_bilm`.
-    static: the output is D + S wide, with the model's static vectors beside the mix.
+    bilm: None: it is given another one's by `share_bilm_layer`.
+    use_static_vectors: the output is D + S wide, with the model's static vectors beside the mix.
     width: of the output; None: it is set when the weights are read.
     """
     layers = [mix] if bilm is None else [bilm, mix]
-    return Model(NAME, forward, init=init, layers=layers, dims={"nO": width}, attrs={"static": static})
+    return Model(
+        NAME,
+        forward,
+        init=init,
+        layers=layers,
+        dims={"nO": width},
+        attrs={"use_static_vectors": use_static_vectors},
+    )
 
 
 def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
     bilm, mix = _parts(model)
-    kept = shim_of(bilm).kept
-    layers = bilm.predict(docs) if kept is None else kept.read(docs, bilm.predict)
+    kept = get_bilm_shim(bilm).shared_outputs
+    layers = bilm.predict(docs) if kept is None else kept.get_or_compute(docs, bilm.predict)
     X = layers
-    if model.attrs["static"]:
-        X = WithStatic(layers, [static_of(shim_of(bilm).bilm, doc) for doc in docs])
+    if model.attrs["use_static_vectors"]:
+        X = MixInputs(layers, [compute_static_vectors(get_bilm_shim(bilm).bilm, doc) for doc in docs])
     Y, backprop_mix = mix(X, is_train)
 
     def backprop(dY: list[Floats2d]) -> list:
@@ -51,12 +67,12 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Flo
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
     bilm, mix = _parts(model)
     bilm.initialize()
-    config = shim_of(bilm).bilm.config
-    width = config.width + config.static_dim * model.attrs["static"]
+    config = get_bilm_shim(bilm).bilm.config
+    width = config.width + config.static_width * model.attrs["use_static_vectors"]
     if model.has_dim("nO") and model.get_dim("nO") != width:
         raise ValueError(f"A {PRIVATE} has width = {model.get_dim('nO')}, but its model {width}: give that.")
     model.set_dim("nO", width)
-    mix.set_dim("nL", shim_of(bilm).bilm.n_layers)
+    mix.set_dim("nL", get_bilm_shim(bilm).bilm.n_layers)
     mix.initialize()
 
 
@@ -69,7 +85,7 @@ def _parts(model: Model) -> list[Model]:
     return model.layers
 
 
-def share_bilm(elmo: Model, tok2vec: Model) -> None:
+def share_bilm_layer(elmo: Model, tok2vec: Model) -> None:
     """Give an ElmoTok2Vec without a biLM that of the one in `tok2vec`; leave any other layer as it is.
 
     The two have one layer then, which is saved once, and runs once for a batch.
@@ -83,10 +99,10 @@ def share_bilm(elmo: Model, tok2vec: Model) -> None:
             f"{len(bilms) or 'none'}: give it one of its own."
         )
     elmo.layers.insert(0, bilms[0])
-    shim_of(bilms[0]).kept = Kept()
+    get_bilm_shim(bilms[0]).shared_outputs = SharedOutputs()
 
 
-class Replacer:
+class ListenerReplacer:
     """The two callbacks of `nlp.replace_listeners`, for the attrs of the biLM's layer.
 
     spaCy calls `config` for each path, puts the result there, then calls `model` for each listener; it hands
@@ -99,8 +115,8 @@ class Replacer:
         self._replaced: list[tuple[dict, dict, dict]] = []  # new section; [model.tok2vec] now and before
         self._shared: Model | None = None  # what all listeners of this consumer get
 
-    def __deepcopy__(self, memo: dict) -> "Replacer":
-        return Replacer()  # a copy of the layer is in the middle of nothing
+    def __deepcopy__(self, memo: dict) -> "ListenerReplacer":
+        return ListenerReplacer()  # a copy of the layer is in the middle of nothing
 
     def config(self, bilm: dict, tok2vec: dict) -> dict[str, Any]:
         """The new section for a listener, whose settings `model` adds. bilm: section of the biLM."""
@@ -120,7 +136,9 @@ class Replacer:
                 f'"{elmo.name}": name the component that it listens to.'
             )
         layer = bilm if self._shared is None else self._shared
-        private = ElmoTok2Vec(layer, listener.layers[0].copy(), static=listener.attrs["static"])
+        private = ElmoTok2Vec(
+            layer, listener.layers[0].copy(), use_static_vectors=listener.attrs["use_static_vectors"]
+        )
         if listener.has_dim("nO"):
             private.set_dim("nO", listener.get_dim("nO"))
         return private
@@ -131,21 +149,21 @@ class Replacer:
         try:
             for new, now, before in replaced:
                 old = _listeners_section(new, now, before)
-                new.update({key: old[key] for key in SETTINGS if key in old})
+                new.update({key: old[key] for key in LISTENER_SETTINGS if key in old})
         except ValueError:
             for new, now, _ in replaced:
                 _undo(new, now, replaced[0][2])
             raise
-        if len(replaced) != 2 or not _share_section(replaced[0][0], replaced[1][0], replaced[0][1]):
+        if len(replaced) != 2 or not _share_bilm_section(replaced[0][0], replaced[1][0], replaced[0][1]):
             return None
-        shim_of(bilm).kept = Kept()
+        get_bilm_shim(bilm).shared_outputs = SharedOutputs()
         return bilm
 
 
-def _share_section(a: dict, b: dict, tok2vec: dict) -> bool:
+def _share_bilm_section(a: dict, b: dict, tok2vec: dict) -> bool:
     """Whether of two new sections one is the elmo of a ConcatOutput and the other all that its tok2vec has.
 
-    Then the config says of the first that it has no biLM of its own, see share_bilm.
+    Then the config says of the first that it has no biLM of its own, see share_bilm_layer.
     """
     for _, section in _sections(tok2vec):
         if _is(section, OUTPUT):

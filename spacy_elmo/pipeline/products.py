@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from thinc.api import Model, NumpyOps
 
-from ..bilm.inference.linear import linear
-from ..bilm.precision import NAMES, Precision, product_dtype
+from ..bilm.inference.linear import packed_linear
+from ..bilm.precision import DTYPE_NAMES, Precision, resolve_compute_dtype
 from .bilm_layer import BiLMShim
-from .maxout import InOnePass, in_one_pass, join_in_one_pass
-from .portions import PORTIONS
+from .maxout import FusedMaxout, fuse_concat_maxout, fuse_maxout
+from .portions import NAME as WITH_MINIBATCHES
 
-WORTH_PACKING = 128  # rows: with fewer, packing the weights takes longer than the product
+MIN_ROWS_TO_PACK = 128  # rows: with fewer, packing the weights takes longer than the product
 
 
 class OneDnnOps(NumpyOps):
@@ -34,15 +34,15 @@ class OneDnnOps(NumpyOps):
         if left.shape[1] != right.shape[0]:
             raise ValueError(f"Rows of {left.shape[1]} numbers do not fit weights for {right.shape[0]}.")
         with torch.inference_mode():
-            packed = not trans1 and len(left) >= WORTH_PACKING
-            product = (linear(right.T)(left) if packed else left @ right).numpy()
+            packed = not trans1 and len(left) >= MIN_ROWS_TO_PACK
+            product = (packed_linear(right.T)(left) if packed else left @ right).numpy()
         if out is None:
             return product
         np.copyto(out, product)
         return out
 
 
-def hasten(model: Model, precision: Precision | None = None) -> Model:
+def accelerate(model: Model, precision: Precision | None = None) -> Model:
     """Let a model multiply with OneDnnOps, where thinc's own operations on the CPU would, and let its Maxouts
     predict in one pass (pipeline.maxout). Returns it.
 
@@ -55,14 +55,14 @@ def hasten(model: Model, precision: Precision | None = None) -> Model:
         if type(node.ops) is NumpyOps:  # neither a GPU's nor those of a plugin, such as thinc-apple-ops
             node.ops = OneDnnOps()
         if isinstance(node.ops, OneDnnOps):
-            in_one_pass(node)
-    for portioned in (node for node in nodes if node.name == PORTIONS):
-        join_in_one_pass(portioned.layers[0])
+            fuse_maxout(node)
+    for portioned in (node for node in nodes if node.name == WITH_MINIBATCHES):
+        fuse_concat_maxout(portioned.layers[0])
     own = (shim.precision for node in nodes for shim in node.shims if isinstance(shim, BiLMShim))
     precision = precision or next(own, None)
     if precision is not None:
-        products = NAMES[product_dtype(precision, torch.device("cpu"))]
+        products = DTYPE_NAMES[resolve_compute_dtype(precision, torch.device("cpu"))]
         for callback in (node._func for node in nodes):
-            if isinstance(callback, InOnePass):
+            if isinstance(callback, FusedMaxout):
                 callback.products = products
     return model

@@ -12,11 +12,11 @@ from ..bilm.inference import tasks
 Array = Any  # of numpy or cupy, float32
 
 
-EPSILON = 1e-5  # beside a variance: white space has vectors of zeros
+EPSILON = 1e-5  # added to a variance: white space has vectors of zeros
 
 
-class WithStatic(NamedTuple):
-    """What a mix gets where static vectors are put beside it."""
+class MixInputs(NamedTuple):
+    """What a mix gets where static vectors are put extra it."""
 
     layers: Sequence[Array]
     """(L, n, D) each"""
@@ -25,17 +25,22 @@ class WithStatic(NamedTuple):
 
 
 def ScalarMix(
-    n_layers: int | None = None, *, mix_dropout: float = 0.5, l2: float = 0.001, layer_norm: bool = False
+    n_layers: int | None = None,
+    *,
+    mix_dropout: float = 0.5,
+    weight_penalty: float = 0.001,
+    layer_norm: bool = False,
 ) -> Model:
     """Y = gamma * sum_j softmax(w)_j h_j (Peters et al. 2018, equation 1), with dropout on Y in training.
 
     List[Floats3d (L, n, D)] -> List[Floats2d (n, D)]; the input is constant, no gradient flows back. With the
-    static vectors of the tokens, (n, S) each, as WithStatic -> [mix; static], (n, D + S), without dropout.
+    static vectors of the tokens, (n, S) each, as MixInputs -> [mix; static], (n, D + S), without dropout.
     Params: w (L,), zeros at first, a plain average; gamma (1,), one at first.
     n_layers: L; None: set dimension nL before initialize.
     mix_dropout: probability that a value of Y is dropped in training. Not called `dropout_rate`: spaCy's
         `set_dropout_rate` writes the task's own rate into every attribute of that name.
-    l2: lambda of the penalty lambda * ||w||^2 (section 3.3), which draws the mix towards the plain average.
+    weight_penalty: lambda of the penalty lambda * ||w||^2 (section 3.3), which draws the mix towards the
+        plain average.
         It counts once for each token: spaCy's taggers and parsers sum their loss over tokens, so the balance
         of the two terms does not depend on the size of a batch, nor on gradient accumulation.
     layer_norm: each h_j has mean 0 and variance 1 over the columns of a token before it is weighted (section
@@ -43,27 +48,29 @@ def ScalarMix(
     """
     if not 0.0 <= mix_dropout < 1.0:
         raise ValueError(f"mix_dropout = {mix_dropout} is not a rate: give a number from 0 to below 1.")
-    if l2 < 0.0:
-        raise ValueError(f"l2 = {l2} would draw the mix away from the average: give 0 or more.")
+    if weight_penalty < 0.0:
+        raise ValueError(
+            f"weight_penalty = {weight_penalty} would draw the mix away from the average: give 0 or more."
+        )
     return Model(
         "elmo-scalar-mix",
         forward,
         init=init,
         dims={"nL": n_layers},
         params={"w": None, "gamma": None},
-        attrs={"mix_dropout": mix_dropout, "l2": l2, "layer_norm": layer_norm},
+        attrs={"mix_dropout": mix_dropout, "weight_penalty": weight_penalty, "layer_norm": layer_norm},
     )
 
 
-def forward(model: Model, X: Sequence[Array] | WithStatic, is_train: bool) -> tuple[list[Array], Callable]:
+def forward(model: Model, X: Sequence[Array] | MixInputs, is_train: bool) -> tuple[list[Array], Callable]:
     xp = model.ops.xp
     w, gamma = model.get_param("w"), model.get_param("gamma")
-    layers, beside = X if isinstance(X, WithStatic) else (X, None)
+    layers, extra = X if isinstance(X, MixInputs) else (X, None)
     H: list[Array] = [model.ops.asarray(h) for h in layers]
-    static = None if beside is None else [model.ops.asarray(b) for b in beside]
+    static = None if extra is None else [model.ops.asarray(b) for b in extra]
     s = _softmax(xp, w)  # (L,)
-    Ys, norms = _mixed(xp, gamma * s, H, static, model.attrs["layer_norm"])  # (n, D + S) each
-    parts = _drop(model, Ys, [h.shape[2] for h in H]) if is_train else [None] * len(Ys)
+    Ys, norms = _mix(xp, gamma * s, H, static, model.attrs["layer_norm"])  # (n, D + S) each
+    parts = _apply_dropout(model, Ys, [h.shape[2] for h in H]) if is_train else [None] * len(Ys)
 
     def backprop(dYs: Sequence[Array]) -> list:
         products = xp.zeros_like(w)  # (L,) of each layer with the gradient
@@ -76,7 +83,7 @@ def forward(model: Model, X: Sequence[Array] | WithStatic, is_train: bool) -> tu
                 each = xp.einsum("lnd,nd->ln", h, d) - norm.mean * d.sum(-1)
                 products += (norm.scale * each).sum(-1)
         ds = gamma * products
-        dw = s * (ds - s @ ds) + 2.0 * model.attrs["l2"] * sum(h.shape[1] for h in H) * w
+        dw = s * (ds - s @ ds) + 2.0 * model.attrs["weight_penalty"] * sum(h.shape[1] for h in H) * w
         model.inc_grad("w", dw.astype("f"))
         model.inc_grad("gamma", (s @ products).reshape(1).astype("f"))
         return []
@@ -108,13 +115,13 @@ def dropout_mask(ops: Ops, shape: tuple[int, ...], rate: float) -> Array | None:
     return kept * numpy.float32(1.0 / (1.0 - threshold / 2**16))
 
 
-def _drop(model: Model, Ys: Sequence[Array], widths: Sequence[int]) -> list[Array | None]:
+def _apply_dropout(model: Model, Ys: Sequence[Array], widths: Sequence[int]) -> list[Array | None]:
     """Dropout in the first columns of each, in place -> the mask of each; None where nothing is dropped."""
     mixed = [y[:, :width] for y, width in zip(Ys, widths, strict=True)]
     mask = dropout_mask(model.ops, (sum(y.size for y in mixed),), model.attrs["mix_dropout"])
     if mask is None:
         return [None] * len(Ys)
-    parts = _cut(mask, mixed)
+    parts = _split_like(mask, mixed)
     for y, part in zip(mixed, parts, strict=True):
         y *= part
     return parts
@@ -129,18 +136,18 @@ class _Norm(NamedTuple):
     """(L, n)"""
 
 
-def _mixed(
+def _mix(
     xp: Any, weights: Array, H: Sequence[Array], static: Sequence[Array] | None, layer_norm: bool
 ) -> tuple[list[Array], Sequence[_Norm | None]]:
-    """sum_j weights_j h_j of each with what is beside it, and what normalised them; natively if possible."""
+    """sum_j weights_j h_j of each with what is extra it, and what normalised them; natively if possible."""
     if xp is numpy and H and tasks.available() and all(h.dtype == numpy.float32 for h in H):
-        Ys, found = tasks.mix(H, weights, EPSILON if layer_norm else None, static)
+        Ys, found = tasks.scalar_mix(H, weights, EPSILON if layer_norm else None, static)
         return Ys, [None] * len(Ys) if found is None else [_Norm(*each) for each in found]
     norms = [_norm(xp, h) if layer_norm else None for h in H]
     # One by one: together they are a copy that is larger than any cache.
     Ys = [_weighted(weights, h, norm) for h, norm in zip(H, norms, strict=True)]
     if static is not None:
-        Ys = [xp.hstack([y, beside]) for y, beside in zip(Ys, static, strict=True)]
+        Ys = [xp.hstack([y, extra]) for y, extra in zip(Ys, static, strict=True)]
     return Ys, norms
 
 
@@ -162,7 +169,7 @@ def _weighted(weights: Array, h: Array, norm: _Norm | None) -> Array:
     return y
 
 
-def _cut(flat: Array, like: Sequence[Array]) -> list[Array]:
+def _split_like(flat: Array, like: Sequence[Array]) -> list[Array]:
     """Pieces of a flat array, in the shapes of others."""
     ends = accumulate(y.size for y in like)
     return [flat[end - y.size : end].reshape(y.shape) for end, y in zip(ends, like, strict=True)]

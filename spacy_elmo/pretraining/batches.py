@@ -1,4 +1,4 @@
-"""Batches by length with a token budget, in an order that a seed fixes and a position resumes."""
+"""Batches by length with a token budget, in an order that a seed fixes and a state resumes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,28 +6,28 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..bilm.embed import Batch
+from ..bilm.embed import TokenBatch
 from ..bilm.seeds import derive_seed
 from ..bilm.vocab import BOS, EOS, PAD, SPECIALS, UNK, Vocab, special_character_ids
 from .shards import Corpus
 
 
 @dataclass
-class Position:
+class LoaderState:
     """Where a run stands in its data: the epoch, and the batches of it that are done."""
 
     epoch: int = 0
     done: int = 0
 
 
-class BatchStream:
+class BatchLoader:
     """Batches of a corpus without end, epoch after epoch.
 
     A batch holds sentences of about equal length (little padding, plain tensors) and at most
     `batch_tokens` ids, boundaries and padding included. Which sentences meet and in which order depends
-    on `seed` and the epoch alone, so a run that continues at a Position sees what it would have seen.
+    on `seed` and the epoch alone, so a run that continues at a LoaderState sees what it would have seen.
 
-    share: (rank, size), this process's part of every batch: each size-th sentence from rank on. Where there
+    shard: (rank, size), this process's part of every batch: each size-th sentence from rank on. Where there
     are fewer sentences than processes it may be empty.
     """
 
@@ -38,17 +38,17 @@ class BatchStream:
         *,
         batch_tokens: int,
         seed: int = 0,
-        max_characters: int | None = None,
-        share: tuple[int, int] = (0, 1),
+        max_characters_per_token: int | None = None,
+        shard: tuple[int, int] = (0, 1),
     ):
-        self.share = share
+        self.shard = shard
         self.corpus, self.vocab = corpus, vocab
         self.batch_tokens, self.seed = batch_tokens, seed
         units = [unit for unit, _ in corpus.counts()]
         self._rows = _rows_of(units, vocab)
         self._spelled: np.ndarray | None = None
-        if max_characters is not None:
-            self._spelled = spell_all(units, vocab, max_characters)
+        if max_characters_per_token is not None:
+            self._spelled = char_ids_of_vocab(units, vocab, max_characters_per_token)
 
     def epoch(self, number: int) -> list[np.ndarray]:
         """The batches of an epoch as arrays of sentence numbers."""
@@ -68,18 +68,18 @@ class BatchStream:
         rng.shuffle(batches)
         return batches
 
-    def start(self, position: Position) -> Iterator[tuple[Batch, Position]]:
-        """Batches from `position` on, each with the position behind it."""
+    def iter_from(self, state: LoaderState) -> Iterator[tuple[TokenBatch, LoaderState]]:
+        """Batches from `state` on, each with the state behind it."""
         while True:
-            batches = self.epoch(position.epoch)
-            while position.done < len(batches):
-                rows = batches[position.done]
-                position = Position(position.epoch, position.done + 1)
-                yield self.collate(rows[self.share[0] :: self.share[1]]), position
-            position = Position(position.epoch + 1, 0)
+            batches = self.epoch(state.epoch)
+            while state.done < len(batches):
+                rows = batches[state.done]
+                state = LoaderState(state.epoch, state.done + 1)
+                yield self.collate(rows[self.shard[0] :: self.shard[1]]), state
+            state = LoaderState(state.epoch + 1, 0)
 
-    def collate(self, rows: np.ndarray) -> Batch:
-        """Sentences by number as a padded Batch."""
+    def collate(self, rows: np.ndarray) -> TokenBatch:
+        """Sentences by number as a padded TokenBatch."""
         lengths = self.corpus.lengths[rows].astype(np.int64) + 2
         units = np.full((len(rows), int(lengths.max(initial=2))), PAD, dtype=np.int64)
         units[:, 0] = BOS
@@ -87,13 +87,13 @@ class BatchStream:
             target[1 : n - 1] = self.corpus[i] + len(SPECIALS)
             target[n - 1] = EOS
         known = self._rows[np.minimum(units, len(self._rows) - 1)]
-        batch = Batch(torch.from_numpy(known), torch.from_numpy(lengths))
+        batch = TokenBatch(torch.from_numpy(known), torch.from_numpy(lengths))
         if self._spelled is not None:
             distinct, forms = np.unique(units, return_inverse=True)
-            batch.forms = torch.from_numpy(forms.reshape(units.shape))
-            batch.characters = torch.from_numpy(self._spelled[distinct].astype(np.int64))
+            batch.type_ids = torch.from_numpy(forms.reshape(units.shape))
+            batch.type_char_ids = torch.from_numpy(self._spelled[distinct].astype(np.int64))
         if self.vocab.ngrams:
-            batch.ngrams = torch.from_numpy(self.vocab.ngram_rows(known))
+            batch.ngram_ids = torch.from_numpy(self.vocab.ngram_rows(known))
         return batch
 
 
@@ -104,15 +104,15 @@ def _rows_of(units: Sequence[str], vocab: Vocab) -> np.ndarray:
     return np.array([*range(len(SPECIALS)), *listed, UNK], dtype=np.int64)
 
 
-def spell_all(units: Sequence[str], vocab: Vocab, max_characters: int) -> np.ndarray:
-    """The characters of the units that a corpus lists: (units + 5, max_characters + 2).
+def char_ids_of_vocab(units: Sequence[str], vocab: Vocab, max_characters_per_token: int) -> np.ndarray:
+    """The characters of the units that a corpus lists: (units + 5, max_characters_per_token + 2).
 
     Those too rare for the table are read from their characters as well. Specials come first, and last
     the one that stands for what is not listed.
     """
     small = np.min_scalar_type(vocab.n_characters)
-    special = special_character_ids(max_characters).astype(small)
+    special = special_character_ids(max_characters_per_token).astype(small)
     # In pieces: a Vocab spells in eight bytes a character, and there may be a million units.
     pieces = (units[i : i + 10_000] for i in range(0, len(units), 10_000))
-    rows = [vocab.character_ids(piece, max_characters).astype(small) for piece in pieces]
+    rows = [vocab.character_ids(piece, max_characters_per_token).astype(small) for piece in pieces]
     return np.concatenate([special, *rows, special[UNK : UNK + 1]])

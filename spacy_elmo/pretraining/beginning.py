@@ -14,55 +14,65 @@ from ..bilm.folder import vocab_of
 from ..bilm.model import BiLM
 from ..bilm.vocab import CHAR_SPECIALS, SPECIALS, Vocab
 from .checkpoint import MODEL, STATE, load_model
-from .neighbours import neighbour_vectors, static_vectors
+from .neighbours import ppmi_svd_vectors, static_vectors
 from .ngrams import static_vocab, with_ngrams
-from .settings import Settings
+from .settings import PretrainConfig
 from .shards import Corpus
 
 log = logging.getLogger("spacy_elmo")
 
-MADE = ("units", "segmenter", "lang", "normalize", "max_sentence")  # decided when the corpus was made
-NGRAMS, STATIC = "encoder.ngrams.weight", "static_vectors"
-SHAPE = [f.name for f in fields(BiLMConfig) if f.name not in (*MADE, "meta")]
+CORPUS_SETTINGS = (
+    "units",
+    "segmenter",
+    "lang",
+    "fold_fullwidth",
+    "max_sentence_length",
+)  # decided when the corpus was made
+NGRAMS, STATIC = "token_encoder.ngram_embedding.weight", "static_vectors"
+ARCHITECTURE_KEYS = [f.name for f in fields(BiLMConfig) if f.name not in (*CORPUS_SETTINGS, "meta")]
 
 
-def build_model(corpus: Corpus, settings: Settings) -> BiLM:
+def build_model(corpus: Corpus, settings: PretrainConfig) -> BiLM:
     """A biLM for the units of a corpus; how those were cut comes from the corpus.
 
-    With [paths] init_from its weights are those of that model; see `adopt`.
+    With [paths] init_from its weights are those of that model; see `init_from_parent`.
     """
-    made = {key: corpus.manifest[key] for key in MADE}
-    for key in made.keys() & settings.model.keys():
-        if settings.model[key] != made[key]:
+    corpus_settings = {key: corpus.manifest[key] for key in CORPUS_SETTINGS}
+    for key in corpus_settings.keys() & settings.model.keys():
+        if settings.model[key] != corpus_settings[key]:
             raise ConfigError(
-                f"[model] {key} = {settings.model[key]!r}, but the corpus was made with {made[key]!r}: "
+                f"[model] {key} = {settings.model[key]!r}, but the corpus was made with {corpus_settings[key]!r}: "
                 "leave it out, or make the corpus again."
             )
     parent = parent_of(settings)
-    config = config_of(settings, made, parent)
-    if not config.softmax:
-        raise ConfigError("A model without a softmax cannot be trained: leave [model] softmax out.")
+    config = config_of(settings, corpus_settings, parent)
+    if not config.has_softmax:
+        raise ConfigError("A model without a softmax cannot be trained: leave [model] has_softmax out.")
     vocab = corpus.vocab(
         min_count=settings.vocab.min_count,
         max_size=settings.vocab.max_size,
-        spelled=config.encoder != "table" and config.spelling == "character",
-        in_bytes=config.spelling == "byte",
+        spelled=config.token_encoder != "embedding" and config.char_input == "unicode",
+        uses_bytes=config.char_input == "utf8",
     )
-    if parent is None or "ngrams" in settings.model:
+    if parent is None or "n_ngrams" in settings.model:
         config, vocab = with_ngrams(corpus, config, vocab, settings.vocab.min_count)
     static: Tensor | None = None
-    if config.static_rows and (parent is None or not _asks_for_those_of(parent, config)):
+    if config.n_static_vectors and (parent is None or not _reuses_parent_static(parent, config)):
         config, vocab, static = _with_static(corpus, config, vocab)
     if parent is not None:
-        config, vocab = _with_those_of(parent, config, vocab, settings.vocab.max_size)
+        config, vocab = _merge_vocab(parent, config, vocab, settings.vocab.max_size)
     bilm = BiLM(config, vocab)
     if parent is not None:
-        known = adopt(bilm, parent)
+        known = init_from_parent(bilm, parent)
         log.info("%s knows %d of %d units", settings.paths.init_from, known, len(bilm.vocab.units))
-    if bilm.encoder.ngrams is not None and (parent is None or not _has_such_ngrams(parent, config)):
-        log.info("vectors of %d n-grams from their neighbours", config.ngrams)
+    if bilm.token_encoder.ngram_embedding is not None and (
+        parent is None or not _has_same_ngrams(parent, config)
+    ):
+        log.info("vectors of %d n-grams from their neighbours", config.n_ngrams)
         with torch.no_grad():
-            bilm.encoder.ngrams.weight[1:] = neighbour_vectors(corpus, vocab, config.ngram_dim)
+            bilm.token_encoder.ngram_embedding.weight[1:] = ppmi_svd_vectors(
+                corpus, vocab, config.effective_ngram_dim
+            )
     if static is not None:
         bilm.static_vectors = static
     return bilm
@@ -70,31 +80,32 @@ def build_model(corpus: Corpus, settings: Settings) -> BiLM:
 
 def _with_static(corpus: Corpus, config: BiLMConfig, vocab: Vocab) -> tuple[BiLMConfig, Vocab, Tensor]:
     """A vocabulary with the strings that have static vectors, as many as the corpus has, and the vectors."""
-    log.info("static vectors of %d strings from their neighbours", config.static_rows)
+    log.info("static vectors of %d strings from their neighbours", config.n_static_vectors)
     counted = static_vocab(corpus, config, vocab)
-    strings, vectors = static_vectors(corpus, counted, config.static_width)
+    strings, vectors = static_vectors(corpus, counted, config.static_dim)
     vocab = vocab_of(config, vocab.units, vocab.characters, vocab.ngrams, strings)
-    return replace(config, static_rows=len(strings)), vocab, vectors
+    return replace(config, n_static_vectors=len(strings)), vocab, vectors
 
 
-def parent_of(settings: Settings) -> BiLM | None:
+def parent_of(settings: PretrainConfig) -> BiLM | None:
     """The model of [paths] init_from."""
-    return None if settings.paths.init_from is None else open_parent(Path(settings.paths.init_from))
+    return None if settings.paths.init_from is None else load_parent(Path(settings.paths.init_from))
 
 
-def config_of(settings: Settings, made: dict[str, Any], parent: BiLM | None) -> BiLMConfig:
-    """The sizes of [model], or those of the parent where [model] has none. made: how the corpus was cut.
+def config_of(settings: PretrainConfig, corpus_settings: dict[str, Any], parent: BiLM | None) -> BiLMConfig:
+    """The sizes of [model], or those of the parent where [model] has none. corpus_settings: how the corpus
+    was cut.
 
     Raises a ConfigError where they differ from the parent's.
     """
-    inherited = {} if parent is None else {key: getattr(parent.config, key) for key in SHAPE}
-    config = BiLMConfig.from_dict({**inherited, **settings.model, **made})
+    inherited = {} if parent is None else {key: getattr(parent.config, key) for key in ARCHITECTURE_KEYS}
+    config = BiLMConfig.from_dict({**inherited, **settings.model, **corpus_settings})
     if parent is not None:
         _check_shape(config, parent.config)
     return config
 
 
-def _with_those_of(
+def _merge_vocab(
     parent: BiLM, config: BiLMConfig, vocab: Vocab, max_size: int | None
 ) -> tuple[BiLMConfig, Vocab]:
     """The vocabulary of a text and behind it what else the parent knows, as far as max_size has room: a text
@@ -103,35 +114,38 @@ def _with_those_of(
     characters = _united(vocab.characters, parent.vocab.characters)
     known = set(units)
     ngrams = vocab.ngrams or [ngram for ngram in parent.vocab.ngrams if known.issuperset(ngram)]
-    static = vocab.static or (parent.vocab.static if config.static_rows else [])
-    config = replace(config, ngrams=len(ngrams), static_rows=len(static))
+    static = vocab.static or (parent.vocab.static if config.n_static_vectors else [])
+    config = replace(config, n_ngrams=len(ngrams), n_static_vectors=len(static))
     return config, vocab_of(config, units, characters, ngrams, static)
 
 
-def _asks_for_those_of(parent: BiLM, config: BiLMConfig) -> bool:
-    return (config.static_rows, config.static_dim) == (parent.config.static_rows, parent.config.static_dim)
+def _reuses_parent_static(parent: BiLM, config: BiLMConfig) -> bool:
+    return (config.n_static_vectors, config.static_width) == (
+        parent.config.n_static_vectors,
+        parent.config.static_width,
+    )
 
 
-def _has_such_static(parent: BiLM, bilm: BiLM) -> bool:
-    same_width = parent.config.static_dim == bilm.config.static_dim
+def _has_same_static(parent: BiLM, bilm: BiLM) -> bool:
+    same_width = parent.config.static_width == bilm.config.static_width
     return same_width and parent.vocab.static == bilm.vocab.static
 
 
-def _has_such_ngrams(parent: BiLM, config: BiLMConfig) -> bool:
-    return bool(parent.config.ngrams) and parent.config.ngram_dim == config.ngram_dim
+def _has_same_ngrams(parent: BiLM, config: BiLMConfig) -> bool:
+    return bool(parent.config.n_ngrams) and parent.config.effective_ngram_dim == config.effective_ngram_dim
 
 
 def _united(ours: list[str], theirs: list[str]) -> list[str]:
     return list(dict.fromkeys([*ours, *theirs]))
 
 
-def open_parent(path: Path) -> BiLM:
-    """The biLM of a model folder or of a checkpoint, or the embedded one by its name."""
-    path = store.place_of(path)
+def load_parent(path: Path) -> BiLM:
+    """The biLM of a model folder or of a checkpoint, or the bundled one by its name."""
+    path = store.resolve_model_path(path)
     return load_model(path) if (path / STATE).is_file() and (path / MODEL).is_dir() else store.load(path)
 
 
-def adopt(bilm: BiLM, parent: BiLM) -> int:
+def init_from_parent(bilm: BiLM, parent: BiLM) -> int:
     """Give `bilm` the weights of a parent of the same shape, and return how many of its units that knows.
 
     The rows of units (of characters, of n-grams) are found by name, wherever they stand in the parent. Those
@@ -140,18 +154,18 @@ def adopt(bilm: BiLM, parent: BiLM) -> int:
     """
     known = _rows(bilm.vocab.units, parent.vocab.units, len(SPECIALS))
     spelled = _rows(bilm.vocab.characters, parent.vocab.characters, len(CHAR_SPECIALS))
-    by_row = dict.fromkeys(("encoder.table.weight", "softmax_bias", "untied_softmax_weight"), known)
-    by_row["encoder.char_cnn.table.weight"] = spelled
+    by_row = dict.fromkeys(("token_encoder.embedding.weight", "softmax_bias", "untied_softmax_weight"), known)
+    by_row["token_encoder.char_cnn.embedding.weight"] = spelled
     by_row[NGRAMS] = _rows(bilm.vocab.ngrams, parent.vocab.ngrams, 1)
     ours, theirs = bilm.state_dict(), parent.state_dict()
     with torch.no_grad():
         bilm.softmax_bias.fill_(float(parent.softmax_bias.mean()))
         for name, tensor in ours.items():
-            if name == STATIC and not _has_such_static(parent, bilm):
+            if name == STATIC and not _has_same_static(parent, bilm):
                 continue  # counted anew
             if name == NGRAMS:
                 tensor.zero_()  # what they add to their characters is nothing as yet
-                if not _has_such_ngrams(parent, bilm.config):
+                if not _has_same_ngrams(parent, bilm.config):
                     continue
             to, source = by_row.get(name, (..., ...))
             tensor[to] = theirs[name][source]
@@ -168,9 +182,9 @@ def _rows(ours: list[str], theirs: list[str], specials: int) -> tuple[Tensor, Te
 
 
 def _check_shape(config: BiLMConfig, parent: BiLMConfig) -> None:
-    found_by_name = {"static_rows", "static_width"}
-    found_by_name |= {"ngrams", "longest_ngram", "ngram_width"} if config.ngrams else set()
-    for key in ("units", *(key for key in SHAPE if key not in found_by_name)):
+    found_by_name = {"n_static_vectors", "static_dim"}
+    found_by_name |= {"n_ngrams", "max_ngram_length", "ngram_dim"} if config.n_ngrams else set()
+    for key in ("units", *(key for key in ARCHITECTURE_KEYS if key not in found_by_name)):
         if getattr(config, key) != getattr(parent, key):
             raise ConfigError(
                 f"init_from has {key} = {getattr(parent, key)!r}, this run {getattr(config, key)!r}: "

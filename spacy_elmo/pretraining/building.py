@@ -23,10 +23,10 @@ from ..bilm.atomic import (
     write_atomic,
 )
 from . import engine
-from .parts import Part, count_types, make_part
-from .reading import BLOCK, CorpusError, Tally, blocks, find_files
+from .parts import CorpusPart, encode_part, merge_counts
+from .reading import BLOCK, CorpusError, ReadStats, find_files, iter_blocks
 from .segment import Segmenter, make_segmenter, sentences
-from .shards import CORPUS, FORMAT_VERSION, MANIFEST, TYPES, folder_digest
+from .shards import CORPUS, FORMAT_VERSION, MANIFEST, VOCAB_COUNTS_FILE, folder_digest
 
 SHARD_UNITS = 2**24
 MAX_TYPES = 1_000_000
@@ -34,18 +34,18 @@ SEGMENTERS = {"jieba": "jieba", "pkuseg": "spacy-pkuseg"}  # the packages behind
 
 
 @dataclass(frozen=True)
-class Cut:
+class SegmentationSettings:
     """How text is cut. The manifest of a corpus records it, and the models that are trained on it."""
 
     units: str = "char"
     segmenter: str = "char"
     lang: str = "zh"
-    normalize: bool = True
-    max_sentence: int = 128
+    fold_fullwidth: bool = True
+    max_sentence_length: int = 128
 
     def segment(self) -> Segmenter:
         """The segmenter; it is loaded once in a process."""
-        return _segmenter(self.units, self.segmenter, self.lang, self.normalize)
+        return _segmenter(self.units, self.segmenter, self.lang, self.fold_fullwidth)
 
     def versions(self) -> dict[str, str]:
         """What the cuts depend on besides: packages, and the files of a segmenter that is a folder."""
@@ -63,32 +63,34 @@ class Cut:
 
 
 _segmenter = lru_cache(maxsize=1)(
-    lambda units, segmenter, lang, normalized: make_segmenter(units, segmenter, lang, normalized=normalized)
+    lambda units, segmenter, lang, fold_fullwidth: make_segmenter(
+        units, segmenter, lang, fold_fullwidth=fold_fullwidth
+    )
 )
 
 
 def build_corpus(
     inputs: Iterable[Path],
     output: Path,
-    cut: Cut,
+    cut: SegmentationSettings,
     *,
-    jobs: int = 1,
+    n_process: int = 1,
     backend: str = "loky",
     dedup: bool = False,
     min_count: int = 1,
-    max_types: int = MAX_TYPES,
+    max_vocab: int = MAX_TYPES,
     block: int = BLOCK,
-    watch: Callable[[Iterator[str]], Iterator[str]] = iter,
+    progress: Callable[[Iterator[str]], Iterator[str]] = iter,
 ) -> dict[str, Any]:
     """Make a corpus folder of text files and return its manifest.
 
-    jobs, backend: see engine.run. dedup: keep the first of equal lines. min_count, max_types: units that
-    are listed; the others share one id behind them. block: characters of a part. watch: wraps the
-    stream of blocks, to show progress.
+    n_process, backend: see engine.parallel_map. dedup: keep the first of equal lines. min_count, max_vocab:
+    units that are listed; the others share one id behind them. block: characters of a part. progress: wraps
+    the stream of blocks, to show progress.
 
     Finished parts wait in a hidden folder beside `output`, each named after its text and how it was
     cut: a run that was killed finds its own again, whatever else was changed, and the corpus is the
-    same to the byte for any number of jobs. Raises a CorpusError for text that cannot be read.
+    same to the byte for any number of n_process. Raises a CorpusError for text that cannot be read.
     """
     check_replaceable(output, CORPUS)  # before the work, not after it
     inputs = list(inputs)
@@ -96,45 +98,51 @@ def build_corpus(
     files = find_files(inputs)
     segment = cut.segment()
     made = {**asdict(cut), "segmenter": segment.name}
-    parts, tally = _Parts(output, made, cut.versions()), Tally()
+    parts, stats = _PartCache(output, made, cut.versions()), ReadStats()
     with locked(parts.folder, CORPUS.name), parts.kept_until_done():
-        stream = watch(blocks(files, tally, dedup=dedup, size=block))
-        for key, data in engine.run(cut_block, parts.missing(stream, cut), jobs=jobs, backend=backend):
+        stream = progress(iter_blocks(files, stats, dedup=dedup, size=block))
+        for key, data in engine.parallel_map(
+            process_block, parts.missing(stream, cut), n_process=n_process, backend=backend
+        ):
             parts.add(key, data)
         with atomic_folder(output, CORPUS) as folder:
             manifest = _assemble(
                 folder,
                 [parts.path(key) for key in parts.keys],
-                {**made, "versions": cut.versions(), "text": asdict(tally)},
+                {**made, "versions": cut.versions(), "text": asdict(stats)},
                 min_count=min_count,
-                max_types=max_types,
+                max_vocab=max_vocab,
             )
     return manifest
 
 
-def cut_block(key: str, block: str, cut: Cut) -> tuple[str, bytes]:
+def process_block(key: str, block: str, cut: SegmentationSettings) -> tuple[str, bytes]:
     """A block of lines as a part, with its key. Runs in the workers."""
     segment = cut.segment()
     try:
-        with segment.zone():
-            found = (s for line in block.split("\n") for s in sentences(line, segment, cut.max_sentence))
-            return key, make_part(found)
+        with segment.memory_zone():
+            found = (
+                s for line in block.split("\n") for s in sentences(line, segment, cut.max_sentence_length)
+            )
+            return key, encode_part(found)
     except Exception as error:  # a tokenizer raises whatever it likes
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CorpusError(f'The segmenter "{segment.name}" failed on this text: {reason}') from error
 
 
-class _Parts:
+class _PartCache:
     """The folder of finished parts beside a corpus that is being made."""
 
     def __init__(self, output: Path, made: dict[str, Any], versions: dict[str, str]):
         target = output.resolve()
-        self.folder = target.with_name(f".{target.name}.parts")
+        self.folder = target.with_name(f".{target.name}.partial")
         self.keys: list[str] = []
         self._salt = json.dumps([FORMAT_VERSION, made, versions], sort_keys=True).encode()
 
-    def missing(self, stream: Iterable[str], cut: Cut) -> Iterator[tuple[str, str, Cut]]:
-        """The blocks that have no part yet, as arguments of cut_block."""
+    def missing(
+        self, stream: Iterable[str], cut: SegmentationSettings
+    ) -> Iterator[tuple[str, str, SegmentationSettings]]:
+        """The blocks that have no part yet, as arguments of process_block."""
         for block in stream:
             key = blake2b(self._salt + block.encode("utf8"), digest_size=20).hexdigest()
             self.keys.append(key)
@@ -167,7 +175,7 @@ def write_corpus(
     settings: dict[str, Any],
     shard_units: int = SHARD_UNITS,
     min_count: int = 1,
-    max_types: int = MAX_TYPES,
+    max_vocab: int = MAX_TYPES,
 ) -> dict[str, Any]:
     """Write sentences of units as a corpus folder and return its manifest: for text that is cut already.
 
@@ -178,8 +186,8 @@ def write_corpus(
         paths = []
         for number, batch in enumerate(_batches(sentences, shard_units)):
             paths.append(folder / f"{number}.part")
-            paths[-1].write_bytes(make_part(batch))
-        manifest = _assemble(folder, paths, settings, min_count=min_count, max_types=max_types)
+            paths[-1].write_bytes(encode_part(batch))
+        manifest = _assemble(folder, paths, settings, min_count=min_count, max_vocab=max_vocab)
         for scratch in paths:
             scratch.unlink()
     return manifest
@@ -199,16 +207,16 @@ def _batches(sentences: Iterable[Sequence[str]], shard_units: int) -> Iterator[l
 
 
 def _assemble(
-    folder: Path, parts: Sequence[Path], settings: dict[str, Any], *, min_count: int, max_types: int
+    folder: Path, parts: Sequence[Path], settings: dict[str, Any], *, min_count: int, max_vocab: int
 ) -> dict[str, Any]:
     """Write the corpus of all parts into an empty folder: ids are ranks by frequency over all of them."""
-    types, distinct = count_types(parts, min_count=min_count, max_types=max_types)
+    types, distinct = merge_counts(parts, min_count=min_count, max_vocab=max_vocab)
     rows = b"".join(b"%s\t%d\n" % (unit, -count) for count, _, _, unit in types)
-    (folder / TYPES).write_bytes(rows)
+    (folder / VOCAB_COUNTS_FILE).write_bytes(rows)
     ranks = {unit: rank for rank, (_, _, _, unit) in enumerate(types)}
     shards: list[dict[str, Any]] = []
     for path in parts:
-        part = Part(path)
+        part = CorpusPart(path)
         if len(part.lengths()):
             shards.append(_write_shard(folder, len(shards), part, ranks))
     if not shards:
@@ -225,7 +233,7 @@ def _assemble(
         "types": len(types),
         "distinct": distinct,
         "unlisted_tokens": tokens + sum(count for count, _, _, _ in types),
-        "sha256": {TYPES: sha256(rows).hexdigest()},
+        "sha256": {VOCAB_COUNTS_FILE: sha256(rows).hexdigest()},
         "shards": shards,
     }
     text = json.dumps(manifest, ensure_ascii=False, indent=2) + "\n"
@@ -233,7 +241,7 @@ def _assemble(
     return manifest
 
 
-def _write_shard(folder: Path, number: int, part: Part, ranks: dict[bytes, int]) -> dict[str, Any]:
+def _write_shard(folder: Path, number: int, part: CorpusPart, ranks: dict[bytes, int]) -> dict[str, Any]:
     rank = np.empty(part.types, dtype=np.int32)
     for unit, place, _ in part.units():
         rank[place] = ranks.get(unit, len(ranks))

@@ -21,8 +21,8 @@ from ..bilm.atomic import END, FolderKind, atomic_folder, remove_folder
 from ..bilm.errors import ElmoError
 from ..bilm.folder import MODEL as MODEL_FOLDER
 from ..bilm.model import BiLM
-from .batches import Position
-from .world import World
+from .batches import LoaderState
+from .world import DistributedContext
 
 MODEL, STATE, TENSORS = "model", "state.json", "state.safetensors"
 CHECKPOINT = FolderKind(
@@ -42,19 +42,19 @@ def save_checkpoint(
     folder: Path,
     *,
     step: int,
-    position: Position,
+    position: LoaderState,
     model: BiLM,
     optimizer: torch.optim.Optimizer,
     record: dict[str, Any],
     keep: int,
-    world: World,
+    world: DistributedContext,
 ) -> None:
     """Write `folder`/step-N with weights, optimiser, random states and data position; keep the last `keep`.
 
     record: anything else of the run, as JSON has it. All processes of `world` come here, one writes.
     """
     tensors = _random_states(world)
-    if not world.leads:
+    if not world.is_main:
         return
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(t) for name, t in state.items()}
@@ -89,11 +89,11 @@ def _remove_old(folder: Path, keep: int) -> None:
             unfinished.unlink()
 
 
-def _random_states(world: World) -> dict[str, Tensor]:
+def _random_states(world: DistributedContext) -> dict[str, Tensor]:
     """The states of torch's generators in every process, by rank."""
-    found = {f"rng.torch.{i}": t for i, t in enumerate(world.gather(torch.get_rng_state()))}
+    found = {f"rng.torch.{i}": t for i, t in enumerate(world.all_gather(torch.get_rng_state()))}
     if world.device.type == "cuda":
-        states = world.gather(torch.cuda.get_rng_state(world.device))
+        states = world.all_gather(torch.cuda.get_rng_state(world.device))
         found |= {f"rng.cuda.{i}": t for i, t in enumerate(states)}
     return found
 
@@ -103,13 +103,13 @@ def find_checkpoints(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob(f"step-*/{STATE}"))
 
 
-def read_checkpoint(path: Path) -> tuple[int, Position, dict[str, Any]]:
+def read_checkpoint(path: Path) -> tuple[int, LoaderState, dict[str, Any]]:
     """Step, position and record of a checkpoint, without its weights."""
     try:
         state = json.loads((path / STATE).read_text(encoding="utf8"))
-        return state.pop("step"), Position(**state.pop("position")), state
+        return state.pop("step"), LoaderState(**state.pop("position")), state
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(path) from error
+        raise _corrupted(path) from error
 
 
 def load_model(path: Path) -> BiLM:
@@ -121,22 +121,22 @@ def load_model(path: Path) -> BiLM:
     try:
         bilm = store.load(path / MODEL)
     except store.ModelFolderError as error:
-        raise _damaged(path) from error
+        raise _corrupted(path) from error
     for parameter in bilm.parameters():
         parameter.data = parameter.data.clone()
     return bilm
 
 
-def load_state(path: Path, *, optimizer: torch.optim.Optimizer, world: World) -> None:
+def load_state(path: Path, *, optimizer: torch.optim.Optimizer, world: DistributedContext) -> None:
     """Put optimiser and random state back to `path`. A process that was not there begins anew."""
     _, _, record = read_checkpoint(path)
     try:
         data = (path / TENSORS).read_bytes()
         tensors = load(data)
     except (OSError, safetensors.SafetensorError) as error:
-        raise _damaged(path) from error
+        raise _corrupted(path) from error
     if sha256(data).hexdigest() != record.get("sha256"):
-        raise _damaged(path)
+        raise _corrupted(path)
     stored: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
@@ -150,5 +150,5 @@ def load_state(path: Path, *, optimizer: torch.optim.Optimizer, world: World) ->
         torch.cuda.set_rng_state(state, world.device)
 
 
-def _damaged(path: Path) -> CheckpointError:
+def _corrupted(path: Path) -> CheckpointError:
     return CheckpointError(f"The checkpoint {path} is damaged: delete it to go on from the one before.")

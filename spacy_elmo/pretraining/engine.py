@@ -11,38 +11,40 @@ from ..bilm.errors import ElmoError
 BACKENDS = ("loky", "dask", "ray")
 
 
-class EngineError(ElmoError):
+class WorkerError(ElmoError):
     """An engine that is not there, or that lost a worker."""
 
 
-def run(function: Callable, calls: Iterable[tuple], *, jobs: int = 1, backend: str = "loky") -> Iterator[Any]:
+def parallel_map(
+    function: Callable, calls: Iterable[tuple], *, n_process: int = 1, backend: str = "loky"
+) -> Iterator[Any]:
     """The results of function(*call) for each of `calls`, as they are ready, in any order.
 
-    jobs: processes; 1: this one alone, -1: one for each core. backend: "loky" (this machine), "dask"
+    n_process: processes; 1: this one alone, -1: one for each core. backend: "loky" (this machine), "dask"
     (the cluster of DASK_SCHEDULER_ADDRESS) or "ray" (that of RAY_ADDRESS). `calls` is read as the workers
     get on, so that little of it is in memory. An error of a call, or of `calls`, is raised here.
     """
     if backend not in BACKENDS:
-        raise EngineError(f'The backend "{backend}" is not known: use {", ".join(BACKENDS)}.')
-    if jobs == 1 and backend == "loky":
+        raise WorkerError(f'The backend "{backend}" is not known: use {", ".join(BACKENDS)}.')
+    if n_process == 1 and backend == "loky":
         yield from (function(*call) for call in calls)
         return
     import joblib
 
     source = _Source(calls)
     work = (joblib.delayed(function)(*call) for call in source)
-    options = {"n_jobs": jobs, "pre_dispatch": "2*n_jobs"}
+    options = {"n_jobs": n_process, "pre_dispatch": "2*n_jobs"}
     try:
-        with _connected(backend), joblib.parallel_config(backend=backend):
+        with _cluster(backend), joblib.parallel_config(backend=backend):
             if backend == "ray":  # gives its results as lists only
-                wave = 4 * joblib.effective_n_jobs(jobs)
+                wave = 4 * joblib.effective_n_jobs(n_process)
                 while tasks := list(islice(work, wave)):
                     yield from joblib.Parallel(**options)(tasks)
             else:
                 yield from joblib.Parallel(return_as="generator_unordered", **options)(work)
     except BrokenProcessPool as error:
-        raise EngineError(
-            "A worker died, most often for want of memory: use fewer jobs. What is finished is kept, and the "
+        raise WorkerError(
+            "A worker died, most often for want of memory: use fewer n_process. What is finished is kept, and the "
             "same command goes on."
         ) from error
     if source.error is not None:
@@ -71,7 +73,7 @@ class _Source:
 
 
 @contextmanager
-def _connected(backend: str) -> Iterator[None]:
+def _cluster(backend: str) -> Iterator[None]:
     """Make joblib know a cluster's engine."""
     try:
         if backend == "dask":
@@ -86,5 +88,5 @@ def _connected(backend: str) -> Iterator[None]:
             register_ray()
     except ImportError as error:
         package = {"dask": "dask[distributed]"}.get(backend, backend)
-        raise EngineError(f'The backend "{backend}" is not installed: pip install "{package}".') from error
+        raise WorkerError(f'The backend "{backend}" is not installed: pip install "{package}".') from error
     yield

@@ -10,10 +10,10 @@ import torch
 
 from ..bilm.model import BiLM
 from ..bilm.objective import lm_loss, perplexity
-from ..bilm.runtime import batches_by_length, collate
+from ..bilm.runtime import collate, length_buckets
 from .reading import CorpusError, read_lines
 from .segment import make_segmenter, sentences
-from .world import World
+from .world import DistributedContext
 
 
 @dataclass
@@ -41,35 +41,37 @@ class Perplexity:
         return asdict(self)
 
 
-def read_heldout(bilm: BiLM, path: Path) -> list[list[str]]:
+def read_sentences(bilm: BiLM, path: Path) -> list[list[str]]:
     """The sentences of a text file, cut into the units that the model reads."""
     config = bilm.config
-    segment = make_segmenter(config.units, config.segmenter, config.lang, normalized=config.normalize)
-    found = [s for line in read_lines(path) for s in sentences(line, segment, config.max_sentence)]
+    segment = make_segmenter(
+        config.units, config.segmenter, config.lang, fold_fullwidth=config.fold_fullwidth
+    )
+    found = [s for line in read_lines(path) for s in sentences(line, segment, config.max_sentence_length)]
     if not found:
         raise CorpusError(f"The held-out text {path} is empty: there is no sentence in it.")
     return found
 
 
-def measure(
+def evaluate_perplexity(
     bilm: BiLM,
     text: Sequence[Sequence[str]],
     *,
     batch_tokens: int = 4096,
-    world: World | None = None,
+    world: DistributedContext | None = None,
 ) -> Perplexity:
     """Perplexity of the model on sentences of units, in float32, without dropout.
 
     world: processes that share the work; each gets the whole result.
     """
-    world = world or World()
+    world = world or DistributedContext()
     forward = backward = 0.0
     lengths = [len(sentence) for sentence in text]
     with torch.inference_mode():
-        for group in islice(batches_by_length(lengths, batch_tokens), world.rank, None, world.size):
+        for group in islice(length_buckets(lengths, batch_tokens), world.rank, None, world.size):
             loss = lm_loss(bilm, collate(bilm, [text[i] for i in group]).to(bilm.device))
             forward, backward = forward + loss.forward, backward + loss.backward
-    forward, backward = world.add_up([forward, backward])
+    forward, backward = world.all_reduce_sum([forward, backward])
     units, characters = sum(lengths), sum(len(unit) for sentence in text for unit in sentence)
     unknown = sum(unit not in bilm.vocab for sentence in text for unit in sentence)
     predictions = units + len(text)
@@ -85,7 +87,7 @@ def measure(
     )
 
 
-def sample(text: list[list[str]], units: int) -> list[list[str]]:
+def subsample(text: list[list[str]], units: int) -> list[list[str]]:
     """Sentences spread evenly over `text` that hold about `units` units."""
     total = sum(map(len, text))
     return text[:: max(1, total // units)]

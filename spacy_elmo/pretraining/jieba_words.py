@@ -8,7 +8,7 @@ import jieba
 jieba.setLogLevel(logging.WARNING)  # each process would tell that it reads the dictionary
 
 
-class Words(jieba.Tokenizer):
+class FastJieba(jieba.Tokenizer):
     """jieba's tokenizer on the dictionary of jieba.dt, with the words that it was taught: the same words.
 
     jieba.Tokenizer.cut asks get_DAG for all dictionary words that begin at each character, then calc for

@@ -11,7 +11,7 @@ import torch
 CACHES = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128"}
 
 
-def bound_caches() -> None:
+def limit_onednn_caches() -> None:
     """Keep few of oneDNN's shapes, unless the environment says how many."""
     for name, capacity in CACHES.items():
         os.environ.setdefault(name, capacity)
@@ -27,7 +27,7 @@ def reset_peak(device: torch.device) -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def peak(device: torch.device) -> int:
+def peak_bytes(device: torch.device) -> int:
     """The most bytes that were in use since reset_peak; 0 where nobody knows.
 
     On a GPU what torch holds: what one stream has freed is no room for another.
@@ -37,7 +37,7 @@ def peak(device: torch.device) -> int:
     return _proc("self/status", "VmHWM")
 
 
-def limit(device: torch.device) -> int:
+def available_bytes(device: torch.device) -> int:
     """Bytes that this process may have in use, what it has already included; 0 where nobody knows.
 
     On a machine that several processes of the run share, this one's part.

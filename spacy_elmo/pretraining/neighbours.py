@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from ..bilm.seeds import derive_seed
-from ..bilm.static import unit_size
+from ..bilm.static import normalize_rms
 from ..bilm.vocab import SPECIALS, UNK, Vocab
-from .ngrams import BORDER, read_ids
+from .ngrams import SENTENCE_BOUNDARY, read_ids
 from .shards import Corpus
 
-UNITS = 80_000_000  # that are counted at most: 3 GB of memory
+MAX_COUNTED_UNITS = 80_000_000  # that are counted at most: 3 GB of memory
 NEIGHBOURS = 3000  # units that count as neighbours, the most frequent ones; the others are one
 PAIRS = 8000  # pairs of them that do
-SMOOTHING = 0.75  # of the neighbours' frequencies (Levy et al. 2015, section 3.2)
+CONTEXT_SMOOTHING = 0.75  # of the neighbours' frequencies (Levy et al. 2015, section 3.2)
 OVERSAMPLING, ITERATIONS = 32, 3  # of the subspace iteration
 TINY = 1e-12
 STD = 0.5  # root mean square of the vectors: beside those of units, whose variance is 1
@@ -31,8 +31,8 @@ CHUNK = 4_000_000  # units whose n-grams are looked up at once
 Triples = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def neighbour_vectors(
-    corpus: Corpus, vocab: Vocab, width: int, *, units: int = UNITS, seed: int = 0
+def ppmi_svd_vectors(
+    corpus: Corpus, vocab: Vocab, width: int, *, units: int = MAX_COUNTED_UNITS, seed: int = 0
 ) -> Tensor:
     """Vectors of a vocabulary's n-grams: (n, width) float32, in their order; their root mean square is STD.
 
@@ -44,20 +44,20 @@ def neighbour_vectors(
     """
     ids = read_ids(corpus, units)
     rows = np.concatenate([_rows(vocab, ids, i) for i in range(0, len(ids), CHUNK)])
-    slots = [_information(rows, beside) for beside in _places(ids, 2, vocab.longest_ngram)]
-    found = _factorised(slots, len(vocab.ngrams), width, seed)
+    slots = [_ppmi(rows, beside) for beside in _context_slots(ids, 2, vocab.max_ngram_length)]
+    found = _truncated_svd(slots, len(vocab.ngrams), width, seed)
     return found * (STD / found.square().mean().sqrt().clamp(min=TINY))
 
 
 def static_vectors(
-    corpus: Corpus, vocab: Vocab, width: int, *, units: int = UNITS, seed: int = 0
+    corpus: Corpus, vocab: Vocab, width: int, *, units: int = MAX_COUNTED_UNITS, seed: int = 0
 ) -> tuple[list[str], Tensor]:
     """Static vectors (bilm.static) of a vocabulary's units and n-grams: the strings, and (n, width) float32.
 
-    The same as neighbour_vectors but that single units have rows, too, and each row has root mean square 1.
+    The same as ppmi_svd_vectors but that single units have rows, too, and each row has root mean square 1.
     """
     ids = read_ids(corpus, units)
-    size, longest = len(vocab.units), vocab.longest_ngram if vocab.ngrams else 1
+    size, longest = len(vocab.units), vocab.max_ngram_length if vocab.ngrams else 1
     alone = np.where((ids >= 0) & (ids < size), ids + 1, 0).astype(np.int32)
     rows = np.empty((len(ids), longest), dtype=np.int32)
     rows[:, 0] = alone
@@ -65,26 +65,26 @@ def static_vectors(
         for i in range(0, len(ids), CHUNK):
             longer = _rows(vocab, ids, i)
             rows[i : i + CHUNK, 1:] = np.where(longer > 0, longer + size, 0)
-    slots = [_information(rows, beside) for beside in _places(ids, 1, longest)]
-    found = _factorised(slots, size + len(vocab.ngrams), width, seed)
-    return [*vocab.units, *vocab.ngrams], torch.from_numpy(unit_size(found.numpy()))
+    slots = [_ppmi(rows, beside) for beside in _context_slots(ids, 1, longest)]
+    found = _truncated_svd(slots, size + len(vocab.ngrams), width, seed)
+    return [*vocab.units, *vocab.ngrams], torch.from_numpy(normalize_rms(found.numpy()))
 
 
 def _rows(vocab: Vocab, ids: np.ndarray, first: int) -> np.ndarray:
-    """(n, longest_ngram - 1) int32: the n-grams that end at each unit of a chunk, 0 for none."""
-    before = min(first, vocab.longest_ngram - 1)  # where they may begin
+    """(n, max_ngram_length - 1) int32: the n-grams that end at each unit of a chunk, 0 for none."""
+    before = min(first, vocab.max_ngram_length - 1)  # where they may begin
     ids = ids[first - before : first + CHUNK]
-    known = (ids != BORDER) & (ids < len(vocab.units))
+    known = (ids != SENTENCE_BOUNDARY) & (ids < len(vocab.units))
     return vocab.ngram_rows(np.where(known, ids + len(SPECIALS), UNK)[None])[0, before:].astype(np.int32)
 
 
-def _places(ids: np.ndarray, shortest: int, longest: int) -> Iterator[list[tuple[np.ndarray, int]]]:
+def _context_slots(ids: np.ndarray, shortest: int, longest: int) -> Iterator[list[tuple[np.ndarray, int]]]:
     """Each place beside n-grams: for each length, what stands there, and how far from the last unit.
 
     A neighbour is a number from 0, or -1 for a pair that is not counted.
     """
     single = np.where(ids < NEIGHBOURS, ids, NEIGHBOURS).astype(np.int16)
-    single[ids == BORDER] = NEIGHBOURS + 1
+    single[ids == SENTENCE_BOUNDARY] = NEIGHBOURS + 1
     pairs = _frequent_pairs(single)  # of a place and the next one
     for behind, further, what in ((1, 1, single), (2, 2, single), (1, 1, pairs)):
         yield [(what, behind)] * (longest + 1 - shortest)
@@ -103,14 +103,14 @@ def _frequent_pairs(single: np.ndarray) -> np.ndarray:
     return out
 
 
-def _information(rows: np.ndarray, beside: list[tuple[np.ndarray, int]]) -> Triples:
+def _ppmi(rows: np.ndarray, beside: list[tuple[np.ndarray, int]]) -> Triples:
     """Positive pointwise mutual information of n-grams and what stands at one place: row, column, value."""
     parts = [_counts(rows[:, k], what, offset) for k, (what, offset) in enumerate(beside)]
     row, column, count = (np.concatenate(part) for part in zip(*parts, strict=True))
     if not len(row):
         return row, column, count.astype(np.float32)
     total = np.bincount(row, count)
-    smooth = np.bincount(column, count) ** SMOOTHING
+    smooth = np.bincount(column, count) ** CONTEXT_SMOOTHING
     value = np.log(count * smooth.sum() / (total[row] * smooth[column])).astype(np.float32)
     kept = value > 0
     return row[kept], column[kept], value[kept]
@@ -126,7 +126,7 @@ def _counts(rows: np.ndarray, what: np.ndarray, offset: int) -> Triples:
     return (found // COLUMNS).astype(np.int32), (found % COLUMNS).astype(np.int32), counts.astype(np.float64)
 
 
-def _factorised(slots: list[Triples], n: int, width: int, seed: int) -> Tensor:
+def _truncated_svd(slots: list[Triples], n: int, width: int, seed: int) -> Tensor:
     """The first `width` left singular vectors, each times the root of its singular value."""
     row, value = (np.concatenate([slot[i] for slot in slots]) for i in (0, 2))
     column = np.concatenate([slot[1] + k * COLUMNS for k, slot in enumerate(slots)])

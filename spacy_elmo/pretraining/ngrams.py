@@ -10,46 +10,55 @@ from ..bilm.folder import vocab_of
 from ..bilm.vocab import Vocab
 from .shards import Corpus
 
-UNITS = 80_000_000  # that are counted at most: 3 GB of memory
-COHESION, MOST = 0.3, 6.0  # a tenth more words of a tagged text are there than by frequency alone
+MAX_COUNTED_UNITS = 80_000_000  # that are counted at most: 3 GB of memory
+PMI_WEIGHT, MAX_PMI = 0.3, 6.0  # a tenth more words of a tagged text are there than by frequency alone
 BLOCK = 4096  # sentences that are read one after the other
-BORDER = -1
-LONGEST_STATIC = 4  # characters of a string that has a static vector
-LEAST_STATIC = 5  # times that it occurs: what stands beside it tells nothing otherwise
+SENTENCE_BOUNDARY = -1
+MAX_STATIC_LENGTH = 4  # characters of a string that has a static vector
+MIN_STATIC_COUNT = 5  # times that it occurs: what stands beside it tells nothing otherwise
 
 Counted = tuple[np.ndarray, np.ndarray]
 
 
 def with_ngrams(corpus: Corpus, config: BiLMConfig, vocab: Vocab, min_count: int) -> tuple[BiLMConfig, Vocab]:
     """A vocabulary with the n-grams that the model has rows for, fewer where the corpus has no more."""
-    if not config.ngrams:
+    if not config.n_ngrams:
         return config, vocab
-    found = frequent_ngrams(corpus, vocab, config.ngrams, config.longest_ngram, min_count=min_count)
-    return replace(config, ngrams=len(found)), vocab_of(config, vocab.units, vocab.characters, found)
+    found = select_ngrams(corpus, vocab, config.n_ngrams, config.max_ngram_length, min_count=min_count)
+    return replace(config, n_ngrams=len(found)), vocab_of(config, vocab.units, vocab.characters, found)
 
 
 def static_vocab(corpus: Corpus, config: BiLMConfig, vocab: Vocab) -> Vocab:
-    """The strings that get static vectors: config.static_rows of them, or what there is in the corpus.
+    """The strings that get static vectors: config.n_static_vectors of them, or what there is in the corpus.
 
     Of characters: units first, at most half of the rows, the most frequent ones; the rest are the n-grams
     most like words. Of words: the most frequent ones.
     """
     if config.units == "word":
-        words = [word for word, count in corpus.counts()[: config.static_rows] if count >= LEAST_STATIC]
+        words = [
+            word for word, count in corpus.counts()[: config.n_static_vectors] if count >= MIN_STATIC_COUNT
+        ]
         return vocab_of(config, words or vocab.units[:1])
-    units = vocab.units[: max(1, config.static_rows // 2)]
+    units = vocab.units[: max(1, config.n_static_vectors // 2)]
     known = vocab_of(config, units)
-    left = config.static_rows - len(units)
-    found = frequent_ngrams(corpus, known, left, LONGEST_STATIC, min_count=LEAST_STATIC)
-    return vocab_of(replace(config, longest_ngram=LONGEST_STATIC), units, ngrams=found)
+    left = config.n_static_vectors - len(units)
+    found = select_ngrams(corpus, known, left, MAX_STATIC_LENGTH, min_count=MIN_STATIC_COUNT)
+    return vocab_of(replace(config, max_ngram_length=MAX_STATIC_LENGTH), units, ngrams=found)
 
 
-def frequent_ngrams(
-    corpus: Corpus, vocab: Vocab, number: int, longest: int, *, min_count: int = 1, units: int = UNITS
+def select_ngrams(
+    corpus: Corpus,
+    vocab: Vocab,
+    number: int,
+    longest: int,
+    *,
+    min_count: int = 1,
+    units: int = MAX_COUNTED_UNITS,
 ) -> list[str]:
     """At most `number` n-grams of 2 to `longest` letters of the vocabulary, those most like words first.
 
-    Ranked by log c(x) + COHESION * min(i(x), MOST), i(x) the pointwise mutual information of the two parts of
+    Ranked by log c(x) + PMI_WEIGHT * min(i(x), MAX_PMI), i(x) the pointwise mutual information of the two
+    parts of
     x where it is least: parts that meet by chance make no word. Of equal rank, the shorter comes first, then
     that of the more frequent units. An n-gram lies in one sentence, and occurs at least `min_count` times.
     vocab: the most frequent units of this corpus. units: of a corpus with more than that, about as many
@@ -58,7 +67,7 @@ def frequent_ngrams(
     ids = read_ids(corpus, units)
     size = len(vocab.units)
     letters = np.array([unit.isalpha() for unit in vocab.units], dtype=bool)
-    known = (ids != BORDER) & (ids < size)
+    known = (ids != SENTENCE_BOUNDARY) & (ids < size)
     known[known] = letters[ids[known]]
     counted = [_counted(ids, known, n, size) for n in range(1, longest + 1)]
     parts = [_ranked(counted, n, size, number, min_count) for n in range(2, longest + 1)]
@@ -69,7 +78,7 @@ def frequent_ngrams(
 
 
 def read_ids(corpus: Corpus, units: int) -> np.ndarray:
-    """Ranks of units, sentence by sentence with a BORDER behind each: int32.
+    """Ranks of units, sentence by sentence with a SENTENCE_BOUNDARY behind each: int32.
 
     units: of a corpus with more than that, about as many, in blocks from all of it.
     """
@@ -79,7 +88,7 @@ def read_ids(corpus: Corpus, units: int) -> np.ndarray:
 
 
 def _block(corpus: Corpus, first: int) -> Iterator[np.ndarray]:
-    border = np.array([BORDER], dtype=np.int32)
+    border = np.array([SENTENCE_BOUNDARY], dtype=np.int32)
     for i in range(first, min(first + BLOCK, len(corpus))):
         yield corpus[i]
         yield border
@@ -96,17 +105,17 @@ def _counted(ids: np.ndarray, known: np.ndarray, n: int, size: int) -> Counted:
 
 
 def _ranked(counted: list[Counted], n: int, size: int, number: int, min_count: int) -> Counted:
-    """The best n-grams, as numbers, and their ranks (see frequent_ngrams)."""
+    """The best n-grams, as numbers, and their ranks (see select_ngrams)."""
     keys, counts = counted[n - 1]
     often = counts >= min_count
     keys, counts = keys[often], counts[often]
     total = counted[0][1].sum()
-    cohesion = np.full(len(keys), MOST)
+    cohesion = np.full(len(keys), MAX_PMI)
     for left in range(1, n):  # units of the left part
         begin, rest = np.divmod(keys, size ** (n - left))
         alone = _count(counted[left - 1], begin), _count(counted[n - left - 1], rest)
         cohesion = np.minimum(cohesion, np.log(counts * (total / alone[0]) / alone[1]))
-    ranks = np.log(counts) + COHESION * cohesion
+    ranks = np.log(counts) + PMI_WEIGHT * cohesion
     best = np.argsort(-ranks, kind="stable")[:number]  # stable: of equal ones the smaller key
     return keys[best], ranks[best]
 

@@ -15,14 +15,14 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save
 
-GROUPS = 64
-AT_ONCE = 2**21  # units of all parts that are counted at once
+HASH_BUCKETS = 64
+MAX_TYPES_IN_MEMORY = 2**21  # units of all parts that are counted at once
 
-Type = tuple[int, int, int, bytes]
+TypeCount = tuple[int, int, int, bytes]
 """A distinct unit: -count, part and place of its first occurrence, UTF-8. Sorts by frequency."""
 
 
-def make_part(sentences: Iterable[Sequence[str]]) -> bytes:
+def encode_part(sentences: Iterable[Sequence[str]]) -> bytes:
     """Sentences of units as a safetensors file.
 
     ids: (n,) int32, numbered in the order of appearance. lengths: (sentences,) int32. And of the units,
@@ -36,10 +36,10 @@ def make_part(sentences: Iterable[Sequence[str]]) -> bytes:
         lengths.append(len(sentence))
         ids.extend(map(index.__getitem__, sentence))
     lines = [f"{unit}\n".encode() for unit in index]
-    group = np.array([zlib.crc32(line) % GROUPS for line in lines], dtype=np.int64)
+    group = np.array([zlib.crc32(line) % HASH_BUCKETS for line in lines], dtype=np.int64)
     order = np.argsort(group, kind="stable")
     sizes = np.array([len(line) for line in lines], dtype=np.int64)
-    groups = np.searchsorted(group[order], np.arange(GROUPS + 1))
+    groups = np.searchsorted(group[order], np.arange(HASH_BUCKETS + 1))
     flat = np.array(ids, dtype=np.int32)
     return save(
         {
@@ -54,7 +54,7 @@ def make_part(sentences: Iterable[Sequence[str]]) -> bytes:
     )
 
 
-class Part:
+class CorpusPart:
     """A part on disk."""
 
     def __init__(self, path: Path):
@@ -68,7 +68,7 @@ class Part:
     def lengths(self) -> np.ndarray:
         return self._file.get_tensor("lengths")
 
-    def units(self, first: int = 0, last: int = GROUPS) -> Iterator[tuple[bytes, int, int]]:
+    def units(self, first: int = 0, last: int = HASH_BUCKETS) -> Iterator[tuple[bytes, int, int]]:
         """(unit, place, count) of the groups from `first` to before `last`."""
         a, b = (int(self._groups[i]) for i in (first, last))
         if a == b:
@@ -78,26 +78,26 @@ class Part:
         return zip(text.split(b"\n")[:-1], places, counts, strict=True)
 
 
-def count_types(paths: Sequence[Path], *, min_count: int, max_types: int) -> tuple[list[Type], int]:
+def merge_counts(paths: Sequence[Path], *, min_count: int, max_vocab: int) -> tuple[list[TypeCount], int]:
     """The most frequent units of all parts, and how many distinct ones there are.
 
-    Those of at least `min_count`, at most `max_types`, most frequent first, of equals the one that
+    Those of at least `min_count`, at most `max_vocab`, most frequent first, of equals the one that
     appeared first.
     """
-    total = sum(Part(path).types for path in paths)
-    step = max(1, GROUPS * AT_ONCE // max(total, AT_ONCE))
-    kept: list[Type] = []
+    total = sum(CorpusPart(path).types for path in paths)
+    step = max(1, HASH_BUCKETS * MAX_TYPES_IN_MEMORY // max(total, MAX_TYPES_IN_MEMORY))
+    kept: list[TypeCount] = []
     distinct = 0
-    for first in range(0, GROUPS, step):
+    for first in range(0, HASH_BUCKETS, step):
         found: dict[bytes, list[int]] = {}
         for number, path in enumerate(paths):
-            for unit, place, count in Part(path).units(first, min(first + step, GROUPS)):
+            for unit, place, count in CorpusPart(path).units(first, min(first + step, HASH_BUCKETS)):
                 if (entry := found.get(unit)) is None:
                     found[unit] = [count, number, place]
                 else:
                     entry[0] += count
         distinct += len(found)
         kept += [(-n, number, place, unit) for unit, (n, number, place) in found.items() if n >= min_count]
-        if len(kept) > 2 * max_types:
-            kept = heapq.nsmallest(max_types, kept)
-    return sorted(kept)[:max_types], distinct
+        if len(kept) > 2 * max_vocab:
+            kept = heapq.nsmallest(max_vocab, kept)
+    return sorted(kept)[:max_vocab], distinct

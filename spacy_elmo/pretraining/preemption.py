@@ -8,25 +8,25 @@ from contextlib import contextmanager
 from types import FrameType
 
 
-class Notice:
+class SigtermFlag:
     """Whether SIGTERM has come."""
 
     def __init__(self) -> None:
-        self.came = False
+        self.received = False
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        self.came = True
+        self.received = True
 
-    def obey(self) -> None:
+    def reraise(self) -> None:
         """End this process as the signal would have."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager
-def notice() -> Iterator[Notice]:
+def catch_sigterm() -> Iterator[SigtermFlag]:
     """Within it, SIGTERM does not end the process but is noted. Only the main thread can hear it."""
-    heard = Notice()
+    heard = SigtermFlag()
     if threading.current_thread() is not threading.main_thread():
         yield heard
         return

@@ -19,13 +19,13 @@ from ..bilm.errors import ElmoError
 from . import zstd
 
 SUFFIXES = (".txt", ".jsonl")
-PACKED = (".gz", ".xz", ".zst")
+COMPRESSED_SUFFIXES = (".gz", ".xz", ".zst")
 CHUNK = 2**20  # bytes read at once
-LONGEST = 2**20  # characters of a line that are held at once, except where it must be whole
+MAX_LINE_CHARS = 2**20  # characters of a line that are held at once, except where it must be whole
 LONGEST_WHOLE = 2**26  # of a line that must be whole: nobody's document has as many
 JUDGED = 2**16  # bytes of a file from which on its share of invalid ones says what it is
 BLOCK = 2**21  # characters that are cut at once
-GROUP = 2**13  # lines that are looked up at once among those that were there before
+DEDUP_BATCH = 2**13  # lines that are looked up at once among those that were there before
 
 _INVALID = re.compile("[\udc80-\udcff]")  # how Python's "surrogateescape" marks a byte that is not UTF-8
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -37,7 +37,7 @@ class CorpusError(ElmoError):
 
 
 @dataclass
-class Tally:
+class ReadStats:
     """What was read: characters and lines, bytes that are not UTF-8, and lines that occurred before."""
 
     characters: int = 0
@@ -70,12 +70,12 @@ def _is_text(path: Path, folder: Path) -> bool:
     return not hidden and _kind(path) in SUFFIXES and path.is_file()
 
 
-def read_lines(path: Path, tally: Tally | None = None, *, whole: bool = False) -> Iterator[str]:
+def read_lines(path: Path, stats: ReadStats | None = None, *, whole: bool = False) -> Iterator[str]:
     """Paragraphs of a UTF-8 file: its lines, or the "text" of each line's object in .jsonl.
 
     A line longer than 2**20 characters comes in pieces, cut after a sentence where there is one. whole: it
     does not, and raises a CorpusError from 2**26 characters on, as a line of .jsonl does in any case.
-    tally: counts bytes that are not UTF-8, and halves of surrogate pairs in JSON, each of which becomes
+    stats: counts bytes that are not UTF-8, and halves of surrogate pairs in JSON, each of which becomes
     U+FFFD; None: they raise a CorpusError, as does a file of another encoding in any case.
     """
     number = 0
@@ -83,24 +83,24 @@ def read_lines(path: Path, tally: Tally | None = None, *, whole: bool = False) -
     if kind == ".json":
         raise CorpusError(f'{path} is JSON: give .jsonl, an object with a "text" on each line, or .txt.')
     try:
-        for line in _lines(path, tally, whole=whole or kind == ".jsonl"):
+        for line in _lines(path, stats, whole=whole or kind == ".jsonl"):
             number += 1
             if kind != ".jsonl":
                 yield line
             else:
-                yield _text(line, f"{path}, line {number}", tally) if line.strip() else ""
+                yield _text(line, f"{path}, line {number}", stats) if line.strip() else ""
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         where = f" after line {number}" if number else ""
         reason = getattr(error, "strerror", None) or error
         raise CorpusError(f"{path} cannot be read{where}: {reason}.") from error
 
 
-def _lines(path: Path, tally: Tally | None, *, whole: bool) -> Iterator[str]:
+def _lines(path: Path, stats: ReadStats | None, *, whole: bool) -> Iterator[str]:
     """Lines without their ends. whole: of up to LONGEST_WHOLE characters, and not in pieces."""
     number = 0
     begun: list[str] = []  # pieces of a line whose end has not come
     size = 0
-    for text in _decoded(path, tally):
+    for text in _decoded(path, stats):
         first, *lines = text.split("\n")
         begun.append(first)
         size += len(first)
@@ -113,11 +113,11 @@ def _lines(path: Path, tally: Tally | None, *, whole: bool) -> Iterator[str]:
                 f"{path}, line {number + 1} is longer than {LONGEST_WHOLE >> 20} million characters: "
                 "part it into lines."
             )
-        if not whole and size > LONGEST:
+        if not whole and size > MAX_LINE_CHARS:
             rest = "".join(begun)
-            while len(rest) > LONGEST:
-                stops = [m.end() for m in _STOP.finditer(rest, LONGEST // 2, LONGEST)]
-                cut = stops[-1] if stops else LONGEST
+            while len(rest) > MAX_LINE_CHARS:
+                stops = [m.end() for m in _STOP.finditer(rest, MAX_LINE_CHARS // 2, MAX_LINE_CHARS)]
+                cut = stops[-1] if stops else MAX_LINE_CHARS
                 yield rest[:cut]
                 rest = rest[cut:]
             begun, size = [rest], len(rest)
@@ -125,7 +125,7 @@ def _lines(path: Path, tally: Tally | None, *, whole: bool) -> Iterator[str]:
         yield "".join(begun)
 
 
-def _decoded(path: Path, tally: Tally | None) -> Iterator[str]:
+def _decoded(path: Path, stats: ReadStats | None) -> Iterator[str]:
     """The text of a file in pieces, without its byte order mark. Another encoding: a CorpusError."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     size = zeros = number = 0
@@ -147,7 +147,7 @@ def _decoded(path: Path, tally: Tally | None) -> Iterator[str]:
             text = _INVALID.sub("\ufffd", text)
         number += text.count("\n")
         judged = size >= JUDGED or not raw
-        if bad and (tally is None or (judged and invalid * 10 > size)):
+        if bad and (stats is None or (judged and invalid * 10 > size)):
             raise CorpusError(
                 f"{path}, line {bad[1]} is not UTF-8 (byte {bad[0]:#04x}): convert "
                 "the file, for Chinese most often from GB18030."
@@ -155,8 +155,8 @@ def _decoded(path: Path, tally: Tally | None) -> Iterator[str]:
         if judged and zeros * 4 > size:
             raise CorpusError(f"{path} is UTF-16 or no text, most of its bytes are 0: convert it to UTF-8.")
         yield text
-    if tally is not None:
-        tally.invalid_bytes += invalid
+    if stats is not None:
+        stats.invalid_bytes += invalid
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
@@ -175,7 +175,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
         yield from iter(partial(file.read, CHUNK), b"")
 
 
-def _text(line: str, where: str, tally: Tally | None) -> str:
+def _text(line: str, where: str, stats: ReadStats | None) -> str:
     """The "text" of a JSON object. where: names the line in a CorpusError."""
     try:
         text = json.loads(line)["text"]
@@ -185,32 +185,34 @@ def _text(line: str, where: str, tally: Tally | None) -> str:
         kind = "null" if text is None else "no string"
         raise CorpusError(f'The "text" of {where} is {kind}: correct the line, or leave it out.')
     halves = len(_SURROGATE.findall(text))  # JSON can spell half of a pair, which is no text
-    if halves and tally is None:
+    if halves and stats is None:
         raise CorpusError(f'The "text" of {where} has half of a surrogate pair: mend the line.')
     if halves:
-        assert tally is not None
-        tally.invalid_bytes += halves
+        assert stats is not None
+        stats.invalid_bytes += halves
         text = _SURROGATE.sub("\ufffd", text)
     return text
 
 
 def _kind(path: Path) -> str:
-    return Path(path.stem).suffix if path.suffix in PACKED else path.suffix
+    return Path(path.stem).suffix if path.suffix in COMPRESSED_SUFFIXES else path.suffix
 
 
-def blocks(files: Iterable[Path], tally: Tally, *, dedup: bool = False, size: int = BLOCK) -> Iterator[str]:
+def iter_blocks(
+    files: Iterable[Path], stats: ReadStats, *, dedup: bool = False, size: int = BLOCK
+) -> Iterator[str]:
     """The lines of all files, blank ones left out, joined to blocks of about `size` characters.
 
     dedup: of lines that are equal, white space around them aside, only the first is kept. What a block
     holds depends on the text alone.
     """
-    seen = SeenLines()
+    seen = LineDeduplicator()
     block: list[str] = []
     filled = 0
-    lines = _paragraphs(files, tally)
-    while group := list(islice(lines, GROUP)):
+    lines = _paragraphs(files, stats)
+    while group := list(islice(lines, DEDUP_BATCH)):
         kept = seen.first(group) if dedup else group
-        tally.duplicate_lines += len(group) - len(kept)
+        stats.duplicate_lines += len(group) - len(kept)
         for line in kept:
             block.append(line)
             filled += len(line) + 1
@@ -221,17 +223,17 @@ def blocks(files: Iterable[Path], tally: Tally, *, dedup: bool = False, size: in
         yield "\n".join(block)
 
 
-def _paragraphs(files: Iterable[Path], tally: Tally) -> Iterator[str]:
+def _paragraphs(files: Iterable[Path], stats: ReadStats) -> Iterator[str]:
     for path in files:
-        for text in read_lines(path, tally):
+        for text in read_lines(path, stats):
             for line in text.split("\n"):  # a document of .jsonl has several
                 if stripped := line.strip():
-                    tally.lines += 1
-                    tally.characters += len(stripped)
+                    stats.lines += 1
+                    stats.characters += len(stripped)
                     yield stripped
 
 
-class SeenLines:
+class LineDeduplicator:
     """The lines that occurred, each as a hash of 8 bytes: 100 million of them take 0.8 GB.
 
     Two different lines share a hash with a probability of n^2 / 2^65 among n lines: 3e-4 for 100 million.

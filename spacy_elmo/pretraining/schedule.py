@@ -2,29 +2,29 @@
 
 import torch
 
-from ..bilm.graphs import GraphedStep, fastest
+from ..bilm.graphs import CUDAGraphTrainStep, with_cuda_graphs
 from ..bilm.model import BiLM
-from ..bilm.objective import TrainingStep
-from ..bilm.precision import product_dtype
-from .settings import TrainingSettings
+from ..bilm.objective import TrainStep
+from ..bilm.precision import resolve_compute_dtype
+from .settings import TrainingConfig
 
-Step = TrainingStep | GraphedStep
+Step = TrainStep | CUDAGraphTrainStep
 
 
-def make_step(bilm: BiLM, training: TrainingSettings) -> Step:
+def build_train_step(bilm: BiLM, training: TrainingConfig) -> Step:
     """Losses and gradients as the settings say, on the device of the biLM."""
-    bf16 = product_dtype(training.precision, bilm.device) is torch.bfloat16
-    return fastest(
-        TrainingStep(
+    bf16 = resolve_compute_dtype(training.precision, bilm.device) is torch.bfloat16
+    return with_cuda_graphs(
+        TrainStep(
             bilm,
             dropout=training.dropout,
             dtype=torch.bfloat16 if bf16 else None,
-            samples=training.samples if training.softmax == "sampled" else None,
+            n_samples=training.n_samples if training.softmax == "sampled" else None,
         )
     )
 
 
-def make_optimizer(bilm: BiLM, training: TrainingSettings) -> torch.optim.Optimizer:
+def build_optimizer(bilm: BiLM, training: TrainingConfig) -> torch.optim.Optimizer:
     """AdamW, fused: several times faster; weight decay on matrices, none on biases."""
     trained = [p for p in bilm.parameters() if p.requires_grad]
     groups = [
@@ -34,7 +34,7 @@ def make_optimizer(bilm: BiLM, training: TrainingSettings) -> torch.optim.Optimi
     return torch.optim.AdamW(groups, lr=training.learning_rate, betas=(0.9, 0.99), fused=True)
 
 
-def learning_rate(step: int, training: TrainingSettings) -> float:
+def lr_at(step: int, training: TrainingConfig) -> float:
     """Linear warm-up, a constant rate where decay_steps leaves room, linear decay to zero at max_steps."""
     warm = (step + 1) / (training.warmup_steps + 1)
     decay = training.decay_steps or max(1, training.max_steps - training.warmup_steps)

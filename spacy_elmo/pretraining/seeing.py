@@ -12,8 +12,8 @@ from tqdm.auto import tqdm
 from ..bilm.atomic import write_atomic
 from ..bilm.objective import perplexity
 from . import memory
-from .settings import TrainingSettings
-from .world import World
+from .settings import TrainingConfig
+from .world import DistributedContext
 
 log = logging.getLogger("spacy_elmo")
 
@@ -21,7 +21,7 @@ EVENTS, CURVE = "events", "curve.png"
 
 
 @dataclass
-class Meter:
+class RunningMetrics:
     """Sums over the steps since a measurement."""
 
     loss: float = 0.0
@@ -29,14 +29,14 @@ class Meter:
     tokens: int = 0
     seconds: float = 0.0
 
-    def add(self, other: "Meter") -> None:
+    def add(self, other: "RunningMetrics") -> None:
         """Take in what another has."""
         self.loss += other.loss
         self.steps += other.steps
         self.tokens += other.tokens
         self.seconds += other.seconds
 
-    def row(self, training: TrainingSettings) -> dict[str, Any]:
+    def row(self, training: TrainingConfig) -> dict[str, Any]:
         """Mean loss under its name, and units a second. A sampled softmax has no perplexity."""
         if not self.steps:
             return {}
@@ -49,50 +49,52 @@ class Meter:
         return asdict(self)
 
 
-class Watcher:
+class TrainingLogger:
     """Shows a run to those who look on. Every process has one; only the leading one's does anything."""
 
-    def __init__(self, output: Path, training: TrainingSettings, world: World, *, step: int, progress: bool):
+    def __init__(
+        self, output: Path, training: TrainingConfig, world: DistributedContext, *, step: int, progress: bool
+    ):
         self.output, self.training, self.device = output, training, world.device
-        self.active = world.leads
+        self.active = world.is_main
         self._began, self._first = time.monotonic(), step
-        self._meter = Meter()
+        self._metrics = RunningMetrics()
         self._events: Any = None
         self._bar = tqdm(
             total=training.max_steps, initial=step, unit="step", disable=not (progress and self.active)
         )
         memory.reset_peak(self.device)
 
-    def step(self, number: int, done: Meter, *, rate: float, norm: float) -> None:
+    def step(self, number: int, done: RunningMetrics, *, rate: float, norm: float) -> None:
         """A step was made; `number` of them in all. rate: of learning. norm: of the gradient."""
-        self._meter.add(done)
+        self._metrics.add(done)
         self._bar.update()
         if not self.active or number % self.training.log_every:
             return
-        row = self._meter.row(self.training)
-        gigabytes = memory.peak(self.device) / 1e9
+        row = self._metrics.row(self.training)
+        gigabytes = memory.peak_bytes(self.device) / 1e9
         self._scalars(number, {**row, "learning_rate": rate, "gradient_norm": norm, "memory_gb": gigabytes})
-        self._meter = Meter()
+        self._metrics = RunningMetrics()
         left = (time.monotonic() - self._began) / (number - self._first) * (self.training.max_steps - number)
-        text = f"{describe(row)}  {gigabytes:.1f} GB"
+        text = f"{format_metrics(row)}  {gigabytes:.1f} GB"
         if self._bar.disable:
             log.info("step %6d  %s  %s left", number, text, tqdm.format_interval(left))
         else:
             self._bar.set_postfix_str(text)
 
-    def measured(self, record: dict[str, Any]) -> None:
+    def log_validation(self, record: dict[str, Any]) -> None:
         """The held-out text was measured: the last row of the record's log."""
         if not self.active:
             return
         row = record["log"][-1]
-        result = row["heldout"]
+        result = row["dev"]
         message = f"step {row['step']:>6}  held-out perplexity {result['forward']:8.2f} forward "
-        message += f"{result['backward']:8.2f} backward  {describe(row)}".rstrip()
+        message += f"{result['backward']:8.2f} backward  {format_metrics(row)}".rstrip()
         if self._bar.disable:
             log.info(message)
         else:
             self._bar.write(message)
-        heldout = {f"heldout_{key}": result[key] for key in ("forward", "backward")}
+        heldout = {f"dev_{key}": result[key] for key in ("forward", "backward")}
         self._scalars(row["step"], heldout)
         draw_curve(record, self.output / CURVE)
 
@@ -110,7 +112,7 @@ class Watcher:
                 self._events.add_scalar(name, value, step)
 
 
-def describe(row: dict[str, Any]) -> str:
+def format_metrics(row: dict[str, Any]) -> str:
     """Loss and speed of a row for people: as perplexity, where it is one."""
     parts = []
     if "loss" in row:
@@ -127,7 +129,7 @@ def _open_events(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        log.info("no TensorBoard files: pip install spacy-elmo[seeing]")
+        log.info("no TensorBoard files: pip install spacy-elmo[monitoring]")
         return False
     return SummaryWriter(str(folder), purge_step=step)  # a run that goes on replaces what it repeats
 
@@ -142,7 +144,7 @@ def draw_curve(record: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     for name in ("forward", "backward"):
-        axes.plot([r["step"] for r in rows], [r["heldout"][name] for r in rows], label=f"held-out, {name}")
+        axes.plot([r["step"] for r in rows], [r["dev"][name] for r in rows], label=f"held-out, {name}")
     trained = [(r["step"], perplexity(r["loss"], 1)) for r in rows if "loss" in r]
     if trained:
         axes.plot(*zip(*trained, strict=True), "--", label="training, with dropout")

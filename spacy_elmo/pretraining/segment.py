@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..bilm.text import characters, chunks, normalize, sentence_spans
+from ..bilm.text import normalize, sentence_spans, split_characters, split_evenly
 from .reading import CorpusError
 
 # What normalize() changes. Most sentences hold none of it, and to find that out is ten times as fast.
@@ -23,31 +23,33 @@ PKUSEG_FILES = ("features.msgpack", "weights.npz")
 class Segmenter:
     """A function from a sentence to its units.
 
-    name: what the corpus and the model record. zone: a context in which spaCy's vocabulary does not keep
-    the words it meets, so that memory stays flat.
+    name: what the corpus and the model record. memory_zone: a context in which spaCy's vocabulary does not
+    keep the words it meets, so that memory stays flat.
     """
 
     cut: Callable[[str], list[str]]
     name: str
-    zone: Callable[[], AbstractContextManager] = nullcontext
+    memory_zone: Callable[[], AbstractContextManager] = nullcontext
 
     def __call__(self, sentence: str) -> list[str]:
         return self.cut(sentence)
 
 
-def sentences(text: str, segmenter: Callable[[str], list[str]], max_sentence: int) -> Iterator[list[str]]:
+def sentences(
+    text: str, segmenter: Callable[[str], list[str]], max_sentence_length: int
+) -> Iterator[list[str]]:
     """The sentences of a paragraph as lists of units, cut as the pipeline cuts them (bilm.text)."""
     for start, end in sentence_spans(text):
         units = segmenter(text[start:end])
-        if len(units) <= max_sentence:
+        if len(units) <= max_sentence_length:
             if units:
                 yield units
             continue
-        for first, last in chunks(len(units), max_sentence):
+        for first, last in split_evenly(len(units), max_sentence_length):
             yield units[first:last]
 
 
-def make_segmenter(units: str, segmenter: str, lang: str, *, normalized: bool = True) -> Segmenter:
+def make_segmenter(units: str, segmenter: str, lang: str, *, fold_fullwidth: bool = True) -> Segmenter:
     """What cuts sentences into units.
 
     units "char": the characters that a character model reads. "word": the tokens of spaCy's `lang`;
@@ -56,8 +58,8 @@ def make_segmenter(units: str, segmenter: str, lang: str, *, normalized: bool = 
     that of an installed spaCy pipeline, or its folder: its tokenizer is used.
     """
     if units == "char":
-        return Segmenter(lambda sentence: _characters(sentence, normalized), "char")
-    fold = _fold if normalized else str
+        return Segmenter(lambda sentence: _characters(sentence, fold_fullwidth), "char")
+    fold = _fold if fold_fullwidth else str
     if (segmenter, lang) == ("jieba", "zh"):
         # What spaCy's tokenizer calls, without spaCy: a worker starts three seconds sooner.
         cut = _jieba()
@@ -74,11 +76,11 @@ def make_segmenter(units: str, segmenter: str, lang: str, *, normalized: bool = 
     )
 
 
-def _characters(sentence: str, normalized: bool) -> list[str]:
+def _characters(sentence: str, fold_fullwidth: bool) -> list[str]:
     parts = sentence.split()
     if len(parts) != 1:
-        return characters(sentence, normalized=normalized)[0]
-    return list(_fold(parts[0]) if normalized else parts[0])  # the same, ten times as fast
+        return split_characters(sentence, fold_fullwidth=fold_fullwidth)[0]
+    return list(_fold(parts[0]) if fold_fullwidth else parts[0])  # the same, ten times as fast
 
 
 def _fold(text: str) -> str:
@@ -93,9 +95,9 @@ def _words(sentence: str, cut: Callable[[str], Iterable[str]], fold: Callable[[s
 
 def _jieba() -> Callable[[str], Iterable[str]]:
     try:
-        from .jieba_words import Words
+        from .jieba_words import FastJieba
 
-        cut: Callable[[str], Iterable[str]] = Words().cut
+        cut: Callable[[str], Iterable[str]] = FastJieba().cut
     except Exception as error:
         raise CorpusError(f'The segmenter "jieba" does not start: {error}. pip install jieba') from error
     return cut

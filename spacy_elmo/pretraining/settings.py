@@ -15,16 +15,16 @@ from ..bilm.config import ConfigError
 class Paths:
     """Section [paths]. Relative paths are relative to the working directory."""
 
-    corpus: str | None = None
+    train: str | None = None
     """A folder made by `spacy elmo corpus`."""
-    heldout: str | None = None
+    dev: str | None = None
     """A text file for held-out perplexity."""
     init_from: str | None = None
     """A model folder or a checkpoint to begin with; null: random weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class VocabSettings:
+class VocabConfig:
     """Section [vocab]: which units of the corpus become the vocabulary."""
 
     min_count: int = 2
@@ -34,7 +34,7 @@ class VocabSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
+class TrainingConfig:
     """Section [training]."""
 
     seed: int = 0
@@ -57,7 +57,7 @@ class TrainingSettings:
     """On the input of every LSTM layer and of the softmax."""
     softmax: str = "full"
     """What training lowers: "full", or "sampled" for vocabularies that the full one is too slow for."""
-    samples: int = 8192
+    n_samples: int = 8192
     """Units of the sampled softmax, the batch's own not counted."""
     precision: str = "auto"
     """Of the matrix products: "f32", "bf16", or "auto": bf16 where the processor has it natively."""
@@ -65,44 +65,44 @@ class TrainingSettings:
     """Steps between lines of progress."""
     eval_every: int = 500
     """Steps between measurements on the held-out text."""
-    eval_units: int = 50_000
+    eval_tokens: int = 50_000
     """Units of the held-out text for the measurements during training; the last one uses all."""
     patience: int = 0
     """Stop after this many measurements without a better held-out perplexity; 0: never."""
     checkpoint_every: int = 500
     """Steps between checkpoints."""
-    keep_checkpoints: int = 2
+    max_checkpoints: int = 2
     """Older ones are deleted."""
-    weights: str = "float16"
+    save_dtype: str = "float16"
     """Type of the weights in the model folder: "float16" or "float32"."""
 
 
 # What may change while a run goes on: nothing here changes what a step does.
-FREE = (
+CHANGEABLE_ON_RESUME = (
     "eval_every",
-    "eval_units",
+    "eval_tokens",
     "log_every",
     "checkpoint_every",
-    "keep_checkpoints",
+    "max_checkpoints",
     "patience",
-    "weights",
+    "save_dtype",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class PretrainConfig:
     """A whole pretrain.cfg; `model` holds the sizes and switches of BiLMConfig."""
 
     paths: Paths
-    vocab: VocabSettings
-    training: TrainingSettings
+    vocab: VocabConfig
+    training: TrainingConfig
     model: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         return asdict(self)
 
-    def difference(self, recorded: dict[str, Any]) -> str | None:
+    def find_conflict(self, recorded: dict[str, Any]) -> str | None:
         """What keeps a run of `recorded` settings from going on with these, None: nothing.
 
         Paths may change, max_steps may grow, and how often something is measured or saved is free.
@@ -114,16 +114,16 @@ class Settings:
             for key in sorted(before.keys() | own[section].keys()):
                 old, new = before.get(key), own[section].get(key)
                 longer = key == "max_steps" and isinstance(old, int) and new >= old
-                free = longer or (section == "training" and key in FREE)
+                free = longer or (section == "training" and key in CHANGEABLE_ON_RESUME)
                 if old != new and not free:
                     return f"[{section}] {key} was {old!r}, now it is {new!r}"
         return None
 
 
-SECTIONS: dict[str, Any] = {"paths": Paths, "vocab": VocabSettings, "training": TrainingSettings}
+SECTIONS: dict[str, Any] = {"paths": Paths, "vocab": VocabConfig, "training": TrainingConfig}
 
 
-def read_settings(path: Path, overrides: dict[str, Any] | None = None) -> Settings:
+def read_config(path: Path, overrides: dict[str, Any] | None = None) -> PretrainConfig:
     """Read a pretrain.cfg. overrides: values by dotted key ("training.max_steps")."""
     if not path.is_file():
         raise ConfigError(f"There is no configuration {path}: check the path.")
@@ -136,7 +136,7 @@ def read_settings(path: Path, overrides: dict[str, Any] | None = None) -> Settin
             known = ", ".join(f"[{section}]" for section in (*SECTIONS, "model"))
             raise ConfigError(f"{path} has a section [{name}] that is not known: use {known}.")
     sections = {name: _section(kind, config.get(name, {}), name) for name, kind in SECTIONS.items()}
-    return Settings(**sections, model=dict(config.get("model", {})))
+    return PretrainConfig(**sections, model=dict(config.get("model", {})))
 
 
 def _section(kind: Any, values: dict[str, Any], name: str) -> Any:
@@ -145,18 +145,18 @@ def _section(kind: Any, values: dict[str, Any], name: str) -> Any:
         if key not in known:
             options = ", ".join(sorted(known))
             raise ConfigError(f"[{name}] has no setting {key!r}: use {options}.")
-        if not _is(value, known[key]):
+        if not _has_type(value, known[key]):
             wanted = getattr(known[key], "__name__", str(known[key]))
             raise ConfigError(f"[{name}] {key} = {value!r} should be of type {wanted}.")
         if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
             raise ConfigError(f"[{name}] {key} = {value!r} must not be negative.")
     section = kind(**values)
-    if isinstance(section, TrainingSettings):
+    if isinstance(section, TrainingConfig):
         _check_training(section)
     return section
 
 
-def _is(value: Any, wanted: Any) -> bool:
+def _has_type(value: Any, wanted: Any) -> bool:
     if isinstance(value, bool):
         return False
     if wanted is float:
@@ -164,10 +164,10 @@ def _is(value: Any, wanted: Any) -> bool:
     return isinstance(value, wanted)
 
 
-def _check_training(training: TrainingSettings) -> None:
+def _check_training(training: TrainingConfig) -> None:
     choices = {
         "precision": ("auto", "f32", "bf16"),
-        "weights": ("float16", "float32"),
+        "save_dtype": ("float16", "float32"),
         "softmax": ("full", "sampled"),
     }
     for key, allowed in choices.items():
@@ -176,8 +176,8 @@ def _check_training(training: TrainingSettings) -> None:
             raise ConfigError(f'[training] {key} = "{getattr(training, key)}" is not known: use {options}.')
     if isinstance(training.batch_tokens, str) and training.batch_tokens != "auto":
         raise ConfigError('[training] batch_tokens must be a number of units or "auto".')
-    steps = ("max_steps", "log_every", "eval_every", "checkpoint_every", "keep_checkpoints")
-    for key in (*steps, "batch_tokens", "eval_units", "samples"):
+    steps = ("max_steps", "log_every", "eval_every", "checkpoint_every", "max_checkpoints")
+    for key in (*steps, "batch_tokens", "eval_tokens", "n_samples"):
         if getattr(training, key) != "auto" and getattr(training, key) < 1:
             raise ConfigError(f"[training] {key} must be at least 1.")
     if training.decay_steps == 0:

@@ -1,8 +1,8 @@
 """Unit ids on disk: memory-mapped shards with a manifest and the counted units.
 
-manifest.json: how the text was cut, counts, and the shards with their checksums. units.tsv: a line for
+manifest.json: how the text was cut, counts, and the shards with their checksums. vocab_counts.tsv: a line for
 each unit that is listed, with its count, most frequent first. shard-N.ids.npy: (tokens,) int32, ranks in
-units.tsv; the number behind its last is any unit that is not listed. shard-N.lengths.npy: (sentences,)
+vocab_counts.tsv; the number behind its last is any unit that is not listed. shard-N.lengths.npy: (sentences,)
 int32.
 """
 
@@ -19,14 +19,14 @@ from ..bilm.atomic import FolderKind, PathLike
 from ..bilm.vocab import Vocab
 from .reading import CorpusError
 
-MANIFEST, TYPES = "manifest.json", "units.tsv"
+MANIFEST, VOCAB_COUNTS_FILE = "manifest.json", "vocab_counts.tsv"
 FORMAT_VERSION = 1
 CORPUS = FolderKind(
     name="a corpus",
     marker=MANIFEST,
     kind="spacy-elmo.corpus",
     keys=frozenset({"format_version", "units", "segmenter", "types", "shards"}),
-    files=(TYPES, "shard-*.ids.npy", "shard-*.lengths.npy"),
+    files=(VOCAB_COUNTS_FILE, "shard-*.ids.npy", "shard-*.lengths.npy"),
 )
 
 
@@ -46,7 +46,7 @@ class Corpus:
             self._shards.append(self._map(ids_name, shard["tokens"]))
             lengths.append(self._map(lengths_name, shard["sentences"]))
             if lengths[-1].sum(dtype=np.int64) != shard["tokens"]:
-                raise _damaged(self.path / lengths_name)
+                raise _corrupted(self.path / lengths_name)
         self.lengths = np.concatenate(lengths)
         ends = [np.cumsum(part, dtype=np.int64) for part in lengths]
         self._starts = np.concatenate([end - part for end, part in zip(ends, lengths, strict=True)])
@@ -67,21 +67,21 @@ class Corpus:
             for name, digest in shard["sha256"].items():
                 with (self.path / name).open("rb") as file:
                     if file_digest(file) != digest:
-                        raise _damaged(self.path / name)
+                        raise _corrupted(self.path / name)
 
     def counts(self) -> list[tuple[str, int]]:
         """The units that are listed, each with its count, most frequent first."""
         try:
-            data = (self.path / TYPES).read_bytes()
+            data = (self.path / VOCAB_COUNTS_FILE).read_bytes()
             digest = sha256(data).hexdigest()
-            if self.manifest.get("sha256", {}).get(TYPES, digest) != digest:
-                raise _damaged(self.path / TYPES)
+            if self.manifest.get("sha256", {}).get(VOCAB_COUNTS_FILE, digest) != digest:
+                raise _corrupted(self.path / VOCAB_COUNTS_FILE)
             rows = data.decode("utf8").split("\n")[:-1]
             counted = [(unit, int(count)) for unit, count in (row.rsplit("\t", 1) for row in rows)]
         except (OSError, ValueError) as error:
-            raise _damaged(self.path / TYPES) from error
+            raise _corrupted(self.path / VOCAB_COUNTS_FILE) from error
         if len(counted) != self.manifest["types"]:
-            raise _damaged(self.path / TYPES)
+            raise _corrupted(self.path / VOCAB_COUNTS_FILE)
         return counted
 
     def vocab(
@@ -90,18 +90,18 @@ class Corpus:
         min_count: int = 1,
         max_size: int | None = None,
         spelled: bool = False,
-        in_bytes: bool = False,
+        uses_bytes: bool = False,
     ) -> Vocab:
         """The most frequent units: at least `min_count` times, at most `max_size` of them.
 
-        spelled: with the characters of these units too, for a char-CNN. in_bytes: it reads bytes instead.
+        spelled: with the characters of these units too, for a char-CNN. uses_bytes: it reads bytes instead.
         """
         units = [unit for unit, count in self.counts()[:max_size] if count >= min_count]
         if not units:
             raise CorpusError(f"No unit of {self.path} occurs {min_count} times: lower min_count.")
         counter = Counter(character for unit in units for character in unit) if spelled else Counter()
         ordered = [c for c, _ in sorted(counter.items(), key=lambda item: (-item[1], item[0]))]
-        return Vocab(units, ordered, normalized=self.manifest["normalize"], in_bytes=in_bytes)
+        return Vocab(units, ordered, fold_fullwidth=self.manifest["fold_fullwidth"], uses_bytes=uses_bytes)
 
     def _read_manifest(self) -> dict[str, Any]:
         if not (self.path / MANIFEST).is_file():
@@ -123,13 +123,13 @@ class Corpus:
         try:
             array = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
         except (OSError, EOFError, ValueError) as error:
-            raise _damaged(self.path / name) from error
+            raise _corrupted(self.path / name) from error
         if array.shape != (size,) or array.dtype != np.int32:
-            raise _damaged(self.path / name)
+            raise _corrupted(self.path / name)
         return np.asarray(array)  # a view: np.memmap itself takes its time for each slice
 
 
-def _damaged(path: Path) -> CorpusError:
+def _corrupted(path: Path) -> CorpusError:
     return CorpusError(f"{path} is {'damaged' if path.exists() else 'missing'}: make the corpus again.")
 
 
@@ -151,7 +151,7 @@ def folder_digest(folder: Path) -> str:
 
 
 def _is_complete(manifest: dict[str, Any]) -> bool:
-    settings = {"units", "segmenter", "lang", "normalize", "max_sentence"}
+    settings = {"units", "segmenter", "lang", "fold_fullwidth", "max_sentence_length"}
     shards = manifest["shards"]
     sizes = [manifest["types"], *(shard[key] for shard in shards for key in ("tokens", "sentences"))]
     files = [shard["sha256"].keys() for shard in shards]

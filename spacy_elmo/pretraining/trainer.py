@@ -15,12 +15,12 @@ import torch
 from ..bilm import store
 from ..bilm.atomic import FolderKind, check_apart, check_replaceable, locked, write_atomic
 from ..bilm.config import ConfigError
-from ..bilm.embed import Batch
+from ..bilm.embed import TokenBatch
 from ..bilm.model import BiLM
 from ..bilm.seeds import derive_seed
-from .batches import BatchStream, Position
+from .batches import BatchLoader, LoaderState
 from .beginning import build_model
-from .budget import find_batch_tokens
+from .budget import find_max_batch_tokens
 from .checkpoint import (
     CheckpointError,
     find_checkpoints,
@@ -29,15 +29,15 @@ from .checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
-from .heldout import measure, read_heldout, sample
-from .memory import bound_caches
-from .preemption import Notice, notice
-from .schedule import learning_rate, make_optimizer, make_step
-from .seeing import Meter, Watcher
-from .settings import Settings
+from .heldout import evaluate_perplexity, read_sentences, subsample
+from .memory import limit_onednn_caches
+from .preemption import SigtermFlag, catch_sigterm
+from .schedule import build_optimizer, build_train_step, lr_at
+from .seeing import RunningMetrics, TrainingLogger
+from .settings import PretrainConfig
 from .shards import Corpus
 from .updates import Updates
-from .world import World, join
+from .world import DistributedContext, init_distributed
 
 log = logging.getLogger("spacy_elmo")
 
@@ -51,7 +51,7 @@ RUN_FOLDER = FolderKind(
 )
 
 
-def pretrain(settings: Settings, output: Path, *, progress: bool = False) -> dict[str, Any]:
+def pretrain(settings: PretrainConfig, output: Path, *, progress: bool = False) -> dict[str, Any]:
     """Train a biLM as `settings` say and write it to `output`/model.
 
     `output` also holds run.json (settings and every measurement) and checkpoints/. A run that was
@@ -59,49 +59,51 @@ def pretrain(settings: Settings, output: Path, *, progress: bool = False) -> dic
     train together; `output` and the corpus are in a place that all of them see. SIGTERM makes a
     checkpoint and ends the process. Returns the content of run.json.
     """
-    if settings.paths.corpus is None or settings.paths.heldout is None:
-        raise ConfigError("Pretraining needs [paths] corpus and heldout: give both.")
+    if settings.paths.train is None or settings.paths.dev is None:
+        raise ConfigError("Pretraining needs [paths] train and dev: give both.")
     check_replaceable(output, RUN_FOLDER, marker_only=True)
     parent = settings.paths.init_from
-    parents = [] if parent is None else [store.place_of(parent)]
-    check_apart([settings.paths.corpus, settings.paths.heldout, *parents], output)
-    bound_caches()
-    with join() as world, notice() as sigterm:
-        with locked(output, RUN_FOLDER.name) if world.leads else nullcontext():
+    parents = [] if parent is None else [store.resolve_model_path(parent)]
+    check_apart([settings.paths.train, settings.paths.dev, *parents], output)
+    limit_onednn_caches()
+    with init_distributed() as world, catch_sigterm() as sigterm:
+        with locked(output, RUN_FOLDER.name) if world.is_main else nullcontext():
             trainer = _begin(settings, output, world)
-            watcher = Watcher(output, settings.training, world, step=trainer.step, progress=progress)
-            with closing(watcher):
-                complete = trainer.run(sigterm, watcher)
-            world.wait()
+            logger = TrainingLogger(output, settings.training, world, step=trainer.step, progress=progress)
+            with closing(logger):
+                complete = trainer.run(sigterm, logger)
+            world.barrier()
         if not complete:
-            sigterm.obey()
+            sigterm.reraise()
     return trainer.record
 
 
-def _begin(settings: Settings, output: Path, world: World) -> "Trainer":
+def _begin(settings: PretrainConfig, output: Path, world: DistributedContext) -> "Trainer":
     """Make the trainer of a new run, or of one that goes on from its last checkpoint."""
-    assert settings.paths.corpus is not None
-    assert settings.paths.heldout is not None
-    corpus = Corpus(settings.paths.corpus)
-    if world.leads:
+    assert settings.paths.train is not None
+    assert settings.paths.dev is not None
+    corpus = Corpus(settings.paths.train)
+    if world.is_main:
         corpus.verify()
     torch.manual_seed(derive_seed(settings.training.seed, "weights"))
     checkpoints = find_checkpoints(output / CHECKPOINTS)
     state = _check_same_run(settings, corpus, output, checkpoints[-1]) if checkpoints else None
     bilm = load_model(checkpoints[-1]) if checkpoints else build_model(corpus, settings)
     world.share_weights(bilm)
-    heldout = read_heldout(bilm, Path(settings.paths.heldout))
-    trainer = Trainer(bilm, corpus, heldout, settings, output, world)
+    dev_sentences = read_sentences(bilm, Path(settings.paths.dev))
+    trainer = Trainer(bilm, corpus, dev_sentences, settings, output, world)
     if state is not None:
         trainer.resume(checkpoints[-1], state)
     return trainer
 
 
-def _check_same_run(settings: Settings, corpus: Corpus, output: Path, checkpoint: Path) -> dict[str, Any]:
+def _check_same_run(
+    settings: PretrainConfig, corpus: Corpus, output: Path, checkpoint: Path
+) -> dict[str, Any]:
     """The state of a checkpoint, if it is one of this run."""
     _, _, state = read_checkpoint(checkpoint)
     record = state.get("record", {})
-    other = settings.difference(record.get("settings", {}))
+    other = settings.find_conflict(record.get("settings", {}))
     what = f"other settings ({other})" if other else None
     if record.get("corpus") != corpus.digest:
         what = "another corpus"
@@ -117,19 +119,19 @@ class Trainer:
         self,
         bilm: BiLM,
         corpus: Corpus,
-        heldout: list[list[str]],
-        settings: Settings,
+        dev_sentences: list[list[str]],
+        settings: PretrainConfig,
         output: Path,
-        world: World,
+        world: DistributedContext,
     ):
-        self.settings, self.corpus, self.heldout = settings, corpus, heldout
+        self.settings, self.corpus, self.dev_sentences = settings, corpus, dev_sentences
         self.output, self.world = output, world
         training = self.training = settings.training
         self.bilm = bilm.to(world.device).train()
-        self.training_step = make_step(bilm, training)
-        self.optimizer = make_optimizer(bilm, training)
+        self.training_step = build_train_step(bilm, training)
+        self.optimizer = build_optimizer(bilm, training)
         self.updates = Updates(self.training_step, self.optimizer, training, world)
-        self.step, self.position, self.meter = 0, Position(), Meter()
+        self.step, self.loader_state, self.metrics = 0, LoaderState(), RunningMetrics()
         self.record: dict[str, Any] = {
             "kind": RUN_FOLDER.kind,
             "settings": settings.to_dict(),
@@ -144,96 +146,98 @@ class Trainer:
 
     def resume(self, checkpoint: Path, state: dict[str, Any]) -> None:
         """Go on from a checkpoint, whose model this one's is."""
-        self.step, self.position, _ = read_checkpoint(checkpoint)
+        self.step, self.loader_state, _ = read_checkpoint(checkpoint)
         load_state(checkpoint, optimizer=self.optimizer, world=self.world)
-        self.meter = Meter(**state["meter"])
+        self.metrics = RunningMetrics(**state["metrics"])
         before = state["record"]["settings"]["training"]["max_steps"]
         self.record = {**state["record"], "settings": self.settings.to_dict()}
         log.info("continuing at step %d from %s", self.step, checkpoint)
         if before != self.training.max_steps:
-            was = learning_rate(self.step, replace(self.training, max_steps=before))
+            was = lr_at(self.step, replace(self.training, max_steps=before))
             log.info(
                 "max_steps was %d and is %d now: the learning rate goes on at %.2g, where it was %.2g, and "
                 "falls to zero at the new end",
                 before,
                 self.training.max_steps,
-                learning_rate(self.step, self.training),
+                lr_at(self.step, self.training),
                 was,
             )
 
-    def run(self, sigterm: Notice, watcher: Watcher) -> bool:
+    def run(self, sigterm: SigtermFlag, logger: TrainingLogger) -> bool:
         """Train to the end and write the model folder; False: SIGTERM came, and a checkpoint was made."""
         self.output.mkdir(parents=True, exist_ok=True)
         if self.record["batch_tokens"] == "auto":
-            self.record["batch_tokens"] = find_batch_tokens(self.training_step, self.world)
+            self.record["batch_tokens"] = find_max_batch_tokens(self.training_step, self.world)
         self._write_record()
         if not self.record["log"]:
-            self._evaluate(watcher, everything=False)
+            self._evaluate(logger, everything=False)
         training, batches = self.training, self._batches()
-        following = next(batches)
+        next_batch = next(batches)
         while not self._is_done():
-            began = time.monotonic()
-            batch, self.position = following
-            rate = learning_rate(self.step, training)
-            with threads(1) if self.training_step.parallel else nullcontext():
+            start_time = time.monotonic()
+            batch, self.loader_state = next_batch
+            rate = lr_at(self.step, training)
+            with limited_torch_threads(1) if self.training_step.runs_directions_in_threads else nullcontext():
                 update = self.updates.start(batch, rate, self.step)
-                following = next(batches)  # while a GPU is at work
+                next_batch = next(batches)  # while a GPU is at work
                 loss, norm, stop = self.updates.result(update, sigterm)
             if not math.isfinite(norm):  # the weights are spoilt, and are written nowhere
                 raise self._diverged(f"The loss became {loss}")
             self.step += 1
-            done = Meter(loss, 1, update.tokens, time.monotonic() - began)
-            self.meter.add(done)
+            done = RunningMetrics(loss, 1, update.tokens, time.monotonic() - start_time)
+            self.metrics.add(done)
             self.record["tokens_seen"] += done.tokens
             self.record["seconds"] += done.seconds
-            watcher.step(self.step, done, rate=rate, norm=norm)
+            logger.step(self.step, done, rate=rate, norm=norm)
             last = self.step == training.max_steps
             if last or self.step % training.eval_every == 0:
-                self._evaluate(watcher, everything=last)
+                self._evaluate(logger, everything=last)
             if stop or self._is_done() or self.step % training.checkpoint_every == 0:
                 self._checkpoint()
             if stop and not self._is_done():
                 log.info("SIGTERM: checkpoint written at step %d, the same command goes on", self.step)
                 return False
-        self._finish(watcher)
+        self._finish(logger)
         return True
 
     def _is_done(self) -> bool:
-        return self.step >= self.training.max_steps or self._lost_patience()
+        return self.step >= self.training.max_steps or self._should_stop_early()
 
-    def _lost_patience(self) -> bool:
+    def _should_stop_early(self) -> bool:
         """Whether the last `patience` measurements were no better than the best before them."""
         best = self.record.get("best")
         return best is not None and 0 < self.training.patience <= best["since"]
 
-    def _batches(self) -> Iterator[tuple[Batch, Position]]:
+    def _batches(self) -> Iterator[tuple[TokenBatch, LoaderState]]:
         config = self.bilm.config
-        stream = BatchStream(
+        stream = BatchLoader(
             self.corpus,
             self.bilm.vocab,
             batch_tokens=self.record["batch_tokens"],
             seed=self.training.seed,
-            max_characters=config.max_characters if config.encoder != "table" else None,
-            share=(self.world.rank, self.world.size),
+            max_characters_per_token=config.max_characters_per_token
+            if config.token_encoder != "embedding"
+            else None,
+            shard=(self.world.rank, self.world.size),
         )
-        return stream.start(self.position)
+        return stream.iter_from(self.loader_state)
 
-    def _evaluate(self, watcher: Watcher, *, everything: bool) -> None:
-        text = self.heldout if everything else sample(self.heldout, self.training.eval_units)
-        result = measure(self.bilm, text, world=self.world)
-        row = {"step": self.step, "epoch": self.position.epoch, "heldout": result.to_dict()}
-        self.record["log"].append({**row, **self.meter.row(self.training)})
-        self.meter = Meter()
+    def _evaluate(self, logger: TrainingLogger, *, everything: bool) -> None:
+        text = self.dev_sentences if everything else subsample(self.dev_sentences, self.training.eval_tokens)
+        result = evaluate_perplexity(self.bilm, text, world=self.world)
+        row = {"step": self.step, "epoch": self.loader_state.epoch, "dev": result.to_dict()}
+        self.record["log"].append({**row, **self.metrics.row(self.training)})
+        self.metrics = RunningMetrics()
         if self.training.patience and not everything:
-            self._compare((result.forward * result.backward) ** 0.5)
-        watcher.measured(self.record)
+            self._track_best((result.forward * result.backward) ** 0.5)
+        logger.log_validation(self.record)
 
-    def _compare(self, perplexity: float) -> None:
+    def _track_best(self, perplexity: float) -> None:
         """Keep the weights if they are the best so far."""
         best = self.record.get("best")
         if best is None or perplexity < best["perplexity"]:
             self.record["best"] = {"step": self.step, "perplexity": perplexity, "since": 0}
-            if self.world.leads:
+            if self.world.is_main:
                 self.bilm.save(self.output / BEST)
         else:
             best["since"] += 1
@@ -250,46 +254,46 @@ class Trainer:
         save_checkpoint(
             self.output / CHECKPOINTS,
             step=self.step,
-            position=self.position,
+            position=self.loader_state,
             model=self.bilm,
             optimizer=self.optimizer,
-            record={"record": self.record, "meter": self.meter.to_dict()},
-            keep=self.training.keep_checkpoints,
+            record={"record": self.record, "metrics": self.metrics.to_dict()},
+            keep=self.training.max_checkpoints,
             world=self.world,
         )
         self._write_record()
 
-    def _finish(self, watcher: Watcher) -> None:
+    def _finish(self, logger: TrainingLogger) -> None:
         """Write the model: the last weights, or the best ones if the run was stopped early."""
         steps = self.step
         if steps < self.training.max_steps:
             steps = self.record["best"]["step"]
-            self.world.wait()  # until the leading process has written them
+            self.world.barrier()  # until the leading process has written them
             self.bilm.load_state_dict(store.load(self.output / BEST).state_dict())
             log.info("no better since step %d: its weights are the model", steps)
-            result = measure(self.bilm, self.heldout, world=self.world).to_dict()
-            self.record["log"].append({"step": steps, "epoch": self.position.epoch, "heldout": result})
-            watcher.measured(self.record)
-        heldout = self.record["heldout"] = self.record["log"][-1]["heldout"]
+            result = evaluate_perplexity(self.bilm, self.dev_sentences, world=self.world).to_dict()
+            self.record["log"].append({"step": steps, "epoch": self.loader_state.epoch, "dev": result})
+            logger.log_validation(self.record)
+        dev_sentences = self.record["dev"] = self.record["log"][-1]["dev"]
         origin = {
-            "perplexity": {key: round(heldout[key], 2) for key in ("forward", "backward")},
+            "perplexity": {key: round(dev_sentences[key], 2) for key in ("forward", "backward")},
             "pretraining": f"{steps:,} steps, {self.record['tokens_seen']:,} units",
         }
         config = self.bilm.config
         self.bilm.config = replace(config, meta={**config.meta, **origin})  # for people, see `elmo info`
-        dtype = torch.float16 if self.training.weights == "float16" else None
-        if self.world.leads:
+        dtype = torch.float16 if self.training.save_dtype == "float16" else None
+        if self.world.is_main:
             self.bilm.save(self.output / MODEL, dtype=dtype)
         self._write_record()
 
     def _write_record(self) -> None:
-        if self.world.leads:
+        if self.world.is_main:
             data = json.dumps(self.record, ensure_ascii=False, indent=1) + "\n"
             write_atomic(self.output / RUN, data.encode("utf8"))
 
 
 @contextmanager
-def threads(n: int) -> Iterator[None]:
+def limited_torch_threads(n: int) -> Iterator[None]:
     """Run with `n` threads in torch's operations: idle ones would spin while the two directions work."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..bilm.embed import Batch
-from ..bilm.objective import predictions
+from ..bilm.embed import TokenBatch
+from ..bilm.objective import count_targets
 from ..bilm.seeds import derive_seed
-from .preemption import Notice
+from .preemption import SigtermFlag
 from .schedule import Step
-from .settings import TrainingSettings
-from .world import World
+from .settings import TrainingConfig
+from .world import DistributedContext
 
 
 @dataclass(frozen=True)
@@ -31,29 +31,33 @@ class Updates:
     """What is done with every batch."""
 
     def __init__(
-        self, step: Step, optimizer: torch.optim.Optimizer, training: TrainingSettings, world: World
+        self,
+        step: Step,
+        optimizer: torch.optim.Optimizer,
+        training: TrainingConfig,
+        world: DistributedContext,
     ):
         self._step, self._optimizer, self._training, self._world = step, optimizer, training, world
         self._parameters = list(step.bilm.parameters())
 
-    def start(self, batch: Batch, rate: float, number: int) -> Update:
+    def start(self, batch: TokenBatch, rate: float, number: int) -> Update:
         """Step `number` of the run, on this process's share of a batch. It does not wait for a GPU."""
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
-        own = predictions(batch)
-        total, tokens = self._world.add_up([own, float(batch.lengths.sum())])
+        own = count_targets(batch)
+        total, tokens = self._world.all_reduce_sum([own, float(batch.lengths.sum())])
         nll = torch.zeros(())
         if len(batch.lengths):
             # Each process has dropout masks of its own; the first has those of a run with one process.
             seed = derive_seed(self._training.seed, "step", rank=self._world.rank, step=number)
-            nll = self._step(batch, seed).sums.double().sum()
-        self._world.sum_gradients(self._parameters, own / total)
+            nll = self._step(batch, seed).nll.double().sum()
+        self._world.all_reduce_gradients(self._parameters, own / total)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._training.grad_clip)
         self._optimizer.step()
         return Update(nll, norm, int(total), int(tokens))
 
-    def result(self, update: Update, sigterm: Notice) -> tuple[float, float, bool]:
+    def result(self, update: Update, sigterm: SigtermFlag) -> tuple[float, float, bool]:
         """Mean loss, norm of the gradient, and whether to stop; waits for a GPU."""
-        nll, stop = self._world.add_up([float(update.nll), float(sigterm.came)])
+        nll, stop = self._world.all_reduce_sum([float(update.nll), float(sigterm.received)])
         return nll / (2 * update.predictions), float(update.norm), stop > 0

@@ -18,18 +18,18 @@ from torch import distributed as dist
 from ..bilm.errors import ElmoError
 from ..bilm.model import BiLM
 
-BUCKET = 2**24  # numbers that are summed over the processes at once
+BUCKET_NUMEL = 2**24  # numbers that are summed over the processes at once
 TIMEOUT = timedelta(minutes=10)  # for a process that hangs; one that dies is noticed at once
 
 STORE_PORT = "spacy_elmo/store_port"
 
 
-class WorldError(ElmoError):
+class DistributedError(ElmoError):
     """A process of the run that is missing or lost."""
 
 
 @dataclass(frozen=True)
-class World:
+class DistributedContext:
     """The processes of a run, each with the same weights and a share of every batch.
 
     rank: of this process. size: how many there are. device: where this one computes.
@@ -40,11 +40,11 @@ class World:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the one process that writes files and speaks."""
         return self.rank == 0
 
-    def add_up(self, values: Sequence[float]) -> list[float]:
+    def all_reduce_sum(self, values: Sequence[float]) -> list[float]:
         """The sum of each number over all processes."""
         if self.size == 1:
             return list(values)
@@ -52,11 +52,11 @@ class World:
         self._together(dist.all_reduce, summed)
         return summed.tolist()
 
-    def smallest(self, value: int) -> int:
-        """The smallest of all processes' values."""
-        return min(int(t) for t in self.gather(torch.tensor(value)))
+    def all_reduce_min(self, value: int) -> int:
+        """The all_reduce_min of all processes' values."""
+        return min(int(t) for t in self.all_gather(torch.tensor(value)))
 
-    def gather(self, tensor: Tensor) -> list[Tensor]:
+    def all_gather(self, tensor: Tensor) -> list[Tensor]:
         """The tensors of all processes, of one shape and on the CPU, by rank."""
         if self.size == 1:
             return [tensor]
@@ -64,7 +64,7 @@ class World:
         self._together(dist.all_gather, found, tensor)
         return found
 
-    def sum_gradients(self, parameters: Sequence[Tensor], share: float) -> None:
+    def all_reduce_gradients(self, parameters: Sequence[Tensor], share: float) -> None:
         """Replace every gradient by the sum over all processes of `share` times their gradients."""
         if self.size == 1:
             return
@@ -79,16 +79,16 @@ class World:
         """Give the model of every process the weights of the first one.
 
         Each has made them itself; processors of two kinds round otherwise, and the replicas of a model that
-        differ stay different. Raises a WorldError where the models have other sizes or vocabularies.
+        differ stay different. Raises a DistributedError where the models have other sizes or vocabularies.
         """
         if self.size == 1:
             return
         vocab = bilm.vocab
         lists = [vocab.units, vocab.characters, vocab.ngrams, vocab.static]
         digest = sha256(json.dumps([bilm.config.to_dict(), *lists]).encode("utf8")).digest()
-        first, *others = self.gather(torch.frombuffer(bytearray(digest), dtype=torch.uint8))
+        first, *others = self.all_gather(torch.frombuffer(bytearray(digest), dtype=torch.uint8))
         if not all(torch.equal(first, other) for other in others):
-            raise WorldError(
+            raise DistributedError(
                 "The processes have made different models: give all of them the same corpus, settings and "
                 "version of spacy-elmo."
             )
@@ -98,15 +98,15 @@ class World:
                 self._together(dist.broadcast, shared, 0)
                 tensor.copy_(shared)
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Return when all processes are here."""
-        self.add_up([0.0])
+        self.all_reduce_sum([0.0])
 
     def _together(self, collective: Callable, *args: Any) -> None:
         try:
             collective(*args)
         except RuntimeError as error:  # what torch raises for a connection that is lost or times out
-            raise WorldError(
+            raise DistributedError(
                 f"Process {self.rank} of {self.size} lost another one, which died or hangs: see its message. "
                 "The same command goes on from the last checkpoint; torchrun --max-restarts gives it again."
             ) from error
@@ -120,7 +120,7 @@ def _buckets(parameters: Sequence[Tensor]) -> Iterator[list[Tensor]]:
     bucket: list[Tensor] = []
     for parameter in parameters:
         bucket.append(parameter)
-        if sum(p.numel() for p in bucket) >= BUCKET:
+        if sum(p.numel() for p in bucket) >= BUCKET_NUMEL:
             yield bucket
             bucket = []
     if bucket:
@@ -128,7 +128,7 @@ def _buckets(parameters: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 @contextmanager
-def join() -> Iterator[World]:
+def init_distributed() -> Iterator[DistributedContext]:
     """The world that torchrun's environment describes: gloo between CPUs, NCCL between GPUs.
 
     Without torchrun: one process, on the first GPU or on the CPU.
@@ -137,14 +137,14 @@ def join() -> Iterator[World]:
     device = torch.device("cpu")
     if torch.cuda.is_available():
         if local >= torch.cuda.device_count():
-            raise WorldError(
+            raise DistributedError(
                 f"Process {rank} has no GPU: this machine has {torch.cuda.device_count()}; give torchrun "
                 f"--nproc-per-node {torch.cuda.device_count()}."
             )
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     if size == 1:
-        yield World(device=device)
+        yield DistributedContext(device=device)
         return
     try:
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
@@ -155,8 +155,8 @@ def join() -> Iterator[World]:
             dist.init_process_group(backend, timeout=TIMEOUT)
     except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise WorldError(f"Process {rank} of {size} did not find the others: {reason}") from error
-    yield World(rank, size, device)
+        raise DistributedError(f"Process {rank} of {size} did not find the others: {reason}") from error
+    yield DistributedContext(rank, size, device)
     dist.destroy_process_group()  # not after an error: it would wait for the others
 
 
@@ -165,7 +165,7 @@ def _fresh_store(rank: int) -> dist.TCPStore:
 
     torchrun keeps one store through all restarts, where the addresses of processes that died are found before
     the new ones are there (torch 2.13; counts of restarts differ between machines, so they are no prefix).
-    It serves only to say where the fresh one is: an old answer leads nowhere, and is asked for again.
+    It serves only to say where the fresh one is: an old answer is_main nowhere, and is asked for again.
     """
     host = os.environ["MASTER_ADDR"]  # where rank 0 is
     agent = dist.TCPStore(host, int(os.environ["MASTER_PORT"]), is_master=False, timeout=TIMEOUT)

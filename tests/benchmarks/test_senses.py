@@ -16,7 +16,7 @@ SENSES = ["a", "a", "a", "b", "b", "b"]
 
 def rows(vectors) -> np.ndarray:
     """(n, D) of length 1."""
-    return senses.of_layer(np.asarray([vectors], dtype=np.float32), 0)
+    return senses.select_layer(np.asarray([vectors], dtype=np.float32), 0)
 
 
 # the set

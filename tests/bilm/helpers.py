@@ -26,36 +26,41 @@ NGRAMS = [
 
 ENCODERS = {
     "characters": {"units": "char"},
-    "n-grams": {"units": "char", "ngrams": len(NGRAMS)},
+    "n-grams": {"units": "char", "n_ngrams": len(NGRAMS)},
     "table": {},
-    "wide table": {"table_width": 5, "tied_softmax": False},
-    "char_cnn": {"encoder": "char_cnn", "tied_softmax": False, "char_width": 3, "max_characters": 6},
+    "wide table": {"embedding_dim": 5, "tie_softmax": False},
+    "char_cnn": {
+        "token_encoder": "char_cnn",
+        "tie_softmax": False,
+        "char_embedding_dim": 3,
+        "max_characters_per_token": 6,
+    },
     "both": {
-        "encoder": "both",
-        "tied_softmax": False,
-        "char_width": 3,
-        "max_characters": 6,
+        "token_encoder": "both",
+        "tie_softmax": False,
+        "char_embedding_dim": 3,
+        "max_characters_per_token": 6,
         "n_highway": 2,
         "activation": "tanh",
     },
 }
 
 
-def make_bilm(*, seed: int = 0, projection: int = 6, **settings) -> BiLM:
+def make_bilm(*, seed: int = 0, projection_dim: int = 6, **settings) -> BiLM:
     """A biLM whose every weight is random, biases included: D = 2 * projection."""
     torch.manual_seed(seed)
-    defaults = {"units": "word", "hidden": 10, "char_filters": ((1, 4), (2, 3), (4, 5))}
-    config = BiLMConfig(**{**defaults, "projection": projection, **settings})
+    defaults = {"units": "word", "hidden_size": 10, "char_filters": ((1, 4), (2, 3), (4, 5))}
+    config = BiLMConfig(**{**defaults, "projection_dim": projection_dim, **settings})
     units = sorted(set("".join(WORDS))) if config.units == "char" else WORDS
-    characters = CHARACTERS if config.encoder != "table" else ()
-    ngrams = NGRAMS if config.ngrams else ()
-    bilm = BiLM(config, Vocab(units, characters, ngrams=ngrams, longest_ngram=config.longest_ngram))
+    characters = CHARACTERS if config.token_encoder != "embedding" else ()
+    ngrams = NGRAMS if config.n_ngrams else ()
+    bilm = BiLM(config, Vocab(units, characters, ngrams=ngrams, max_ngram_length=config.max_ngram_length))
     with torch.no_grad():
         for name, parameter in bilm.named_parameters():
-            if name != "encoder.char_cnn.table.weight":  # its padding row is zero
+            if name != "token_encoder.char_cnn.embedding.weight":  # its padding row is zero
                 parameter.normal_(std=0.4)
-        if bilm.encoder.ngrams is not None:
-            bilm.encoder.ngrams.weight[0] = 0
+        if bilm.token_encoder.ngram_embedding is not None:
+            bilm.token_encoder.ngram_embedding.weight[0] = 0
     return bilm.eval()
 
 
@@ -72,22 +77,22 @@ def embed(bilm: BiLM, sentence: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """The embeddings of a sentence with its boundaries, as each direction reads them: (n + 2, P)."""
     config, weights = bilm.config, weights_of(bilm)
     parts = []
-    if config.encoder in ("table", "both"):
-        rows = weights["encoder.table.weight"][bilm.vocab.ids(sentence)]
-        parts.append(rows * bilm.encoder.scale)
-    if config.encoder in ("char_cnn", "both"):
+    if config.token_encoder in ("embedding", "both"):
+        rows = weights["token_encoder.embedding.weight"][bilm.vocab.ids(sentence)]
+        parts.append(rows * bilm.token_encoder.scale)
+    if config.token_encoder in ("char_cnn", "both"):
         parts.append(np.stack([spell(bilm, unit) for unit in ["<s>", *sentence, "</s>"]]))
         # A word that looks like a boundary is not one; the boundaries are one character of their own.
         parts[-1][0] = convolve(bilm, [2, 4, 3])
         parts[-1][-1] = convolve(bilm, [2, 5, 3])
     x = np.concatenate(parts, 1)
-    if "encoder.project.weight" in weights:
-        x = x @ weights["encoder.project.weight"].T + weights["encoder.project.bias"]
+    if "token_encoder.projection.weight" in weights:
+        x = x @ weights["token_encoder.projection.weight"].T + weights["token_encoder.projection.bias"]
     ahead, back = x.copy(), x.copy()
     for row, ngram in enumerate(bilm.vocab.ngrams, 1):
         for i in range(1, len(sentence) + 2 - len(ngram)):
             if sentence[i - 1 : i - 1 + len(ngram)] == list(ngram):
-                vector = weights["encoder.ngrams.weight"][row]
+                vector = weights["token_encoder.ngram_embedding.weight"][row]
                 ahead[i + len(ngram) - 1, : len(vector)] += vector
                 back[i, : len(vector)] += vector
     return ahead, back
@@ -95,25 +100,27 @@ def embed(bilm: BiLM, sentence: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 def spell(bilm: BiLM, unit: str) -> np.ndarray:
     known = {c: i for i, c in enumerate(bilm.vocab.characters, 6)}
-    return convolve(bilm, [2, *(known.get(c, 1) for c in unit[: bilm.config.max_characters]), 3])
+    return convolve(bilm, [2, *(known.get(c, 1) for c in unit[: bilm.config.max_characters_per_token]), 3])
 
 
 def convolve(bilm: BiLM, ids: list[int]) -> np.ndarray:
     """The char-CNN on one word, window by window. A word shorter than a window is padded with zeros."""
     config, weights = bilm.config, weights_of(bilm)
-    vectors = [weights["encoder.char_cnn.table.weight"][i] for i in ids]
+    vectors = [weights["token_encoder.char_cnn.embedding.weight"][i] for i in ids]
     activation = np.tanh if config.activation == "tanh" else lambda x: np.maximum(x, 0)
     features = []
     for number, (width, _) in enumerate(config.char_filters):
-        kernel = weights[f"encoder.char_cnn.convolutions.{number}.weight"]  # (n, char_width, width)
-        bias = weights[f"encoder.char_cnn.convolutions.{number}.bias"]
-        padded = vectors + [np.zeros(config.char_width)] * max(0, width - len(vectors))
+        kernel = weights[
+            f"token_encoder.char_cnn.convolutions.{number}.weight"
+        ]  # (n, char_embedding_dim, width)
+        bias = weights[f"token_encoder.char_cnn.convolutions.{number}.bias"]
+        padded = vectors + [np.zeros(config.char_embedding_dim)] * max(0, width - len(vectors))
         windows = [np.stack(padded[i : i + width], 1) for i in range(len(padded) - width + 1)]
         features.append(activation(np.max([(kernel * window).sum((1, 2)) + bias for window in windows], 0)))
     x = np.concatenate(features)
     for number in range(config.n_highway):
         part = {
-            key: weights[f"encoder.char_cnn.highways.{number}.{key}"]
+            key: weights[f"token_encoder.char_cnn.highways.{number}.{key}"]
             for key in ("transform.weight", "transform.bias", "gate.weight", "gate.bias")
         }
         gate = sigmoid(part["gate.weight"] @ x + part["gate.bias"])
@@ -130,9 +137,9 @@ def read(bilm: BiLM, side: str, x: np.ndarray) -> list[np.ndarray]:
         part = {
             name.rsplit(".", 1)[1]: w
             for name, w in weights.items()
-            if name.startswith(f"{side}_direction.layers.{depth}.")
+            if name.startswith(f"{side}_lm.layers.{depth}.")
         }
-        h, c, states = np.zeros(config.projection), np.zeros(config.hidden), []
+        h, c, states = np.zeros(config.projection_dim), np.zeros(config.hidden_size), []
         for vector in x:
             gates = part["weight_ih_l0"] @ vector + part["weight_hh_l0"] @ h
             gates += part["bias_ih_l0"] + part["bias_hh_l0"]
@@ -143,11 +150,11 @@ def read(bilm: BiLM, side: str, x: np.ndarray) -> list[np.ndarray]:
             h = sigmoid(o) * np.tanh(c)
             if "weight_hr_l0" in part:
                 h = part["weight_hr_l0"] @ h
-            if config.projection_clip is not None:
-                h = np.clip(h, -config.projection_clip, config.projection_clip)
+            if config.proj_clip is not None:
+                h = np.clip(h, -config.proj_clip, config.proj_clip)
             states.append(h)
         y = np.stack(states)
-        x = x + y if config.skip and depth > 0 else y
+        x = x + y if config.use_skip_connections and depth > 0 else y
         outputs.append(x)
     return outputs
 

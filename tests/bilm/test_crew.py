@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from spacy_elmo.bilm.inference.routes import routes
+from spacy_elmo.bilm.inference.routes import available_backends
 
 from .helpers import make_bilm
 
 ROOT = Path(__file__).parents[2]
-SIZES = {"projection": 64, "hidden": 128}
+SIZES = {"projection_dim": 64, "hidden_size": 128}
 BATCH = [["我", "爱", "北京", "天安门"] * (1 + i % 5) for i in range(60)]  # worth several threads
 
 
@@ -39,7 +39,9 @@ def test_callers_at_once_get_what_one_alone_gets():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
-@pytest.mark.skipif(routes() == ["torch"], reason="without the kernel they are torch's, which a child lacks")
+@pytest.mark.skipif(
+    available_backends() == ["torch"], reason="without the kernel they are torch's, which a child lacks"
+)
 def test_a_forked_child_has_threads_of_its_own():
     code = (
         "import os, signal, sys, torch\n"

@@ -19,7 +19,7 @@ from spacy_elmo.bilm.store import ModelFolderError
 
 from .helpers import ENCODERS, make_bilm
 
-WHOLE = store.to_bytes(make_bilm(projection=2, hidden=2, n_layers=1))
+WHOLE = store.to_bytes(make_bilm(projection_dim=2, hidden_size=2, n_layers=1))
 
 
 def rewrite(folder: Path, name: str, data: bytes) -> None:
@@ -70,9 +70,9 @@ def test_missing_truncated_and_changed_files(folder, name):
 
 
 def test_a_newer_format(folder, bilm, monkeypatch):
-    edit(folder, format_version=2, files="something else")
+    edit(folder, format_version=3, files="something else")
     for load in (store.load, store.read_config):
-        refused(folder, r"format version 2, this spacy-elmo reads up to 1: update spacy-elmo\.", load)
+        refused(folder, r"format version 3, this spacy-elmo reads up to 2: update spacy-elmo\.", load)
     monkeypatch.setattr(folder_format, "FORMAT_VERSION", 9)
     newer = store.to_bytes(bilm)
     monkeypatch.undo()
@@ -112,7 +112,7 @@ def test_a_config_that_is_none(folder, data):
     ("key", "value", "message"),
     [
         ("dropout", 0.1, '"dropout" is not a setting'),
-        ("projection", "8", "projection = '8'"),
+        ("projection_dim", "8", "projection_dim = '8'"),
         ("units", "byte", 'units = "byte"'),
         ("char_filters", 3, "char_filters"),
     ],
@@ -142,7 +142,7 @@ def test_a_model_that_lists_too_little(folder):
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
 def test_weights_that_are_no_numbers(bilm, tmp_path, number):
     damaged = store.from_bytes(store.to_bytes(bilm))
-    name = "forward_direction.layers.0.weight_ih_l0"
+    name = "forward_lm.layers.0.weight_ih_l0"
     with torch.no_grad():
         damaged.state_dict()[name][1, 1] = number
     damaged.save(tmp_path / "m")
@@ -151,8 +151,23 @@ def test_weights_that_are_no_numbers(bilm, tmp_path, number):
             read()
 
 
-SIZES = ["projection", "hidden", "n_layers", "n_highway", "char_width", "static_width", "max_sentence"]
-SIZES += ["ngrams", "static_rows", "table_width", "longest_unit", "max_characters", "ngram_width"]
+SIZES = [
+    "projection_dim",
+    "hidden_size",
+    "n_layers",
+    "n_highway",
+    "char_embedding_dim",
+    "static_dim",
+    "max_sentence_length",
+]
+SIZES += [
+    "ngrams",
+    "n_static_vectors",
+    "embedding_dim",
+    "max_unit_length",
+    "max_characters_per_token",
+    "ngram_dim",
+]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -173,9 +188,9 @@ def test_sizes_of_any_kind_are_answered_soon(folder, sizes):
 
 def test_weights_of_another_shape(folder):
     tensors = load_tensors((folder / "weights.safetensors").read_bytes())
-    bias, weight = "softmax_bias", "encoder.table.weight"
+    bias, weight = "softmax_bias", "token_encoder.embedding.weight"
     for changed, message in (
-        ({**tensors, weight: tensors[weight][:, :3].contiguous()}, r"hold \(12, 3\) for .*table.weight"),
+        ({**tensors, weight: tensors[weight][:, :3].contiguous()}, r"hold \(12, 3\) for .*embedding.weight"),
         ({**tensors, bias: tensors[weight].clone(), weight: tensors[bias]}, "hold"),
         ({**tensors, "extra": torch.zeros(2)}, "for extra, expected nothing"),
         ({k: t for k, t in tensors.items() if k != bias}, "hold nothing for softmax_bias"),

@@ -44,17 +44,23 @@ def embeddings(weights, words: list[str]) -> np.ndarray:
 
 def published_bilm(weights, words: list[str]) -> BiLM:
     """The published weights in our network. Theirs: columns i, candidate, f, o, and a forget bias 1 less."""
-    clips = {"cell_clip": 3.0, "projection_clip": 3.0}
+    clips = {"cell_clip": 3.0, "proj_clip": 3.0}
     config = BiLMConfig(
-        units="word", projection=16, hidden=64, skip=False, tied_softmax=False, normalize=False, **clips
+        units="word",
+        projection_dim=16,
+        hidden_size=64,
+        use_skip_connections=False,
+        tie_softmax=False,
+        fold_fullwidth=False,
+        **clips,
     )
-    bilm = BiLM(config, Vocab(words, normalized=False)).eval()
+    bilm = BiLM(config, Vocab(words, fold_fullwidth=False)).eval()
     table = np.zeros((len(bilm.vocab), 16))
     table[[BOS, EOS]] = embeddings(weights, ["<S>", "</S>"])
     table[len(SPECIALS) :] = embeddings(weights, words)
     state = bilm.state_dict()
-    state["encoder.table.weight"] = torch.tensor(table)
-    for d, direction in enumerate(("forward_direction", "backward_direction")):
+    state["token_encoder.embedding.weight"] = torch.tensor(table)
+    for d, direction in enumerate(("forward_lm", "backward_lm")):
         for layer in range(2):
             cell = weights[f"RNN_{d}/RNN/MultiRNNCell/Cell{layer}/LSTMCell"]
             i, j, f, o = np.split(np.concatenate([cell["W_0"][:], cell["B"][:][None]]), 4, axis=1)

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import spacy_elmo
-from spacy_elmo.bilm.inference.routes import routes
+from spacy_elmo.bilm.inference.routes import available_backends
 from spacy_elmo.bilm.runtime import encode
-from spacy_elmo.bilm.text import characters
+from spacy_elmo.bilm.text import split_characters
 
 TEXTS = """\
 北京
@@ -76,7 +76,7 @@ PRECISIONS = ("f32", "bf16", "int16")
 # The first number of the static vector of a text.
 STATIC = {0: -2.075852, 5: -5.0764, 8: -3.506092, 15: -6.949689, 24: -2.792199, 31: 0.0, 39: -9.29393}
 KNOWN = platform.machine() in ("x86_64", "AMD64")  # elsewhere `plain` is other arithmetic
-ROUTES = [route for route in GOLDEN if route in routes() and KNOWN]
+BACKENDS = [backend for backend in GOLDEN if backend in available_backends() and KNOWN]
 
 
 def digest(arrays: list[np.ndarray]) -> str:
@@ -93,16 +93,16 @@ def bundled():
     return spacy_elmo.load()
 
 
-@pytest.mark.skipif(not ROUTES, reason="no instruction set of this machine has known hashes")
-@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.skipif(not BACKENDS, reason="no instruction set of this machine has known hashes")
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_golden_layers(bundled, route, precision):
-    sentences = [characters(text)[0] for text in TEXTS]
-    found = digest(encode(bundled, sentences, precision=precision, route=route))
-    assert found == GOLDEN[route][PRECISIONS.index(precision)]
+def test_golden_layers(bundled, backend, precision):
+    sentences = [split_characters(text)[0] for text in TEXTS]
+    found = digest(encode(bundled, sentences, precision=precision, backend=backend))
+    assert found == GOLDEN[backend][PRECISIONS.index(precision)]
 
 
 def test_golden_static_vectors(bundled):
-    found = np.stack([bundled.static([text])[0] for text in TEXTS])
+    found = np.stack([bundled.static_vectors_of([text])[0] for text in TEXTS])
     np.testing.assert_allclose(found[list(STATIC), 0], list(STATIC.values()), atol=1e-5)
     assert set(np.sqrt((found**2).mean(1)).round(3).tolist()) == {0.0, 1.0}

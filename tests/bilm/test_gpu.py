@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from spacy_elmo.bilm.embed import Batch
-from spacy_elmo.bilm.graphs import GraphedStep, fastest, padded
-from spacy_elmo.bilm.objective import TrainingStep
+from spacy_elmo.bilm.embed import TokenBatch
+from spacy_elmo.bilm.graphs import CUDAGraphTrainStep, pad_to_bucket, with_cuda_graphs
+from spacy_elmo.bilm.objective import TrainStep
 from spacy_elmo.bilm.runtime import collate
 
 from .helpers import ENCODERS, WORDS, layers, make_bilm
@@ -14,9 +14,9 @@ from .helpers import ENCODERS, WORDS, layers, make_bilm
 SENTENCES = [["我", "爱", "北京", "天安门", "？未知", "，", "Linux"] * 4, [], ["我"], WORDS]
 MODELS = {
     **ENCODERS,
-    "clipped": {"cell_clip": 0.3, "projection_clip": 0.2},
-    "clipped, not projected": {"projection": 10, "cell_clip": 0.3},
-    "not projected": {"projection": 10},
+    "clipped": {"cell_clip": 0.3, "proj_clip": 0.2},
+    "clipped, not projected": {"projection_dim": 10, "cell_clip": 0.3},
+    "not projected": {"projection_dim": 10},
 }
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -77,7 +77,7 @@ def some_batches(bilm, lengths):
 
 def assert_same_steps(found, expected, tolerance):
     for (loss, grads), (other, others) in zip(found, expected, strict=True):
-        assert loss.n == other.n
+        assert loss.n_targets == other.n
         assert loss.mean == pytest.approx(other.mean, rel=tolerance)
         assert grads.keys() == others.keys()
         for name, grad in grads.items():
@@ -89,19 +89,19 @@ def test_padding_changes_no_gradient(name, monkeypatch):
     """Whole sentences of padding too, and positions that predict nothing."""
     bilm = make_bilm(**MODELS[name])
     batches = some_batches(bilm, [[41, *[1] * 36], [2]])
-    expected = steps_of(bilm, TrainingStep(bilm), batches)
-    monkeypatch.setattr(TrainingStep, "has_fixed_shapes", True)
-    found = steps_of(bilm, TrainingStep(bilm), [padded(batch) for batch in batches])
-    assert tuple(padded(batches[0]).units.shape) == (38, 44)
+    expected = steps_of(bilm, TrainStep(bilm), batches)
+    monkeypatch.setattr(TrainStep, "has_static_shapes", True)
+    found = steps_of(bilm, TrainStep(bilm), [pad_to_bucket(batch) for batch in batches])
+    assert tuple(pad_to_bucket(batches[0]).input_ids.shape) == (38, 44)
     assert_same_steps(found, expected, 1e-5)
 
 
 @pytest.mark.parametrize(("rows", "length"), [(1, 3), (33, 40), (100, 65), (512, 31)])
 def test_batches_are_padded_by_a_sixteenth_at_most(rows, length):
-    batch = padded(Batch(torch.ones(rows, length, dtype=torch.long), torch.full((rows,), length)))
-    for found, needed in zip(batch.units.shape, (rows, length), strict=True):
+    batch = pad_to_bucket(TokenBatch(torch.ones(rows, length, dtype=torch.long), torch.full((rows,), length)))
+    for found, needed in zip(batch.input_ids.shape, (rows, length), strict=True):
         assert needed <= found <= needed * 17 / 16
-    assert int(batch.units.sum()) == rows * length
+    assert int(batch.input_ids.sum()) == rows * length
     assert batch.lengths.tolist() == [length] * rows + [0] * (len(batch.lengths) - rows)
 
 
@@ -111,20 +111,20 @@ def test_steps_of_training_on_a_gpu(name):
     """Recorded or not: those of the CPU."""
     bilm = make_bilm(**MODELS[name])
     batches = some_batches(bilm, [[3, 1, 40], [2], [3, 2, 30], [5, 5], [3, 1, 39]])
-    expected = steps_of(bilm, TrainingStep(bilm), batches)
+    expected = steps_of(bilm, TrainStep(bilm), batches)
     bilm.zero_grad()
-    step = fastest(TrainingStep(bilm.to("cuda")))
-    assert isinstance(step, GraphedStep) == (bilm.config.encoder == "table")
+    step = with_cuda_graphs(TrainStep(bilm.to("cuda")))
+    assert isinstance(step, CUDAGraphTrainStep) == (bilm.config.token_encoder == "embedding")
     assert_same_steps(steps_of(bilm, step, batches), expected, 1e-4)
 
 
 @gpu
 def test_a_recorded_step_has_the_numbers_of_one_that_is_not():
     """Dropout masks too, which differ from seed to seed."""
-    bilm = make_bilm(projection=16, hidden=64).to("cuda")
-    batches = [padded(batch) for batch in some_batches(bilm, [[20, 20], [5, 3], [20, 20], [20, 20]])]
+    bilm = make_bilm(projection_dim=16, hidden_size=64).to("cuda")
+    batches = [pad_to_bucket(batch) for batch in some_batches(bilm, [[20, 20], [5, 3], [20, 20], [20, 20]])]
     options = {"dropout": 0.5, "dtype": torch.bfloat16}
-    step = GraphedStep(TrainingStep(bilm, **options))
+    step = CUDAGraphTrainStep(TrainStep(bilm, **options))
     found = steps_of(bilm, step, batches)
     again = steps_of(bilm, step.plain, batches)
     assert_same_steps(found, again, 1e-6)

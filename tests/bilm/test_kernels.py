@@ -1,4 +1,4 @@
-"""Kernels in training: the same numbers as torch's own operations, on every instruction set and on a GPU.
+"""FusedOps in training: the same numbers as torch's own operations, on every instruction set and on a GPU.
 
 Without a GPU, Triton's can be tried in its interpreter: TRITON_INTERPRET=1, with triton and numpy<2.4.
 """
@@ -13,26 +13,26 @@ from torch import nn
 from torch.nn import functional as F
 
 from spacy_elmo.bilm import kernels as module
-from spacy_elmo.bilm.inference.binding import instruction_sets
-from spacy_elmo.bilm.kernels import LSTMFunction, NativeKernels, column_sums
-from spacy_elmo.bilm.softmax import CHUNK, FullSoftmaxLoss
+from spacy_elmo.bilm.inference.binding import supported_targets
+from spacy_elmo.bilm.kernels import LSTMFunction, NativeFusedOps, column_sums
+from spacy_elmo.bilm.softmax import LOGIT_CHUNK, ChunkedCrossEntropy
 
 SHAPES = [(5, 3, 32, 64), (1, 1, 3, 5), (4, 2, 7, 7), (3, 9, 16, 33)]  # steps, rows, P, H
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.03}
 
 
-@pytest.fixture(params=[*instruction_sets(), "triton"])
+@pytest.fixture(params=[*supported_targets(), "triton"])
 def device(request, monkeypatch):
     """Where the kernels run: each instruction set that this processor has, and Triton's."""
     if request.param != "triton":
-        chosen = NativeKernels(request.param)
+        chosen = NativeFusedOps(request.param)
     elif torch.cuda.is_available():
         return torch.device("cuda")
     elif os.environ.get("TRITON_INTERPRET"):
-        chosen = pytest.importorskip("spacy_elmo.bilm.triton_kernels").TritonKernels()
+        chosen = pytest.importorskip("spacy_elmo.bilm.triton_kernels").TritonFusedOps()
     else:
         pytest.skip("needs a GPU")
-    monkeypatch.setattr(module, "_native_kernels", lambda: chosen)
+    monkeypatch.setattr(module, "_native_ops", lambda: chosen)
     return torch.device("cpu")
 
 
@@ -80,7 +80,7 @@ def test_large_inputs_saturate(device):
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
 @settings(max_examples=30, deadline=None)
 @given(
-    n=st.integers(1, CHUNK + 40),
+    n=st.integers(1, LOGIT_CHUNK + 40),
     size=st.integers(1, 70),
     spread=st.floats(0.01, 60.0),
     seed=st.integers(0, 99),
@@ -95,7 +95,7 @@ def test_cross_entropy(where, dtype, n, size, spread, seed):
     bias, targets = torch.randn(size), torch.randint(size, (n,))
     x, weight, bias, targets = (t.to(where) for t in (x, weight, bias, targets))
     trained = [x.to(dtype).requires_grad_(), weight.requires_grad_(), bias.requires_grad_()]
-    loss = FullSoftmaxLoss.apply(*trained, targets, CHUNK)
+    loss = ChunkedCrossEntropy.apply(*trained, targets, LOGIT_CHUNK)
     logits = F.linear(trained[0], weight.to(dtype)).float()  # rounded as they are in the kernel
     expected = F.cross_entropy(logits + bias, targets, reduction="sum")
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-4, abs=1e-3)
@@ -112,7 +112,7 @@ def test_cross_entropy_everywhere(device, size):
     reference = logits.double().requires_grad_()
     expected = F.cross_entropy(reference + bias.double(), targets, reduction="sum")
     gradient = torch.autograd.grad(expected, reference)[0]
-    native = module.kernels(logits)
+    native = module.fused_ops_for(logits)
     assert native is not None
     loss = float(native.cross_entropy(logits, bias, targets))
     assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
@@ -124,7 +124,7 @@ def test_a_broken_number_is_not_hidden(device):
     for place in (0, 16, 36):
         logits = torch.zeros(1, 37, device=device)
         logits[0, place] = float("nan")
-        native = module.kernels(logits)
+        native = module.fused_ops_for(logits)
         assert native is not None
         bias, targets = torch.zeros(37, device=device), torch.tensor([5], device=device)
         loss = float(native.cross_entropy(logits, bias, targets))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from spacy_elmo.bilm.inference.linear import linear
+from spacy_elmo.bilm.inference.linear import packed_linear
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -20,7 +20,7 @@ def threads(request):
 def test_a_row_does_not_depend_on_the_number_of_rows(dtype, inputs, outputs):
     torch.manual_seed(0)
     weight, bias, x = torch.randn(outputs, inputs), torch.randn(outputs), torch.randn(300, inputs)
-    product, x = linear(weight.to(dtype), bias.to(dtype)), x.to(dtype)
+    product, x = packed_linear(weight.to(dtype), bias.to(dtype)), x.to(dtype)
     with torch.inference_mode():
         together = product(x)
         for m in (1, 2, 7, 16, 33, 40, 97, 128, 200):
@@ -32,5 +32,5 @@ def test_it_is_the_linear_map(dtype, near):
     torch.manual_seed(0)
     weight, bias, x = torch.randn(70, 601) / 25, torch.randn(70), torch.randn(9, 601)
     with torch.inference_mode():
-        found = linear(weight.to(dtype), bias.to(dtype))(x.to(dtype)).float()
+        found = packed_linear(weight.to(dtype), bias.to(dtype))(x.to(dtype)).float()
     torch.testing.assert_close(found, x @ weight.T + bias, atol=near, rtol=near)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacy_elmo.bilm.config import BiLMConfig, ConfigError
-from spacy_elmo.bilm.lstm import reverse
+from spacy_elmo.bilm.lstm import reverse_padded
 from spacy_elmo.bilm.model import BiLM
 from spacy_elmo.bilm.runtime import collate
 from spacy_elmo.bilm.vocab import Vocab
@@ -52,13 +52,13 @@ def test_like_the_plain_network(name, sentence):
     "options",
     [
         {"cell_clip": 0.1},
-        {"projection_clip": 0.05},
-        {"cell_clip": 0.2, "projection_clip": 0.1, "skip": False},
-        {"cell_clip": 0.1, "projection": 6, "hidden": 6},
-        {"projection": 6, "hidden": 6},
+        {"proj_clip": 0.05},
+        {"cell_clip": 0.2, "proj_clip": 0.1, "use_skip_connections": False},
+        {"cell_clip": 0.1, "projection_dim": 6, "hidden_size": 6},
+        {"projection_dim": 6, "hidden_size": 6},
         {"n_layers": 1},
         {"n_layers": 3},
-        {"n_layers": 3, "skip": False, "cell_clip": 0.1, "projection_clip": 0.1},
+        {"n_layers": 3, "use_skip_connections": False, "cell_clip": 0.1, "proj_clip": 0.1},
     ],
     ids=str,
 )
@@ -68,7 +68,7 @@ def test_like_the_plain_network_with_other_settings(options):
     np.testing.assert_allclose(encode(bilm, SENTENCE), layers(bilm, SENTENCE), atol=1e-5)
 
 
-@pytest.mark.parametrize("clip", ["cell_clip", "projection_clip"])
+@pytest.mark.parametrize("clip", ["cell_clip", "proj_clip"])
 def test_a_clip_that_bites_changes_the_layers_and_one_that_does_not_leaves_them(clip):
     free = encode(make_bilm(), SENTENCE)
     assert np.abs(encode(make_bilm(**{clip: 0.05}), SENTENCE)[1:] - free[1:]).max() > 0.01
@@ -76,7 +76,7 @@ def test_a_clip_that_bites_changes_the_layers_and_one_that_does_not_leaves_them(
 
 
 def test_the_projection_clip_bounds_the_state_and_not_the_skip_connection():
-    out = encode(make_bilm(projection_clip=0.05), SENTENCE)
+    out = encode(make_bilm(proj_clip=0.05), SENTENCE)
     assert np.abs(out[1]).max() <= 0.05 + 1e-6
     assert 0.05 < np.abs(out[2]).max() <= 0.1 + 1e-6
 
@@ -95,17 +95,17 @@ def test_the_directions_are_two_stacks():
     bilm = make_bilm()
     before = encode(bilm, SENTENCE)
     with torch.no_grad():
-        for parameter in bilm.backward_direction.parameters():
+        for parameter in bilm.backward_lm.parameters():
             parameter.add_(0.5)
     after = encode(bilm, SENTENCE)
     np.testing.assert_array_equal(before[..., :6], after[..., :6])
     assert np.abs(before[1:, :, 6:] - after[1:, :, 6:]).max() > 0.01
-    shared = {id(p) for p in bilm.forward_direction.parameters()}
-    assert not shared & {id(p) for p in bilm.backward_direction.parameters()}
+    shared = {id(p) for p in bilm.forward_lm.parameters()}
+    assert not shared & {id(p) for p in bilm.backward_lm.parameters()}
 
 
 def test_the_skip_connection_is_there_from_layer_2_on():
-    without, with_skip = (encode(make_bilm(skip=skip), SENTENCE) for skip in (False, True))
+    without, with_skip = (encode(make_bilm(use_skip_connections=skip), SENTENCE) for skip in (False, True))
     np.testing.assert_array_equal(without[:2], with_skip[:2])
     # Layer 1 is added to layer 2's output, not to its state.
     np.testing.assert_allclose(with_skip[2], without[2] + without[1], atol=1e-6)
@@ -124,7 +124,7 @@ def test_a_vector_depends_on_its_sentence_alone(name, sentences, batch_tokens, d
         assert np.abs(found - alone[i]).max(initial=0) < 1e-5
 
 
-@pytest.mark.parametrize("options", [{}, {"cell_clip": 0.1, "projection_clip": 0.1}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"cell_clip": 0.1, "proj_clip": 0.1}], ids=str)
 def test_padding_does_not_reach_a_vector(options):
     bilm = make_bilm(**options)
     batch = collate(bilm, [SENTENCE, ["我"], ["爱", "我"]])
@@ -134,7 +134,7 @@ def test_padding_does_not_reach_a_vector(options):
         np.testing.assert_allclose(whole, layers(bilm, sentence), atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{}, {"cell_clip": 0.1, "projection_clip": 0.1}], ids=["free", "clipped"])
+@pytest.mark.parametrize("options", [{}, {"cell_clip": 0.1, "proj_clip": 0.1}], ids=["free", "clipped"])
 def test_causality(bilm, options):
     bilm = bilm if not options else make_bilm(**options)
     one = encode(bilm, SENTENCE)
@@ -164,8 +164,8 @@ def test_unknown_units_of_a_table_are_one_unit():
 
 
 def test_full_width_forms_are_folded_when_the_model_says_so():
-    folding, exact = make_bilm(), make_bilm(normalize=False)
-    exact.vocab = Vocab(WORDS, normalized=False)
+    folding, exact = make_bilm(), make_bilm(fold_fullwidth=False)
+    exact.vocab = Vocab(WORDS, fold_fullwidth=False)
     for bilm, same in ((folding, True), (exact, False)):
         assert (encode(bilm, ["Ｌｉｎｕｘ"]) == encode(bilm, ["Linux"])).all() == same
 
@@ -205,13 +205,13 @@ class TestCharacters:
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=5))
 def test_reverse_is_its_own_inverse_and_leaves_the_padding(lengths):
     x = torch.arange(len(lengths) * 6).view(len(lengths), 6)
-    back = reverse(x, torch.tensor(lengths))
-    assert torch.equal(reverse(back, torch.tensor(lengths)), x)
+    back = reverse_padded(x, torch.tensor(lengths))
+    assert torch.equal(reverse_padded(back, torch.tensor(lengths)), x)
     for row, turned, n in zip(x, back, lengths, strict=True):
         assert turned.tolist() == [*row[:n].flip(0).tolist(), *row[n:].tolist()]
 
 
 def test_a_char_cnn_needs_characters():
-    config = BiLMConfig(units="word", encoder="char_cnn", tied_softmax=False)
+    config = BiLMConfig(units="word", token_encoder="char_cnn", tie_softmax=False)
     with pytest.raises(ConfigError, match="vocabulary of characters"):
         BiLM(config, Vocab(WORDS))

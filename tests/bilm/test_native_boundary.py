@@ -10,12 +10,19 @@ import pytest
 import torch
 
 from spacy_elmo.bilm.errors import ElmoError
-from spacy_elmo.bilm.inference.binding import instruction_sets
-from spacy_elmo.bilm.inference.cells import cells_of, switches_of
-from spacy_elmo.bilm.inference.native_route import NativeRoute
-from spacy_elmo.bilm.inference.tasks import Norm, PackedMaxout, Units, means, mix, token_layers
-from spacy_elmo.bilm.inference.units import Inputs, NgramVectors
-from spacy_elmo.bilm.kernels import NativeKernels
+from spacy_elmo.bilm.inference.binding import supported_targets
+from spacy_elmo.bilm.inference.cells import lstm_options, lstm_weights
+from spacy_elmo.bilm.inference.native_route import NativeBackend
+from spacy_elmo.bilm.inference.tasks import (
+    LayerNormParams,
+    PackedMaxout,
+    TokenAlignment,
+    mean_layers,
+    pool_tokens,
+    scalar_mix,
+)
+from spacy_elmo.bilm.inference.units import EncodedInputs, NgramVectors
+from spacy_elmo.bilm.kernels import NativeFusedOps
 from spacy_elmo.bilm.runtime import encode
 
 from .helpers import make_bilm
@@ -23,7 +30,7 @@ from .helpers import make_bilm
 ROOT = Path(__file__).parents[2]
 SENTENCE = ["我", "爱", "北京", "天安门"]
 WEIGHTS = np.full(3, 0.3, dtype=np.float32)
-built = pytest.mark.skipif(not instruction_sets(), reason="the native kernel was not built")
+built = pytest.mark.skipif(not supported_targets(), reason="the native kernel was not built")
 
 
 def zeros(*shape, dtype=np.float32):
@@ -69,11 +76,11 @@ def test_only_the_binding_knows_addresses():
     ],
     ids=lambda place: f"{type(place).__name__} {getattr(place, 'shape', '')} {getattr(place, 'dtype', '')}",
 )
-@pytest.mark.parametrize("route", [None, "torch"])
-def test_a_place_that_cannot_be_written(place, route):
+@pytest.mark.parametrize("backend", [None, "torch"])
+def test_a_place_that_cannot_be_written(place, backend):
     bilm = make_bilm()
     with pytest.raises(ElmoError, match=r"out\[1\] cannot take"):
-        encode(bilm, [SENTENCE, SENTENCE], out=[None, place], route=route)
+        encode(bilm, [SENTENCE, SENTENCE], out=[None, place], backend=backend)
 
 
 def test_places_that_can_be_written():
@@ -92,13 +99,13 @@ def test_places_that_can_be_written():
 
 
 def route_and_inputs(**changes):
-    bilm = make_bilm(units="char", ngrams=12)
-    directions = [cells_of(d) for d in (bilm.forward_direction, bilm.backward_direction)]
-    isa = next(iter(instruction_sets()))
-    route = NativeRoute(directions, switches_of(bilm.forward_direction), torch.float32, isa)
+    bilm = make_bilm(units="char", n_ngrams=12)
+    directions = [lstm_weights(d) for d in (bilm.forward_lm, bilm.backward_lm)]
+    target = next(iter(supported_targets()))
+    backend = NativeBackend(directions, lstm_options(bilm.forward_lm), torch.float32, target)
     ngrams = NgramVectors(torch.zeros(3, 6), np.zeros((9, 2), dtype=np.int64))
     ids = [np.array([0, 1, 2, 3, 4]), np.array([0, 1, 2, 4])]
-    return route, Inputs(**{"ids": ids, "vectors": torch.zeros(5, 6), "ngrams": ngrams, **changes})
+    return backend, EncodedInputs(**{"ids": ids, "vectors": torch.zeros(5, 6), "ngrams": ngrams, **changes})
 
 
 @built
@@ -118,23 +125,23 @@ def route_and_inputs(**changes):
 )
 def test_inputs_that_do_not_fit(changes):
     out = [zeros(3, 3, 12), zeros(3, 2, 12)]
-    route, inputs = route_and_inputs(**changes)
+    backend, inputs = route_and_inputs(**changes)
     with pytest.raises(ValueError, match=r"\w"):
-        route.run(inputs, out)
-    route, inputs = route_and_inputs()
-    route.run(inputs, out)
+        backend.run(inputs, out)
+    backend, inputs = route_and_inputs()
+    backend.run(inputs, out)
     with pytest.raises(ValueError, match="place"):
-        route.run(inputs, out[::-1])
+        backend.run(inputs, out[::-1])
 
 
 @built
 def test_weights_that_do_not_fit():
-    one, other, wide = make_bilm(), make_bilm(n_layers=1), make_bilm(hidden=11)
-    isa = next(iter(instruction_sets()))
-    for a, b in ((one, other), (one, wide), (one, make_bilm(projection=10))):
-        directions = [cells_of(a.forward_direction), cells_of(b.backward_direction)]
+    one, other, wide = make_bilm(), make_bilm(n_layers=1), make_bilm(hidden_size=11)
+    target = next(iter(supported_targets()))
+    for a, b in ((one, other), (one, wide), (one, make_bilm(projection_dim=10))):
+        directions = [lstm_weights(a.forward_lm), lstm_weights(b.backward_lm)]
         with pytest.raises(ValueError, match=r"\w"):
-            NativeRoute(directions, switches_of(a.forward_direction), torch.float32, isa)
+            NativeBackend(directions, lstm_options(a.forward_lm), torch.float32, target)
 
 
 @built
@@ -149,17 +156,17 @@ def test_a_mix_of_what_does_not_fit():
         ([zeros(3, 2, 8)] * 2, WEIGHTS, [zeros(2, 5), zeros(2, 4)]),
     ):
         with pytest.raises(ValueError, match=r"\w"):
-            mix(layers, weights, None, beside)
+            scalar_mix(layers, weights, None, beside)
     with pytest.raises(ValueError, match=r"\w"):
-        means([zeros(3, 2, 8), zeros(2, 2, 8)])
+        mean_layers([zeros(3, 2, 8), zeros(2, 2, 8)])
 
 
 @built
 def test_numbers_of_another_type_are_converted():
     layers = np.random.default_rng(0).normal(size=(3, 5, 8))
     for array in (layers, layers.astype(">f4"), np.asfortranarray(layers)):
-        np.testing.assert_allclose(mix([array], WEIGHTS, None)[0][0], 0.3 * layers.sum(0), rtol=1e-5)
-        np.testing.assert_allclose(means([array])[0], layers.mean(0), rtol=1e-5)
+        np.testing.assert_allclose(scalar_mix([array], WEIGHTS, None)[0][0], 0.3 * layers.sum(0), rtol=1e-5)
+        np.testing.assert_allclose(mean_layers([array])[0], layers.mean(0), rtol=1e-5)
 
 
 @built
@@ -182,22 +189,22 @@ def test_numbers_of_another_type_are_converted():
     ],
 )
 def test_units_that_are_not_there(change):
-    units = Units(
+    units = TokenAlignment(
         [zeros(3, 2, 8), zeros(3, 3, 8)], 3, np.array([0, 2]), np.array([0, 2]), np.array([0, 1, 4])
     )
-    assert token_layers([units], 3, 8)[0].shape == (3, 3, 8)
+    assert pool_tokens([units], 3, 8)[0].shape == (3, 3, 8)
     with pytest.raises(ValueError, match=r"\w"):
-        token_layers([units._replace(**change)], 3, 8)
+        pool_tokens([units._replace(**change)], 3, 8)
 
 
 @built
 def test_a_maxout_of_what_does_not_fit():
     W, b = zeros(4, 3, 5), zeros(4, 3)
-    for wrong in ((zeros(4, 2, 5), b), (W, zeros(3, 3)), (W, b, Norm(zeros(3), zeros(4), 0.1))):
+    for wrong in ((zeros(4, 2, 5), b), (W, zeros(3, 3)), (W, b, LayerNormParams(zeros(3), zeros(4), 0.1))):
         with pytest.raises(ValueError, match=r"\w"):
             PackedMaxout(*wrong)
     maxout = PackedMaxout(W, b)
-    assert maxout.is_of(W.astype("d"), b)
+    assert maxout.matches(W.astype("d"), b)
     for parts in (
         ([zeros(2, 4)],),
         ([zeros(2, 3)], [zeros(1, 2)]),
@@ -210,11 +217,13 @@ def test_a_maxout_of_what_does_not_fit():
 
 @built
 def test_steps_of_training_that_do_not_fit():
-    kernels = NativeKernels()
+    kernels = NativeFusedOps()
 
     def step(**changes):
-        shapes = {"x": (2, 12), "h": (2, 12), "before": (2, 3), "gates": (2, 12), "c": (2, 3), "m": (2, 3)}
-        kernels.cells_forward(**{**{name: torch.zeros(shape) for name, shape in shapes.items()}, **changes})
+        shapes = {"x": (2, 12), "h": (2, 12), "c_prev": (2, 3), "gates": (2, 12), "c": (2, 3), "m": (2, 3)}
+        kernels.lstm_cell_forward(
+            **{**{name: torch.zeros(shape) for name, shape in shapes.items()}, **changes}
+        )
 
     step()
     for name, tensor in (
@@ -223,7 +232,7 @@ def test_steps_of_training_that_do_not_fit():
         ("m", torch.zeros(2, 3).bfloat16()),
         ("c", torch.zeros(2, 3).double()),
         ("gates", torch.zeros(2, 3)),
-        ("before", torch.zeros(2, 3, device="meta")),
+        ("c_prev", torch.zeros(2, 3, device="meta")),
     ):
         with pytest.raises(ValueError, match=r"\w"):
             step(**{name: tensor})
@@ -234,9 +243,9 @@ def test_steps_of_training_that_do_not_fit():
 def test_a_target_that_is_no_unit(target):
     logits, bias = torch.zeros(3, 5), torch.zeros(5)
     with pytest.raises(IndexError, match=f"Target {target} of 5 units"):
-        NativeKernels().cross_entropy(logits, bias, torch.tensor([0, target, -1]))
+        NativeFusedOps().cross_entropy(logits, bias, torch.tensor([0, target, -1]))
     with pytest.raises(ValueError, match="do not fit"):
-        NativeKernels().cross_entropy(logits, bias[:4], torch.tensor([0, 1, 2]))
+        NativeFusedOps().cross_entropy(logits, bias[:4], torch.tensor([0, 1, 2]))
 
 
 @built
@@ -252,7 +261,7 @@ def test_the_weights_of_a_new_engine_are_held_while_they_are_packed():
         "layers = 2\n"
         "threading.Thread(target=other, daemon=True).start()\n"
         "for _ in range(10):\n"
-        "    make_bilm(projection=256, hidden=512).encode([['我']])\n"
+        "    make_bilm(projection_dim=256, hidden_size=512).encode([['我']])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, cwd=ROOT)
     assert done.returncode == 0, done.stderr

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from spacy_elmo.bilm.lstm import Dropout
 from spacy_elmo.bilm.model import BiLM
-from spacy_elmo.bilm.objective import TrainingStep, lm_loss, perplexity
+from spacy_elmo.bilm.objective import TrainStep, lm_loss, perplexity
 from spacy_elmo.bilm.runtime import collate
 
 from .helpers import ENCODERS, WORDS, layers, make_bilm, padding_free, weights_of
@@ -29,11 +29,11 @@ def threads(request):
 def naive_loss(bilm: BiLM, sentences) -> tuple[float, float]:
     """Sums of -log p(unit) in numpy, forward and backward, one prediction at a time."""
     weights = weights_of(bilm)
-    weight = weights.get("untied_softmax_weight", weights.get("encoder.table.weight"))
+    weight = weights.get("untied_softmax_weight", weights.get("token_encoder.embedding.weight"))
     sums = [0.0, 0.0]
     for sentence in sentences:
         ids, last = padding_free(bilm, sentence), layers(bilm, sentence, boundaries=True)[-1]
-        width = bilm.config.projection
+        width = bilm.config.projection_dim
         for t in range(len(ids)):
             for side, (states, target) in enumerate(((last[t, :width], t + 1), (last[t, width:], t - 1))):
                 if 0 <= target < len(ids):
@@ -44,10 +44,10 @@ def naive_loss(bilm: BiLM, sentences) -> tuple[float, float]:
 
 def autograd_loss(bilm: BiLM, batch) -> torch.Tensor:
     """The mean loss from the network's own layers, with torch's cross entropy."""
-    last, width, n = bilm(batch)[-1], bilm.config.projection, 0
+    last, width, n = bilm(batch)[-1], bilm.config.projection_dim, 0
     total = torch.zeros(())
     for row, length in enumerate(batch.lengths.tolist()):
-        ids, n = batch.units[row, :length], n + length - 1
+        ids, n = batch.input_ids[row, :length], n + length - 1
         for states, targets in (
             (last[row, : length - 1, :width], ids[1:]),
             (last[row, 1:length, width:], ids[:-1]),
@@ -63,7 +63,7 @@ def gradients(bilm: BiLM) -> dict[str, torch.Tensor]:
 
 def step(bilm: BiLM, seed: int = 0, **options) -> dict[str, torch.Tensor]:
     bilm.zero_grad(set_to_none=True)
-    TrainingStep(bilm, **options)(collate(bilm, SENTENCES), seed)
+    TrainStep(bilm, **options)(collate(bilm, SENTENCES), seed)
     return gradients(bilm)
 
 
@@ -71,7 +71,7 @@ def step(bilm: BiLM, seed: int = 0, **options) -> dict[str, torch.Tensor]:
 def test_loss_is_cross_entropy_in_each_direction(name):
     bilm = make_bilm(**ENCODERS[name])
     loss = lm_loss(bilm, collate(bilm, SENTENCES))
-    assert loss.n == N
+    assert loss.n_targets == N
     assert (loss.forward, loss.backward) == pytest.approx(naive_loss(bilm, SENTENCES), rel=1e-5)
     assert loss.mean == pytest.approx((loss.forward + loss.backward) / (2 * N))
     assert all(p.grad is None for p in bilm.parameters())
@@ -81,7 +81,7 @@ def test_loss_of_more_predictions_than_one_chunk():
     bilm = make_bilm()
     many = [[WORDS[(i * j) % len(WORDS)] for j in range(i % 40 + 1)] for i in range(60)]
     loss = lm_loss(bilm, collate(bilm, many))
-    assert loss.n == sum(map(len, many)) + 60 > 1024
+    assert loss.n_targets == sum(map(len, many)) + 60 > 1024
     assert (loss.forward, loss.backward) == pytest.approx(naive_loss(bilm, many), rel=1e-5)
 
 
@@ -106,17 +106,17 @@ def test_loss_of_huge_logits_is_finite():
 def test_loss_has_no_dropout():
     bilm = make_bilm().train()
     batch = collate(bilm, SENTENCES)
-    assert torch.equal(lm_loss(bilm, batch).sums, lm_loss(bilm, batch).sums)
+    assert torch.equal(lm_loss(bilm, batch).nll, lm_loss(bilm, batch).nll)
 
 
 def test_a_model_that_knows_nothing_has_the_perplexity_of_its_vocabulary():
-    bilm = make_bilm(tied_softmax=False)
+    bilm = make_bilm(tie_softmax=False)
     with torch.no_grad():
         bilm.softmax_weight.zero_()
         bilm.softmax_bias.zero_()
     loss = lm_loss(bilm, collate(bilm, SENTENCES))
-    assert perplexity(loss.forward, loss.n) == pytest.approx(len(bilm.vocab), rel=1e-6)
-    assert perplexity(loss.backward, loss.n) == pytest.approx(len(bilm.vocab), rel=1e-6)
+    assert perplexity(loss.forward, loss.n_targets) == pytest.approx(len(bilm.vocab), rel=1e-6)
+    assert perplexity(loss.backward, loss.n_targets) == pytest.approx(len(bilm.vocab), rel=1e-6)
 
 
 def test_perplexity():
@@ -129,9 +129,9 @@ def test_perplexity():
 @pytest.mark.parametrize("name", [*ENCODERS, "untied", "clipped", "no skip"])
 def test_gradients_are_those_of_autograd(name):
     more = {
-        "untied": {"tied_softmax": False},
-        "clipped": {"cell_clip": 0.2, "projection_clip": 0.3},
-        "no skip": {"skip": False, "n_layers": 3},
+        "untied": {"tie_softmax": False},
+        "clipped": {"cell_clip": 0.2, "proj_clip": 0.3},
+        "no skip": {"use_skip_connections": False, "n_layers": 3},
     }
     bilm = make_bilm(**{**ENCODERS, **more}[name])
     found = step(bilm)
@@ -145,12 +145,12 @@ def test_gradients_are_those_of_autograd(name):
             found[key], grad, atol=2e-6, rtol=1e-4, msg=lambda m, key=key: f"{key}: {m}"
         )
         assert grad.abs().max() > 0
-    loss = TrainingStep(bilm)(collate(bilm, SENTENCES), 0)
+    loss = TrainStep(bilm)(collate(bilm, SENTENCES), 0)
     assert loss.mean == pytest.approx(expected_loss.item(), rel=1e-5)
 
 
 def test_gradients_in_bfloat16_point_the_same_way():
-    bilm = make_bilm(projection=16, hidden=24)
+    bilm = make_bilm(projection_dim=16, hidden_size=24)
     exact, rough = step(bilm), step(bilm, dtype=torch.bfloat16)
     for key, grad in exact.items():
         assert rough[key].dtype == torch.float32
@@ -160,7 +160,7 @@ def test_gradients_in_bfloat16_point_the_same_way():
 def test_a_step_adds_to_the_gradients_that_are_there():
     bilm = make_bilm()
     once = step(bilm)
-    TrainingStep(bilm)(collate(bilm, SENTENCES), 0)
+    TrainStep(bilm)(collate(bilm, SENTENCES), 0)
     for key, grad in gradients(bilm).items():
         torch.testing.assert_close(grad, 2 * once[key])
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from spacy_elmo.bilm.objective import TrainingStep
+from spacy_elmo.bilm.objective import TrainStep
 from spacy_elmo.bilm.runtime import collate
 from spacy_elmo.bilm.sampling import CandidateSampler
-from spacy_elmo.bilm.softmax import CHUNK, FullSoftmaxLoss, sampled_softmax_loss
+from spacy_elmo.bilm.softmax import LOGIT_CHUNK, ChunkedCrossEntropy, sampled_softmax_loss
 from spacy_elmo.bilm.vocab import SPECIALS
 
 from .helpers import WORDS, make_bilm
@@ -25,8 +25,8 @@ def case(units: int = 60, n: int = 40):
 
 def test_all_units_are_the_full_softmax():
     x, weight, bias, targets = case()
-    full = FullSoftmaxLoss.apply(x, weight, bias, targets, CHUNK)
-    drawn = CandidateSampler(60, 60, CPU).draw(targets, 1)
+    full = ChunkedCrossEntropy.apply(x, weight, bias, targets, LOGIT_CHUNK)
+    drawn = CandidateSampler(60, 60, CPU).sample(targets, 1)
     sampled = sampled_softmax_loss(x, weight, bias, targets, drawn)
     torch.testing.assert_close(sampled, full)
     for a, b in zip(*(torch.autograd.grad(y, [x, weight, bias]) for y in (sampled, full)), strict=True):
@@ -39,12 +39,12 @@ def test_candidates_hold_the_targets_and_about_as_many_samples(samples):
     targets = torch.tensor([7, 150, 7, 199])
     sizes = []
     for seed in range(40):
-        candidates, log_chance, places = sampler.draw(targets, seed)
+        candidates, log_inclusion_prob, places = sampler.sample(targets, seed)
         assert torch.equal(candidates[places], targets)
         assert torch.equal(candidates, candidates.unique())
         assert set(range(len(SPECIALS))) <= set(candidates.tolist())
-        assert log_chance.isfinite().all()
-        assert (log_chance <= 0).all()
+        assert log_inclusion_prob.isfinite().all()
+        assert (log_inclusion_prob <= 0).all()
         sizes.append(len(candidates))
     expected = max(samples, len(SPECIALS))
     assert expected * 0.7 <= sum(sizes) / len(sizes) <= expected * 1.3 + 3
@@ -53,7 +53,7 @@ def test_candidates_hold_the_targets_and_about_as_many_samples(samples):
 def test_a_draw_depends_on_its_seed_alone():
     sampler = CandidateSampler(500, 50, CPU)
     targets = torch.tensor([5])
-    one, same, other = (sampler.draw(targets, seed)[0] for seed in (1, 1, 2))
+    one, same, other = (sampler.sample(targets, seed)[0] for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
@@ -66,17 +66,17 @@ def test_the_sum_over_candidates_is_right_on_average():
     targets = torch.empty(0, dtype=torch.int64)
     found = []
     for seed in range(400):
-        candidates, log_chance, _ = sampler.draw(targets, seed)
-        found.append((logits[candidates] - log_chance).exp().sum())
+        candidates, log_inclusion_prob, _ = sampler.sample(targets, seed)
+        found.append((logits[candidates] - log_inclusion_prob).exp().sum())
     assert float(torch.stack(found).mean()) == pytest.approx(float(logits.exp().sum()), rel=0.05)
 
 
 def test_a_training_step_takes_it():
     bilm = make_bilm()
     batch = collate(bilm, [WORDS, WORDS[:3]])
-    TrainingStep(bilm, samples=len(bilm.vocab))(batch, 0)
+    TrainStep(bilm, n_samples=len(bilm.vocab))(batch, 0)
     sampled = [p.grad.clone() for p in bilm.parameters() if p.requires_grad]
     bilm.zero_grad()
-    TrainingStep(bilm)(batch, 0)
+    TrainStep(bilm)(batch, 0)
     for a, p in zip(sampled, (p for p in bilm.parameters() if p.requires_grad), strict=True):
         torch.testing.assert_close(a, p.grad)

@@ -4,11 +4,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_elmo.bilm.objective import TrainingStep
+from spacy_elmo.bilm.objective import TrainStep
 from spacy_elmo.bilm.runtime import collate
 from spacy_elmo.bilm.sampling import CandidateSampler
 from spacy_elmo.bilm.seeds import derive_seed
-from spacy_elmo.pretraining.batches import BatchStream
+from spacy_elmo.pretraining.batches import BatchLoader
 
 from .helpers import make_bilm
 
@@ -28,7 +28,7 @@ def test_seeds_differ_in_the_bits_that_torch_takes(one, other):
 
 def losses(seed, **options):
     bilm = make_bilm()
-    return TrainingStep(bilm, **options)(collate(bilm, SENTENCES), seed).sums.tolist()
+    return TrainStep(bilm, **options)(collate(bilm, SENTENCES), seed).sums.tolist()
 
 
 def test_dropout_and_candidates_depend_on_every_bit_of_the_seed():
@@ -37,7 +37,7 @@ def test_dropout_and_candidates_depend_on_every_bit_of_the_seed():
     assert len({tuple(each) for each in found}) == len(seeds)
     assert found[1] == losses(1, dropout=0.5)
     sampler = CandidateSampler(500, 50, torch.device("cpu"))
-    drawn = [sampler.draw(torch.tensor([7]), derive_seed(seed, "candidates 0")).units for seed in seeds]
+    drawn = [sampler.sample(torch.tensor([7]), derive_seed(seed, "candidates 0")).units for seed in seeds]
     assert len({tuple(units.tolist()) for units in drawn}) == len(seeds)
 
 
@@ -49,7 +49,7 @@ def test_the_seed_of_a_run_reaches_the_order(monkeypatch):
             asked.append((seed, purpose, more)) or derive_seed(seed, purpose, **more)
         ),
     )
-    stream = BatchStream.__new__(BatchStream)
+    stream = BatchLoader.__new__(BatchLoader)
     stream.corpus = type("Corpus", (), {"lengths": torch.tensor([3, 4, 5]).numpy()})()
     stream.batch_tokens, stream.seed = 20, 2**32 - 1
     assert sum(len(batch) for batch in stream.epoch(7)) == 3

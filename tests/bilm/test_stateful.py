@@ -13,11 +13,11 @@ from .helpers import ENCODERS, WORDS, embed, make_bilm, read
 
 MODELS = {
     "free": make_bilm(),
-    "clipped": make_bilm(cell_clip=0.2, projection_clip=0.1),
-    "without projection": make_bilm(hidden=6),
-    "three layers, no skip connections": make_bilm(n_layers=3, skip=False),
+    "clipped": make_bilm(cell_clip=0.2, proj_clip=0.1),
+    "without projection": make_bilm(hidden_size=6),
+    "three layers, no skip connections": make_bilm(n_layers=3, use_skip_connections=False),
     "n-grams": make_bilm(**ENCODERS["n-grams"]),
-    "char_cnn": make_bilm(encoder="char_cnn", tied_softmax=False, max_characters=6),
+    "char_cnn": make_bilm(token_encoder="char_cnn", tie_softmax=False, max_characters_per_token=6),
 }
 batches = st.lists(
     st.lists(st.lists(st.sampled_from([*WORDS, "?"]), max_size=4), min_size=1, max_size=3), max_size=4
@@ -39,7 +39,7 @@ def expected(bilm, history):
 @pytest.mark.parametrize("name", MODELS)
 def test_each_row_goes_on_from_its_last_sentence(name, batches):
     bilm = MODELS[name]
-    bilm.carried.forget()
+    bilm.reset_states()
     rows = {}
     for batch in batches:  # an empty sentence is its two boundaries
         for row, layers in enumerate(bilm.encode(batch, stateful=True)):
@@ -57,7 +57,7 @@ def test_the_ordinary_way_is_cold_and_changes_no_state():
     other = copy.deepcopy(bilm)
     third = bilm.encode([["我"]], stateful=True)[0]
     np.testing.assert_array_equal(other.encode([["我"]], stateful=True)[0], third)
-    bilm.carried.forget()
+    bilm.reset_states()
     np.testing.assert_array_equal(bilm.encode([["我"]], stateful=True)[0], first)
     assert bilm.encode([], stateful=True) == []
 

@@ -15,18 +15,20 @@ from spacy_elmo.bilm import store
 from spacy_elmo.bilm.config import BiLMConfig, ConfigError
 from spacy_elmo.bilm.errors import ElmoError
 from spacy_elmo.bilm.model import BiLM
-from spacy_elmo.bilm.static import StaticVectors, unit_size
+from spacy_elmo.bilm.static import StaticVectors, normalize_rms
 from spacy_elmo.bilm.vocab import Vocab
 
 STRINGS = ["我", "爱", "北", "京", "北京", "天安", "1", "99", "我爱北京"]
-SIZES = {"projection": 6, "hidden": 10, "static_width": 5}
+SIZES = {"projection_dim": 6, "hidden_size": 10, "static_dim": 5}
 
 
 def make(strings=STRINGS, **settings) -> BiLM:
     torch.manual_seed(0)
-    config = BiLMConfig(**SIZES, static_rows=len(strings), **settings)
+    config = BiLMConfig(**SIZES, n_static_vectors=len(strings), **settings)
     bilm = BiLM(config, Vocab("我爱北京天安门", static=strings)).eval()
-    bilm.static_vectors = torch.from_numpy(unit_size(np.random.default_rng(0).normal(size=(len(strings), 5))))
+    bilm.static_vectors = torch.from_numpy(
+        normalize_rms(np.random.default_rng(0).normal(size=(len(strings), 5)))
+    )
     return bilm
 
 
@@ -52,7 +54,7 @@ def row(bilm: BiLM, string: str) -> np.ndarray:
 )
 def test_a_token_is_its_row_or_its_pieces(token, pieces):
     bilm = make()
-    (found,) = bilm.static([token])
+    (found,) = bilm.static_vectors_of([token])
     if pieces:
         wanted = np.sum([row(bilm, piece) for piece in pieces], 0)
         np.testing.assert_allclose(found, wanted / np.sqrt(np.mean(wanted**2)), rtol=1e-5)
@@ -61,18 +63,18 @@ def test_a_token_is_its_row_or_its_pieces(token, pieces):
 
 
 def test_full_width_stays_where_the_model_keeps_it():
-    assert not make(normalize=False).static(["１"]).any()
-    assert make().static(["１"]).any()
+    assert not make(fold_fullwidth=False).static_vectors_of(["１"]).any()
+    assert make().static_vectors_of(["１"]).any()
 
 
 @given(st.lists(st.text("我爱北京天安门1９ \n", max_size=8), max_size=9))
 def test_tokens_do_not_depend_on_one_another(tokens):
     bilm = make()
-    together = bilm.static(tokens)
+    together = bilm.static_vectors_of(tokens)
     assert together.shape == (len(tokens), 5)
     assert together.dtype == np.float32
     for token, vector in zip(tokens, together, strict=True):
-        np.testing.assert_array_equal(bilm.static([token])[0], vector)
+        np.testing.assert_array_equal(bilm.static_vectors_of([token])[0], vector)
 
 
 @given(st.lists(st.text("我爱北京天安门1９ \n", max_size=8), max_size=9))
@@ -85,7 +87,9 @@ def test_numbers_may_stand_for_tokens(tokens):
 
     numbers = [tokens.index(token) for token in tokens]
     for _ in range(2):
-        np.testing.assert_array_equal(bilm.static(numbers, spelled=spelled), bilm.static(tokens))
+        np.testing.assert_array_equal(
+            bilm.static_vectors_of(numbers, to_string=spelled), bilm.static_vectors_of(tokens)
+        )
     assert sorted(asked) == sorted(set(numbers))  # once each
 
 
@@ -95,21 +99,21 @@ def test_what_is_kept_keeps_its_budget_and_changes_nothing(calls):
     table = bilm.static_vectors.numpy()
     small = StaticVectors(bilm.vocab.static, table, budget=5 * 4 * table.shape[1])
     for tokens in calls:
-        np.testing.assert_array_equal(small.look_up(tokens), make().static(tokens))
-        assert len(small.kept) <= max(5, len(set(tokens)))
+        np.testing.assert_array_equal(small.look_up(tokens), make().static_vectors_of(tokens))
+        assert len(small.cache) <= max(5, len(set(tokens)))
 
 
 def test_a_model_that_has_looked_some_up_can_be_copied():
     bilm = make()
-    expected = bilm.static(["我爱", "北京"])
+    expected = bilm.static_vectors_of(["我爱", "北京"])
     for copied in (copy.deepcopy(bilm), pickle.loads(pickle.dumps(bilm))):
-        np.testing.assert_array_equal(copied.static(["我爱", "北京"]), expected)
+        np.testing.assert_array_equal(copied.static_vectors_of(["我爱", "北京"]), expected)
 
 
 def test_a_model_without_any():
-    bilm = BiLM(BiLMConfig(projection=6, hidden=10), Vocab("我爱"))
-    assert bilm.static(["我", "爱"]).shape == (2, 0)
-    assert bilm.config.static_dim == 0
+    bilm = BiLM(BiLMConfig(projection_dim=6, hidden_size=10), Vocab("我爱"))
+    assert bilm.static_vectors_of(["我", "爱"]).shape == (2, 0)
+    assert bilm.config.static_width == 0
     assert "static_vectors" not in bilm.state_dict()
 
 
@@ -120,9 +124,9 @@ def test_they_are_not_trained():
 
 def test_new_vectors_are_seen():
     bilm = make()
-    before = bilm.static(["北京"])
+    before = bilm.static_vectors_of(["北京"])
     bilm.static_vectors = -bilm.static_vectors
-    np.testing.assert_array_equal(bilm.static(["北京"]), -before)
+    np.testing.assert_array_equal(bilm.static_vectors_of(["北京"]), -before)
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])
@@ -132,7 +136,7 @@ def test_saved_they_come_back(tmp_path, as_bytes):
     back = store.from_bytes(store.to_bytes(bilm)) if as_bytes else store.load(tmp_path / "model")
     assert back.vocab.static == STRINGS
     tokens = ["北京", "我", "爱北京"]
-    np.testing.assert_array_equal(back.static(tokens), bilm.static(tokens))
+    np.testing.assert_array_equal(back.static_vectors_of(tokens), bilm.static_vectors_of(tokens))
 
 
 def test_eight_bits_on_disk(tmp_path):
@@ -143,8 +147,8 @@ def test_eight_bits_on_disk(tmp_path):
     bilm.save(tmp_path / "half", dtype=torch.float16)
     back = store.load(tmp_path / "half")
     assert back.static_vectors.dtype == torch.int8
-    wanted = bilm.static(STRINGS)
-    error = np.abs(back.static(STRINGS) - wanted).max(1)
+    wanted = bilm.static_vectors_of(STRINGS)
+    error = np.abs(back.static_vectors_of(STRINGS) - wanted).max(1)
     assert (error <= np.abs(wanted).max(1) / 100).all()
     assert not wanted[2].any()
     assert (tmp_path / "half" / "weights.safetensors").read_bytes().count(b'"I8"') == 1
@@ -160,15 +164,15 @@ def test_eight_bits_on_disk(tmp_path):
 def test_of_words_a_single_letter_is_no_piece(token, pieces):
     strings = ["cat", "dog", "a", "京"]
     bilm = make(strings, units="word")
-    (found,) = bilm.static([token])
+    (found,) = bilm.static_vectors_of([token])
     rows = bilm.static_vectors.numpy()
     wanted = sum((rows[strings.index(piece)] for piece in pieces), np.zeros(5))
     np.testing.assert_allclose(found, wanted / max(1e-9, np.sqrt(np.mean(wanted**2))), rtol=1e-5)
 
 
 def test_a_string_for_each_row():
-    with pytest.raises(ConfigError, match="static_rows = 3, but the vocabulary has 1"):
-        BiLM(BiLMConfig(**SIZES, static_rows=3), Vocab("我爱", static=["我"]))
+    with pytest.raises(ConfigError, match="n_static_vectors = 3, but the vocabulary has 1"):
+        BiLM(BiLMConfig(**SIZES, n_static_vectors=3), Vocab("我爱", static=["我"]))
     for strings in (["我", "我"], ["我\n爱"]):
         with pytest.raises(ElmoError, match="list each once"):
             Vocab("我爱", static=strings)
@@ -176,17 +180,20 @@ def test_a_string_for_each_row():
 
 @pytest.mark.parametrize(
     ("lines", "message"),
-    [(STRINGS[:-1], "static_rows = 9, but the vocabulary has 8"), ([*STRINGS[:-1], "我"], "a string twice")],
+    [
+        (STRINGS[:-1], "n_static_vectors = 9, but the vocabulary has 8"),
+        ([*STRINGS[:-1], "我"], "a string twice"),
+    ],
 )
 def test_a_damaged_list(tmp_path, lines, message):
     folder = tmp_path / "model"
     make().save(folder)
     data = "".join(f"{line}\n" for line in lines).encode("utf8")
-    (folder / "static.txt").write_bytes(data)
-    with pytest.raises(store.ModelFolderError, match=r"static\.txt is damaged"):
+    (folder / "static_vocab.txt").write_bytes(data)
+    with pytest.raises(store.ModelFolderError, match=r"static_vocab\.txt is damaged"):
         store.load(folder)
     config = json.loads((folder / "config.json").read_bytes())
-    config["files"]["static.txt"] = {"bytes": len(data), "sha256": sha256(data).hexdigest()}
+    config["files"]["static_vocab.txt"] = {"bytes": len(data), "sha256": sha256(data).hexdigest()}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(store.ModelFolderError, match=f"fits no biLM: .*{message}"):
         store.load(folder)

@@ -83,8 +83,8 @@ def test_nothing_is_pickled(folder, bilm):
     )
 )
 def test_units_of_any_characters_survive(units):
-    config = make_bilm(normalize=False).config
-    bilm = BiLM(config, Vocab(units, normalized=False))
+    config = make_bilm(fold_fullwidth=False).config
+    bilm = BiLM(config, Vocab(units, fold_fullwidth=False))
     assert store.from_bytes(store.to_bytes(bilm)).vocab.units == units
 
 
@@ -160,10 +160,14 @@ def test_a_model_card_is_kept(folder):
 
 def test_the_embedded_model_goes_by_its_name(bilm, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert store.place_of(store.EMBEDDED) == store.place_of(None) == store.embedded()
-    assert store.read_config(store.EMBEDDED) == store.read_config()
-    bilm.save(tmp_path / store.EMBEDDED)
-    assert store.read_config(store.EMBEDDED) == bilm.config
+    assert (
+        store.resolve_model_path(store.BUNDLED_MODEL)
+        == store.resolve_model_path(None)
+        == store.bundled_model_path()
+    )
+    assert store.read_config(store.BUNDLED_MODEL) == store.read_config()
+    bilm.save(tmp_path / store.BUNDLED_MODEL)
+    assert store.read_config(store.BUNDLED_MODEL) == bilm.config
 
 
 def test_importing_the_package_is_quick():
@@ -214,7 +218,7 @@ print(own() - before)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc tells whose memory is whose")
 def test_weights_are_mapped_and_not_read(tmp_path):
     make_bilm().save(tmp_path / "small")
-    bilm = make_bilm(projection=256, hidden=1024)
+    bilm = make_bilm(projection_dim=256, hidden_size=1024)
     bilm.save(tmp_path / "large")
     size = (tmp_path / "large" / "weights.safetensors").stat().st_size
     done = subprocess.run(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_elmo.bilm import text as module
-from spacy_elmo.bilm.text import characters, chunks, normalize, sentence_spans
+from spacy_elmo.bilm.text import normalize, sentence_spans, split_characters, split_evenly
 
 # Drawn densely from what matters here, and from everything.
 texts = st.text(
@@ -76,7 +76,7 @@ def test_where_sentences_end(text, expected):
 
 @given(texts)
 def test_characters_have_strictly_increasing_offsets(text):
-    units, offsets = characters(text)
+    units, offsets = split_characters(text)
     assert len(units) == len(offsets)
     assert all(a < b for a, b in itertools.pairwise(offsets))
     for unit, offset in zip(units, offsets, strict=True):
@@ -85,7 +85,7 @@ def test_characters_have_strictly_increasing_offsets(text):
 
 @given(texts)
 def test_characters_lose_nothing_but_white_space(text):
-    units, _ = characters(text)
+    units, _ = split_characters(text)
     assert "".join(units).replace(" ", "") == "".join(normalize(text).split())
     assert not (units and (units[0] == " " or units[-1] == " "))
     assert "  " not in "".join(units)
@@ -97,16 +97,19 @@ def test_spaces_in_chinese_make_no_difference(text, data):
     for before, after in itertools.pairwise(text):
         inside = before.isdigit() and after.isdigit()  # a space between two numbers does say something
         spaced += (" " if not inside and data.draw(st.booleans()) else "") + after
-    assert characters(spaced)[0] == characters(text)[0]
+    assert split_characters(spaced)[0] == split_characters(text)[0]
 
 
 def test_a_space_between_foreign_words_is_one_unit():
-    assert "".join(characters("用  Linux \t kernel 写的 1998 2000 年")[0]) == "用Linux kernel写的1998 2000年"
+    assert (
+        "".join(split_characters("用  Linux \t kernel 写的 1998 2000 年")[0])
+        == "用Linux kernel写的1998 2000年"
+    )
 
 
 @given(st.integers(0, 2000), st.integers(1, 300))
 def test_chunks_partition_evenly(n, limit):
-    pieces = chunks(n, limit)
+    pieces = split_evenly(n, limit)
     assert [i for start, end in pieces for i in range(start, end)] == list(range(n))
     sizes = {end - start for start, end in pieces}
     assert len(pieces) == -(-n // limit)

@@ -33,12 +33,12 @@ def test_ids_stand_behind_the_specials():
     assert vocab.ids([]).tolist() == [BOS, EOS]
     assert "ＷＴＯ" in vocab
     assert "未知" not in vocab
-    assert Vocab(["WTO"], normalized=False).id("ＷＴＯ") == UNK
+    assert Vocab(["WTO"], fold_fullwidth=False).id("ＷＴＯ") == UNK
 
 
 @given(units)
 def test_every_unit_has_an_id_of_its_own(units):
-    vocab = Vocab(units, normalized=False)
+    vocab = Vocab(units, fold_fullwidth=False)
     assert [vocab.id(unit) for unit in units] == list(range(len(SPECIALS), len(vocab)))
     assert vocab.ids(units)[1:-1].tolist() == list(range(len(SPECIALS), len(vocab)))
 
@@ -78,14 +78,14 @@ def test_what_no_file_can_hold_is_refused(lists):
 
 
 def test_units_are_cut_before_they_are_looked_up():
-    vocab = Vocab(["abc", "abcd"], longest=3)
+    vocab = Vocab(["abc", "abcd"], max_length=3)
     assert [vocab.id(unit) for unit in ("abc", "abcx", "abcd", "ab")] == [4, 4, 4, UNK]
     assert vocab.ids(["abcx", "ab"]).tolist() == [BOS, 4, UNK, EOS]
 
 
 @given(st.text(max_size=20))
 def test_units_in_bytes(unit):
-    vocab = Vocab([], normalized=False, in_bytes=True)
+    vocab = Vocab([], fold_fullwidth=False, uses_bytes=True)
     assert vocab.n_characters == 6 + 256
     row = vocab.character_ids([unit], 12)[0].tolist()
     data = unit.encode("utf8", "ignore")[:12]

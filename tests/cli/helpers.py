@@ -10,8 +10,8 @@ from spacy_elmo.cli.register import app
 CONFIG = Path(__file__).parents[2] / "configs" / "pretrain.cfg"
 TEXT = "我爱北京天安门。\n天安门上太阳升。\n" * 20
 TINY = {
-    "--model.projection": 4,
-    "--model.hidden": 8,
+    "--model.projection_dim": 4,
+    "--model.hidden_size": 8,
     "--training.max_steps": 3,
     "--training.batch_tokens": 64,
     "--training.eval_every": 2,
@@ -32,5 +32,5 @@ def plain(output: str) -> str:
 
 
 def tiny(folder: Path, **changes) -> list:
-    options = {"--paths.corpus": folder / "corpus", "--paths.heldout": folder / "text.txt", **TINY, **changes}
+    options = {"--paths.train": folder / "corpus", "--paths.dev": folder / "text.txt", **TINY, **changes}
     return ["pretrain", CONFIG, "--output", folder / "run", *(x for pair in options.items() for x in pair)]

@@ -7,22 +7,24 @@ import subprocess
 import sys
 
 from spacy_elmo.bilm import store
-from spacy_elmo.bilm.inference.routes import routes
+from spacy_elmo.bilm.inference.routes import available_backends
 
 from .helpers import CONFIG, plain, run, tiny
 
 
 def test_corpus(text, tmp_path):
-    result = run("corpus", text, tmp_path / "corpus", "--max-sentence", 5)
+    result = run("corpus", text, tmp_path / "corpus", "--max-sentence-length", 5)
     assert result.exit_code == 0
     assert "80 sentences, 320 units, 12 of them distinct" in plain(result.output)
     manifest = json.loads((tmp_path / "corpus" / "manifest.json").read_bytes())
-    assert {key: manifest[key] for key in ("units", "segmenter", "lang", "normalize", "max_sentence")} == {
+    assert {
+        key: manifest[key] for key in ("units", "segmenter", "lang", "fold_fullwidth", "max_sentence_length")
+    } == {
         "units": "char",
         "segmenter": "char",
         "lang": "zh",
-        "normalize": True,
-        "max_sentence": 5,
+        "fold_fullwidth": True,
+        "max_sentence_length": 5,
     }
 
 
@@ -32,7 +34,7 @@ def test_corpus_of_words_from_several_inputs(text, tmp_path):
     args = ["--units", "word", "--lang", "en"]
     result = run("corpus", text, tmp_path / "folder", tmp_path / "corpus", *args)
     assert result.exit_code == 0, result.output
-    assert "kernel\t1" in (tmp_path / "corpus" / "units.tsv").read_text(encoding="utf8")
+    assert "kernel\t1" in (tmp_path / "corpus" / "vocab_counts.tsv").read_text(encoding="utf8")
 
 
 def test_pretrain_writes_a_model_that_loads(made):
@@ -66,7 +68,7 @@ def test_info(made):
     assert result.exit_code == 0
     for text in ("char (zh, segmenter char)", "12 units", "3 of width 8", "2 x 8, projection 4"):
         assert text in result.output
-    assert f"{routes()[0]}, " in result.output
+    assert f"{available_backends()[0]}, " in result.output
 
 
 def test_info_of_the_embedded_model():
@@ -77,16 +79,16 @@ def test_info_of_the_embedded_model():
 
 def test_plan():
     args = ["--corpus-size", "3GB", "--vocab-size", 8000, "--tokens-per-second", 9000]
-    result = run("plan", CONFIG, *args, "--training.batch_tokens", 4096)
+    result = run("estimate", CONFIG, *args, "--training.batch_tokens", 4096)
     assert result.exit_code == 0
     said = plain(result.output)
     for text in ("3.4 M", "memory of a process", "units of a batch 4,096", "9,000 units/s", "0.02 days"):
         assert text in said
-    assert run("plan", CONFIG, "--corpus-size", "much").exit_code == 1
+    assert run("estimate", CONFIG, "--corpus-size", "much").exit_code == 1
 
 
 def test_help():
-    for command in ("corpus", "pretrain", "evaluate", "plan", "info", "nearest"):
+    for command in ("corpus", "pretrain", "evaluate", "estimate", "info", "nearest"):
         assert run(command, "--help").exit_code == 0
         assert command in run("--help").output
 

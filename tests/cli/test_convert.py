@@ -110,10 +110,10 @@ def test_a_char_cnn_of_bytes_is_pretrained_for_others(tmp_path):
     corpus = ["corpus", text, tmp_path / "corpus", "--units", "word", "--lang", "xx"]
     assert run(*corpus).exit_code == 0
     settings = {
-        "--model.encoder": "char_cnn",
-        "--model.spelling": "byte",
-        "--model.char_padding": "true",
-        "--model.tied_softmax": "false",
+        "--model.token_encoder": "char_cnn",
+        "--model.char_input": "utf8",
+        "--model.convolve_padding": "true",
+        "--model.tie_softmax": "false",
     }
     result = run(*tiny(tmp_path, **settings))
     assert result.exit_code == 0, result.output
@@ -122,7 +122,7 @@ def test_a_char_cnn_of_bytes_is_pretrained_for_others(tmp_path):
     assert run("convert", "simple-elmo", tmp_path / "out", tmp_path / "back").exit_code == 0
     one, other = (store.load(path).encode([SENTENCE])[0] for path in (ours, tmp_path / "back"))
     np.testing.assert_allclose(one, other, atol=1e-5)
-    args = tiny(tmp_path, **settings, **{"--model.softmax": "false"})
+    args = tiny(tmp_path, **settings, **{"--model.has_softmax": "false"})
     args[args.index("--output") + 1] = tmp_path / "2"
     refused(tmp_path, *args, message="A model without a softmax cannot be trained")
 

@@ -15,7 +15,7 @@ from formats.helpers import OPTIONS, SENTENCE, bilm_tf_layers, bilm_tf_tensors, 
 
 from spacy_elmo.bilm import store
 from spacy_elmo.formats import FormatError, download
-from spacy_elmo.formats.download import Known, known_models
+from spacy_elmo.formats.download import PretrainedModel, known_models
 
 from .helpers import plain, run
 from .test_errors import refused
@@ -59,7 +59,7 @@ def known(server, monkeypatch):
         files = {name: server + name for name in ("options.json", "model.hdf5")}
         fields = {"kind": "bilm-tf", "lang": "en", "files": files, "sha256": {}, "licence": "L", "page": "P"}
         monkeypatch.setattr(
-            download, "known_models", lambda: {"tiny": Known("tiny", **{**fields, **changes})}
+            download, "known_models", lambda: {"tiny": PretrainedModel("tiny", **{**fields, **changes})}
         )
 
     table()

@@ -143,7 +143,7 @@ def test_an_unfinished_run_of_another_kind_is_not_gone_on_with(model, text, monk
     assert len(read(out)) == len(LINES) + 1
 
 
-@pytest.mark.parametrize("limit", [1000, 12000], ids=["block", "joined"])
+@pytest.mark.parametrize("limit", [1000, 12000], ids=["block", "stacked_bidirectional"])
 def test_a_full_disk_is_one_sentence_and_nothing_is_lost(limit, model, text, tmp_path, monkeypatch):
     resource = pytest.importorskip("resource", reason="the size of a file is limited by the system")
     monkeypatch.setattr(vectors, "BLOCK", 7)
@@ -224,7 +224,7 @@ def test_what_is_refused(model, text, tmp_path, monkeypatch):
         ([model, text, model], "it is a folder; name a file"),
         ([model, text, tmp_path / "gb.txt" / "below"], "Cannot write"),
         ([model, text, out, "--layers", "3"], 'no layers 3: use "all", "average", "top" or one of 0, 1, 2'),
-        ([model, text, out, "--dtype", "int8"], "Vectors of int8 cannot be written"),
+        ([model, text, out, "--dtype", "int8"], "ExportSettings of int8 cannot be written"),
     ):
         refused(tmp_path, "embed", *args, message=message)
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)

@@ -62,7 +62,7 @@ def test_corpus_with_bad_options(text, tmp_path):
     refused(tmp_path, *words, "--segmenter", "scissors", message='"scissors" of "zh" does not start')
     refused(tmp_path, *words, "--lang", "klingon", message='of "klingon" does not start')
     refused(tmp_path, "corpus", text, tmp_path / ("x" * 300), message="File name too long")
-    assert run("corpus", text, out, "--max-sentence", 0).exit_code == 2
+    assert run("corpus", text, out, "--max-sentence-length", 0).exit_code == 2
     assert run("corpus", text).exit_code == 2
 
 
@@ -84,11 +84,11 @@ def test_corpus_into_other_peoples_places(text, tmp_path, monkeypatch):
         ({"--training.steps": 5}, "[training] has no setting 'steps'"),
         ({"--training.max_steps": "many"}, "max_steps = 'many' should be of type int"),
         ({"--model.projektion": 8}, '"projektion" is not a setting'),
-        ({"--model.hidden": 2}, "hidden must be at least"),
+        ({"--model.hidden_size": 2}, "hidden must be at least"),
         ({"--nonsense.x": 8}, "nonsense"),
-        ({"--paths.corpus": "nowhere"}, "nowhere is no corpus folder"),
-        ({"--paths.heldout": "nowhere"}, "nowhere cannot be read"),
-        ({"--paths.corpus": "null"}, "give both"),
+        ({"--paths.train": "nowhere"}, "nowhere is no corpus folder"),
+        ({"--paths.dev": "nowhere"}, "nowhere cannot be read"),
+        ({"--paths.train": "null"}, "give both"),
         ({"--vocab.min_count": 999}, "lower min_count"),
     ],
     ids=str,

@@ -96,7 +96,7 @@ def test_the_chosen_occurrence(show):
 
 
 def test_any_token(show):
-    output, found = show("--any", "-n", "100", word="北")
+    output, found = show("--all-tokens", "-n", "100", word="北")
     assert {where[1] for _, where in found} == set("天安门上太阳升。北京我爱他去，")
     assert len(found) == len({where for _, where in found}) == 8 + 5 + 13
     assert "26 nearest of 34 tokens in" in output
@@ -104,7 +104,7 @@ def test_any_token(show):
 
 def test_any_token_of_a_segmenter(show):
     pytest.importorskip("jieba")
-    _, found = show("--any", "--segmenter", "jieba", "-n", "100")
+    _, found = show("--all-tokens", "--segmenter", "jieba", "-n", "100")
     assert "太阳升" in {where[1] for _, where in found} or "太阳" in {where[1] for _, where in found}
     assert "阳" not in {where[1] for _, where in found}
 
@@ -127,7 +127,7 @@ def test_an_unknown_word_is_shown_with_a_warning(show, lines):
 def test_the_embedded_model(lines):
     result = run("nearest", QUERY, "天安门", lines)
     assert result.exit_code == 0
-    assert f"of {store.EMBEDDED}" in result.output
+    assert f"of {store.BUNDLED_MODEL}" in result.output
 
 
 def test_a_model_of_words(lines, tmp_path, made):
@@ -135,7 +135,7 @@ def test_a_model_of_words(lines, tmp_path, made):
     bilm = store.load(made / "run" / "model")
     config = {**bilm.config.to_dict(), "units": "word", "segmenter": "jieba"}
     type(bilm)(type(bilm.config).from_dict(config), bilm.vocab).save(tmp_path / "words")
-    for more in ((), ("--any",)):
+    for more in ((), ("--all-tokens",)):
         result = run("nearest", "我爱北京", "北京", lines, "--model", tmp_path / "words", *more)
         assert result.exit_code == 0, result.output
         assert ROW.findall(result.output)
@@ -143,10 +143,10 @@ def test_a_model_of_words(lines, tmp_path, made):
 
 def test_the_top_layer_of_joined_models(lines, tmp_path, made):
     known = store.load(made / "run" / "model")
-    switches = {"joined": True, "softmax": False, "tied_softmax": False}
+    switches = {"stacked_bidirectional": True, "has_softmax": False, "tie_softmax": False}
     config = type(known.config).from_dict({**known.config.to_dict(), **switches})
-    type(known)(config, known.vocab).save(tmp_path / "joined")
-    result = run("nearest", "我爱北京", "北京", lines, "--model", tmp_path / "joined")
+    type(known)(config, known.vocab).save(tmp_path / "stacked_bidirectional")
+    result = run("nearest", "我爱北京", "北京", lines, "--model", tmp_path / "stacked_bidirectional")
     assert result.exit_code == 0, result.output
     assert "by layer 1 of joined" in result.output
 
@@ -168,8 +168,8 @@ def test_refusals(made, lines, tmp_path):
     check("occurs once in the sentence: there is no --occurrence 2", twice, "球", lines, "--occurrence", 2)
     check("--layer 3 is not known: use 0, 1, 2", QUERY, "爱", lines, "--layer", 3)
     check("--layer top is not known", QUERY, "爱", lines, "--layer", "top")
-    check("--segmenter goes with --any", QUERY, "爱", lines, "--segmenter", "jieba")
-    check('"scissors" of "zh" does not start', QUERY, "爱", lines, "--any", "--segmenter", "scissors")
+    check("--segmenter goes with --all-tokens", QUERY, "爱", lines, "--segmenter", "jieba")
+    check('"scissors" of "zh" does not start', QUERY, "爱", lines, "--all-tokens", "--segmenter", "scissors")
     check("There is no text", QUERY, "爱", tmp_path / "nowhere.txt")
     (tmp_path / "gb.txt").write_bytes("我爱你".encode("gb18030"))
     check("line 1 is not UTF-8", QUERY, "爱", tmp_path / "gb.txt")
@@ -181,7 +181,7 @@ def test_nothing_to_compare_with(made, tmp_path):
         ("", "北京", [], 'There is no "北京" besides the one in the sentence'),
         ("上海。", "北京", [], 'There is no "北京" besides the one in the sentence'),
         (QUERY, "北京", [], 'There is no "北京" besides the one in the sentence'),
-        ("\n", "北京", ["--any"], "There is no other token"),
+        ("\n", "北京", ["--all-tokens"], "There is no other token"),
     ):
         (tmp_path / "text.txt").write_text(text, encoding="utf8")
         refused(tmp_path, "nearest", QUERY, word, tmp_path / "text.txt", *more, *model, message=message)

@@ -135,9 +135,9 @@ def bilm_tf_layers(options, tensors, sentence, *, embedded=None):
     return plain.stack(
         x,
         *(bilm_tf_cells(options, tensors, d) for d in range(2)),
-        skip=lstm["use_skip_connections"],
+        use_skip_connections=lstm["use_skip_connections"],
         cell_clip=lstm["cell_clip"],
-        projection_clip=lstm["proj_clip"],
+        proj_clip=lstm["proj_clip"],
     )
 
 
@@ -277,5 +277,5 @@ def many_langs_layers(architecture, lower, upper, index, spelling, sentence):
         ]
         for side in ("forward", "backward")
     ]
-    clips = {"cell_clip": encoder["cell_clip"], "projection_clip": encoder["proj_clip"]}
-    return plain.stack(np.stack(rows), *sides, skip=True, **clips)
+    clips = {"cell_clip": encoder["cell_clip"], "proj_clip": encoder["proj_clip"]}
+    return plain.stack(np.stack(rows), *sides, use_skip_connections=True, **clips)

@@ -27,7 +27,7 @@ def highway(x, gate, transform):
     return g * np.maximum(transform, 0) + (1 - g) * x
 
 
-def read(x, cells, *, skip, cell_clip, projection_clip, states=None):
+def read(x, cells, *, use_skip_connections, cell_clip, proj_clip, states=None):
     """One direction over (n, P), in its own order: a list of outputs, one a layer.
 
     cells: (W_x (4H, P), W_h (4H, P), bias (4H,), projection (P, H) or None) of each layer, gates i, f, g, o.
@@ -45,11 +45,11 @@ def read(x, cells, *, skip, cell_clip, projection_clip, states=None):
             h = sigmoid(o) * np.tanh(c)
             if projection is not None:
                 h = projection @ h
-                h = np.clip(h, -projection_clip, projection_clip) if projection_clip else h
+                h = np.clip(h, -proj_clip, proj_clip) if proj_clip else h
             rows.append(h)
         state[:] = h, c
         y = np.stack(rows)
-        x = x + y if skip and depth else y
+        x = x + y if use_skip_connections and depth else y
         outputs.append(x)
     return outputs
 

@@ -56,7 +56,7 @@ def published_bilm():
 
 @published
 def test_published_vectors_with_the_carried_state(published_bilm):
-    published_bilm.carried.forget()
+    published_bilm.reset_states()
     n = 0
     for batch, wanted in published_batches():
         for layers, top in zip(published_bilm.encode(batch, stateful=True), wanted, strict=True):

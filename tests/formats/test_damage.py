@@ -147,20 +147,20 @@ def test_options_that_describe_nothing(tmp_path):
         (options({"dim": 12.0}), "are no whole numbers"),
         (options({"dim": -1}), "expected"),
         (options({"n_layers": 0}), "No biLM is described by .*: n_layers = 0"),
-        (options({"use_skip_connections": "yes"}), "No biLM is described by .*: skip"),
+        (options({"use_skip_connections": "yes"}), "No biLM is described by .*: use_skip_connections"),
         (options({"cell_clip": -3}), "No biLM is described by .*: cell_clip = -3"),
         (options(activation="gelu"), 'No biLM is described by .*: activation = "gelu"'),
         (options(filters=[]), "No biLM is described by .*: char_filters"),
         (options(filters=[[1]]), "No biLM is described by .*: char_filters"),
         (options(filters=[[51, 2]]), "wider than a word"),
-        (options(max_characters_per_token="50"), "No biLM is described by .*: max_characters"),
+        (options(max_characters_per_token="50"), "No biLM is described by .*: max_characters_per_token"),
         (options(embedding=3), "char_cnn.embedding.dim is missing in the options of"),
         ({**OPTIONS, "spacy_elmo": {"units": "byte"}}, "No biLM is described by .*: units"),
-        ({**OPTIONS, "spacy_elmo": {"projection": 7}}, None),  # ours alone are read there
+        ({**OPTIONS, "spacy_elmo": {"projection_dim": 7}}, None),  # ours alone are read there
     ):
         arguments = write_bilm_tf(tmp_path, described, bilm_tf_tensors(OPTIONS))
         if message is None:
-            assert load_bilm_tf(*arguments).config.projection == 6
+            assert load_bilm_tf(*arguments).config.projection_dim == 6
         else:
             refused(message, load_bilm_tf, *arguments)
 
@@ -245,8 +245,8 @@ def test_an_archive_whose_members_lead_out_of_it(tmp_path):
 
 
 def test_what_is_small_and_unpacks_to_fill_the_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "FREE", 2**20)
-    monkeypatch.setattr(source, "FREE", 2**20)
+    monkeypatch.setattr(tables, "MIN_CHECKED_BYTES", 2**20)
+    monkeypatch.setattr(source, "MIN_CHECKED_BYTES", 2**20)
     nothing = bytes(2**21)
     options_file, weights = write_bilm_tf(tmp_path / "model", OPTIONS, bilm_tf_tensors(OPTIONS))
     for bomb in ("options.json", "model.hdf5"):

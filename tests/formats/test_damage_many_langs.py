@@ -115,7 +115,7 @@ def test_damaged_files_of_torch(tmp_path_factory, data, old):
 
 
 def test_tensors_of_zeros_that_are_packed_to_fill_the_memory(many_langs, monkeypatch):
-    monkeypatch.setattr(tables, "FREE", 2**20)
+    monkeypatch.setattr(tables, "MIN_CHECKED_BYTES", 2**20)
     path = many_langs / "encoder.pkl"
     torch.save({"x": torch.zeros(2**19)}, path)
     whole = zipfile.ZipFile(io.BytesIO(path.read_bytes()))

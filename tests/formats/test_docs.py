@@ -27,7 +27,7 @@ from .helpers import (
 
 pytest.importorskip("h5py", reason="reads and writes HDF5")
 
-PAGE = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf8")
+PAGE = (Path(__file__).parents[2] / "docs" / "converting.md").read_text(encoding="utf8")
 
 
 def zipped(folder, name):

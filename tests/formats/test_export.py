@@ -35,10 +35,16 @@ def read_hdf5(path):
 
 def random_bilm(words=(), *, seed=0, **settings):
     torch.manual_seed(seed)
-    defaults = {"units": "word", "projection": 6, "hidden": 12, "normalize": False, "char_width": 3}
-    byte = {"encoder": "char_cnn", "spelling": "byte", "char_padding": True, "tied_softmax": False}
+    defaults = {
+        "units": "word",
+        "projection_dim": 6,
+        "hidden_size": 12,
+        "fold_fullwidth": False,
+        "char_embedding_dim": 3,
+    }
+    byte = {"token_encoder": "char_cnn", "char_input": "utf8", "convolve_padding": True, "tie_softmax": False}
     config = BiLMConfig(**{**defaults, **({} if words else byte), **settings})
-    vocab = Vocab(words, normalized=config.normalize, in_bytes=config.spelling == "byte")
+    vocab = Vocab(words, fold_fullwidth=config.fold_fullwidth, uses_bytes=config.char_input == "utf8")
     bilm = BiLM(config, vocab)
     with torch.no_grad():
         for parameter in bilm.parameters():
@@ -102,7 +108,7 @@ def test_a_model_with_fewer_cells_than_outputs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"cell_clip": 0.2, "projection_clip": 0.1}, {"skip": False}], ids=str
+    "settings", [{}, {"cell_clip": 0.2, "proj_clip": 0.1}, {"use_skip_connections": False}], ids=str
 )
 def test_our_own_char_cnn_as_others_compute_it(settings, tmp_path):
     bilm = random_bilm(**settings)
@@ -118,9 +124,9 @@ def test_our_own_char_cnn_as_others_compute_it(settings, tmp_path):
 
 TABLES = {
     "tied": {},
-    "untied": {"tied_softmax": False},
-    "of another width": {"tied_softmax": False, "table_width": 4},
-    "characters": {"units": "char", "normalize": True, "lang": "zh"},
+    "untied": {"tie_softmax": False},
+    "of another width": {"tie_softmax": False, "embedding_dim": 4},
+    "characters": {"units": "char", "fold_fullwidth": True, "lang": "zh"},
 }
 
 
@@ -140,7 +146,7 @@ def test_our_own_tables_as_others_compute_them(name, tmp_path):
     back = load_simple_elmo(tmp_path / "out")
     assert back.vocab.units == bilm.vocab.units
     assert {
-        getattr(back.config, key) == getattr(bilm.config, key) for key in ("units", "normalize", "lang")
+        getattr(back.config, key) == getattr(bilm.config, key) for key in ("units", "fold_fullwidth", "lang")
     } == {True}
     np.testing.assert_allclose(back.encode([sentence])[0], bilm.encode([sentence])[0], atol=1e-6)
     save_bilm_tf(back, tmp_path / "again")  # and from then on to the bit
@@ -149,11 +155,11 @@ def test_our_own_tables_as_others_compute_them(name, tmp_path):
 
 
 REFUSED = {
-    "joined": ({"joined": True, "softmax": False}, "joined directions"),
-    "characters": ({"spelling": "character"}, "char-CNN reads bytes"),
-    "no padding": ({"char_padding": False}, "char-CNN reads bytes"),
-    "both": ({"encoder": "both"}, "words or characters, not both"),
-    "clip": ({"hidden": 6, "projection_clip": 0.5}, "clips no state that is not projected"),
+    "stacked_bidirectional": ({"stacked_bidirectional": True, "has_softmax": False}, "joined directions"),
+    "characters": ({"char_input": "unicode"}, "char-CNN reads bytes"),
+    "no padding": ({"convolve_padding": False}, "char-CNN reads bytes"),
+    "both": ({"token_encoder": "both"}, "words or characters, not both"),
+    "clip": ({"hidden_size": 6, "proj_clip": 0.5}, "clips no state that is not projected"),
 }
 
 
@@ -163,17 +169,17 @@ def test_what_the_format_cannot_describe_is_refused(name, tmp_path):
     config = BiLMConfig(
         **{
             "units": "word",
-            "projection": 6,
-            "hidden": 12,
-            "encoder": "char_cnn",
-            "spelling": "byte",
-            "char_padding": True,
-            "tied_softmax": False,
+            "projection_dim": 6,
+            "hidden_size": 12,
+            "token_encoder": "char_cnn",
+            "char_input": "utf8",
+            "convolve_padding": True,
+            "tie_softmax": False,
             **settings,
         }
     )
-    in_bytes = config.spelling == "byte"
-    bilm = BiLM(config, Vocab(WORDS, () if in_bytes else "abc", in_bytes=in_bytes))
+    uses_bytes = config.char_input == "utf8"
+    bilm = BiLM(config, Vocab(WORDS, () if uses_bytes else "abc", uses_bytes=uses_bytes))
     with pytest.raises(FormatError, match=message):
         save_bilm_tf(bilm, tmp_path / "out")
     assert os.listdir(tmp_path) == []
@@ -192,7 +198,7 @@ def test_other_peoples_folders_are_left_alone(tmp_path):
 
 
 def test_a_model_with_ngrams_is_refused(tmp_path):
-    config = BiLMConfig(projection=6, hidden=12, ngrams=1)
+    config = BiLMConfig(projection_dim=6, hidden_size=12, n_ngrams=1)
     bilm = BiLM(config, Vocab("我爱", ngrams=["我爱"]))
     with pytest.raises(FormatError, match=r"^bilm-tf has no n-grams: this model cannot be written for it\.$"):
         save_bilm_tf(bilm, tmp_path / "out")

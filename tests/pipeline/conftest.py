@@ -35,7 +35,7 @@ def word_model(tmp_path_factory) -> Path:
 def wide_model(tmp_path_factory) -> Path:
     """Folder of a biLM of characters, D = 24."""
     path = tmp_path_factory.mktemp("models") / "wide"
-    make_bilm("char", projection=12, seed=1).save(path)
+    make_bilm("char", projection_dim=12, seed=1).save(path)
     return path
 
 

@@ -54,11 +54,15 @@ TOK2VEC = {
 LISTENER_PATH = "model.tok2vec.embed.elmo"
 
 
-def make_bilm(units: str = "char", *, projection: int = 8, seed: int = 0, **settings) -> BiLM:
+def make_bilm(units: str = "char", *, projection_dim: int = 8, seed: int = 0, **settings) -> BiLM:
     """A biLM with random weights: D = 2 * projection."""
     torch.manual_seed(seed)
-    defaults = {"hidden": 12, "max_sentence": 20, "segmenter": "jieba" if units == "word" else "char"}
-    config = BiLMConfig(units=units, projection=projection, **{**defaults, **settings})
+    defaults = {
+        "hidden_size": 12,
+        "max_sentence_length": 20,
+        "segmenter": "jieba" if units == "word" else "char",
+    }
+    config = BiLMConfig(units=units, projection_dim=projection_dim, **{**defaults, **settings})
     return BiLM(config, Vocab(CHARS if units == "char" else WORDS)).eval()
 
 

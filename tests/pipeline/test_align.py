@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_elmo.bilm.inference import tasks
-from spacy_elmo.bilm.inference.binding import instruction_sets
+from spacy_elmo.bilm.inference.binding import supported_targets
 from spacy_elmo.bilm.text import normalize
 from spacy_elmo.pipeline.align import align_characters, align_words, token_layers
 
@@ -130,12 +130,12 @@ def test_natively_and_by_numpy_tokens_get_the_same(cases, limit, seed):
         patch.setattr(tasks, "available", lambda: False)
         expected = token_layers(alignments, states, L, 10)
     units = [
-        tasks.Units(own, a.n_tokens, a.tokens, a.starts, a.units)
+        tasks.TokenAlignment(own, a.n_tokens, a.token_ids, a.unit_starts, a.unit_ids)
         for a, own in zip(alignments, states, strict=True)
     ]
     for found in (
         token_layers(alignments, states, L, 10),
-        *(tasks.token_layers(units, L, 10, isa=isa) for isa in instruction_sets()),
+        *(tasks.pool_tokens(units, L, 10, target=target) for target in supported_targets()),
     ):
         assert len(found) == len(expected)
         for layers, own in zip(found, expected, strict=True):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spacy.util import fix_random_seed
 
-from spacy_elmo.pipeline.cache import ActivationCache, key_of
+from spacy_elmo.pipeline.cache import ActivationCache, sentence_key
 
 from .helpers import TEXTS, assert_same, blank, examples, layers_of, tagger_config, train
 
@@ -33,7 +33,7 @@ def test_same_vectors_in_order_whatever_the_budget(batches, budget, half):
     for batch in batches:
         for got, wanted in zip(cache.encode(encode, batch), Counting()(batch), strict=True):
             assert np.array_equal(got, wanted)
-    assert cache.shelf.used <= budget
+    assert cache.store.used <= budget
 
 
 def test_each_sentence_is_computed_once():
@@ -41,7 +41,7 @@ def test_each_sentence_is_computed_once():
     for _ in range(3):
         cache.encode(encode, ["我打球", "他打字", "我打球"])
     assert encode.computed == 2
-    assert len(cache.shelf) == 2
+    assert len(cache.store) == 2
 
 
 def test_nothing_is_kept_beyond_the_budget():
@@ -51,7 +51,7 @@ def test_nothing_is_kept_beyond_the_budget():
     )  # one sentence of three units
     for _ in range(2):
         cache.encode(encode, ["我打球", "他打字"])
-    assert len(cache.shelf) == 1
+    assert len(cache.store) == 1
     assert encode.computed == 3
 
 
@@ -72,18 +72,18 @@ def test_what_half_precision_cannot_hold_is_not_kept_and_stays_exact(value):
     layers[1, 2, 1] = value
     cache = ActivationCache(2**20, half=True)
     np.testing.assert_array_equal(cache.encode(lambda batch: [layers], ["我打球"])[0], layers)
-    assert len(cache.shelf) == 0
+    assert len(cache.store) == 0
 
 
 @given(sentences, sentences)
 def test_keys_tell_sentences_apart(some, others):
     for a in some:
         for b in others:
-            assert (key_of(a) == key_of(b)) == (a == b)
+            assert (sentence_key(a) == sentence_key(b)) == (a == b)
 
 
 def test_keys_tell_apart_what_is_cut_differently():
-    assert len({key_of(s) for s in (["ab"], ["a", "b"], ["a\0b"], ["a", "", "b"], ["a\0", "b"])}) == 5
+    assert len({sentence_key(s) for s in (["ab"], ["a", "b"], ["a\0b"], ["a", "", "b"], ["a\0", "b"])}) == 5
 
 
 def cache_of(nlp):
@@ -106,7 +106,7 @@ def test_training_is_the_same_to_the_bit_wherever_vectors_are_kept(char_model, t
     runs = [trained_with(char_model, precision, **settings) for settings in ways]
     memory, none, first, second = map(cache_of, runs)
     assert none is None
-    assert len(memory.shelf) == len(first.shelf) == len(second.shelf) > 0
+    assert len(memory.store) == len(first.store) == len(second.store) > 0
     assert len(list(tmp_path.glob("*/*.index"))) == 1  # the second found all there
     taggers = [nlp.get_pipe("tagger").model.to_bytes() for nlp in runs]
     assert all(tagger == taggers[0] for tagger in taggers)
@@ -154,7 +154,7 @@ def test_prediction_does_not_fill_the_cache():
     cache.encode(Counting(), ["我打球"])
     for _ in range(3):
         cache.encode(Counting(), ["他打字"], is_train=False)
-    assert len(cache.shelf) == 1
+    assert len(cache.store) == 1
 
 
 def test_the_third_evaluation_of_the_same_sentences_computes_nothing():
@@ -169,7 +169,7 @@ def test_the_third_evaluation_of_the_same_sentences_computes_nothing():
 def test_much_prediction_ends_the_cache(char_model, monkeypatch):
     monkeypatch.setattr("spacy_elmo.pipeline.component.PATIENCE", 20)
     nlp = trained_with(char_model)
-    used = cache_of(nlp).shelf.used
+    used = cache_of(nlp).store.used
     before = layers_of(nlp)
     list(nlp.pipe(["我去银行取钱。"] * 10))
     assert used > 0

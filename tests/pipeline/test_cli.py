@@ -1,4 +1,6 @@
-"""spaCy's own commands on pipelines with elmo: train, evaluate, assemble, package, debug, sourcing."""
+"""spaCy's own commands on pipelines with elmo: train, evaluate, build_from_tensors, package, debug,
+sourcing.
+"""
 
 import re
 import shutil

@@ -34,10 +34,10 @@ def test_states_of_a_word_are_those_of_its_ends(elmo_nlp, char_model):
     words = SENTENCES[0][0].split()
     doc = elmo_nlp(Doc(elmo_nlp.vocab, words=words, spaces=[False] * len(words)))
     (states,) = store.load(char_model).encode([list("".join(words))], precision="auto")
-    bank = doc._.elmo.token(doc[2], "lstm2")  # 银行, the characters 2 and 3
+    bank = doc._.elmo.token_vector(doc[2], "lstm2")  # 银行, the characters 2 and 3
     np.testing.assert_allclose(bank[:8], states[2, 3, :8], atol=1e-6)
     np.testing.assert_allclose(bank[8:], states[2, 2, 8:], atol=1e-6)
-    np.testing.assert_allclose(doc._.elmo.token(doc[2], 0), states[0, 2:4].mean(0), atol=1e-6)
+    np.testing.assert_allclose(doc._.elmo.token_vector(doc[2], 0), states[0, 2:4].mean(0), atol=1e-6)
 
 
 def test_words_are_units_of_a_word_model(word_model):
@@ -87,7 +87,7 @@ def test_a_batch_goes_through_in_portions_where_states_of_units_are_made(elmo_nl
     docs += [elmo_nlp.make_doc(text) for text in TEXTS]
     elmo = elmo_nlp.get_pipe("elmo")
     together = elmo.predict(docs)
-    monkeypatch.setattr(bilm_layer, "UNITS", 20)
+    monkeypatch.setattr(bilm_layer, "MAX_UNITS_IN_FLIGHT", 20)
     calls = []
     bilm = elmo.model.shims[0].bilm
     encode = type(bilm).encode

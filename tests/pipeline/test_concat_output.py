@@ -159,7 +159,7 @@ def test_alone_words_that_are_merged_are_read_again(nlp):
 
 
 def test_alone_it_is_saved_with_one_bilm(tmp_path):
-    bilm = make_bilm(projection=32, hidden=200)
+    bilm = make_bilm(projection_dim=32, hidden_size=200)
     bilm.save(tmp_path / "bilm")
     one = (tmp_path / "bilm" / "weights.safetensors").stat().st_size
     nlp = blank(tmp_path / "bilm")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_elmo.pipeline.cache import ActivationCache, key_of
-from spacy_elmo.pipeline.disk_cache import DiskShelf
+from spacy_elmo.pipeline.cache import ActivationCache, sentence_key
+from spacy_elmo.pipeline.disk_cache import DiskStore
 
 from .helpers import blank, make_bilm
 
@@ -22,15 +22,15 @@ def layers(sentence) -> np.ndarray:
     return rng.normal(size=(3, len(sentence), 4)).astype(np.float16)
 
 
-def filled(folder, sentences) -> DiskShelf:
-    shelf = DiskShelf(folder, SHAPE, half=True)
+def filled(folder, sentences) -> DiskStore:
+    store = DiskStore(folder, SHAPE, half=True)
     for sentence in sentences:
-        shelf.put(key_of(sentence), layers(sentence))
-    return shelf
+        store.put(sentence_key(sentence), layers(sentence))
+    return store
 
 
-def holds(shelf, sentence) -> bool:
-    found = shelf.get(key_of(sentence))
+def holds(store, sentence) -> bool:
+    found = store.get(sentence_key(sentence))
     if found is not None:
         np.testing.assert_array_equal(found, layers(sentence))
     return found is not None
@@ -41,7 +41,7 @@ def test_found_by_this_shelf_and_by_the_next(tmp_path_factory, sentences, cut):
     folder = tmp_path_factory.mktemp("cache")
     first = filled(folder, sentences[:cut])
     second = filled(folder, sentences[cut:])
-    third = DiskShelf(folder, SHAPE, half=True)
+    third = DiskStore(folder, SHAPE, half=True)
     assert all(holds(first, s) for s in sentences[:cut])
     assert all(holds(second, s) for s in sentences)
     assert all(holds(third, s) for s in sentences)
@@ -50,13 +50,13 @@ def test_found_by_this_shelf_and_by_the_next(tmp_path_factory, sentences, cut):
 
 
 def test_side_by_side_each_writes_its_own(tmp_path):
-    a, b = DiskShelf(tmp_path, SHAPE, half=True), DiskShelf(tmp_path, SHAPE, half=True)
+    a, b = DiskStore(tmp_path, SHAPE, half=True), DiskStore(tmp_path, SHAPE, half=True)
     for sentence in ("我打球", "他打字"):
-        a.put(key_of(sentence), layers(sentence))
-        b.put(key_of(sentence), layers(sentence))
+        a.put(sentence_key(sentence), layers(sentence))
+        b.put(sentence_key(sentence), layers(sentence))
     assert holds(a, "他打字")
     assert holds(b, "我打球")
-    assert len(DiskShelf(tmp_path, SHAPE, half=True)) == 2
+    assert len(DiskStore(tmp_path, SHAPE, half=True)) == 2
 
 
 @pytest.mark.parametrize("suffix", ["layers", "index"])
@@ -65,9 +65,9 @@ def test_a_file_that_was_cut_off_loses_its_end_only(tmp_path, suffix, cut):
     filled(tmp_path, ["我打球", "他打字"])
     (path,) = tmp_path.glob(f"*.{suffix}")
     path.write_bytes(path.read_bytes()[:-cut])
-    shelf = DiskShelf(tmp_path, SHAPE, half=True)
-    assert holds(shelf, "我打球")
-    assert not holds(shelf, "他打字")
+    store = DiskStore(tmp_path, SHAPE, half=True)
+    assert holds(store, "我打球")
+    assert not holds(store, "他打字")
 
 
 def test_a_changed_byte_is_seen(tmp_path):
@@ -76,17 +76,17 @@ def test_a_changed_byte_is_seen(tmp_path):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    shelf = DiskShelf(tmp_path, SHAPE, half=True)
-    assert holds(shelf, "我打球")
-    assert not holds(shelf, "他打字")
-    assert not holds(shelf, "他打字")
+    store = DiskStore(tmp_path, SHAPE, half=True)
+    assert holds(store, "我打球")
+    assert not holds(store, "他打字")
+    assert not holds(store, "他打字")
 
 
 def test_vectors_without_their_file_are_computed_anew(tmp_path):
     filled(tmp_path, ["我打球"])
     (path,) = tmp_path.glob("*.layers")
     path.unlink()
-    cache = ActivationCache(2**20, half=True, shelf=DiskShelf(tmp_path, SHAPE, half=True))
+    cache = ActivationCache(2**20, half=True, store=DiskStore(tmp_path, SHAPE, half=True))
     found = cache.encode(lambda batch: [layers(s).astype("f") for s in batch], ["我打球"])[0]
     np.testing.assert_array_equal(found, layers("我打球"))
 
@@ -94,26 +94,26 @@ def test_vectors_without_their_file_are_computed_anew(tmp_path):
 def test_a_folder_that_cannot_be_written_warns_once_and_goes_on(tmp_path):
     taken = tmp_path / "taken"
     taken.write_text("a file, no folder")
-    shelf = DiskShelf(taken, SHAPE, half=True)
+    store = DiskStore(taken, SHAPE, half=True)
     with pytest.warns(UserWarning, match="cannot be written"):
-        shelf.put(key_of("我打球"), layers("我打球"))
+        store.put(sentence_key("我打球"), layers("我打球"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        shelf.put(key_of("他打字"), layers("他打字"))
-    assert not holds(shelf, "我打球")
+        store.put(sentence_key("他打字"), layers("他打字"))
+    assert not holds(store, "我打球")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_writes_nothing_into_its_parents_files(tmp_path):
-    shelf = filled(tmp_path, ["我打球"])
+    store = filled(tmp_path, ["我打球"])
     child = multiprocessing.get_context("fork").Process(
-        target=shelf.put, args=(key_of("他打字"), layers("他打字"))
+        target=store.put, args=(sentence_key("他打字"), layers("他打字"))
     )
     child.start()
     child.join()
     assert child.exitcode == 0
-    shelf.put(key_of("他打"), layers("他打"))
-    fresh = DiskShelf(tmp_path, SHAPE, half=True)
+    store.put(sentence_key("他打"), layers("他打"))
+    fresh = DiskStore(tmp_path, SHAPE, half=True)
     assert holds(fresh, "他打")
     assert not holds(fresh, "他打字")
 

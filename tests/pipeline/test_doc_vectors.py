@@ -26,7 +26,9 @@ TEXT = "我去银行取钱。自行车很快。我去银行取钱。"
 def nlp(tmp_path_factory):
     """elmo with static vectors, and sentences."""
     path = tmp_path_factory.mktemp("models") / "static"
-    settings = BiLMConfig(projection=8, hidden=12, max_sentence=20, static_rows=len(CHARS), static_width=4)
+    settings = BiLMConfig(
+        projection_dim=8, hidden_size=12, max_sentence_length=20, n_static_vectors=len(CHARS), static_dim=4
+    )
     bilm = BiLM(settings, Vocab(CHARS, static=CHARS)).eval()
     bilm.static_vectors = torch.randn(len(CHARS), 4)
     bilm.save(path)
@@ -54,12 +56,12 @@ def test_other_tokens_of_the_same_number_are_an_error(nlp):
     reads = (
         lambda: output.layers,
         lambda: doc._.elmo.mean,
-        lambda: doc._.elmo.static,
+        lambda: doc._.elmo.static_vectors,
         lambda: doc._.elmo.lstm2,
-        lambda: doc._.elmo.token(doc[1]),
-        lambda: doc._.elmo.token(3, layer=2),
-        lambda: doc._.elmo.span(doc[0:2]),
-        lambda: doc._.elmo.span(doc),
+        lambda: doc._.elmo.token_vector(doc[1]),
+        lambda: doc._.elmo.token_vector(3, layer=2),
+        lambda: doc._.elmo.span_vector(doc[0:2]),
+        lambda: doc._.elmo.span_vector(doc),
         lambda: doc[1]._.elmo,
         lambda: doc[1:3]._.elmo,
         lambda: spacy_elmo.similarity(doc[3], doc[4]),
@@ -93,14 +95,14 @@ def test_an_output_of_another_text_cannot_be_set(nlp):
         other._.elmo = doc._.elmo
     other = nlp.make_doc("我去银行")
     other._.elmo = doc._.elmo
-    np.testing.assert_array_equal(other._.elmo.static, doc._.elmo.static)
+    np.testing.assert_array_equal(other._.elmo.static_vectors, doc._.elmo.static_vectors)
 
 
 def test_setting_layers_drops_static_vectors(nlp):
     doc = nlp("我去银行")
-    assert doc._.elmo.static.shape == (4, 4)
+    assert doc._.elmo.static_vectors.shape == (4, 4)
     doc._.elmo = np.zeros((3, 4, 16), dtype="f")
-    assert doc._.elmo.static.shape == (4, 0)
+    assert doc._.elmo.static_vectors.shape == (4, 0)
 
 
 def test_layers_of_another_depth_are_an_error_for_a_listener(char_model):
@@ -115,7 +117,11 @@ def test_layers_of_another_depth_are_an_error_for_a_listener(char_model):
 
 def test_tokens_and_spans_of_another_doc_are_an_error(nlp):
     output, other = nlp("他打球。")._.elmo, nlp("我打字。")
-    for read in (lambda: output.token(other[1]), lambda: output.span(other[0:2]), lambda: output.span(other)):
+    for read in (
+        lambda: output.token_vector(other[1]),
+        lambda: output.span_vector(other[0:2]),
+        lambda: output.span_vector(other),
+    ):
         with pytest.raises(ValueError, match="of another Doc"):
             read()
 
@@ -238,7 +244,9 @@ def test_from_docs_joins_the_vectors(nlp, texts, ensure_whitespace):
         warnings.simplefilter("error")
         joined = Doc.from_docs(docs, ensure_whitespace=ensure_whitespace)
     np.testing.assert_array_equal(joined._.elmo.layers, np.concatenate([d._.elmo.layers for d in docs], 1))
-    np.testing.assert_array_equal(joined._.elmo.static, np.concatenate([d._.elmo.static for d in docs]))
+    np.testing.assert_array_equal(
+        joined._.elmo.static_vectors, np.concatenate([d._.elmo.static_vectors for d in docs])
+    )
 
 
 def test_from_docs_of_which_one_has_no_vectors_is_an_error(nlp):
@@ -257,7 +265,7 @@ def test_vectors_of_tokens_and_spans(nlp):
     np.testing.assert_array_equal(token.layers, layers[:, 3])
     np.testing.assert_array_equal(token.mean, doc._.elmo.mean[3])
     np.testing.assert_array_equal(token.lstm2, layers[2, 3])
-    np.testing.assert_array_equal(token.static, doc._.elmo.static[3])
+    np.testing.assert_array_equal(token.static_vectors, doc._.elmo.static_vectors[3])
     np.testing.assert_array_equal(span.layers, layers[:, 2:5])
     np.testing.assert_array_equal(span.mean, doc._.elmo.mean[2:5])
     assert "width 16" in repr(token)
@@ -271,7 +279,11 @@ def test_vectors_of_tokens_and_spans(nlp):
 def test_a_vector_keeps_nothing_but_itself(nlp, layer):
     output = nlp(TEXT)._.elmo
     token = output.doc[3]
-    for vector in (output.token(3, layer), output.span(output.doc[3:4], layer), token._.elmo.layer(layer)):
+    for vector in (
+        output.token_vector(3, layer),
+        output.span_vector(output.doc[3:4], layer),
+        token._.elmo.get_layer(layer),
+    ):
         whole = vector if vector.base is None else vector.base
         assert whole.size <= 3 * 16
 
@@ -280,12 +292,12 @@ def test_a_token_costs_no_more_in_a_long_doc(nlp, monkeypatch):
     """The mean is that of its own layers, and no other token is compared."""
     doc = nlp(TEXT)
     rows = []
-    mean_of = output_module.mean_of
+    mean_layer = output_module.mean_layer
     monkeypatch.setattr(
-        output_module, "mean_of", lambda layers: rows.append(layers.shape[1]) or mean_of(layers)
+        output_module, "mean_layer", lambda layers: rows.append(layers.shape[1]) or mean_layer(layers)
     )
     monkeypatch.setattr(output_module, "check_tokens", lambda *args: rows.append(len(args[0])))
     for token in doc:
-        doc._.elmo.token(token)
+        doc._.elmo.token_vector(token)
         spacy_elmo.similarity(doc[0], token)
     assert sum(rows) == 3 * len(doc)

@@ -10,7 +10,7 @@ from spacy_elmo.bilm import store
 
 from .helpers import examples, make_bilm
 
-PAGE = (Path(__file__).parents[2] / "docs" / "pipeline.md").read_text(encoding="utf8")
+PAGE = (Path(__file__).parents[2] / "docs" / "usage.md").read_text(encoding="utf8")
 
 
 def blocks(language):
@@ -19,7 +19,7 @@ def blocks(language):
 
 def test_python_examples(monkeypatch, tmp_path, char_model):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(store, "embedded", lambda: char_model)
+    monkeypatch.setattr(store, "bundled_model_path", lambda: char_model)
     make_bilm(seed=1).save("my_model")
     names: dict = {}
     for block in blocks("python"):
@@ -27,7 +27,7 @@ def test_python_examples(monkeypatch, tmp_path, char_model):
 
 
 def test_config_example(monkeypatch, char_model):
-    monkeypatch.setattr(store, "embedded", lambda: char_model)
+    monkeypatch.setattr(store, "bundled_model_path", lambda: char_model)
     config = spacy.blank("zh").config.merge(load_config_from_str("[components]\n" + blocks("ini")[0]))
     config["nlp"]["pipeline"] = ["elmo", "tagger"]
     nlp = load_model_from_config(config, auto_fill=True)

@@ -7,9 +7,9 @@ import pytest
 from thinc.api import Maxout, Model, NumpyOps, chain, concatenate, with_array
 
 from spacy_elmo.bilm.inference.tasks import available
-from spacy_elmo.pipeline.maxout import InOnePass, JointInOnePass
-from spacy_elmo.pipeline.portions import InPortions
-from spacy_elmo.pipeline.products import hasten
+from spacy_elmo.pipeline.maxout import FusedConcatMaxout, FusedMaxout
+from spacy_elmo.pipeline.portions import with_minibatches
+from spacy_elmo.pipeline.products import accelerate
 
 from .helpers import blank, tagger_config, train
 
@@ -34,7 +34,7 @@ def make(pieces=3, **settings):
 def test_predicts_what_thinc_predicts(settings):
     model, X = make(**settings)
     own = model.predict(X)
-    hasten(hasten(model))
+    accelerate(accelerate(model))
     np.testing.assert_allclose(model.predict(X), own, atol=1e-5)
     some, all_ = model.predict(X[:7]), model.predict(X)[:7]
     np.testing.assert_allclose(some, all_, atol=1e-5)
@@ -45,7 +45,7 @@ def test_predicts_what_thinc_predicts(settings):
 @native
 def test_follows_weights_that_are_learnt_in_place():
     model, X = make(normalize=True)
-    hasten(model)
+    accelerate(model)
     before = model.predict(X)
     for node in model.walk():
         for name in node.param_names:
@@ -53,7 +53,7 @@ def test_follows_weights_that_are_learnt_in_place():
     after = model.predict(X)
     for node in model.walk():
         node.ops = NumpyOps()
-        if isinstance(node._func, InOnePass):
+        if isinstance(node._func, FusedMaxout):
             node._func = node._func.own
     np.testing.assert_allclose(model.predict(X), after, atol=1e-5)
     assert np.abs(before - after).max() > 0.1
@@ -63,7 +63,7 @@ def test_follows_weights_that_are_learnt_in_place():
 def test_training_is_thincs_own():
     model, X = make(normalize=True)
     own = model.copy()
-    hasten(model)
+    accelerate(model)
     dY = np.random.default_rng(1).normal(size=(50, 20)).astype("f")
     dX = [each(X, is_train=True)[1](dY) for each in (own, model)]
     np.testing.assert_allclose(*dX, atol=1e-5)
@@ -74,7 +74,7 @@ def test_training_is_thincs_own():
 @native
 def test_copies_and_pickles():
     model, X = make(normalize=True)
-    hasten(model)
+    accelerate(model)
     callback = model._func
     callback.products = "bf16"
     model.predict(X)
@@ -91,9 +91,9 @@ def test_who_listens_predicts_in_the_precision_of_elmo(char_model, precision):
     nlp.get_pipe("elmo").model.shims[0].precision = precision
     tagger = nlp.add_pipe("tagger", config=tagger_config())
     train(nlp, steps=3)
-    callbacks = [node._func for node in tagger.model.walk() if isinstance(node._func, InOnePass)]
+    callbacks = [node._func for node in tagger.model.walk() if isinstance(node._func, FusedMaxout)]
     assert {callback.products for callback in callbacks} == {precision}
-    assert sum(isinstance(node._func, JointInOnePass) for node in tagger.model.walk()) == 1
+    assert sum(isinstance(node._func, FusedConcatMaxout) for node in tagger.model.walk()) == 1
     assert [token.tag_ for token in nlp(TEXT)]
 
 
@@ -123,8 +123,8 @@ def columns(begin, end):
 def test_a_joint_predicts_what_thinc_predicts(widths):
     joint, X = make_joint(*widths)
     own = joint.predict(X)
-    hasten(InPortions(joint, 20))
-    assert isinstance(joint._func, JointInOnePass) == available()
+    accelerate(with_minibatches(joint, 20))
+    assert isinstance(joint._func, FusedConcatMaxout) == available()
     again = pickle.loads(pickle.dumps(joint._func))
     for y, expected, same in zip(joint.predict(X), own, again(joint, X, False)[0], strict=True):
         np.testing.assert_allclose(y, expected, atol=1e-5)
@@ -150,7 +150,7 @@ def narrower(model, X, is_train):
 @pytest.mark.parametrize("wrong", [shorter, narrower])
 def test_parts_that_do_not_fit_are_never_read(wrong):
     joint, X = make_joint(5, 28)
-    hasten(InPortions(joint, 20))
+    accelerate(with_minibatches(joint, 20))
     joint.layers[0].layers[0]._func = wrong
     with pytest.raises(ValueError, match=r"dimension|numbers"):  # numpy's words, or ours
         joint.predict(X)
@@ -159,6 +159,6 @@ def test_parts_that_do_not_fit_are_never_read(wrong):
 @native
 def test_a_joint_has_words_for_what_is_wrong():
     joint, X = make_joint(5, 28)
-    hasten(InPortions(joint, 20))
+    accelerate(with_minibatches(joint, 20))
     with pytest.raises(ValueError, match="20 numbers"):
         joint.predict([x[:, :20] for x in X])

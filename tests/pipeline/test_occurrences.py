@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spacy.tokens import Doc
 
-from spacy_elmo.bilm.text import characters, normalize
-from spacy_elmo.pipeline.architectures import BiLM_v1
+from spacy_elmo.bilm.text import normalize, split_characters
+from spacy_elmo.pipeline.architectures import build_bilm_v1
 from spacy_elmo.pipeline.occurrences import (
-    Nearest,
     Occurrence,
-    every_token,
+    TopK,
+    iter_tokens,
+    occurrence_vectors,
     occurrences,
-    of_layer,
-    vectors,
+    select_layer,
 )
 
 from .helpers import SENTENCES, blank
@@ -50,7 +50,7 @@ def test_inside_a_longer_word_of_chinese_only():
 
 def test_full_width():
     assert places("３Ｇ和3G和３G", "3Ｇ") == [("３Ｇ和3G和３G", i, i + 2) for i in (0, 3, 6)]
-    assert places("３Ｇ和3G和３G", "3G", normalized=False) == [("３Ｇ和3G和３G", 3, 5)]
+    assert places("３Ｇ和3G和３G", "3G", fold_fullwidth=False) == [("３Ｇ和3G和３G", 3, 5)]
 
 
 @pytest.mark.parametrize("word", ["", " ", "　", ".", "(", "[打"])
@@ -70,7 +70,7 @@ def test_all_of_them(text, word):
 
 @given(texts)
 def test_every_token(text):
-    found = [o for same in every_token(text, lambda s: characters(s)[0]) for o in same]
+    found = [o for same in iter_tokens(text, lambda s: split_characters(s)[0]) for o in same]
     assert "".join(o.sentence[o.start : o.end] for o in found) == "".join(text.split())
 
 
@@ -82,7 +82,7 @@ def test_vectors_are_those_of_tokens(char_model):
     tokens = ["我去", "银行", "取钱，他去", "银行", "。"]
     nlp = blank(char_model)
     doc = nlp(Doc(nlp.vocab, words=tokens, spaces=[False] * 5))
-    layers = vectors(BiLM_v1(char_model), list(occurrences(text, "银行")))
+    layers = occurrence_vectors(build_bilm_v1(char_model), list(occurrences(text, "银行")))
     assert layers.shape == (3, 2, 16)
     np.testing.assert_allclose(layers, doc._.elmo.layers[:, [1, 3]], atol=1e-5)
 
@@ -92,27 +92,27 @@ def test_vectors_of_words(word_model):
     nlp = blank(word_model)
     nlp.get_pipe("elmo").segmenter = "jieba"
     doc = nlp(Doc(nlp.vocab, words=words, spaces=[False] * len(words)))
-    layers = vectors(BiLM_v1(word_model), list(occurrences(text, "打")), list)
+    layers = occurrence_vectors(build_bilm_v1(word_model), list(occurrences(text, "打")), list)
     np.testing.assert_allclose(layers, doc._.elmo.layers[:, [1, 5]], atol=1e-5)
 
 
 def test_vectors_of_several_sentences(char_model):
-    bilm = BiLM_v1(char_model)
+    bilm = build_bilm_v1(char_model)
     found = list(occurrences("他打球。我打字，她打水。", "打"))
-    together = vectors(bilm, found)
-    apart = np.concatenate([vectors(bilm, [[each]]) for same in found for each in same], axis=1)
+    together = occurrence_vectors(bilm, found)
+    apart = np.concatenate([occurrence_vectors(bilm, [[each]]) for same in found for each in same], axis=1)
     np.testing.assert_allclose(together, apart, atol=1e-5)
 
 
 def test_vectors_of_a_sentence_without_tokens(char_model):
-    assert vectors(BiLM_v1(char_model), [[], [Occurrence("打", 0, 1)]]).shape == (3, 1, 16)
+    assert occurrence_vectors(build_bilm_v1(char_model), [[], [Occurrence("打", 0, 1)]]).shape == (3, 1, 16)
 
 
 def test_of_layer():
     layers = np.asarray([[[3.0, 4.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 2.0]]])
-    np.testing.assert_allclose(of_layer(layers, 0), [[0.6, 0.8], [0, 0]])
-    np.testing.assert_allclose(of_layer(layers, 1), [[1, 0], [0, 1]])
-    np.testing.assert_allclose(of_layer(layers, None), np.asarray([[2, 2], [0, 1]]) / [[8**0.5], [1]])
+    np.testing.assert_allclose(select_layer(layers, 0), [[0.6, 0.8], [0, 0]])
+    np.testing.assert_allclose(select_layer(layers, 1), [[1, 0], [0, 1]])
+    np.testing.assert_allclose(select_layer(layers, None), np.asarray([[2, 2], [0, 1]]) / [[8**0.5], [1]])
 
 
 # which are nearest
@@ -126,7 +126,7 @@ def unit(angle: float) -> np.ndarray:
 def test_nearest_of_a_stream(degrees, n, batch):
     found = [Occurrence(str(i), 0, 1) for i in range(len(degrees))]
     rows = np.asarray([unit(np.radians(angle)) for angle in degrees]).reshape(-1, 2)
-    nearest = Nearest(unit(0.0), n, Occurrence("here", 0, 1))
+    nearest = TopK(unit(0.0), n, Occurrence("here", 0, 1))
     for i in range(0, len(found), batch):
         nearest.add(found[i : i + batch], rows[i : i + batch])
         assert len(nearest.best) <= n
@@ -138,8 +138,8 @@ def test_nearest_of_a_stream(degrees, n, batch):
 
 
 def test_nearest_is_not_itself_and_nothing_twice():
-    itself, same, other = Occurrence("a", 0, 1), Occurrence("b", 0, 1), Occurrence("b", 2, 3)
-    nearest = Nearest(unit(0.0), 5, itself)
-    nearest.add([same, itself, same, other], np.stack([unit(0.1), unit(0.0), unit(0.1), unit(0.2)]))
+    query_occurrence, same, other = Occurrence("a", 0, 1), Occurrence("b", 0, 1), Occurrence("b", 2, 3)
+    nearest = TopK(unit(0.0), 5, query_occurrence)
+    nearest.add([same, query_occurrence, same, other], np.stack([unit(0.1), unit(0.0), unit(0.1), unit(0.2)]))
     assert [known.occurrence for known in nearest.best] == [same, other]
     assert nearest.compared == 3

@@ -22,9 +22,9 @@ def docs(elmo_nlp):
 def test_layers_by_name(docs):
     output = docs[0]._.elmo
     for i, name in enumerate(("embedding", "lstm1", "lstm2")):
-        for same in (output.layer(i), output.layer(name), getattr(output, name)):
+        for same in (output.get_layer(i), output.get_layer(name), getattr(output, name)):
             np.testing.assert_array_equal(same, output.layers[i])
-    for same in (output.layer(), output.layer("mean"), output.mean):
+    for same in (output.get_layer(), output.get_layer("mean"), output.mean):
         np.testing.assert_allclose(same, output.layers.mean(0), atol=1e-6)
     assert "3 layers, 8 tokens, width 16" in repr(output)
 
@@ -32,23 +32,25 @@ def test_layers_by_name(docs):
 @pytest.mark.parametrize("layer", [3, -1, "lstm3", 1.0])
 def test_unknown_layer(docs, layer):
     with pytest.raises(ValueError, match="There is no layer"):
-        docs[0]._.elmo.layer(layer)
+        docs[0]._.elmo.get_layer(layer)
 
 
 def test_tokens_and_spans(docs):
     output = docs[0]._.elmo
-    np.testing.assert_array_equal(output.token(docs[0][2], 1), output.layers[1, 2])
-    np.testing.assert_array_equal(output.token(2), output.mean[2])
-    np.testing.assert_allclose(output.span(docs[0][2:4], "lstm2"), output.layers[2, 2:4].mean(0), atol=1e-6)
-    np.testing.assert_allclose(output.span(docs[0]), output.mean.mean(0), atol=1e-6)
-    assert not output.span(docs[0][3:3]).any()
+    np.testing.assert_array_equal(output.token_vector(docs[0][2], 1), output.layers[1, 2])
+    np.testing.assert_array_equal(output.token_vector(2), output.mean[2])
+    np.testing.assert_allclose(
+        output.span_vector(docs[0][2:4], "lstm2"), output.layers[2, 2:4].mean(0), atol=1e-6
+    )
+    np.testing.assert_allclose(output.span_vector(docs[0]), output.mean.mean(0), atol=1e-6)
+    assert not output.span_vector(docs[0][3:3]).any()
 
 
 def test_same_word_in_two_contexts(docs):
     """打 is to play in 打球 and to type in 打字: one embedding, two states."""
     play, write = docs[0][1], docs[0][5]
     output = docs[0]._.elmo
-    np.testing.assert_allclose(output.token(play, 0), output.token(write, 0), atol=1e-6)
+    np.testing.assert_allclose(output.token_vector(play, 0), output.token_vector(write, 0), atol=1e-6)
     assert spacy_elmo.similarity(play, write, 0) == pytest.approx(1.0)
     for layer in (1, 2, "lstm1", None):
         assert spacy_elmo.similarity(play, write, layer) < 0.999

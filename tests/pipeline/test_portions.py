@@ -8,19 +8,19 @@ from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
 from spacy_elmo.pipeline import portions as module
-from spacy_elmo.pipeline.portions import portions
+from spacy_elmo.pipeline.portions import minibatch_by_size
 
 from .helpers import blank, tagger_config, train
 
 VOCAB = Vocab()
 
 
-@given(st.lists(st.integers(0, 3 * module.TOKENS // 2), max_size=12))
+@given(st.lists(st.integers(0, 3 * module.MAX_TOKENS // 2), max_size=12))
 def test_every_doc_once_in_order_and_no_portion_too_large(lengths):
     docs = [Doc(VOCAB, words=["a"] * n) for n in lengths]
-    cut = list(portions(docs, module.TOKENS, len))
+    cut = list(minibatch_by_size(docs, module.MAX_TOKENS, len))
     assert [doc for portion in cut for doc in portion] == docs
-    assert all(len(portion) == 1 or sum(map(len, portion)) <= module.TOKENS for portion in cut)
+    assert all(len(portion) == 1 or sum(map(len, portion)) <= module.MAX_TOKENS for portion in cut)
 
 
 def test_predictions_do_not_depend_on_portions(char_model, monkeypatch):
@@ -29,9 +29,9 @@ def test_predictions_do_not_depend_on_portions(char_model, monkeypatch):
     train(nlp, steps=3)
     docs = list(nlp.pipe(["我去银行取钱。", "", "他打球，我打字。" * 5, " "]))
     whole = tagger.model.predict(docs)
-    monkeypatch.setattr(module, "TOKENS", 5)
+    monkeypatch.setattr(module, "MAX_TOKENS", 5)
     calls = []
-    layer = next(node for node in tagger.model.walk() if node.name == "elmo-portions").layers[0]
+    layer = next(node for node in tagger.model.walk() if node.name == "elmo-with-minibatches").layers[0]
     run = layer._func
     monkeypatch.setattr(layer, "_func", lambda *a, **kw: calls.append(a) or run(*a, **kw))
     for one, other in zip(tagger.model.predict(docs), whole, strict=True):
@@ -43,7 +43,7 @@ def test_no_gradient_through_a_prediction(char_model):
     nlp = blank(char_model)
     tagger = nlp.add_pipe("tagger", config=tagger_config())
     train(nlp, steps=0)
-    layer = next(node for node in tagger.model.walk() if node.name == "elmo-portions")
+    layer = next(node for node in tagger.model.walk() if node.name == "elmo-with-minibatches")
     Y, backprop = layer([nlp("我去银行取钱。")], is_train=False)
     with pytest.raises(ValueError, match="begin an update"):
         backprop(Y)

@@ -78,7 +78,7 @@ def test_a_consumer_that_stands_alone_keeps_them_in_its_joint(char_model, tmp_pa
     nlp.remove_pipe("elmo")
     nlp.to_disk(tmp_path)
     model = spacy.load(tmp_path).get_pipe("tagger").model
-    (joint,) = (node for node in model.walk() if node.name == "elmo-portions")
+    (joint,) = (node for node in model.walk() if node.name == "elmo-with-minibatches")
     assert {type(node.ops) for node in joint.walk()} == {OneDnnOps}
 
 

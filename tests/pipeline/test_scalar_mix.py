@@ -60,10 +60,10 @@ def test_normalised_layers(layers):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-@pytest.mark.parametrize("l2", [0.0, 0.1])
+@pytest.mark.parametrize("weight_penalty", [0.0, 0.1])
 @pytest.mark.parametrize("layer_norm", [False, True])
-def test_gradients_against_finite_differences(layers, dropout, l2, layer_norm):
-    mix = make(mix_dropout=dropout, l2=l2, layer_norm=layer_norm)
+def test_gradients_against_finite_differences(layers, dropout, weight_penalty, layer_norm):
+    mix = make(mix_dropout=dropout, weight_penalty=weight_penalty, layer_norm=layer_norm)
     n_tokens = sum(h.shape[1] for h in layers)
     target = [np.random.default_rng(1).normal(size=h.shape[1:]).astype("f") for h in layers]
 
@@ -71,7 +71,7 @@ def test_gradients_against_finite_differences(layers, dropout, l2, layer_norm):
         fix_random_seed(3)  # the same mask each time
         Y, backprop = mix(layers, is_train=True)
         data = sum(float((y.astype("d") * t).sum()) for y, t in zip(Y, target, strict=True))
-        return data + n_tokens * l2 * float((mix.get_param("w").astype("d") ** 2).sum()), backprop
+        return data + n_tokens * weight_penalty * float((mix.get_param("w").astype("d") ** 2).sum()), backprop
 
     _, backprop = loss()
     backprop(target)
@@ -90,7 +90,7 @@ def test_gradients_against_finite_differences(layers, dropout, l2, layer_norm):
 
 def test_l2_is_for_w_alone_and_the_same_in_any_split(layers):
     zero = [np.zeros(h.shape[1:], dtype="f") for h in layers]
-    whole, split = make(l2=0.1), make(l2=0.1)
+    whole, split = make(weight_penalty=0.1), make(weight_penalty=0.1)
     whole(layers, is_train=True)[1](zero)
     for h, d in zip(layers, zero, strict=True):
         split([h], is_train=True)[1]([d])
@@ -131,7 +131,7 @@ def test_mask_keeps_the_expectation(rate):
 
 
 def test_learns_which_layer_matters(layers):
-    mix = ScalarMix(L, mix_dropout=0.0, l2=0.0)
+    mix = ScalarMix(L, mix_dropout=0.0, weight_penalty=0.0)
     mix.initialize()
     optimizer = Adam(0.05)
     for _ in range(150):
@@ -152,7 +152,7 @@ def test_copy_and_bytes(layers):
         )
 
 
-@pytest.mark.parametrize("settings", [{"mix_dropout": 1.0}, {"mix_dropout": -0.1}, {"l2": -1.0}])
+@pytest.mark.parametrize("settings", [{"mix_dropout": 1.0}, {"mix_dropout": -0.1}, {"weight_penalty": -1.0}])
 def test_settings_out_of_range(settings):
     with pytest.raises(ValueError, match="give"):
         ScalarMix(L, **settings)

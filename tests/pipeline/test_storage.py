@@ -17,10 +17,10 @@ from .helpers import assert_same, blank, layers_of, make_bilm
 
 @pytest.fixture
 def embedded(char_model, monkeypatch):
-    """The embedded model is the small one; returns the folders that were loaded."""
+    """The bundled model is the small one; returns the folders that were loaded."""
     loaded = []
     load = store.load
-    monkeypatch.setattr(store, "embedded", lambda: char_model)
+    monkeypatch.setattr(store, "bundled_model_path", lambda: char_model)
     monkeypatch.setattr(store, "load", lambda path=None: loaded.append(path) or load(path))
     return loaded
 

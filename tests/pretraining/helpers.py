@@ -8,16 +8,22 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from spacy_elmo.bilm.text import characters
+from spacy_elmo.bilm.text import split_characters
 from spacy_elmo.pretraining.building import write_corpus
 from spacy_elmo.pretraining.reading import read_lines
 from spacy_elmo.pretraining.segment import sentences
-from spacy_elmo.pretraining.settings import Paths, Settings, TrainingSettings, VocabSettings
+from spacy_elmo.pretraining.settings import Paths, PretrainConfig, TrainingConfig, VocabConfig
 
 CYCLE = "甲乙丙丁戊己庚辛壬癸"
-MADE = {"units": "char", "segmenter": "char", "lang": "zh", "normalize": True, "max_sentence": 20}
-WORD_MADE = {**MADE, "units": "word", "lang": "xx"}
-MODEL = {"projection": 8, "hidden": 16}
+CORPUS_SETTINGS = {
+    "units": "char",
+    "segmenter": "char",
+    "lang": "zh",
+    "fold_fullwidth": True,
+    "max_sentence_length": 20,
+}
+WORD_CORPUS_SETTINGS = {**CORPUS_SETTINGS, "units": "word", "lang": "xx"}
+MODEL = {"projection_dim": 8, "hidden_size": 16}
 
 
 def cyclic_text(lines: int, seed: int = 0) -> str:
@@ -32,16 +38,16 @@ def cyclic_text(lines: int, seed: int = 0) -> str:
 
 def make_corpus(path: Path, text: str, **settings: Any) -> Path:
     """A corpus folder of characters from a text."""
-    made = {**MADE, **settings}
+    made = {**CORPUS_SETTINGS, **settings}
     lines = text.splitlines()
-    cut = str.split if made["units"] == "word" else lambda line: characters(line)[0]
+    cut = str.split if made["units"] == "word" else lambda line: split_characters(line)[0]
     write_corpus(
-        path, (s for line in lines for s in sentences(line, cut, made["max_sentence"])), settings=made
+        path, (s for line in lines for s in sentences(line, cut, made["max_sentence_length"])), settings=made
     )
     return path
 
 
-def make_settings(folder: Path, **training: Any) -> Settings:
+def make_settings(folder: Path, **training: Any) -> PretrainConfig:
     """A run of a few dozen steps over folder/corpus and folder/heldout.txt, both made when missing."""
     if not (folder / "corpus").exists():
         make_corpus(folder / "corpus", cyclic_text(300))
@@ -54,20 +60,20 @@ def make_settings(folder: Path, **training: Any) -> Settings:
         "eval_every": 4,
         "checkpoint_every": 2,
         "precision": "f32",
-        "weights": "float32",
+        "save_dtype": "float32",
         "dropout": 0.2,
     }
-    return Settings(
-        paths=Paths(corpus=str(folder / "corpus"), heldout=str(folder / "heldout.txt")),
-        vocab=VocabSettings(min_count=1),
-        training=TrainingSettings(**{**defaults, **training}),
+    return PretrainConfig(
+        paths=Paths(train=str(folder / "corpus"), dev=str(folder / "heldout.txt")),
+        vocab=VocabConfig(min_count=1),
+        training=TrainingConfig(**{**defaults, **training}),
         model=dict(MODEL),
     )
 
 
 def units_of(path: Path) -> list[list[str]]:
     """The sentences of a text in characters."""
-    return [s for line in read_lines(path) for s in sentences(line, lambda x: characters(x)[0], 20)]
+    return [s for line in read_lines(path) for s in sentences(line, lambda x: split_characters(x)[0], 20)]
 
 
 def weights(output: Path) -> dict[str, torch.Tensor]:

@@ -14,23 +14,23 @@ from spacy_elmo.bilm.config import BiLMConfig
 from spacy_elmo.bilm.model import BiLM
 from spacy_elmo.bilm.runtime import collate
 from spacy_elmo.bilm.vocab import BOS, EOS, PAD
-from spacy_elmo.pretraining.batches import BatchStream, Position
+from spacy_elmo.pretraining.batches import BatchLoader, LoaderState
 from spacy_elmo.pretraining.building import write_corpus
 from spacy_elmo.pretraining.shards import Corpus
 
-from .helpers import MADE, WORD_MADE
+from .helpers import CORPUS_SETTINGS, WORD_CORPUS_SETTINGS
 
 
-def stream(folder, lengths, batch_tokens, **options) -> BatchStream:
+def stream(folder, lengths, batch_tokens, **options) -> BatchLoader:
     """Sentence i consists of the unit i alone, so that it is known again."""
     sentences = [[f"u{i}"] * n for i, n in enumerate(lengths)]
-    write_corpus(Path(folder) / "corpus", sentences, settings=MADE, shard_units=50)
+    write_corpus(Path(folder) / "corpus", sentences, settings=CORPUS_SETTINGS, shard_units=50)
     corpus = Corpus(Path(folder) / "corpus")
-    return BatchStream(corpus, corpus.vocab(), batch_tokens=batch_tokens, **options)
+    return BatchLoader(corpus, corpus.vocab(), batch_tokens=batch_tokens, **options)
 
 
 def ids(batch) -> list[list[int]]:
-    return batch.units.tolist()
+    return batch.input_ids.tolist()
 
 
 @settings(max_examples=60, deadline=None)
@@ -49,17 +49,17 @@ def test_an_epoch_has_every_sentence_once_and_keeps_the_budget(lengths, batch_to
 def test_a_stream_goes_on_at_any_position(lengths, batch_tokens, n):
     with tempfile.TemporaryDirectory() as folder:
         data = stream(folder, lengths, batch_tokens)
-        whole = list(islice(data.start(Position()), n + 5))
-        position = whole[n - 1][1] if n else Position()
+        whole = list(islice(data.start(LoaderState()), n + 5))
+        position = whole[n - 1][1] if n else LoaderState()
         rest = list(islice(data.start(position), 5))
     assert [(ids(b), p) for b, p in rest] == [(ids(b), p) for b, p in whole[n:]]
 
 
 def test_a_position_is_not_changed_by_the_stream(tmp_path):
     data = stream(tmp_path, [3] * 20, 20)
-    position = Position()
+    position = LoaderState()
     list(islice(data.start(position), 10))
-    assert position == Position(0, 0)
+    assert position == LoaderState(0, 0)
 
 
 def test_the_seed_and_the_epoch_decide_the_order(tmp_path):
@@ -78,7 +78,7 @@ def test_the_seed_and_the_epoch_decide_the_order(tmp_path):
 
 def test_an_epoch_follows_the_other(tmp_path):
     data = stream(tmp_path, [2] * 10, 12)  # 3 sentences a batch
-    positions = [position for _, position in islice(data.start(Position()), 9)]
+    positions = [position for _, position in islice(data.start(LoaderState()), 9)]
     assert [(p.epoch, p.done) for p in positions] == [(e, d) for e in (0, 1, 2) for d in (1, 2, 3, 4)][:9]
 
 
@@ -92,34 +92,39 @@ def test_little_is_padded(tmp_path):
 
 
 def test_a_batch_holds_the_sentences_with_their_boundaries(tmp_path):
-    write_corpus(tmp_path / "corpus", [list("我爱我"), list("狗"), list("我们")], settings=MADE)
+    write_corpus(tmp_path / "corpus", [list("我爱我"), list("狗"), list("我们")], settings=CORPUS_SETTINGS)
     corpus = Corpus(tmp_path / "corpus")
     vocab = corpus.vocab(max_size=2)  # 我 and 爱; 狗 and 们 are unknown
-    batch = BatchStream(corpus, vocab, batch_tokens=99).collate(np.array([2, 0, 1]))
-    assert batch.units.tolist() == [
+    batch = BatchLoader(corpus, vocab, batch_tokens=99).collate(np.array([2, 0, 1]))
+    assert batch.input_ids.tolist() == [
         [BOS, 4, 1, EOS, PAD],
         [BOS, 4, 5, 4, EOS],
         [BOS, 1, EOS, PAD, PAD],
     ]
     assert batch.lengths.tolist() == [4, 5, 3]
-    assert batch.units.dtype == batch.lengths.dtype == torch.int64
-    assert batch.forms is None
-    assert batch.characters is None
+    assert batch.input_ids.dtype == batch.lengths.dtype == torch.int64
+    assert batch.type_ids is None
+    assert batch.type_char_ids is None
 
 
 @pytest.mark.parametrize("encoder", ["table", "char_cnn", "both"])
 @pytest.mark.parametrize("max_size", [None, 3], ids=["all known", "some unknown"])
 def test_training_reads_what_inference_reads(tmp_path, encoder, max_size):
     sentences = [["我", "爱", "北京"], ["天安门", "，", "我", "爱", "长城"], ["狗"]]
-    write_corpus(tmp_path / "corpus", sentences, settings=WORD_MADE)
+    write_corpus(tmp_path / "corpus", sentences, settings=WORD_CORPUS_SETTINGS)
     corpus = Corpus(tmp_path / "corpus")
     spelled = encoder != "table"
     vocab = corpus.vocab(max_size=max_size, spelled=spelled)
     config = BiLMConfig(
-        units="word", encoder=encoder, tied_softmax=not spelled, projection=4, hidden=4, max_characters=4
+        units="word",
+        token_encoder=encoder,
+        tie_softmax=not spelled,
+        projection_dim=4,
+        hidden_size=4,
+        max_characters_per_token=4,
     )
     bilm = BiLM(config, vocab)
-    data = BatchStream(corpus, vocab, batch_tokens=99, max_characters=4 if spelled else None)
+    data = BatchLoader(corpus, vocab, batch_tokens=99, max_characters_per_token=4 if spelled else None)
     with torch.no_grad():
         trained = bilm(data.collate(np.arange(3)))
         used = bilm(collate(bilm, sentences))

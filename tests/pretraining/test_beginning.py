@@ -11,21 +11,21 @@ import torch
 from spacy_elmo.bilm import store
 from spacy_elmo.bilm.config import BiLMConfig, ConfigError
 from spacy_elmo.bilm.model import BiLM
-from spacy_elmo.bilm.objective import TrainingStep
+from spacy_elmo.bilm.objective import TrainStep
 from spacy_elmo.bilm.vocab import BOS, EOS, UNK, Vocab
 from spacy_elmo.pretraining import budget, memory, trainer
-from spacy_elmo.pretraining.batches import BatchStream
-from spacy_elmo.pretraining.beginning import adopt, build_model
+from spacy_elmo.pretraining.batches import BatchLoader
+from spacy_elmo.pretraining.beginning import build_model, init_from_parent
 from spacy_elmo.pretraining.checkpoint import find_checkpoints
-from spacy_elmo.pretraining.heldout import measure
-from spacy_elmo.pretraining.settings import TrainingSettings
+from spacy_elmo.pretraining.heldout import evaluate_perplexity
+from spacy_elmo.pretraining.settings import TrainingConfig
 from spacy_elmo.pretraining.shards import Corpus
 from spacy_elmo.pretraining.trainer import pretrain
-from spacy_elmo.pretraining.world import World
+from spacy_elmo.pretraining.world import DistributedContext
 
 from .helpers import MODEL, cyclic_text, make_corpus, make_settings, same_weights
 
-SPELLED = {"units": "word", "encoder": "both", "tied_softmax": False, "char_filters": ((1, 3),), **MODEL}
+SPELLED = {"units": "word", "token_encoder": "both", "tie_softmax": False, "char_filters": ((1, 3),), **MODEL}
 
 
 def make(names, characters=(), **settings) -> BiLM:
@@ -38,22 +38,24 @@ def test_rows_are_found_by_name(settings):
     spelled = bool(settings)
     parent = make(list("甲乙丙丁"), list("甲乙丙丁") if spelled else (), **settings)
     bilm = make(list("丁戊甲"), list("丁戊甲") if spelled else (), **settings)
-    fresh = bilm.encoder.table.weight[5].clone()
+    fresh = bilm.token_encoder.embedding.weight[5].clone()
     with torch.no_grad():
         parent.softmax_bias.normal_()
-    assert adopt(bilm, parent) == 2
+    assert init_from_parent(bilm, parent) == 2
     for ours, theirs in ((4, 7), (6, 4), *((i, i) for i in range(4))):  # 丁, 甲 and the specials
-        assert torch.equal(bilm.encoder.table.weight[ours], parent.encoder.table.weight[theirs])
+        assert torch.equal(
+            bilm.token_encoder.embedding.weight[ours], parent.token_encoder.embedding.weight[theirs]
+        )
         assert torch.equal(bilm.softmax_weight[ours], parent.softmax_weight[theirs])
         assert bilm.softmax_bias[ours] == parent.softmax_bias[theirs]
-    assert torch.equal(bilm.encoder.table.weight[5], fresh)
+    assert torch.equal(bilm.token_encoder.embedding.weight[5], fresh)
     assert bilm.softmax_bias[5].item() == pytest.approx(parent.softmax_bias.mean().item())
     by_row = ("table", "softmax_")
     for name, tensor in bilm.state_dict().items():
         if not any(part in name for part in by_row):
             assert torch.equal(tensor, parent.state_dict()[name]), name
     if spelled:
-        a, b = (m.encoder.char_cnn.table.weight for m in (bilm, parent))
+        a, b = (m.encoder.char_cnn.embedding.weight for m in (bilm, parent))
         assert torch.equal(a[6], b[9])  # 丁
 
 
@@ -62,15 +64,15 @@ def test_training_goes_on_from_a_model_or_a_checkpoint(whole, tmp_path, kind):
     settings, run = whole
     parent = run / "model" if kind == "model" else find_checkpoints(run / "checkpoints")[-1]
     make_corpus(tmp_path / "corpus", cyclic_text(200, seed=3) + "新狗。\n")
-    own = replace(settings.paths, corpus=str(tmp_path / "corpus"), init_from=str(parent))
+    own = replace(settings.paths, train=str(tmp_path / "corpus"), init_from=str(parent))
     record = pretrain(replace(settings, paths=own, model={}), tmp_path / "run")
     old = json.loads((run / "run.json").read_bytes())
-    first, last = record["log"][0]["heldout"], old["log"][-1]["heldout"]
+    first, last = record["log"][0]["dev"], old["log"][-1]["dev"]
     assert first["forward"] == pytest.approx(last["forward"], rel=0.3)
-    assert first["forward"] < old["log"][0]["heldout"]["forward"] * 0.9
+    assert first["forward"] < old["log"][0]["dev"]["forward"] * 0.9
     bilm = store.load(tmp_path / "run" / "model")
     assert "狗" in bilm.vocab
-    assert bilm.config.hidden == MODEL["hidden"]  # taken from the parent
+    assert bilm.config.hidden_size == MODEL["hidden_size"]  # taken from the parent
 
 
 def test_what_the_parent_knows_is_kept(whole, tmp_path):
@@ -79,15 +81,15 @@ def test_what_the_parent_knows_is_kept(whole, tmp_path):
     parent = store.load(run / "model")
     rare, absent = (unit for unit in parent.vocab.units[:3] if unit != "。")
     make_corpus(tmp_path / "corpus", "新狗。\n" * 9 + f"新{rare}猫。\n")
-    paths = replace(settings.paths, corpus=str(tmp_path / "corpus"), init_from=str(run / "model"))
+    paths = replace(settings.paths, train=str(tmp_path / "corpus"), init_from=str(run / "model"))
     changed = replace(settings, paths=paths, model={}, vocab=replace(settings.vocab, min_count=2))
     bilm = build_model(Corpus(tmp_path / "corpus"), changed)
     assert {rare, absent, "新", "狗"} < set(bilm.vocab.units)
     assert "猫" not in bilm.vocab
     for unit in (rare, absent):
-        ours, theirs = (m.encoder.table.weight[m.vocab.id(unit)] for m in (bilm, parent))
+        ours, theirs = (m.encoder.embedding.weight[m.vocab.id(unit)] for m in (bilm, parent))
         assert torch.equal(ours, theirs)
-    stream = BatchStream(Corpus(tmp_path / "corpus"), bilm.vocab, batch_tokens=99)
+    stream = BatchLoader(Corpus(tmp_path / "corpus"), bilm.vocab, batch_tokens=99)
     last = stream.collate(np.array([9])).units[0].tolist()
     assert last == [BOS, bilm.vocab.id("新"), bilm.vocab.id(rare), UNK, bilm.vocab.id("。"), EOS]
     small = replace(changed, vocab=replace(changed.vocab, max_size=4))
@@ -96,16 +98,16 @@ def test_what_the_parent_knows_is_kept(whole, tmp_path):
 
 def test_training_goes_on_from_the_embedded_model(whole, tmp_path):
     settings, _ = whole
-    paths = replace(settings.paths, init_from=store.EMBEDDED)
+    paths = replace(settings.paths, init_from=store.BUNDLED_MODEL)
     one_step = replace(settings.training, max_steps=1)
     pretrain(replace(settings, paths=paths, model={}, training=one_step), tmp_path / "run")
-    assert store.load(tmp_path / "run" / "model").config.projection == store.read_config().projection
+    assert store.load(tmp_path / "run" / "model").config.projection_dim == store.read_config().projection
 
 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"hidden": 32}, "init_from has hidden = 16, this run 32"),
+        ({"hidden_size": 32}, "init_from has hidden = 16, this run 32"),
         ({"n_layers": 1}, "has n_layers = 2"),
     ],
     ids=str,
@@ -129,24 +131,24 @@ def test_a_run_without_progress_stops_and_keeps_the_best_weights(tmp_path, monke
         return 0.03 if step < 4 else 3.0
 
     settings = make_settings(tmp_path, max_steps=40, eval_every=2, patience=2)
-    monkeypatch.setattr(trainer, "learning_rate", rate)
+    monkeypatch.setattr(trainer, "lr_at", rate)
     record = pretrain(settings, tmp_path / "run")
     best = record["best"]
     assert best["since"] == 2
     assert [row["step"] for row in record["log"]] == [*range(0, best["step"] + 5, 2), best["step"]]
     bilm = store.load(tmp_path / "run" / "model")
-    found = measure(bilm, trainer.read_heldout(bilm, tmp_path / "heldout.txt"))
-    assert found.forward == pytest.approx(record["heldout"]["forward"], rel=1e-4)
-    others = [row["heldout"]["forward"] for row in record["log"][-3:-1]]
-    assert record["heldout"]["forward"] < min(others)
-    monkeypatch.setattr(trainer, "learning_rate", lambda *_: pytest.fail("it goes on"))
+    found = evaluate_perplexity(bilm, trainer.read_sentences(bilm, tmp_path / "heldout.txt"))
+    assert found.forward == pytest.approx(record["dev"]["forward"], rel=1e-4)
+    others = [row["dev"]["forward"] for row in record["log"][-3:-1]]
+    assert record["dev"]["forward"] < min(others)
+    monkeypatch.setattr(trainer, "lr_at", lambda *_: pytest.fail("it goes on"))
     again = pretrain(settings, tmp_path / "run")
     assert [row["step"] for row in again["log"]] == [row["step"] for row in record["log"]]
     assert same_weights(tmp_path / "run", tmp_path / "run")
 
 
 def test_a_sampled_loss_is_not_called_perplexity(tmp_path, caplog):
-    settings = make_settings(tmp_path, softmax="sampled", samples=4, log_every=2)
+    settings = make_settings(tmp_path, softmax="sampled", n_samples=4, log_every=2)
     with caplog.at_level("INFO"):
         record = pretrain(settings, tmp_path / "run")
     rows = record["log"][1:]
@@ -160,7 +162,7 @@ def test_a_sampled_loss_is_not_called_perplexity(tmp_path, caplog):
 
 
 def test_the_batch_grows_with_the_memory(monkeypatch):
-    step = TrainingStep(make(list("甲乙丙丁"), max_sentence=20))
+    step = TrainStep(make(list("甲乙丙丁"), max_sentence_length=20))
     sizes = []
 
     def used(device):  # a megabyte, and a kilobyte for each unit
@@ -168,26 +170,26 @@ def test_the_batch_grows_with_the_memory(monkeypatch):
 
     original = budget.random_batch
     monkeypatch.setattr(budget, "random_batch", lambda s, n: sizes.append(n) or original(s, n))
-    monkeypatch.setattr(memory, "peak", used)
-    for limit, tokens in ((10**7, 7168), (2 * 10**7, 15616), (10**12, budget.LARGEST), (10, 1024)):
-        monkeypatch.setattr(memory, "limit", lambda device, limit=limit: limit)
-        assert budget.find_batch_tokens(step, World()) == pytest.approx(tokens, abs=512)
+    monkeypatch.setattr(memory, "peak_bytes", used)
+    for limit, tokens in ((10**7, 7168), (2 * 10**7, 15616), (10**12, budget.MAX_BATCH_TOKENS), (10, 1024)):
+        monkeypatch.setattr(memory, "available_bytes", lambda device, limit=limit: limit)
+        assert budget.find_max_batch_tokens(step, DistributedContext()) == pytest.approx(tokens, abs=512)
     assert all(p.grad is None for p in step.bilm.parameters())
 
 
 def test_a_run_keeps_the_batch_that_it_found(tmp_path, monkeypatch):
     found = iter([128])
-    monkeypatch.setattr(trainer, "find_batch_tokens", lambda step, world: next(found))
+    monkeypatch.setattr(trainer, "find_max_batch_tokens", lambda step, world: next(found))
     settings = make_settings(tmp_path, batch_tokens="auto")
     pretrain(settings, tmp_path / "run")
     record = pretrain(settings, tmp_path / "run")
     assert record["batch_tokens"] == 128
     pretrain(make_settings(tmp_path), tmp_path / "same")
     assert same_weights(tmp_path / "run", tmp_path / "same")
-    assert TrainingSettings(batch_tokens="auto").batch_tokens == "auto"
+    assert TrainingConfig(batch_tokens="auto").batch_tokens == "auto"
 
 
 def test_memory_is_known_here():
-    assert memory.limit(torch.device("cpu")) >= 0
+    assert memory.available_bytes(torch.device("cpu")) >= 0
     memory.reset_peak(torch.device("cpu"))
-    assert memory.peak(torch.device("cpu")) >= 0
+    assert memory.peak_bytes(torch.device("cpu")) >= 0

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacy_elmo.pretraining import building
-from spacy_elmo.pretraining.building import Cut, build_corpus, write_corpus
-from spacy_elmo.pretraining.reading import CorpusError, SeenLines, Tally, blocks
+from spacy_elmo.pretraining.building import SegmentationSettings, build_corpus, write_corpus
+from spacy_elmo.pretraining.reading import CorpusError, LineDeduplicator, ReadStats, iter_blocks
 from spacy_elmo.pretraining.shards import Corpus
 
-from .helpers import MADE, cyclic_text
+from .helpers import CORPUS_SETTINGS, cyclic_text
 
 TEXT = cyclic_text(400) + cyclic_text(100)
 
@@ -40,7 +40,9 @@ def text(tmp_path) -> Path:
 
 
 def build(text: Path, output: Path, **options) -> dict:
-    return build_corpus([text], output, Cut(max_sentence=20), **{"block": 500, **options})
+    return build_corpus(
+        [text], output, SegmentationSettings(max_sentence_length=20), **{"block": 500, **options}
+    )
 
 
 def test_what_is_read_comes_back(text, tmp_path):
@@ -58,7 +60,7 @@ def test_what_is_read_comes_back(text, tmp_path):
 
 def test_any_number_of_jobs_gives_the_same_bytes(text, tmp_path):
     for jobs in (1, 2):
-        build(text, tmp_path / f"corpus{jobs}", jobs=jobs)
+        build(text, tmp_path / f"corpus{jobs}", n_process=jobs)
     assert files_of(tmp_path / "corpus1") == files_of(tmp_path / "corpus2")
 
 
@@ -76,14 +78,14 @@ def killing(*args, **kwargs):
     return original(*args, **kwargs)
 
 building.{name} = killing
-cut = building.Cut(max_sentence=20)
+cut = building.SegmentationSettings(max_sentence_length=20)
 building.build_corpus([Path({text!r})], Path({output!r}), cut, block=500)
 """
 
 
 @pytest.mark.parametrize(
     ("name", "call", "parts"),
-    [("cut_block", 3, 2), ("_write_shard", 2, 8)],
+    [("process_block", 3, 2), ("_write_shard", 2, 8)],
     ids=["while text is cut", "while shards are written"],
 )
 def test_a_run_that_was_killed_goes_on(text, tmp_path, monkeypatch, name, call, parts):
@@ -92,20 +94,20 @@ def test_a_run_that_was_killed_goes_on(text, tmp_path, monkeypatch, name, call, 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (tmp_path / "corpus").exists()
-    kept = len(list((tmp_path / ".corpus.parts").iterdir()))
+    kept = len(list((tmp_path / ".corpus.partial").iterdir()))
     assert kept == parts <= len(whole["shards"]) == 8
-    cut, made = building.cut_block, []
-    monkeypatch.setattr(building, "cut_block", lambda *call: made.append(call) or cut(*call))
+    cut, made = building.process_block, []
+    monkeypatch.setattr(building, "process_block", lambda *call: made.append(call) or cut(*call))
     build(text, tmp_path / "corpus")
     assert len(made) == len(whole["shards"]) - kept  # what was finished is not made again
     assert files_of(tmp_path / "corpus") == files_of(tmp_path / "whole")
-    assert not (tmp_path / ".corpus.parts").exists()
+    assert not (tmp_path / ".corpus.partial").exists()
 
 
 def test_parts_of_another_cut_are_not_taken(text, tmp_path, monkeypatch):
     monkeypatch.setattr(building, "_assemble", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        build_corpus([text], tmp_path / "corpus", Cut(max_sentence=5), block=500)
+        build_corpus([text], tmp_path / "corpus", SegmentationSettings(max_sentence_length=5), block=500)
     monkeypatch.undo()
     build(text, tmp_path / "corpus")
     build(text, tmp_path / "other")
@@ -113,23 +115,25 @@ def test_parts_of_another_cut_are_not_taken(text, tmp_path, monkeypatch):
 
 
 def test_a_text_that_was_mended_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr("spacy_elmo.pretraining.reading.GROUP", 10)
+    monkeypatch.setattr("spacy_elmo.pretraining.reading.DEDUP_BATCH", 10)
     (tmp_path / "a.txt").write_text(TEXT, encoding="utf8")
     (tmp_path / "b.jsonl").write_text('{"text": "好。"}\n{"txt": "好。"}\n', encoding="utf8")
     inputs = [tmp_path / "a.txt", tmp_path / "b.jsonl"]
     with pytest.raises(CorpusError, match="line 2 is no JSON object"):
-        build_corpus(inputs, tmp_path / "corpus", Cut(), block=500)
-    assert list((tmp_path / ".corpus.parts").iterdir())
+        build_corpus(inputs, tmp_path / "corpus", SegmentationSettings(), block=500)
+    assert list((tmp_path / ".corpus.partial").iterdir())
     (tmp_path / "b.jsonl").write_text('{"text": "好。"}\n{"text": "好。"}\n', encoding="utf8")
-    manifest = build_corpus(inputs, tmp_path / "corpus", Cut(), block=500)
+    manifest = build_corpus(inputs, tmp_path / "corpus", SegmentationSettings(), block=500)
     assert manifest["sentences"] == 502
-    assert not (tmp_path / ".corpus.parts").exists()
+    assert not (tmp_path / ".corpus.partial").exists()
 
 
 def test_duplicate_lines(tmp_path):
     (tmp_path / "a.txt").write_text("你好。\n再见！\n\n\n  你好。 \n你好\n再见！\n", encoding="utf8")
     (tmp_path / "b.jsonl").write_text('{"text": "再见！\\n狗。"}\n', encoding="utf8")
-    manifest = build_corpus([tmp_path / "a.txt", tmp_path / "b.jsonl"], tmp_path / "c", Cut(), dedup=True)
+    manifest = build_corpus(
+        [tmp_path / "a.txt", tmp_path / "b.jsonl"], tmp_path / "c", SegmentationSettings(), dedup=True
+    )
     assert text_of(Corpus(tmp_path / "c")) == ["你好。", "再见！", "你好", "狗。"]
     assert manifest["text"]["duplicate_lines"] == 3
     assert manifest["text"]["lines"] == 7
@@ -138,7 +142,7 @@ def test_duplicate_lines(tmp_path):
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.text("甲乙丙", max_size=3), max_size=8), max_size=12))
 def test_the_first_of_equal_lines_is_kept(groups):
-    seen, known, found = SeenLines(), dict.fromkeys([]), []
+    seen, known, found = LineDeduplicator(), dict.fromkeys([]), []
     for group in groups:
         found += seen.first(group)
         known |= dict.fromkeys(group)
@@ -148,12 +152,12 @@ def test_the_first_of_equal_lines_is_kept(groups):
 def test_invalid_bytes_are_counted(tmp_path):
     good = ("我爱北京。\n" * 50).encode()
     (tmp_path / "a.txt").write_bytes(good + b"\xff\xfe" + "狗。\n".encode() + "好".encode()[:2])
-    manifest = build_corpus([tmp_path / "a.txt"], tmp_path / "corpus", Cut())
+    manifest = build_corpus([tmp_path / "a.txt"], tmp_path / "corpus", SegmentationSettings())
     assert manifest["text"]["invalid_bytes"] == 4
     assert text_of(Corpus(tmp_path / "corpus"))[-2:] == ["\ufffd\ufffd狗。", "\ufffd\ufffd"]
     (tmp_path / "b.txt").write_bytes(good + ("你好。" * 50).encode("gb18030"))
     with pytest.raises(CorpusError, match=r"line 51 is not UTF-8 .*GB18030"):
-        build_corpus([tmp_path / "b.txt"], tmp_path / "other", Cut())
+        build_corpus([tmp_path / "b.txt"], tmp_path / "other", SegmentationSettings())
 
 
 @pytest.mark.parametrize("pack", [".gz", ".xz", ".zst"])
@@ -176,11 +180,11 @@ def test_packed_text(tmp_path, pack):
 
 
 def test_a_line_without_end_is_read_in_pieces(tmp_path, monkeypatch):
-    monkeypatch.setattr("spacy_elmo.pretraining.reading.LONGEST", 100)
+    monkeypatch.setattr("spacy_elmo.pretraining.reading.MAX_LINE_CHARS", 100)
     monkeypatch.setattr("spacy_elmo.pretraining.reading.CHUNK", 64)
     text = "我爱北京。" * 200 + "无" * 500
     (tmp_path / "a.txt").write_text(text, encoding="utf8")
-    found = "\n".join(blocks([tmp_path / "a.txt"], Tally())).split("\n")
+    found = "\n".join(iter_blocks([tmp_path / "a.txt"], ReadStats())).split("\n")
     assert "".join(found) == text
     assert max(map(len, found)) <= 100
     assert all(line.endswith("。") for line in found if "无" not in line)
@@ -194,10 +198,10 @@ def test_minimum_count_and_cap(tmp_path):
     for options, units in (
         ({}, ["甲", "乙", "丙", "丁", "戊"]),
         ({"min_count": 2}, ["甲", "乙", "丙"]),
-        ({"max_types": 2}, ["甲", "乙"]),
-        ({"min_count": 2, "max_types": 1}, ["甲"]),
+        ({"max_vocab": 2}, ["甲", "乙"]),
+        ({"min_count": 2, "max_vocab": 1}, ["甲"]),
     ):
-        manifest = write_corpus(tmp_path / "corpus", sentences, settings=MADE, **options)
+        manifest = write_corpus(tmp_path / "corpus", sentences, settings=CORPUS_SETTINGS, **options)
         corpus = Corpus(tmp_path / "corpus")
         assert [unit for unit, _ in corpus.counts()] == units
         assert manifest["distinct"] == 5
@@ -207,7 +211,7 @@ def test_minimum_count_and_cap(tmp_path):
         known = [[unit if unit in units else None for unit in s] for s in sentences]
         assert [[names[rank] for rank in corpus[i]] for i in range(len(corpus))] == known
     with pytest.raises(CorpusError, match="lower --min-count"):
-        write_corpus(tmp_path / "corpus", sentences, settings=MADE, min_count=9)
+        write_corpus(tmp_path / "corpus", sentences, settings=CORPUS_SETTINGS, min_count=9)
 
 
 words = st.lists(st.lists(st.text("甲乙丙丁", min_size=1, max_size=3), min_size=1, max_size=6), min_size=1)
@@ -217,10 +221,10 @@ words = st.lists(st.lists(st.text("甲乙丙丁", min_size=1, max_size=3), min_s
 @given(words, st.integers(1, 9), st.integers(1, 20))
 def test_counting_in_groups_changes_nothing(tmp_path_factory, sentences, cap, at_once):
     folder = tmp_path_factory.mktemp("counted")
-    write_corpus(folder / "a", sentences, settings=MADE, shard_units=5, max_types=cap)
+    write_corpus(folder / "a", sentences, settings=CORPUS_SETTINGS, shard_units=5, max_vocab=cap)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spacy_elmo.pretraining.parts.AT_ONCE", at_once)
-        write_corpus(folder / "b", sentences, settings=MADE, shard_units=5, max_types=cap)
+        patch.setattr("spacy_elmo.pretraining.parts.MAX_TYPES_IN_MEMORY", at_once)
+        write_corpus(folder / "b", sentences, settings=CORPUS_SETTINGS, shard_units=5, max_vocab=cap)
     assert files_of(folder / "a") == files_of(folder / "b")
 
 
@@ -241,22 +245,22 @@ def test_checksums_are_verified(text, tmp_path):
 
 def test_counts_of_another_corpus(text, tmp_path):
     build(text, tmp_path / "corpus")
-    units = tmp_path / "corpus" / "units.tsv"
+    units = tmp_path / "corpus" / "vocab_counts.tsv"
     units.write_bytes(units.read_bytes().replace("甲".encode(), "乾".encode()))
-    with pytest.raises(CorpusError, match=r"units.tsv is damaged"):
+    with pytest.raises(CorpusError, match=r"vocab_counts.tsv is damaged"):
         Corpus(tmp_path / "corpus").counts()
 
 
 def test_a_segmenter_that_fails(text, tmp_path, monkeypatch):
     segmenter = building.Segmenter(lambda sentence: 1 // 0, "scissors")
-    monkeypatch.setattr(building.Cut, "segment", lambda self: segmenter)
+    monkeypatch.setattr(building.SegmentationSettings, "segment", lambda self: segmenter)
     with pytest.raises(CorpusError, match='segmenter "scissors" failed on this text'):
         build(text, tmp_path / "corpus")
     assert sorted(os.listdir(tmp_path)) == ["text.txt"]
 
 
 def test_what_a_corpus_records(text, tmp_path):
-    build_corpus([text], tmp_path / "corpus", Cut(units="word", lang="en"))
+    build_corpus([text], tmp_path / "corpus", SegmentationSettings(units="word", lang="en"))
     manifest = json.loads((tmp_path / "corpus" / "manifest.json").read_bytes())
     assert (manifest["units"], manifest["segmenter"], manifest["lang"]) == ("word", "Tokenizer", "en")
     assert "spacy" in manifest["versions"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from spacy_elmo.pretraining import engine
-from spacy_elmo.pretraining.building import Cut, build_corpus
-from spacy_elmo.pretraining.engine import EngineError
+from spacy_elmo.pretraining.building import SegmentationSettings, build_corpus
+from spacy_elmo.pretraining.engine import WorkerError
 from spacy_elmo.pretraining.reading import CorpusError
 
 from .helpers import cyclic_text
@@ -28,31 +28,33 @@ def die(number: int) -> int:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_engine_raises_the_errors_of_calls_and_of_their_source(jobs):
-    assert sorted(engine.run(double, ((i,) for i in range(30)), jobs=jobs)) == list(range(0, 60, 2))
+    assert sorted(engine.parallel_map(double, ((i,) for i in range(30)), n_process=jobs)) == list(
+        range(0, 60, 2)
+    )
     with pytest.raises(CorpusError, match="It is 99"):
-        list(engine.run(double, ((i,) for i in range(95, 105)), jobs=jobs))
+        list(engine.parallel_map(double, ((i,) for i in range(95, 105)), n_process=jobs))
 
     def source():
         yield (1,)
         raise CorpusError("No more.")
 
     with pytest.raises(CorpusError, match=r"No more\."):
-        list(engine.run(double, source(), jobs=jobs))
+        list(engine.parallel_map(double, source(), n_process=jobs))
 
 
 def test_a_worker_that_dies_is_one_sentence():
-    with pytest.raises(EngineError, match=r"A worker died.*use fewer jobs") as caught:
-        list(engine.run(die, ((i,) for i in range(4)), jobs=2))
+    with pytest.raises(WorkerError, match=r"A worker died.*use fewer jobs") as caught:
+        list(engine.parallel_map(die, ((i,) for i in range(4)), n_process=2))
     assert "\n" not in str(caught.value)
 
 
 def test_engines_that_are_not_there(monkeypatch):
-    with pytest.raises(EngineError, match='backend "spark" is not known: use loky, dask, ray'):
-        list(engine.run(double, [(1,)], backend="spark"))
+    with pytest.raises(WorkerError, match='backend "spark" is not known: use loky, dask, ray'):
+        list(engine.parallel_map(double, [(1,)], backend="spark"))
     for name, module in (("dask", "dask.distributed"), ("ray", "ray.util.joblib")):
         monkeypatch.setitem(sys.modules, module, None)
-        with pytest.raises(EngineError, match=f'"{name}" is not installed: pip install'):
-            list(engine.run(double, [(1,)], backend=name))
+        with pytest.raises(WorkerError, match=f'"{name}" is not installed: pip install'):
+            list(engine.parallel_map(double, [(1,)], backend=name))
 
 
 @pytest.fixture
@@ -78,9 +80,9 @@ def test_a_cluster_gives_the_same_bytes(backend, request, tmp_path):
     (tmp_path / "text.txt").write_text(cyclic_text(400), encoding="utf8")
 
     def build(name: str, **options) -> dict[str, bytes]:
-        build_corpus([tmp_path / "text.txt"], tmp_path / name, Cut(), block=500, **options)
+        build_corpus([tmp_path / "text.txt"], tmp_path / name, SegmentationSettings(), block=500, **options)
         return {path.name: path.read_bytes() for path in Path(tmp_path / name).iterdir()}
 
     here = build("here")
     assert len(here) > 8
-    assert build("there", jobs=2, backend=backend) == here
+    assert build("there", n_process=2, backend=backend) == here

@@ -10,7 +10,7 @@ from spacy_elmo.bilm.model import BiLM
 from spacy_elmo.bilm.objective import lm_loss
 from spacy_elmo.bilm.runtime import collate
 from spacy_elmo.bilm.vocab import Vocab
-from spacy_elmo.pretraining.heldout import measure, read_heldout
+from spacy_elmo.pretraining.heldout import evaluate_perplexity, read_sentences
 from spacy_elmo.pretraining.reading import CorpusError
 
 WORDS = ["我", "北京", "天安门"]
@@ -18,7 +18,7 @@ WORDS = ["我", "北京", "天安门"]
 
 def make(vocab=WORDS, **settings) -> BiLM:
     torch.manual_seed(0)
-    defaults = {"units": "word", "projection": 4, "hidden": 6, "lang": "xx", "tied_softmax": False}
+    defaults = {"units": "word", "projection_dim": 4, "hidden_size": 6, "lang": "xx", "tie_softmax": False}
     return BiLM(BiLMConfig(**{**defaults, **settings}), Vocab(vocab)).eval()
 
 
@@ -30,7 +30,7 @@ def uniform() -> BiLM:
 
 
 def test_a_model_that_knows_nothing():
-    found = measure(uniform(), [["我", "北京"], ["天安门", "谁", "我"]])
+    found = evaluate_perplexity(uniform(), [["我", "北京"], ["天安门", "谁", "我"]])
     assert found.forward == pytest.approx(7, rel=1e-5)  # three words and four specials
     assert found.backward == pytest.approx(7, rel=1e-5)
     # 5 units and 2 boundaries are predicted, 8 characters are read
@@ -45,8 +45,8 @@ def test_perplexity_is_that_of_all_sentences_together(batch_tokens):
     bilm = make()
     text = [["我"] * n + ["北京"] for n in range(8)]
     losses = [lm_loss(bilm, collate(bilm, [sentence])) for sentence in text]
-    n = sum(loss.n for loss in losses)
-    found = measure(bilm, text, batch_tokens=batch_tokens)
+    n = sum(loss.n_targets for loss in losses)
+    found = evaluate_perplexity(bilm, text, batch_tokens=batch_tokens)
     assert found.forward == pytest.approx(math.exp(sum(loss.forward for loss in losses) / n), rel=1e-5)
     assert found.backward == pytest.approx(math.exp(sum(loss.backward for loss in losses) / n), rel=1e-5)
 
@@ -54,9 +54,9 @@ def test_perplexity_is_that_of_all_sentences_together(batch_tokens):
 def test_the_text_is_cut_as_the_model_reads_it(tmp_path):
     path = tmp_path / "heldout.txt"
     path.write_text("我 北京 １９９８。\n\n谁！天安门\n", encoding="utf8")
-    words = read_heldout(make(), path)
+    words = read_sentences(make(), path)
     assert words == [["我", "北京", "1998", "。"], ["谁", "！"], ["天安门"]]
-    chars = read_heldout(make(vocab=list("我北"), units="char", max_sentence=4), path)
+    chars = read_sentences(make(vocab=list("我北"), units="char", max_sentence_length=4), path)
     assert ["".join(s) for s in chars] == ["我北京1", "998。", "谁！", "天安门"]
 
 
@@ -64,12 +64,12 @@ def test_the_text_is_cut_as_the_model_reads_it(tmp_path):
 def test_empty_text(tmp_path, text):
     (tmp_path / "heldout.txt").write_text(text, encoding="utf8")
     with pytest.raises(CorpusError, match="is empty"):
-        read_heldout(make(), tmp_path / "heldout.txt")
+        read_sentences(make(), tmp_path / "heldout.txt")
 
 
 def test_missing_and_foreign_text(tmp_path):
     with pytest.raises(CorpusError, match="nowhere"):
-        read_heldout(make(), tmp_path / "nowhere")
+        read_sentences(make(), tmp_path / "nowhere")
     (tmp_path / "heldout.txt").write_bytes("我爱北京".encode("gb18030"))
     with pytest.raises(CorpusError, match="line 1 is not UTF-8"):
-        read_heldout(make(), tmp_path / "heldout.txt")
+        read_sentences(make(), tmp_path / "heldout.txt")

@@ -10,16 +10,16 @@ from spacy_elmo.bilm.vocab import Vocab
 from spacy_elmo.pretraining import neighbours
 from spacy_elmo.pretraining.beginning import build_model
 from spacy_elmo.pretraining.building import write_corpus
-from spacy_elmo.pretraining.neighbours import neighbour_vectors
+from spacy_elmo.pretraining.neighbours import ppmi_svd_vectors
 from spacy_elmo.pretraining.shards import Corpus
 
-from .helpers import MADE, MODEL, make_settings
+from .helpers import CORPUS_SETTINGS, MODEL, make_settings
 
 UNITS = list("甲乙丙丁戊")
 
 
 def corpus_of(folder, sentences) -> tuple[Corpus, list[str]]:
-    write_corpus(folder / "corpus", [list(s) for s in sentences], settings=MADE)
+    write_corpus(folder / "corpus", [list(s) for s in sentences], settings=CORPUS_SETTINGS)
     corpus = Corpus(folder / "corpus")
     return corpus, corpus.vocab().units
 
@@ -56,7 +56,7 @@ def test_as_counted_by_hand(tmp_path):
     sentences = ["".join(drawn.choice(UNITS, size=n)) for n in drawn.integers(2, 9, 40)]
     corpus, units = corpus_of(tmp_path, sentences)
     ngrams = ["甲乙", "丙丁", "甲乙丙", "丁戊甲", "乙乙"]
-    found = neighbour_vectors(corpus, Vocab(units, ngrams=ngrams), 5).double()
+    found = ppmi_svd_vectors(corpus, Vocab(units, ngrams=ngrams), 5).double()
     u, s, _ = np.linalg.svd(naive_information(sentences, ngrams), full_matrices=False)
     wanted = torch.from_numpy(u * np.sqrt(s))
     # Of vectors, the products say all: a direction may be turned round.
@@ -68,7 +68,7 @@ def test_who_has_the_same_neighbours_is_near(tmp_path):
     names, verbs = ["甲乙", "丙丁"], ["戊己", "庚辛"]
     sentences = [f"一{name}二{verb}三" for name in names for verb in verbs]
     corpus, units = corpus_of(tmp_path, sentences * 3)
-    vectors = neighbour_vectors(corpus, Vocab(units, ngrams=names + verbs), 2)
+    vectors = ppmi_svd_vectors(corpus, Vocab(units, ngrams=names + verbs), 2)
     near = torch.nn.functional.cosine_similarity(vectors[0], vectors[1], dim=0)
     far = torch.nn.functional.cosine_similarity(vectors[0], vectors[2], dim=0)
     assert near > 0.99
@@ -78,28 +78,28 @@ def test_who_has_the_same_neighbours_is_near(tmp_path):
 def test_the_same_twice_and_zeros_for_what_is_missing(tmp_path):
     corpus, units = corpus_of(tmp_path, ["甲乙丙", "丙乙甲", "甲乙丁"])
     vocab = Vocab(units, ngrams=["甲乙", "丁丁", "丙乙"])
-    vectors = neighbour_vectors(corpus, vocab, 4)
-    assert torch.equal(vectors, neighbour_vectors(corpus, vocab, 4))
+    vectors = ppmi_svd_vectors(corpus, vocab, 4)
+    assert torch.equal(vectors, ppmi_svd_vectors(corpus, vocab, 4))
     assert vectors.shape == (3, 4)
     assert vectors[[0, 2]].any(dim=1).all()
     assert not vectors[1].any()
-    assert not neighbour_vectors(corpus, Vocab(units, ngrams=["丁丁"]), 4).any()
+    assert not ppmi_svd_vectors(corpus, Vocab(units, ngrams=["丁丁"]), 4).any()
 
 
 def test_in_chunks(tmp_path, monkeypatch):
     corpus, units = corpus_of(tmp_path, ["甲乙丙丁甲乙", "丙甲乙丁"] * 5)
     vocab = Vocab(units, ngrams=["甲乙", "丙丁", "乙丙丁"])
-    whole = neighbour_vectors(corpus, vocab, 3)
+    whole = ppmi_svd_vectors(corpus, vocab, 3)
     monkeypatch.setattr(neighbours, "CHUNK", 7)
-    torch.testing.assert_close(neighbour_vectors(corpus, vocab, 3), whole)
+    torch.testing.assert_close(ppmi_svd_vectors(corpus, vocab, 3), whole)
 
 
 @pytest.mark.parametrize("width", [None, 3])
 def test_a_run_begins_with_them(tmp_path, width):
     settings = make_settings(tmp_path)
-    settings.model.update({**MODEL, "ngrams": 6, "ngram_width": width})
+    settings.model.update({**MODEL, "n_ngrams": 6, "ngram_dim": width})
     corpus = Corpus(tmp_path / "corpus")
     bilm = build_model(corpus, settings)
-    wanted = neighbour_vectors(corpus, bilm.vocab, width or MODEL["projection"])
-    assert torch.equal(bilm.encoder.ngrams.weight[1:], wanted)
+    wanted = ppmi_svd_vectors(corpus, bilm.vocab, width or MODEL["projection_dim"])
+    assert torch.equal(bilm.token_encoder.ngram_embedding.weight[1:], wanted)
     assert wanted.any()

@@ -1,4 +1,4 @@
-"""Words of pkuseg, by a model that is trained here: its named ones are downloads."""
+"""FastJieba of pkuseg, by a model that is trained here: its named ones are downloads."""
 
 import shutil
 import sys
@@ -9,7 +9,7 @@ import spacy
 
 from spacy_elmo.bilm.text import normalize
 from spacy_elmo.pretraining import building
-from spacy_elmo.pretraining.building import Cut, build_corpus
+from spacy_elmo.pretraining.building import SegmentationSettings, build_corpus
 from spacy_elmo.pretraining.reading import CorpusError
 from spacy_elmo.pretraining.segment import make_segmenter
 from spacy_elmo.pretraining.shards import Corpus
@@ -49,15 +49,15 @@ def test_words_are_those_of_spacys_tokenizer(model, tmp_path):
 
 
 def test_jobs_and_restarts_give_the_same_bytes(model, text, tmp_path, monkeypatch):
-    cut = Cut(units="word", segmenter=f"pkuseg:{model}")
+    cut = SegmentationSettings(units="word", segmenter=f"pkuseg:{model}")
     for jobs in (1, 2):
-        manifest = build_corpus([text], tmp_path / f"corpus{jobs}", cut, jobs=jobs, block=500)
+        manifest = build_corpus([text], tmp_path / f"corpus{jobs}", cut, n_process=jobs, block=500)
     assert files_of(tmp_path / "corpus1") == files_of(tmp_path / "corpus2")
     assert manifest["segmenter"] == f"pkuseg:{model}"
     assert {"spacy", "spacy-pkuseg", "sha256"} == manifest["versions"].keys()
     assert "天安门" in dict(Corpus(tmp_path / "corpus1").counts())
 
-    made, original = [], building.cut_block
+    made, original = [], building.process_block
 
     def cut_some(*call):
         if len(made) == 3:
@@ -65,11 +65,11 @@ def test_jobs_and_restarts_give_the_same_bytes(model, text, tmp_path, monkeypatc
         made.append(call)
         return original(*call)
 
-    monkeypatch.setattr(building, "cut_block", cut_some)
+    monkeypatch.setattr(building, "process_block", cut_some)
     with pytest.raises(KeyboardInterrupt):
         build_corpus([text], tmp_path / "corpus3", cut, block=500)
-    assert len(list((tmp_path / ".corpus3.parts").iterdir())) == 3
-    monkeypatch.setattr(building, "cut_block", lambda *call: made.append(call) or original(*call))
+    assert len(list((tmp_path / ".corpus3.partial").iterdir())) == 3
+    monkeypatch.setattr(building, "process_block", lambda *call: made.append(call) or original(*call))
     build_corpus([text], tmp_path / "corpus3", cut, block=500)
     assert len(made) == len(manifest["shards"])  # three before, the others after
     assert files_of(tmp_path / "corpus3") == files_of(tmp_path / "corpus1")
@@ -77,7 +77,7 @@ def test_jobs_and_restarts_give_the_same_bytes(model, text, tmp_path, monkeypatc
 
 def test_a_model_that_changed_is_another_cut(model, tmp_path):
     shutil.copytree(model, tmp_path / "model")
-    cut = Cut(units="word", segmenter=f"pkuseg:{tmp_path / 'model'}")
+    cut = SegmentationSettings(units="word", segmenter=f"pkuseg:{tmp_path / 'model'}")
     before = cut.versions()
     weights = tmp_path / "model" / "weights.npz"
     weights.write_bytes(weights.read_bytes() + b" ")

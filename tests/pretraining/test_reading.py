@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from spacy_elmo.pretraining import reading, zstd
-from spacy_elmo.pretraining.reading import CorpusError, Tally, find_files, read_lines
+from spacy_elmo.pretraining.reading import CorpusError, ReadStats, find_files, read_lines
 
 TEXT = "我去银行取钱。自行车很快。\n花开了！\n"
 
@@ -41,40 +41,40 @@ def test_hidden_files_are_left_out(tmp_path):
 def test_other_encodings_are_refused(tmp_path, encoding, message, times):
     text = TEXT if encoding != "big5" else "我去銀行取錢。\n"
     (tmp_path / "a.txt").write_bytes((text * times).encode(encoding))
-    for tally in (Tally(), None):
+    for stats in (ReadStats(), None):
         with pytest.raises(CorpusError, match=message):
-            list(read_lines(tmp_path / "a.txt", tally))
+            list(read_lines(tmp_path / "a.txt", stats))
 
 
 def test_utf_16_without_its_mark(tmp_path):
     (tmp_path / "a.txt").write_bytes(("plain\n" * 9).encode("utf-16-le"))
     with pytest.raises(CorpusError, match="most of its bytes are 0"):
-        list(read_lines(tmp_path / "a.txt", Tally()))
+        list(read_lines(tmp_path / "a.txt", ReadStats()))
 
 
 def test_a_few_bad_bytes_and_zeros_are_let_through(tmp_path):
     (tmp_path / "a.txt").write_bytes(TEXT.encode() * 9 + b"\xff\n" + "你\0好\n".encode() * 3)
-    tally = Tally()
-    assert list(read_lines(tmp_path / "a.txt", tally))[-4:] == ["\ufffd", *["你\0好"] * 3]
-    assert tally.invalid_bytes == 1
+    stats = ReadStats()
+    assert list(read_lines(tmp_path / "a.txt", stats))[-4:] == ["\ufffd", *["你\0好"] * 3]
+    assert stats.invalid_bytes == 1
 
 
 def test_half_a_surrogate_pair_is_a_bad_character(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "\\ud83d\\u4f60"}\n{"text": "\\ud83d\\ude00"}\n')
-    tally = Tally()
-    assert list(read_lines(tmp_path / "a.jsonl", tally)) == ["\ufffd你", "😀"]
-    assert tally.invalid_bytes == 1
+    stats = ReadStats()
+    assert list(read_lines(tmp_path / "a.jsonl", stats)) == ["\ufffd你", "😀"]
+    assert stats.invalid_bytes == 1
     with pytest.raises(CorpusError, match=r"a.jsonl, line 1 has half of a surrogate pair"):
         list(read_lines(tmp_path / "a.jsonl"))
 
 
 def _read_or_named(path):
     with suppress(CorpusError):
-        for text in read_lines(path, Tally()):
+        for text in read_lines(path, ReadStats()):
             text.encode("utf8")
         return
     with pytest.raises(CorpusError, match=re.escape(str(path))):
-        list(read_lines(path, Tally()))
+        list(read_lines(path, ReadStats()))
 
 
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers())
@@ -100,7 +100,7 @@ def test_any_bytes_are_read_or_refused(tmp_path, data, end):
 
 
 def test_a_line_that_must_be_whole_has_an_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "LONGEST", 10)
+    monkeypatch.setattr(reading, "MAX_LINE_CHARS", 10)
     monkeypatch.setattr(reading, "LONGEST_WHOLE", 1000)
     monkeypatch.setattr(reading, "CHUNK", 64)
     (tmp_path / "a.txt").write_text("a" * 900 + "\n" + "b" * 1100)

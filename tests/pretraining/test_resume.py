@@ -17,8 +17,8 @@ from spacy_elmo.bilm.errors import ElmoError
 from spacy_elmo.pretraining import trainer
 from spacy_elmo.pretraining.checkpoint import CheckpointError, find_checkpoints
 from spacy_elmo.pretraining.reading import CorpusError
-from spacy_elmo.pretraining.settings import Paths, VocabSettings
-from spacy_elmo.pretraining.trainer import learning_rate, pretrain
+from spacy_elmo.pretraining.settings import Paths, VocabConfig
+from spacy_elmo.pretraining.trainer import lr_at, pretrain
 
 from .helpers import MODEL, cyclic_text, figures, make_corpus, make_settings, same_weights
 
@@ -32,9 +32,9 @@ def test_a_run_that_failed_goes_on(whole, tmp_path, monkeypatch, stop):
         steps.append(step)
         if step == stop and steps.count(step) == 1:
             raise KeyboardInterrupt
-        return learning_rate(step, training)
+        return lr_at(step, training)
 
-    monkeypatch.setattr(trainer, "learning_rate", failing)
+    monkeypatch.setattr(trainer, "lr_at", failing)
     with pytest.raises(KeyboardInterrupt):
         pretrain(settings, tmp_path / "run")
     assert not (tmp_path / "run" / "model").exists()
@@ -116,7 +116,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(whole, tmp_path
         ("training", {"dropout": 0.3}),
         ("training", {"max_steps": 5}),
         ("vocab", {"max_size": 5}),
-        ("model", {"projection": 12}),
+        ("model", {"projection_dim": 12}),
         ("model", {"n_layers": 1}),
     ],
     ids=str,
@@ -134,12 +134,12 @@ def test_other_settings_do_not_go_on_with_a_run(whole, section, changes):
 def test_a_run_is_made_longer(whole, tmp_path, caplog):
     settings, run = whole
     shutil.copytree(run, tmp_path / "run")
-    changed = replace(settings.training, max_steps=9, eval_every=3, keep_checkpoints=1)
+    changed = replace(settings.training, max_steps=9, eval_every=3, max_checkpoints=1)
     with caplog.at_level("INFO"):
         record = pretrain(replace(settings, training=changed), tmp_path / "run")
     assert [row["step"] for row in record["log"]] == [0, 4, 6, 9]
     assert record["settings"]["training"]["max_steps"] == 9
-    rate, was = (learning_rate(6, training) for training in (changed, settings.training))
+    rate, was = (lr_at(6, training) for training in (changed, settings.training))
     assert (
         f"max_steps was 6 and is 9 now: the learning rate goes on at {rate:.2g}, where it was {was:.2g}"
         in (caplog.text)
@@ -153,7 +153,7 @@ def test_a_run_goes_on_where_its_files_were_moved_to(whole, tmp_path):
         shutil.copytree(run.parent / name, tmp_path / name)
     shutil.copy(run.parent / "heldout.txt", tmp_path)
     shutil.rmtree(find_checkpoints(tmp_path / "run" / "checkpoints")[-1])
-    paths = Paths(corpus=str(tmp_path / "corpus"), heldout=str(tmp_path / "heldout.txt"))
+    paths = Paths(train=str(tmp_path / "corpus"), dev=str(tmp_path / "heldout.txt"))
     pretrain(replace(settings, paths=paths), tmp_path / "run")
     assert same_weights(tmp_path / "run", run)
 
@@ -192,10 +192,10 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
 )
 def test_no_checkpoint_is_made_of_numbers_that_are_none(tmp_path, monkeypatch, bad, message):
     def rate(step, training):
-        return float("nan") if step == bad else learning_rate(step, training)
+        return float("nan") if step == bad else lr_at(step, training)
 
     settings = make_settings(tmp_path)
-    monkeypatch.setattr(trainer, "learning_rate", rate)
+    monkeypatch.setattr(trainer, "lr_at", rate)
     with pytest.raises(CheckpointError, match=message):
         pretrain(settings, tmp_path / "run")
     (kept,) = find_checkpoints(tmp_path / "run" / "checkpoints")
@@ -206,7 +206,7 @@ def test_no_checkpoint_is_made_of_numbers_that_are_none(tmp_path, monkeypatch, b
 
 
 def test_old_checkpoints_are_deleted(tmp_path):
-    pretrain(make_settings(tmp_path, keep_checkpoints=1, checkpoint_every=1), tmp_path / "run")
+    pretrain(make_settings(tmp_path, max_checkpoints=1, checkpoint_every=1), tmp_path / "run")
     assert os.listdir(tmp_path / "run" / "checkpoints") == ["step-000000006"]
 
 
@@ -214,21 +214,21 @@ def test_nothing_is_written_when_a_run_cannot_begin(tmp_path):
     settings = make_settings(tmp_path)
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "foreign.txt").write_bytes("你好".encode("gb18030"))
-    corpus, heldout = settings.paths.corpus, settings.paths.heldout
+    corpus, heldout = settings.paths.train, settings.paths.dev
     before = sorted(os.listdir(tmp_path))
     for changes, error, message in (
-        ({"paths": Paths(corpus=corpus)}, ConfigError, "corpus and heldout: give both"),
-        ({"paths": Paths(heldout=heldout)}, ConfigError, "corpus and heldout: give both"),
-        ({"paths": Paths(corpus="nowhere", heldout=heldout)}, CorpusError, "nowhere is no corpus folder"),
-        ({"paths": Paths(corpus=corpus, heldout="nowhere")}, CorpusError, "nowhere cannot be read"),
-        ({"paths": Paths(corpus=corpus, heldout=f"{tmp_path}/empty.txt")}, CorpusError, "empty"),
-        ({"paths": Paths(corpus=corpus, heldout=f"{tmp_path}/foreign.txt")}, CorpusError, "not UTF-8"),
+        ({"paths": Paths(train=corpus)}, ConfigError, "train and dev: give both"),
+        ({"paths": Paths(dev=heldout)}, ConfigError, "train and dev: give both"),
+        ({"paths": Paths(train="nowhere", dev=heldout)}, CorpusError, "nowhere is no corpus folder"),
+        ({"paths": Paths(train=corpus, dev="nowhere")}, CorpusError, "nowhere cannot be read"),
+        ({"paths": Paths(train=corpus, dev=f"{tmp_path}/empty.txt")}, CorpusError, "empty"),
+        ({"paths": Paths(train=corpus, dev=f"{tmp_path}/foreign.txt")}, CorpusError, "not UTF-8"),
         ({"model": {"projektion": 8}}, ConfigError, '"projektion" is not a setting'),
-        ({"model": {"projection": "8"}}, ConfigError, "projection = '8'"),
-        ({"model": {"projection": 32, "hidden": 16}}, ConfigError, "hidden must be"),
+        ({"model": {"projection_dim": "8"}}, ConfigError, "projection = '8'"),
+        ({"model": {"projection_dim": 32, "hidden_size": 16}}, ConfigError, "hidden must be"),
         ({"model": {**MODEL, "units": "word"}}, ConfigError, "the corpus was made with 'char'"),
-        ({"model": {**MODEL, "max_sentence": 99}}, ConfigError, "the corpus was made with 20"),
-        ({"vocab": VocabSettings(min_count=10**6)}, CorpusError, "lower min_count"),
+        ({"model": {**MODEL, "max_sentence_length": 99}}, ConfigError, "the corpus was made with 20"),
+        ({"vocab": VocabConfig(min_count=10**6)}, CorpusError, "lower min_count"),
     ):
         with pytest.raises(error, match=message) as caught:
             pretrain(replace(settings, **changes), tmp_path / "new" / "run")

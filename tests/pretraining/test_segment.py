@@ -121,7 +121,7 @@ def test_sentences_keep_every_character(text, limit):
 
 def test_words_are_spacys_tokens():
     assert make_segmenter("word", "char", "en")("I don't, １９９８") == ["I", "do", "n't", ",", "1998"]
-    assert make_segmenter("word", "char", "en", normalized=False)("１９") == ["１９"]
+    assert make_segmenter("word", "char", "en", fold_fullwidth=False)("１９") == ["１９"]
     assert make_segmenter("word", "char", "zh")("我 爱ＷＴＯ") == ["我", "爱", "W", "T", "O"]
     assert make_segmenter("char", "jieba", "zh")("我 爱ＷＴＯ") == ["我", "爱", "W", "T", "O"]
 
@@ -157,7 +157,7 @@ def test_a_pipelines_jieba_cuts_without_spacy_around_it(text):
     segmenter = _segmenter_of_a_pipeline()
     expected = [normalize(token.text) for token in _jieba_tokenizer()(text) if not token.is_space]
     assert segmenter(text) == expected
-    assert segmenter.zone is nullcontext  # no vocabulary that would keep the words
+    assert segmenter.memory_zone is nullcontext  # no vocabulary that would keep the words
 
 
 @cache

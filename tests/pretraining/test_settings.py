@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from spacy_elmo.bilm.config import BiLMConfig, ConfigError
-from spacy_elmo.pretraining.settings import TrainingSettings, read_settings
+from spacy_elmo.pretraining.settings import TrainingConfig, read_config
 
 SHIPPED = Path(__file__).parents[2] / "configs" / "pretrain.cfg"
 
@@ -22,35 +22,35 @@ def config(tmp_path):
 
 def refused(path: Path, message: str, **overrides) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        read_settings(path, overrides)
+        read_config(path, overrides)
     assert "\n" not in str(caught.value)
 
 
 def test_the_config_that_ships():
-    settings = read_settings(SHIPPED)
-    assert settings.paths.corpus is None
+    settings = read_config(SHIPPED)
+    assert settings.paths.train is None
     assert settings.training.max_steps > 100
-    assert BiLMConfig.from_dict(settings.model).width == 2 * settings.model["projection"]
+    assert BiLMConfig.from_dict(settings.model).width == 2 * settings.model["projection_dim"]
 
 
 def test_overrides():
     overrides = {
         "training.max_steps": 5,
-        "paths.corpus": "my corpus",
-        "model.projection": 8,
+        "paths.train": "my corpus",
+        "model.projection_dim": 8,
         "vocab.max_size": 9,
     }
-    settings = read_settings(SHIPPED, overrides)
+    settings = read_config(SHIPPED, overrides)
     assert settings.training.max_steps == 5
-    assert settings.paths.corpus == "my corpus"
-    assert settings.model["projection"] == 8
+    assert settings.paths.train == "my corpus"
+    assert settings.model["projection_dim"] == 8
     assert settings.vocab.max_size == 9
 
 
 def test_whatever_is_left_out_has_a_default(config):
-    settings = read_settings(config("[training]\nlearning_rate = 1\n"))
+    settings = read_config(config("[training]\nlearning_rate = 1\n"))
     assert settings.training.learning_rate == 1
-    assert settings.training == TrainingSettings(learning_rate=1)
+    assert settings.training == TrainingConfig(learning_rate=1)
     assert settings.model == {}
     assert settings.to_dict()["vocab"]["min_count"] == 2
 
@@ -65,20 +65,20 @@ def test_whatever_is_left_out_has_a_default(config):
         ("[training]\nmax_steps = true\n", "max_steps"),
         ("[training]\nmax_steps = null\n", "max_steps"),
         ("[training]\nmax_steps = 0\n", "max_steps must be at least 1"),
-        ("[training]\nkeep_checkpoints = 0\n", "keep_checkpoints must be at least 1"),
+        ("[training]\nmax_checkpoints = 0\n", "max_checkpoints must be at least 1"),
         ("[training]\nlearning_rate = -1\n", "learning_rate = -1 must not be negative"),
         ("[training]\ndropout = 1.0\n", "dropout must be below 1"),
         ("[training]\nseed = 4294967296\n", "seed must be below"),
         ("[training]\nseed = -1\n", "seed = -1 must not be negative"),
         ('[training]\nprecision = "f16"\n', 'precision = "f16" is not known: use "auto", "f32", "bf16"'),
-        ('[training]\nweights = "int8"\n', 'weights = "int8"'),
+        ('[training]\nsave_dtype = "int8"\n', 'save_dtype = "int8"'),
         ("[training.optimizer]\nlr = 1\n", "training"),
         ("[vocab]\nmax_size = 2.5\n", "max_size"),
-        ("[paths]\ncorpus = 5\n", "corpus = 5"),
+        ("[paths]\ntrain = 5\n", "train = 5"),
         ("[training]\nmax_steps = 1\nmax_steps = 2\n", "cannot be read.*already exists"),
         ("[training]\nseed = 1\n[training]\nseed = 1\n", "cannot be read.*already exists"),
         ("[training]\nseed = ${somewhere.seed}\n", "cannot be read"),
-        ("[paths]\ncorpus = ${paths.corpus}\n", "cannot be read"),
+        ("[paths]\ntrain = ${paths.train}\n", "cannot be read"),
         ("[training\n", "cannot be read"),
         ("seed = 1\n", "cannot be read"),
         (b"[training]\nseed = \xff\n", "cannot be read"),

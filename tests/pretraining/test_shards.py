@@ -16,7 +16,7 @@ from spacy_elmo.pretraining.building import write_corpus
 from spacy_elmo.pretraining.reading import CorpusError
 from spacy_elmo.pretraining.shards import Corpus
 
-from .helpers import MADE
+from .helpers import CORPUS_SETTINGS
 
 SENTENCES = [["我", "爱", "我"], ["北京"], ["我", "爱", "狗", "。"], ["。"]]
 units = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), min_size=1, max_size=3)
@@ -24,7 +24,7 @@ units = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    write_corpus(tmp_path / "corpus", SENTENCES, settings=MADE, shard_units=4)
+    write_corpus(tmp_path / "corpus", SENTENCES, settings=CORPUS_SETTINGS, shard_units=4)
     return tmp_path / "corpus"
 
 
@@ -38,7 +38,7 @@ def text_of(corpus: Corpus) -> list[list[str]]:
 def test_what_is_written_comes_back(sentences, shard_units):
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "corpus"
-        manifest = write_corpus(path, iter(sentences), settings=MADE, shard_units=shard_units)
+        manifest = write_corpus(path, iter(sentences), settings=CORPUS_SETTINGS, shard_units=shard_units)
         corpus = Corpus(path)
         assert text_of(corpus) == sentences
         assert corpus.lengths.tolist() == [len(s) for s in sentences]
@@ -57,9 +57,9 @@ def test_shards_hold_what_they_should(folder):
     manifest = Corpus(folder).manifest
     assert [shard["sentences"] for shard in manifest["shards"]] == [2, 1, 1]
     assert [shard["tokens"] for shard in manifest["shards"]] == [4, 4, 1]
-    assert {key: manifest[key] for key in MADE} == MADE
+    assert {key: manifest[key] for key in CORPUS_SETTINGS} == CORPUS_SETTINGS
     files = {name for shard in manifest["shards"] for name in shard["sha256"]}
-    assert {p.name for p in folder.iterdir()} == files | {"manifest.json", "units.tsv"}
+    assert {p.name for p in folder.iterdir()} == files | {"manifest.json", "vocab_counts.tsv"}
 
 
 def test_vocabularies(folder):
@@ -71,21 +71,21 @@ def test_vocabularies(folder):
     assert corpus.vocab(min_count=3, max_size=2).units == ["我"]
     assert corpus.vocab().characters == []
     assert set(corpus.vocab(max_size=4, spelled=True).characters) == set("我爱。北京")
-    assert corpus.vocab().normalized
+    assert corpus.vocab().fold_fullwidth
     with pytest.raises(CorpusError, match="occurs 4 times: lower min_count"):
         corpus.vocab(min_count=4)
 
 
 def test_the_same_text_gives_the_same_corpus(folder, tmp_path):
-    write_corpus(tmp_path / "other", SENTENCES, settings=MADE, shard_units=4)
+    write_corpus(tmp_path / "other", SENTENCES, settings=CORPUS_SETTINGS, shard_units=4)
     assert Corpus(folder).digest == Corpus(tmp_path / "other").digest
-    write_corpus(tmp_path / "other", SENTENCES[1:], settings=MADE, shard_units=4)
+    write_corpus(tmp_path / "other", SENTENCES[1:], settings=CORPUS_SETTINGS, shard_units=4)
     assert Corpus(folder).digest != Corpus(tmp_path / "other").digest
 
 
 def test_an_empty_corpus_writes_nothing(tmp_path):
     with pytest.raises(CorpusError, match="corpus is empty"):
-        write_corpus(tmp_path / "deep" / "corpus", [], settings=MADE)
+        write_corpus(tmp_path / "deep" / "corpus", [], settings=CORPUS_SETTINGS)
     assert os.listdir(tmp_path) == []
 
 
@@ -97,7 +97,7 @@ def test_an_interrupted_run_leaves_what_was_there(folder):
     before = {p.name: p.read_bytes() for p in folder.iterdir()}
     for path in (folder, folder.parent / "new"):
         with pytest.raises(KeyboardInterrupt):
-            write_corpus(path, sentences(), settings=MADE, shard_units=4)
+            write_corpus(path, sentences(), settings=CORPUS_SETTINGS, shard_units=4)
     assert os.listdir(folder.parent) == ["corpus"]
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
@@ -110,14 +110,14 @@ def test_a_foreign_folder_is_refused_before_the_work(tmp_path):
         yield []
 
     with pytest.raises(OutputError, match="it holds other files"):
-        write_corpus(tmp_path, sentences(), settings=MADE)
+        write_corpus(tmp_path, sentences(), settings=CORPUS_SETTINGS)
     with pytest.raises(OutputError, match="it is a file"):
-        write_corpus(tmp_path / "thesis.doc", sentences(), settings=MADE)
+        write_corpus(tmp_path / "thesis.doc", sentences(), settings=CORPUS_SETTINGS)
     assert os.listdir(tmp_path) == ["thesis.doc"]
 
 
 def test_an_older_corpus_is_replaced(folder):
-    write_corpus(folder, [["新"]], settings=MADE)
+    write_corpus(folder, [["新"]], settings=CORPUS_SETTINGS)
     assert text_of(Corpus(folder)) == [["新"]]
 
 
@@ -131,7 +131,7 @@ def test_a_manifest_that_is_none(folder, data):
         Corpus(folder)
 
 
-@pytest.mark.parametrize("key", [*MADE, "shards", "types", "format_version"])
+@pytest.mark.parametrize("key", [*CORPUS_SETTINGS, "shards", "types", "format_version"])
 def test_a_manifest_that_lacks_something(folder, key):
     manifest = json.loads((folder / "manifest.json").read_bytes())
     del manifest[key]
@@ -193,12 +193,12 @@ def test_shards_are_never_unpickled(folder):
     "data", [b"", b"\xff\t1\n", "我\n".encode(), "我\tviele\n".encode(), "我\t3\n".encode()]
 )
 def test_damaged_counts(folder, data):
-    (folder / "units.tsv").write_bytes(data)
-    with pytest.raises(CorpusError, match=r"units.tsv is .*damaged"):
+    (folder / "vocab_counts.tsv").write_bytes(data)
+    with pytest.raises(CorpusError, match=r"vocab_counts.tsv is .*damaged"):
         Corpus(folder).vocab()
 
 
 def test_missing_counts(folder):
-    (folder / "units.tsv").unlink()
-    with pytest.raises(CorpusError, match=r"units.tsv is missing"):
+    (folder / "vocab_counts.tsv").unlink()
+    with pytest.raises(CorpusError, match=r"vocab_counts.tsv is missing"):
         Corpus(folder).vocab()

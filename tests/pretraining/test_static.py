@@ -14,7 +14,7 @@ from spacy_elmo.pretraining.neighbours import static_vectors
 from spacy_elmo.pretraining.shards import Corpus
 from spacy_elmo.pretraining.trainer import pretrain
 
-from .helpers import MODEL, WORD_MADE, make_corpus, make_settings
+from .helpers import MODEL, WORD_CORPUS_SETTINGS, make_corpus, make_settings
 
 
 def corpus_of(folder, sentences) -> Corpus:
@@ -48,59 +48,63 @@ def test_in_chunks(tmp_path, monkeypatch):
 
 def test_a_run_has_as_many_as_the_corpus_gives(tmp_path):
     settings = make_settings(tmp_path)
-    settings.model.update({**MODEL, "static_rows": 12, "static_width": 3})
+    settings.model.update({**MODEL, "n_static_vectors": 12, "static_dim": 3})
     bilm = build_model(Corpus(tmp_path / "corpus"), settings)
     strings = bilm.vocab.static
-    assert len(strings) == bilm.config.static_rows == 12
+    assert len(strings) == bilm.config.n_static_vectors == 12
     assert sum(len(string) == 1 for string in strings) == 6  # half of them at most
     assert all(set(string) <= set(bilm.vocab.units) for string in strings)
     assert bilm.static_vectors.shape == (12, 3)
     assert bilm.static_vectors.any(dim=1).all()
-    settings.model["static_rows"] = 10_000
+    settings.model["n_static_vectors"] = 10_000
     many = build_model(Corpus(tmp_path / "corpus"), settings)
-    assert 12 < many.config.static_rows < 10_000
+    assert 12 < many.config.n_static_vectors < 10_000
     assert set(bilm.vocab.units[:6]) <= set(many.vocab.static)
 
 
 def test_of_words(tmp_path):
     words = ["the", "cat", "dog", "sees", "hears"]
     lines = [f"the {who} {does} the bird\n" for who in words[1:3] for does in words[3:]]
-    make_corpus(tmp_path / "corpus", "".join(lines * 3), **WORD_MADE)
+    make_corpus(tmp_path / "corpus", "".join(lines * 3), **WORD_CORPUS_SETTINGS)
     settings = make_settings(tmp_path)
-    settings.model.update({**MODEL, "static_rows": 50, "static_width": 3})
+    settings.model.update({**MODEL, "n_static_vectors": 50, "static_dim": 3})
     bilm = build_model(Corpus(tmp_path / "corpus"), settings)
     assert sorted(bilm.vocab.static) == sorted([*words, "bird"])
-    cat, dog, sees, none = bilm.static(["cat", "dog", "sees", "a"])
+    cat, dog, sees, none = bilm.static_vectors_of(["cat", "dog", "sees", "a"])
     assert cat @ dog > 0.99 * cat @ cat
     assert cat @ sees < 0.5 * cat @ cat
     assert not none.any()
-    settings.model["static_rows"] = 2
+    settings.model["n_static_vectors"] = 2
     few = build_model(Corpus(tmp_path / "corpus"), settings)
     assert few.vocab.static == few.vocab.units[:2]
 
 
 def test_they_stay_through_a_run_and_go_on_to_the_next(tmp_path):
     settings = make_settings(tmp_path)
-    settings.model.update({**MODEL, "static_rows": 12, "static_width": 3})
+    settings.model.update({**MODEL, "n_static_vectors": 12, "static_dim": 3})
     begun = build_model(Corpus(tmp_path / "corpus"), settings)
-    settings = replace(settings, training=replace(settings.training, max_steps=3, weights="float32"))
+    settings = replace(settings, training=replace(settings.training, max_steps=3, save_dtype="float32"))
     pretrain(settings, tmp_path / "run")
     trained = store.load(tmp_path / "run" / "model")
     assert trained.vocab.static == begun.vocab.static
     np.testing.assert_array_equal(trained.static_vectors, begun.static_vectors)
     # On other text: those of the parent, unless the run asks for its own.
     make_corpus(tmp_path / "other", "甲丙戊庚壬。乙丁己辛癸。\n" * 20)
-    paths = replace(settings.paths, corpus=str(tmp_path / "other"), init_from=str(tmp_path / "run" / "model"))
+    paths = replace(settings.paths, train=str(tmp_path / "other"), init_from=str(tmp_path / "run" / "model"))
     child = build_model(Corpus(tmp_path / "other"), replace(settings, paths=paths, model={}))
     assert child.vocab.static == trained.vocab.static
     np.testing.assert_array_equal(child.static_vectors, trained.static_vectors)
     same = build_model(Corpus(tmp_path / "other"), replace(settings, paths=paths))  # as many, as wide
     np.testing.assert_array_equal(same.static_vectors, trained.static_vectors)
-    own = build_model(Corpus(tmp_path / "other"), replace(settings, paths=paths, model={"static_rows": 8}))
-    assert 4 < own.config.static_rows == len(own.vocab.static) <= 8
+    own = build_model(
+        Corpus(tmp_path / "other"), replace(settings, paths=paths, model={"n_static_vectors": 8})
+    )
+    assert 4 < own.config.n_static_vectors == len(own.vocab.static) <= 8
     assert not set(own.vocab.static) <= set(trained.vocab.static)
     assert "甲丙" in own.vocab.static or "丙戊" in own.vocab.static
-    none = build_model(Corpus(tmp_path / "other"), replace(settings, paths=paths, model={"static_rows": 0}))
+    none = build_model(
+        Corpus(tmp_path / "other"), replace(settings, paths=paths, model={"n_static_vectors": 0})
+    )
     assert none.static_vectors is None
     assert none.vocab.static == []
 
@@ -108,12 +112,12 @@ def test_they_stay_through_a_run_and_go_on_to_the_next(tmp_path):
 @pytest.mark.parametrize("width", [2, 5])
 def test_another_width_is_counted_anew(tmp_path, width):
     settings = make_settings(tmp_path)
-    settings.model.update({**MODEL, "static_rows": 12, "static_width": 3})
+    settings.model.update({**MODEL, "n_static_vectors": 12, "static_dim": 3})
     parent = build_model(Corpus(tmp_path / "corpus"), settings)
     parent.save(tmp_path / "parent")
     paths = replace(settings.paths, init_from=str(tmp_path / "parent"))
     child = build_model(
-        Corpus(tmp_path / "corpus"), replace(settings, paths=paths, model={"static_width": width})
+        Corpus(tmp_path / "corpus"), replace(settings, paths=paths, model={"static_dim": width})
     )
     assert child.static_vectors.shape == (12, width)
     assert child.static_vectors.any()

@@ -10,14 +10,14 @@ import torch
 
 from spacy_elmo.bilm import store
 from spacy_elmo.pretraining.checkpoint import find_checkpoints
-from spacy_elmo.pretraining.heldout import measure, sample
-from spacy_elmo.pretraining.schedule import learning_rate
-from spacy_elmo.pretraining.settings import TrainingSettings, VocabSettings
+from spacy_elmo.pretraining.heldout import evaluate_perplexity, subsample
+from spacy_elmo.pretraining.schedule import lr_at
+from spacy_elmo.pretraining.settings import TrainingConfig, VocabConfig
 from spacy_elmo.pretraining.trainer import pretrain
 
 from .helpers import (
     MODEL,
-    WORD_MADE,
+    WORD_CORPUS_SETTINGS,
     cyclic_text,
     figures,
     make_corpus,
@@ -35,13 +35,13 @@ def test_a_tiny_model_learns(tmp_path, precision, dropout):
         tmp_path, max_steps=60, eval_every=30, checkpoint_every=60, precision=precision, dropout=dropout
     )
     record = pretrain(settings, tmp_path / "run")
-    first, last = record["log"][0]["heldout"], record["log"][-1]["heldout"]
+    first, last = record["log"][0]["dev"], record["log"][-1]["dev"]
     for side in ("forward", "backward"):
         assert first[side] > 10
         assert last[side] < 5
-        assert last[side] < record["log"][1]["heldout"][side] < first[side]
+        assert last[side] < record["log"][1]["dev"][side] < first[side]
     bilm = store.load(tmp_path / "run" / "model")
-    again = measure(bilm, units_of(tmp_path / "heldout.txt"))
+    again = evaluate_perplexity(bilm, units_of(tmp_path / "heldout.txt"))
     assert again.forward == pytest.approx(last["forward"], rel=1e-4)
     assert again.backward == pytest.approx(last["backward"], rel=1e-4)
 
@@ -55,22 +55,22 @@ def test_what_a_run_leaves(whole):
     record = json.loads((run / "run.json").read_bytes())
     assert record["settings"] == json.loads(json.dumps(settings.to_dict()))
     assert [row["step"] for row in record["log"]] == [0, 4, 6]
-    assert record["heldout"] == record["log"][-1]["heldout"]
+    assert record["dev"] == record["log"][-1]["dev"]
     assert record["tokens_seen"] > 6 * 100
     assert record["seconds"] > 0
     bilm = store.load(run / "model")
     assert record["vocab"] == len(bilm.vocab) == 15
     assert record["parameters"] == sum(p.numel() for p in bilm.parameters())
-    assert (bilm.config.projection, bilm.config.hidden) == (8, 16)
-    assert (bilm.config.max_sentence, bilm.config.segmenter) == (20, "char")
+    assert (bilm.config.projection_dim, bilm.config.hidden_size) == (8, 16)
+    assert (bilm.config.max_sentence_length, bilm.config.segmenter) == (20, "char")
     assert bilm.encode([list("甲乙丙")])[0].shape == (3, 3, 16)
     assert not list(run.rglob("*.pt")) + list(run.rglob("*.pkl"))
 
 
 def test_the_model_is_saved_in_half_precision_by_default(tmp_path):
-    pretrain(make_settings(tmp_path, max_steps=1, weights="float16"), tmp_path / "run")
+    pretrain(make_settings(tmp_path, max_steps=1, save_dtype="float16"), tmp_path / "run")
     assert {t.dtype for t in weights(tmp_path / "run").values()} == {torch.float16}
-    assert TrainingSettings().weights == "float16"
+    assert TrainingConfig().weights == "float16"
 
 
 def test_the_same_run_gives_the_same_bits_and_another_seed_others(whole, tmp_path):
@@ -94,23 +94,23 @@ def test_a_finished_run_is_not_repeated(whole, tmp_path):
 @pytest.mark.parametrize("encoder", ["char_cnn", "both"])
 def test_words_with_characters(tmp_path, encoder):
     text = cyclic_text(60).replace("丙", "丙 ").replace("己", "己 ")
-    make_corpus(tmp_path / "corpus", text, **WORD_MADE)
+    make_corpus(tmp_path / "corpus", text, **WORD_CORPUS_SETTINGS)
     (tmp_path / "heldout.txt").write_text(text, encoding="utf8")
     settings = replace(
         make_settings(tmp_path),
-        vocab=VocabSettings(min_count=3),
+        vocab=VocabConfig(min_count=3),
         model={
             **MODEL,
             "encoder": encoder,
-            "tied_softmax": False,
-            "char_width": 4,
+            "tie_softmax": False,
+            "char_embedding_dim": 4,
             "char_filters": [[1, 4], [2, 8]],
         },
     )
     record = pretrain(settings, tmp_path / "run")
-    assert record["log"][-1]["heldout"]["forward"] < record["log"][0]["heldout"]["forward"]
+    assert record["log"][-1]["dev"]["forward"] < record["log"][0]["dev"]["forward"]
     bilm = store.load(tmp_path / "run" / "model")
-    assert bilm.config.encoder == encoder
+    assert bilm.config.token_encoder == encoder
     assert bilm.config.char_filters == ((1, 4), (2, 8))
     assert bilm.encode([["丁戊己", "新词"]])[0].shape == (3, 2, 16)
 
@@ -119,30 +119,30 @@ def test_words_with_characters(tmp_path, encoder):
 
 
 def test_the_learning_rate_rises_and_falls():
-    training = TrainingSettings(max_steps=20, warmup_steps=5, learning_rate=0.1)
-    rates = [learning_rate(step, training) for step in range(20)]
+    training = TrainingConfig(max_steps=20, warmup_steps=5, learning_rate=0.1)
+    rates = [lr_at(step, training) for step in range(20)]
     assert rates[:6] == sorted(rates[:6])
     assert rates[5:] == sorted(rates[5:], reverse=True)
     assert max(rates) == pytest.approx(0.1)
     assert 0 < rates[0] < 0.02
     assert 0 < rates[-1] < 0.01
-    flat = TrainingSettings(max_steps=3, warmup_steps=0)
-    assert learning_rate(0, flat) == flat.learning_rate
-    assert learning_rate(2, TrainingSettings(max_steps=3, warmup_steps=100)) > 0
+    flat = TrainingConfig(max_steps=3, warmup_steps=0)
+    assert lr_at(0, flat) == flat.learning_rate
+    assert lr_at(2, TrainingConfig(max_steps=3, warmup_steps=100)) > 0
 
 
 def test_the_learning_rate_stays_until_the_decay():
-    training = TrainingSettings(max_steps=100, warmup_steps=5, decay_steps=20, learning_rate=0.1)
-    rates = [learning_rate(step, training) for step in range(100)]
+    training = TrainingConfig(max_steps=100, warmup_steps=5, decay_steps=20, learning_rate=0.1)
+    rates = [lr_at(step, training) for step in range(100)]
     assert set(rates[5:81]) == {0.1}
     assert rates[90] == pytest.approx(0.05)
-    longer = TrainingSettings(max_steps=200, warmup_steps=5, decay_steps=20, learning_rate=0.1)
-    assert [learning_rate(step, longer) for step in range(80)] == rates[:80]
+    longer = TrainingConfig(max_steps=200, warmup_steps=5, decay_steps=20, learning_rate=0.1)
+    assert [lr_at(step, longer) for step in range(80)] == rates[:80]
 
 
 def test_a_sample_is_spread_evenly():
     text = [[str(i)] * 10 for i in range(100)]
-    found = sample(text, 100)
+    found = subsample(text, 100)
     assert found == text[::10]
-    assert sample(text, 10**6) == text
-    assert sample(text, 1) == text[:1]
+    assert subsample(text, 10**6) == text
+    assert subsample(text, 1) == text[:1]

@@ -20,9 +20,9 @@ from spacy_elmo.bilm.vocab import Vocab
 from spacy_elmo.pretraining import trainer
 from spacy_elmo.pretraining import world as world_module
 from spacy_elmo.pretraining.checkpoint import find_checkpoints
-from spacy_elmo.pretraining.schedule import learning_rate
+from spacy_elmo.pretraining.schedule import lr_at
 from spacy_elmo.pretraining.trainer import pretrain
-from spacy_elmo.pretraining.world import WorldError
+from spacy_elmo.pretraining.world import DistributedError
 
 from .helpers import figures, make_settings, same_weights, weights
 
@@ -37,14 +37,14 @@ def weights_of_one(place: dict[str, str], folder: Path) -> None:
     os.environ |= place
     rank = int(place["RANK"])
     torch.manual_seed(rank)
-    with world_module.join() as world:
-        bilm = BiLM(BiLMConfig(projection=4, hidden=8), Vocab(list("甲乙丙")))
+    with world_module.init_distributed() as world:
+        bilm = BiLM(BiLMConfig(projection_dim=4, hidden_size=8), Vocab(list("甲乙丙")))
         world.share_weights(bilm)
         torch.save(bilm.state_dict(), folder / f"{rank}.pt")
-        other = BiLM(BiLMConfig(projection=4, hidden=8), Vocab(list("甲乙丙丁")[: 3 + rank]))
+        other = BiLM(BiLMConfig(projection_dim=4, hidden_size=8), Vocab(list("甲乙丙丁")[: 3 + rank]))
         try:
             world.share_weights(other)
-        except WorldError as error:
+        except DistributedError as error:
             (folder / f"{rank}.txt").write_text(str(error))
 
 
@@ -65,9 +65,9 @@ def train(
         first = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
         if (int(os.environ["RANK"]), step) == at and first:
             os.kill(os.getpid(), sig)
-        return learning_rate(step, training)
+        return lr_at(step, training)
 
-    trainer.learning_rate = disturbed
+    trainer.lr_at = disturbed
     try:
         trainer.pretrain(make_settings(folder, **changes), output)
     except ElmoError as error:
@@ -117,7 +117,7 @@ def test_the_first_weights_are_those_of_one_process(tmp_path):
 @pytest.mark.parametrize("softmax", ["full", "sampled"])
 def test_two_processes_give_the_weights_of_one(tmp_path, softmax):
     # Dropout masks and candidates differ from process to process, so they are left out.
-    changes = {"dropout": 0.0, "softmax": softmax, "samples": 1000, "learning_rate": 0.003}
+    changes = {"dropout": 0.0, "softmax": softmax, "n_samples": 1000, "learning_rate": 0.003}
     pretrain(make_settings(tmp_path, **changes), tmp_path / "one")
     assert together(tmp_path, tmp_path / "two", **changes) == [0, 0]
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
@@ -126,7 +126,7 @@ def test_two_processes_give_the_weights_of_one(tmp_path, softmax):
     records = [json.loads((tmp_path / n / "run.json").read_bytes()) for n in ("one", "two")]
     assert records[0]["tokens_seen"] == records[1]["tokens_seen"]
     for a, b in zip(*(figures(tmp_path / n) for n in ("one", "two")), strict=True):
-        assert a["heldout"] == pytest.approx(b["heldout"], rel=1e-3)
+        assert a["dev"] == pytest.approx(b["dev"], rel=1e-3)
 
 
 def test_a_process_that_dies_ends_the_others_and_the_run_goes_on(pair, tmp_path):

@@ -8,7 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from assets import PEOPLES_DAILY, Asset, FetchError, extract, fetch
+from download_corpus import PEOPLES_DAILY, Asset, FetchError, extract, fetch
 
 CONTENT = "迈向/v  充满/v\n".encode()
 SETUP = """

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import srsly
-from curve import crossing
-from files import write_json
+from io_utils import write_json
 from report import comparison, fewer_errors, mixes, percent
 from spacy.tokens import Doc, DocBin
 from spacy.vocab import Vocab
+from summarize import crossing
 from train_seeds import Run, TrainError, command, plan, train
 
 PROJECT = Path(__file__).parents[2] / "projects" / "zh_elmo"
@@ -166,7 +166,7 @@ def test_train_and_evaluate(tmp_path):
     assert "failed with status" in done.stderr
 
 
-# ---- the learning curve of the embedded model
+# ---- the learning curve of the bundled model
 
 
 def test_where_two_curves_meet():
@@ -184,15 +184,15 @@ def test_curve(tmp_path):
             if run.task == "tagger":
                 scores["tag_acc"] += gain * (run.system == "elmo")
             write_json(tmp_path / "metrics" / f"embedded_{size}" / f"{run.name}.json", scores)
-    done = script("curve", tmp_path / "metrics", tmp_path / "curve.md")
+    done = script("summarize", tmp_path / "metrics", tmp_path / "summary.md")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == (tmp_path / "curve.md").read_text(encoding="utf8").strip()
+    assert done.stdout.strip() == (tmp_path / "summary.md").read_text(encoding="utf8").strip()
     assert "| tagging accuracy | 500       | 80.00 ± 0.00 | 90.00 ± 0.00  | -50.0 %  |" in done.stdout
     assert "| tagging accuracy | 2,000     | 80.00 ± 0.00 | 100.00 ± 0.00 | -100.0 % |" in done.stdout
 
 
 def test_curve_without_scores_is_one_sentence(tmp_path):
-    done = script("curve", tmp_path, tmp_path / "curve.md")
+    done = script("summarize", tmp_path, tmp_path / "summary.md")
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: There is no comparison of the embedded model")
+    assert done.stderr.startswith("Error: There is no comparison of the bundled model")
     assert done.stderr.count("\n") == 1

@@ -11,7 +11,7 @@ from thinc.api import Config
 
 ROOT = Path(__file__).parents[2]
 TASKS = ["tagger", "ner"]
-NAMES = [f"{task}{suffix}" for task in TASKS for suffix in ("", "_baseline")]
+DTYPE_NAMES = [f"{task}{suffix}" for task in TASKS for suffix in ("", "_baseline")]
 
 
 def read(name):
@@ -32,7 +32,7 @@ def test_the_baseline_is_the_same_without_elmo(task):
     assert without == baseline
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DTYPE_NAMES)
 def test_paths_lead_into_the_project(name):
     paths = read(name)["paths"]
     assert paths["train"] == "projects/zh_elmo/corpus/train.spacy"
@@ -44,7 +44,7 @@ def test_l2_weight_decay_and_dropout_are_separate(task):
     config = read(task)
     tok2vec = config["components"][task]["model"]["tok2vec"]
     for mix in (tok2vec["elmo"], tok2vec["tok2vec"]["embed"]["elmo"]):
-        assert (mix["mix_dropout"], mix["l2"]) == (0.1, 0.001)
+        assert (mix["mix_dropout"], mix["weight_penalty"]) == (0.1, 0.001)
     assert config["training"]["optimizer"]["L2"] == 0.0  # it would decay the mix too
     assert config["training"]["frozen_components"] == []
     assert config["training"]["annotating_components"] == []
@@ -65,7 +65,7 @@ def corpus(tmp_path):
     return tmp_path / "corpus.spacy"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DTYPE_NAMES)
 def test_trains_as_it_stands(name, corpus, tmp_path):
     overrides = {
         "paths.train": str(corpus),

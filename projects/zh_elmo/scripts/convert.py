@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 import typer
-from files import fail, write_atomic
+from io_utils import fail, write_atomic
 from spacy.tokens import Doc, DocBin, Span
 from spacy.vocab import Vocab
 

@@ -11,7 +11,7 @@ import features  # noqa: F401  registers what the pipelines may name
 import numpy
 import spacy
 import typer
-from files import fail, write_json
+from io_utils import fail, write_json
 from spacy.language import Language
 from spacy.training import Corpus
 from train_seeds import Run, TrainError, plan

@@ -6,7 +6,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import typer
-from files import fail, read_json, write_atomic
+from io_utils import fail, read_json, write_atomic
 from train_seeds import SYSTEMS, TASKS, Run, TrainError, plan
 
 Scores = dict[str, Any]

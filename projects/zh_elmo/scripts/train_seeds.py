@@ -15,7 +15,7 @@ from pathlib import Path
 
 import features
 import typer
-from files import fail, read_json
+from io_utils import fail, read_json
 
 TASKS = ("tagger", "ner")
 SYSTEMS = ("baseline", "elmo")

@@ -1,1 +1,1 @@
-"""How a biLM's layers are computed on a CPU: packed batches, weights packed once, several routes."""
+"""How a biLM's layers are computed on a CPU: packed batches, weights packed once, several backends."""

@@ -18,8 +18,8 @@ from torch import Tensor
 from ..locks import BuildOnce
 
 FOLDER = Path(__file__).parent  # setup.py builds "_native.so" into it
-INTERFACE = 3  # of its functions; an older build is none, until it is built again
-TYPES = ("f32", "bf16", "int16")  # as native/model.h counts them
+ABI_VERSION = 3  # of its functions; an older build is none, until it is built again
+COMPUTE_TYPES = ("f32", "bf16", "int16")  # as native/model.h counts them
 
 Array = np.ndarray | Tensor
 
@@ -114,14 +114,14 @@ class Library(NamedTuple):
 
 
 @BuildOnce
-def library() -> Library | None:
+def load_library() -> Library | None:
     """The native kernel; None where it was not built, or for another kind of machine or an older version."""
     path = _find()
     if path is None:
         return None
     try:
         native = ctypes.CDLL(str(path))
-        if native.elmo_interface() != INTERFACE:
+        if native.elmo_interface() != ABI_VERSION:
             return None
         functions = {}
         for name, declared in FUNCTIONS.items():
@@ -141,11 +141,11 @@ def _find() -> Path | None:
 
 
 @BuildOnce
-def instruction_sets() -> dict[str, int]:
+def supported_targets() -> dict[str, int]:
     """Those of the kernel that this processor has, best first, with their numbers."""
     found: dict[str, int] = {}
     number = 0
-    while library() is not None and (name := call("elmo_isa", number)) is not None:
+    while load_library() is not None and (name := call("elmo_isa", number)) is not None:
         if call("elmo_supported", number):
             found[name.decode("ascii")] = number
         number += 1
@@ -154,18 +154,18 @@ def instruction_sets() -> dict[str, int]:
 
 def available() -> bool:
     """Whether the native kernel is there."""
-    return library() is not None
+    return load_library() is not None
 
 
-def isa_number(isa: str | None) -> int:
-    """Number of an instruction set of instruction_sets(); None: the best."""
-    sets = instruction_sets()
+def target_number(isa: str | None) -> int:
+    """Number of an instruction set of supported_targets(); None: the best."""
+    sets = supported_targets()
     return next(iter(sets.values())) if isa is None else sets[isa]
 
 
-def fastest_type() -> str | None:
+def fastest_compute_type() -> str | None:
     """Of the products of the best of them: "f32", "bf16" or "int16"; None without the kernel."""
-    return TYPES[call("elmo_fastest", isa_number(None))] if available() else None
+    return COMPUTE_TYPES[call("elmo_fastest", target_number(None))] if available() else None
 
 
 class Packed:
@@ -176,7 +176,7 @@ class Packed:
     """
 
     def __init__(self, make: str, free: str, what: str, *arguments: Any):
-        native = library()
+        native = load_library()
         assert native is not None
         self.address = call(make, *arguments)
         if self.address is None:
@@ -190,7 +190,7 @@ def call(name: str, *arguments: Any) -> Any:
     Raises a ValueError for an array that the function could not read or write safely, a MemoryError if there
     is no memory.
     """
-    native = library()
+    native = load_library()
     assert native is not None
     function, declared = native.functions[name]
     passed: list[Any] = []
@@ -232,7 +232,7 @@ def _address(array: Any, kind: _Pointer, name: str) -> int:
     raise ValueError(f"{name} takes {wanted} arrays of {kind.tensor[0]}, not such a one of {found}.")
 
 
-def place_of(tensor: Tensor) -> int:
+def resolve_model_path(tensor: Tensor) -> int:
     """Tells a tensor's memory from another's; nothing may be read there."""
     return tensor.data_ptr()
 

@@ -1,4 +1,4 @@
-"""What every route reads of a biLM: the weights of its LSTMs, and how sentences are packed into steps."""
+"""What every backend reads of a biLM: the weights of its LSTMs, and how sentences are packed into steps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..lstm import Direction
+from ..lstm import LSTMStack
 
 
 @dataclass(frozen=True)
-class Cell:
+class LSTMWeights:
     """One LSTM layer of one direction, float32. Gates in torch's order: i, f, g, o.
 
     w_ih: (4H, P); w_hh: (4H, P); bias: (4H,), of both products; w_hr: (P, H), None: no projection, P = H.
@@ -34,51 +34,51 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Switches:
-    """What is done beside the products: see bilm.lstm.Direction."""
+class LSTMOptions:
+    """What is done beside the products: see bilm.lstm.LSTMStack."""
 
     skip: bool
     cell_clip: float | None
-    projection_clip: float | None
+    proj_clip: float | None
 
 
-def cells_of(direction: Direction) -> list[Cell]:
+def lstm_weights(direction: LSTMStack) -> list[LSTMWeights]:
     """The layers of a direction, from below."""
     cells = []
     for layer in direction.layers:
         weights = {name: p.detach().float() for name, p in layer.named_parameters()}
         bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
         cells.append(
-            Cell(weights["weight_ih_l0"], weights["weight_hh_l0"], bias, weights.get("weight_hr_l0"))
+            LSTMWeights(weights["weight_ih_l0"], weights["weight_hh_l0"], bias, weights.get("weight_hr_l0"))
         )
     return cells
 
 
-def switches_of(direction: Direction) -> Switches:
+def lstm_options(direction: LSTMStack) -> LSTMOptions:
     """Skip connection and clips of a direction."""
-    return Switches(direction.skip, direction.cell_clip, direction.projection_clip)
+    return LSTMOptions(direction.skip, direction.cell_clip, direction.proj_clip)
 
 
 @dataclass(frozen=True)
-class Steps:
+class PackedBatch:
     """A batch without padding: at step t, the sentences that are not through. N units in all.
 
     Nobody reads what comes of a sentence's last boundary, so there is no step for it.
-    sizes: sentences of each step, descending.
+    batch_sizes: sentences of each step, descending.
     forward, backward: (N,) the unit of each step and sentence, step by step, as its place in the
     sentences one after another; read from the left and from the right.
     """
 
-    sizes: list[int]
+    batch_sizes: list[int]
     forward: Tensor
     backward: Tensor
 
 
-def pack(lengths: Sequence[int]) -> Steps:
+def pack_sequences(lengths: Sequence[int]) -> PackedBatch:
     """The steps of sentences of these lengths, with both boundaries; they descend and are 2 at least."""
     n = np.asarray(lengths, dtype=np.int64)
     starts = np.cumsum(n) - n
     step, row = np.nonzero(np.arange(n[0] - 1)[:, None] < n[None] - 1)
-    sizes = np.bincount(step).tolist()
+    batch_sizes = np.bincount(step).tolist()
     ahead, back = starts[row] + step, starts[row] + n[row] - 1 - step
-    return Steps(sizes, torch.from_numpy(ahead), torch.from_numpy(back))
+    return PackedBatch(batch_sizes, torch.from_numpy(ahead), torch.from_numpy(back))

@@ -29,7 +29,7 @@ def tanh(x: Tensor) -> Tensor:
     return sigmoid_(x * 2).mul_(2).sub_(1)
 
 
-class Vectors:
+class SigmoidBuffer:
     """Room for an array whose sigmoid is wanted again and again: what sigmoid_ looks up is looked up once."""
 
     def __init__(self, *shape: int):

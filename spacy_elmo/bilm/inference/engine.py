@@ -9,12 +9,12 @@ from torch import Tensor
 from ..config import BiLMConfig
 from ..embed import TokenEncoder
 from ..locks import ForkSafeLock
-from ..lstm import Direction
+from ..lstm import LSTMStack
 from ..vocab import Vocab
-from .binding import place_of
-from .cells import cells_of, switches_of
-from .routes import CUDA, Route, make_route, routes
-from .units import Units, units_of
+from .binding import resolve_model_path
+from .cells import lstm_options, lstm_weights
+from .routes import CUDA, Backend, available_backends, create_backend
+from .units import InputEncoder, make_input_encoder
 
 
 class Network(Protocol):
@@ -22,64 +22,65 @@ class Network(Protocol):
 
     config: BiLMConfig
     vocab: Vocab
-    encoder: TokenEncoder
-    forward_direction: Direction
-    backward_direction: Direction
+    token_encoder: TokenEncoder
+    forward_lm: LSTMStack
+    backward_lm: LSTMStack
 
     @property
     def device(self) -> torch.device: ...
 
 
-class Engine:
-    """A route, and the vectors of units below it, for one biLM in one precision."""
+class PreparedModel:
+    """A backend, and the vectors of units below it, for one biLM in one precision."""
 
-    def __init__(self, bilm: Network, dtype: torch.dtype, route: str):
+    def __init__(self, bilm: Network, dtype: torch.dtype, backend: str):
         self._vocab = bilm.vocab
-        self._state = _state(bilm)
-        directions = (bilm.forward_direction, bilm.backward_direction)
+        self._weight_versions = _weight_versions(bilm)
+        directions = (bilm.forward_lm, bilm.backward_lm)
         spelling = torch.float32 if dtype == torch.int16 else dtype  # only the kernel multiplies int16
-        self.units: Units = units_of(bilm.encoder, bilm.vocab, bilm.config, spelling)
-        cells = [cells_of(direction) for direction in directions]
-        self.route: Route = make_route(route, cells, switches_of(directions[0]), dtype)
+        self.inputs: InputEncoder = make_input_encoder(bilm.token_encoder, bilm.vocab, bilm.config, spelling)
+        cells = [lstm_weights(direction) for direction in directions]
+        self.backend: Backend = create_backend(backend, cells, lstm_options(directions[0]), dtype)
 
-    def fits(self, bilm: Network) -> bool:
+    def is_current(self, bilm: Network) -> bool:
         """Whether the biLM still has the weights and the vocabulary that this was made of.
 
         Seen are new tensors, and all that torch counts as an operation in place: optimizers, copy_,
         load_state_dict. Not seen is what goes behind its back, `parameter.data.mul_(2)`.
         """
-        now = _state(bilm)
-        same = len(now) == len(self._state) and all(
+        now = _weight_versions(bilm)
+        same = len(now) == len(self._weight_versions) and all(
             a is b and where == there and version == other
-            for (a, where, version), (b, there, other) in zip(now, self._state, strict=True)
+            for (a, where, version), (b, there, other) in zip(now, self._weight_versions, strict=True)
         )
         return same and bilm.vocab is self._vocab
 
 
-_engines: WeakKeyDictionary[Network, dict[tuple[torch.dtype, str], Engine]] = WeakKeyDictionary()
+_prepared: WeakKeyDictionary[Network, dict[tuple[torch.dtype, str], PreparedModel]] = WeakKeyDictionary()
 _lock = ForkSafeLock()
 
 
-def engine_of(bilm: Network, dtype: torch.dtype, route: str | None = None) -> Engine:
+def get_prepared(bilm: Network, dtype: torch.dtype, backend: str | None = None) -> PreparedModel:
     """The engine of a biLM where it is: on the CPU, or on a GPU with Triton.
 
-    dtype: of the products, float32, bfloat16 or int16. route: on the CPU one of routes(); None: the best.
+    dtype: of the products, float32, bfloat16 or int16. backend: on the CPU one of available_backends(); None:
+        the best.
     """
-    key = (dtype, route or (routes()[0] if bilm.device.type == "cpu" else CUDA))
+    key = (dtype, backend or (available_backends()[0] if bilm.device.type == "cpu" else CUDA))
     with _lock:
-        kept = _engines.setdefault(bilm, {})
-        engine = kept.get(key)
-        if engine is None or not engine.fits(bilm):
-            engine = kept[key] = Engine(bilm, *key)
-        return engine
+        kept = _prepared.setdefault(bilm, {})
+        prepared = kept.get(key)
+        if prepared is None or not prepared.is_current(bilm):
+            prepared = kept[key] = PreparedModel(bilm, *key)
+        return prepared
 
 
-def _state(bilm: Network) -> list[tuple[Tensor, int, int]]:
+def _weight_versions(bilm: Network) -> list[tuple[Tensor, int, int]]:
     """What tells one state of the weights from another: each tensor, its place, its count of changes."""
     found: list[tuple[Tensor, int, int]] = []
-    for part in (bilm.encoder, bilm.forward_direction, bilm.backward_direction):
+    for part in (bilm.token_encoder, bilm.forward_lm, bilm.backward_lm):
         for module in part.modules():
             for p in module._parameters.values():  # named_parameters() takes ten times as long
                 if p is not None:
-                    found.append((p, place_of(p), 0 if p.is_inference() else p._version))
+                    found.append((p, resolve_model_path(p), 0 if p.is_inference() else p._version))
     return found

@@ -1,4 +1,4 @@
-"""The route of a GPU: packed batches as on the CPU, through cuDNN, or step by step where cells are clipped.
+"""The backend of a GPU: packed batches as on the CPU, through cuDNN, or step by step where cells are clipped.
 
 Imported where Triton is (see bilm.kernels); elsewhere a GPU computes the network itself.
 """
@@ -12,20 +12,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
-from ..cudnn import cudnn_takes, exact
-from ..precision import as_half
-from ..triton_kernels import TritonKernels
-from .cells import Cell, Switches, pack
-from .torch_route import TorchRoute, windows
-from .units import Inputs
+from ..cudnn import cudnn_supports_lstm, no_tf32
+from ..precision import round_to_fp16
+from ..triton_kernels import TritonFusedOps
+from .cells import LSTMOptions, LSTMWeights, pack_sequences
+from .torch_route import TorchBackend, group_steps
+from .units import EncodedInputs
 
 SUMS = 2**28  # numbers of the input product at once: half a gigabyte in bf16
 
 
-class CudnnCell:
-    """One LSTM layer of one direction by cuDNN, which has no clips; see torch_route.TorchCell."""
+class CudnnLSTMLayer:
+    """One LSTM layer of one direction by cuDNN, which has no clips; see torch_route.TorchLSTMLayer."""
 
-    def __init__(self, cell: Cell, dtype: torch.dtype):
+    def __init__(self, cell: LSTMWeights, dtype: torch.dtype):
         size = 0 if cell.w_hr is None else cell.projection
         self.layer = nn.LSTM(cell.w_ih.shape[1], cell.hidden, proj_size=size, device="meta")
         found = {"weight_ih_l0": cell.w_ih, "weight_hh_l0": cell.w_hh, "bias_ih_l0": cell.bias}
@@ -35,33 +35,33 @@ class CudnnCell:
         self.layer.to(dtype).flatten_parameters()
         self.dtype = dtype
 
-    def __call__(self, x: Tensor, sizes: Sequence[int]) -> Tensor:
+    def __call__(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
         """x: (N, P) float32, step by step -> h: (N, P) float32."""
-        packed = PackedSequence(x.to(self.dtype), torch.tensor(sizes))
+        packed = PackedSequence(x.to(self.dtype), torch.tensor(batch_sizes))
         return self.layer(packed)[0].data.float()
 
 
-class GpuCell:
+class TritonLSTMLayer:
     """The same step by step: products by cuBLAS, and the rest by one kernel."""
 
-    def __init__(self, cell: Cell, switches: Switches, dtype: torch.dtype):
-        self.hidden, self.switches, self.dtype = cell.hidden, switches, dtype
+    def __init__(self, cell: LSTMWeights, options: LSTMOptions, dtype: torch.dtype):
+        self.hidden, self.options, self.dtype = cell.hidden, options, dtype
         self.w_ih, self.bias, w_hh = (w.to(dtype) for w in (cell.w_ih, cell.bias, cell.w_hh))
         self.down = w_hh.t()
         self.up = None if cell.w_hr is None else cell.w_hr.to(dtype).t()
-        self.clip = float("inf") if switches.cell_clip is None else switches.cell_clip
-        self.kernels = TritonKernels()
+        self.clip = float("inf") if options.cell_clip is None else options.cell_clip
+        self.kernels = TritonFusedOps()
 
-    def __call__(self, x: Tensor, sizes: Sequence[int]) -> Tensor:
+    def __call__(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
         """x: (N, P) float32, step by step -> h: (N, P) float32."""
         x = x.to(self.dtype)
         out = torch.empty_like(x)
-        c = x.new_zeros(sizes[0], self.hidden, dtype=torch.float32)
-        m = x.new_empty(sizes[0], self.hidden)
-        recurrent = x.new_zeros(sizes[0], 4 * self.hidden)
+        c = x.new_zeros(batch_sizes[0], self.hidden, dtype=torch.float32)
+        m = x.new_empty(batch_sizes[0], self.hidden)
+        recurrent = x.new_zeros(batch_sizes[0], 4 * self.hidden)
         before: Tensor | None = None
         begin = 0
-        for window in windows(sizes, SUMS // (4 * self.hidden)):
+        for window in group_steps(batch_sizes, SUMS // (4 * self.hidden)):
             rows = slice(begin, begin + sum(window))
             sums = F.linear(x[rows], self.w_ih, self.bias)  # (rows of the window, 4H)
             for gates, h in zip(sums.split(window), out[rows].split(window), strict=True):
@@ -75,33 +75,39 @@ class GpuCell:
         """gates: (b, 4H) of the input; before: h one step before. Replaces c; fills and returns h (b, P)."""
         if before is not None:
             torch.mm(before[: len(h)], self.down, out=recurrent)
-        self.kernels.cells_forward(gates, recurrent, c, gates, c, m, self.clip)
+        self.kernels.lstm_cell_forward(gates, recurrent, c, gates, c, m, self.clip)
         if self.up is None:
             h.copy_(m)
         else:
             torch.mm(m, self.up, out=h)
-        if self.switches.projection_clip is not None:
-            h.clamp_(-self.switches.projection_clip, self.switches.projection_clip)
+        if self.options.proj_clip is not None:
+            h.clamp_(-self.options.proj_clip, self.options.proj_clip)
         return h
 
 
-def make_cell(cell: Cell, switches: Switches, dtype: torch.dtype) -> CudnnCell | GpuCell:
+def make_layer(
+    cell: LSTMWeights, options: LSTMOptions, dtype: torch.dtype
+) -> CudnnLSTMLayer | TritonLSTMLayer:
     """What fits a layer."""
-    clipped = switches.cell_clip is not None or switches.projection_clip is not None
-    return CudnnCell(cell, dtype) if not clipped and cudnn_takes(dtype) else GpuCell(cell, switches, dtype)
+    clipped = options.cell_clip is not None or options.proj_clip is not None
+    return (
+        CudnnLSTMLayer(cell, dtype)
+        if not clipped and cudnn_supports_lstm(dtype)
+        else TritonLSTMLayer(cell, options, dtype)
+    )
 
 
-class GpuRoute(TorchRoute):
+class CudaBackend(TorchBackend):
     """Both directions of a biLM on the GPU where its weights are."""
 
-    cell = staticmethod(make_cell)
+    cell = staticmethod(make_layer)
 
-    def run(self, inputs: Inputs, out: Sequence[np.ndarray]) -> None:
-        """See TorchRoute.run."""
+    def run(self, inputs: EncodedInputs, out: Sequence[np.ndarray]) -> None:
+        """See TorchBackend.run."""
         lengths = [len(sentence) for sentence in inputs.ids]
-        ahead, back = inputs.sides(self.device)
-        with exact():
-            found = _fetch(self._layers((ahead, back), pack(lengths)), half=self.half)
+        ahead, back = inputs.for_directions(self.device)
+        with no_tf32():
+            found = _fetch(self._layers((ahead, back), pack_sequences(lengths)), half=self.half)
         for begin, n, target in zip(accumulate([0, *lengths]), lengths, out, strict=False):
             torch.from_numpy(target).copy_(found[:, begin + 1 : begin + n - 1])
 
@@ -110,6 +116,6 @@ def _fetch(layers: Tensor, *, half: bool) -> Tensor:
     """Layers on the CPU; rounded to half precision they are sent as such, which takes half as long."""
     if half:
         small = layers.half()
-        layers = as_half(layers) if bool(small.isinf().any()) else small
+        layers = round_to_fp16(layers) if bool(small.isinf().any()) else small
     room = torch.empty(layers.shape, dtype=layers.dtype, pin_memory=True)
     return room.copy_(layers)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..precision import processor_has
+from ..precision import cpu_supports
 
 # oneDNN and MKL have kernels of their own for fewer rows, which sum in another order.
 FEWEST_ROWS = 4
@@ -17,14 +17,14 @@ MOST_INPUTS, TILE_INPUTS = 256, 32
 Linear = Callable[[Tensor], Tensor]
 
 
-def linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
+def packed_linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
     """x -> x W^T + b with W (N, K) packed once. x: (M, K), of the weight's type; so is the result (M, N).
 
     A row's result does not depend on M. oneDNN's packed weights are private to torch: where they are
     missing, F.linear computes the same, more slowly.
     """
-    cut = weight.dtype == torch.bfloat16 and processor_has("_is_amx_tile_supported")
-    product = _in_pieces(weight, bias) if cut else _product(weight, bias)
+    cut = weight.dtype == torch.bfloat16 and cpu_supports("_is_amx_tile_supported")
+    product = _split_k_linear(weight, bias) if cut else _linear(weight, bias)
 
     def apply(x: Tensor) -> Tensor:
         m = x.shape[0]
@@ -33,11 +33,11 @@ def linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
     return apply
 
 
-def _in_pieces(weight: Tensor, bias: Tensor | None) -> Linear:
+def _split_k_linear(weight: Tensor, bias: Tensor | None) -> Linear:
     """Products of MOST_INPUTS at most, summed in float32."""
     missing = -weight.shape[1] % TILE_INPUTS
     weights = F.pad(weight, (0, missing)).split(MOST_INPUTS, dim=1)
-    first, *rest = (_product(piece, None if i else bias) for i, piece in enumerate(weights))
+    first, *rest = (_linear(piece, None if i else bias) for i, piece in enumerate(weights))
 
     def apply(x: Tensor) -> Tensor:
         if missing:
@@ -53,11 +53,11 @@ def _in_pieces(weight: Tensor, bias: Tensor | None) -> Linear:
     return apply
 
 
-def _product(weight: Tensor, bias: Tensor | None) -> Linear:
-    return packed(weight, bias) or (lambda x: F.linear(x, weight, bias))
+def _linear(weight: Tensor, bias: Tensor | None) -> Linear:
+    return onednn_linear(weight, bias) or (lambda x: F.linear(x, weight, bias))
 
 
-def packed(weight: Tensor, bias: Tensor | None) -> Linear | None:
+def onednn_linear(weight: Tensor, bias: Tensor | None) -> Linear | None:
     """oneDNN's product as it is; None where torch lacks it."""
     try:
         weights = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 64)

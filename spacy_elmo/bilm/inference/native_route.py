@@ -1,4 +1,4 @@
-"""The route of the native kernel: both directions in one call of C++, see native/bilm.cpp."""
+"""The backend of the native kernel: both directions in one call of C++, see native/bilm.cpp."""
 
 import math
 from collections.abc import Sequence
@@ -7,37 +7,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..precision import NAMES
+from ..precision import DTYPE_NAMES
 from .binding import (
-    TYPES,
+    COMPUTE_TYPES,
     Packed,
     as_indices,
     call,
     check_indices,
     check_same,
     check_shape,
-    isa_number,
+    target_number,
 )
-from .cells import Cell, Switches
-from .units import Inputs
+from .cells import LSTMOptions, LSTMWeights
+from .units import EncodedInputs
 
 
-class NativeRoute:
+class NativeBackend:
     """Both directions of a biLM in C++, its weights packed for an instruction set.
 
-    instruction_set: one of instruction_sets(). dtype: of the products, float32, bfloat16 or int16; cell
+    instruction_set: one of supported_targets(). dtype: of the products, float32, bfloat16 or int16; cell
     states are float32.
     Up to `torch.get_num_threads()` threads work on a batch.
     """
 
     def __init__(
         self,
-        directions: Sequence[Sequence[Cell]],
-        switches: Switches,
+        directions: Sequence[Sequence[LSTMWeights]],
+        options: LSTMOptions,
         dtype: torch.dtype,
         instruction_set: str,
     ):
-        self.name = f"native {instruction_set}, {NAMES[dtype]}"
+        self.name = f"native {instruction_set}, {DTYPE_NAMES[dtype]}"
         forward, backward = directions
         check_same("The numbers of layers of the two directions", [len(forward), len(backward)])
         first = forward[0]
@@ -50,19 +50,19 @@ class NativeRoute:
             "elmo_new",
             "elmo_free",
             "the biLM",
-            isa_number(instruction_set),
-            TYPES.index(NAMES[dtype]),
+            target_number(instruction_set),
+            COMPUTE_TYPES.index(DTYPE_NAMES[dtype]),
             len(forward),
             P,
             H,
-            switches.skip,
-            math.inf if switches.cell_clip is None else switches.cell_clip,
-            math.inf if switches.projection_clip is None else switches.projection_clip,
+            options.skip,
+            math.inf if options.cell_clip is None else options.cell_clip,
+            math.inf if options.proj_clip is None else options.proj_clip,
             weights,
         )
 
-    def run(self, inputs: Inputs, out: Sequence[np.ndarray]) -> None:
-        """See TorchRoute.run."""
+    def run(self, inputs: EncodedInputs, out: Sequence[np.ndarray]) -> None:
+        """See TorchBackend.run."""
         lengths = np.array([len(sentence) for sentence in inputs.ids], dtype=np.int64)
         ids = as_indices(np.concatenate(inputs.ids))
         vectors = inputs.vectors.contiguous()
@@ -108,7 +108,7 @@ class NativeRoute:
         return np.array([place.strides[0] // 4 for place in out], dtype=np.int64)
 
 
-def _weights(cell: Cell, P: int, H: int, *, projects: bool) -> list[Tensor | None]:
+def _weights(cell: LSTMWeights, P: int, H: int, *, projects: bool) -> list[Tensor | None]:
     """Those of a layer as the kernel takes them. Raise a ValueError if they do not fit P and H."""
     check_shape("w_ih", cell.w_ih, (4 * H, P))
     check_shape("w_hh", cell.w_hh, (4 * H, P))

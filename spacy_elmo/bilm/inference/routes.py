@@ -6,38 +6,40 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from .binding import instruction_sets
-from .cells import Cell, Switches
-from .native_route import NativeRoute
-from .torch_route import TorchRoute
-from .units import Inputs
+from .binding import supported_targets
+from .cells import LSTMOptions, LSTMWeights
+from .native_route import NativeBackend
+from .torch_route import TorchBackend
+from .units import EncodedInputs
 
 CUDA = "cuda"
 TORCH = "torch"
 NATIVE = "native "
 
 
-class Route(Protocol):
-    """Layers of batches; see TorchRoute.run."""
+class Backend(Protocol):
+    """Layers of batches; see TorchBackend.run."""
 
     name: str
 
-    def run(self, inputs: Inputs, out: Sequence[np.ndarray]) -> None: ...
+    def run(self, inputs: EncodedInputs, out: Sequence[np.ndarray]) -> None: ...
 
 
-def routes() -> list[str]:
+def available_backends() -> list[str]:
     """Names of those of the CPU: "native " and an instruction set, for each that it has, and "torch"."""
-    return [*(NATIVE + name for name in instruction_sets()), TORCH]
+    return [*(NATIVE + name for name in supported_targets()), TORCH]
 
 
-def make_route(
-    name: str, directions: Sequence[Sequence[Cell]], switches: Switches, dtype: torch.dtype
-) -> Route:
-    """One of routes() or CUDA, with weights of its own. dtype: of the products; int16 is float32 in torch."""
+def create_backend(
+    name: str, directions: Sequence[Sequence[LSTMWeights]], options: LSTMOptions, dtype: torch.dtype
+) -> Backend:
+    """One of available_backends() or CUDA, with weights of its own. dtype: of the products; int16 is float32
+    in torch.
+    """
     if name == CUDA:
-        from .gpu_route import GpuRoute  # it needs Triton
+        from .gpu_route import CudaBackend  # it needs Triton
 
-        return GpuRoute(directions, switches, dtype)
+        return CudaBackend(directions, options, dtype)
     if name == TORCH:
-        return TorchRoute(directions, switches, torch.float32 if dtype == torch.int16 else dtype)
-    return NativeRoute(directions, switches, dtype, name.removeprefix(NATIVE))
+        return TorchBackend(directions, options, torch.float32 if dtype == torch.int16 else dtype)
+    return NativeBackend(directions, options, dtype, name.removeprefix(NATIVE))

@@ -11,21 +11,23 @@ from torch.nn import functional as F
 from ..embed import CharCNN, TokenEncoder
 from ..vocab import CHAR_PAD
 from .elementwise import sigmoid_, tanh
-from .linear import Linear, linear
+from .linear import Linear, packed_linear
 
 CHUNK = 256  # units at once: bounds the memory, and keeps what a chunk computes in the processor's cache
 
 
-class Speller:
+class PackedTokenEncoder:
     """Units to vectors. dtype: of the products; all else is float32."""
 
     def __init__(self, encoder: TokenEncoder, dtype: torch.dtype):
-        self.table = None if encoder.table is None else encoder.table.weight.detach().float()
+        self.embedding = None if encoder.embedding is None else encoder.embedding.weight.detach().float()
         self.scale = encoder.scale
-        self.cnn = None if encoder.char_cnn is None else _Convolutions(encoder.char_cnn, dtype)
-        project = encoder.project
-        self.project = (
-            _product(project.weight, project.bias, dtype) if isinstance(project, nn.Linear) else None
+        self.cnn = None if encoder.char_cnn is None else _PackedCharCNN(encoder.char_cnn, dtype)
+        projection = encoder.projection
+        self.projection = (
+            _packed_linear(projection.weight, projection.bias, dtype)
+            if isinstance(projection, nn.Linear)
+            else None
         )
 
     def __call__(self, ids: Tensor, characters: Tensor) -> Tensor:
@@ -38,35 +40,35 @@ class Speller:
 
     def _chunk(self, ids: Tensor, characters: Tensor) -> Tensor:
         parts = []
-        if self.table is not None:
-            parts.append(self.table[ids] * self.scale)
+        if self.embedding is not None:
+            parts.append(self.embedding[ids] * self.scale)
         if self.cnn is not None:
             parts.append(self.cnn(characters))
         x = torch.cat(parts, 1)
-        return x if self.project is None else self.project(x)
+        return x if self.projection is None else self.projection(x)
 
 
-class _Convolutions:
+class _PackedCharCNN:
     """bilm.embed.CharCNN with packed weights: (U, C) -> (U, F)."""
 
     def __init__(self, cnn: CharCNN, dtype: torch.dtype):
-        self.table = cnn.table.weight.detach().to(dtype)
+        self.embedding = cnn.embedding.weight.detach().to(dtype)
         self.reads_padding = cnn.reads_padding
         self.widths = [width for width, _ in cnn.filters]
         weights = [dict(layer.named_parameters()) for layer in cnn.convolutions]
-        self.products = [_product(w["weight"].flatten(1), w["bias"], dtype) for w in weights]
+        self.products = [_packed_linear(w["weight"].flatten(1), w["bias"], dtype) for w in weights]
         self.reads_padding = getattr(cnn, "reads_padding", False)
         self.activation: Linear = F.relu if cnn.activation is F.relu else tanh
-        self.highways = [_Highway(dict(layer.named_parameters()), dtype) for layer in cnn.highways]
+        self.highways = [_PackedHighway(dict(layer.named_parameters()), dtype) for layer in cnn.highways]
 
     def __call__(self, characters: Tensor) -> Tensor:
         lengths = (characters != CHAR_PAD).sum(1)
         if not self.reads_padding:
             characters = characters[:, : max(int(lengths.max()), *self.widths)]
-        x = self.table[characters]  # (U, C, char_width)
+        x = self.embedding[characters]  # (U, C, char_embedding_dim)
         pooled = []
         for width, product in zip(self.widths, self.products, strict=True):
-            windows = x.unfold(1, width, 1)  # (U, positions, char_width, width)
+            windows = x.unfold(1, width, 1)  # (U, positions, char_embedding_dim, width)
             n, positions = windows.shape[:2]
             y = product(windows.reshape(n * positions, -1)).view(n, positions, -1)
             if not self.reads_padding:
@@ -80,18 +82,18 @@ class _Convolutions:
         return out
 
 
-class _Highway:
+class _PackedHighway:
     """bilm.embed.Highway with packed weights."""
 
     def __init__(self, weights: dict[str, nn.Parameter], dtype: torch.dtype):
-        self.transform = _product(weights["transform.weight"], weights["transform.bias"], dtype)
-        self.gate = _product(weights["gate.weight"], weights["gate.bias"], dtype)
+        self.transform = _packed_linear(weights["transform.weight"], weights["transform.bias"], dtype)
+        self.gate = _packed_linear(weights["gate.weight"], weights["gate.bias"], dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
         gate = sigmoid_(self.gate(x))
         return gate * F.relu(self.transform(x)) + (1 - gate) * x
 
 
-def _product(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Linear:
-    product = linear(weight.detach().to(dtype), bias.detach().to(dtype))
+def _packed_linear(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> Linear:
+    product = packed_linear(weight.detach().to(dtype), bias.detach().to(dtype))
     return lambda x: product(x.to(dtype)).float()

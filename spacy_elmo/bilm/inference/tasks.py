@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from .binding import (
-    TYPES,
+    COMPUTE_TYPES,
     Packed,
     as_floats,
     as_indices,
@@ -19,15 +19,24 @@ from .binding import (
     check_ascending,
     check_same,
     check_shape,
-    isa_number,
+    target_number,
 )
 
-__all__ = ["PIECES", "Norm", "PackedMaxout", "Units", "available", "means", "mix", "token_layers"]
+__all__ = [
+    "N_PIECES",
+    "LayerNormParams",
+    "PackedMaxout",
+    "TokenAlignment",
+    "available",
+    "mean_layers",
+    "pool_tokens",
+    "scalar_mix",
+]
 
-PIECES = 3  # of a Maxout: as many as all of spaCy's have
+N_PIECES = 3  # of a Maxout: as many as all of spaCy's have
 
 
-class Units(NamedTuple):
+class TokenAlignment(NamedTuple):
     """The units of a text, and those of each of its tokens; see pipeline.align.Alignment."""
 
     states: Sequence[np.ndarray]
@@ -38,12 +47,12 @@ class Units(NamedTuple):
     units: np.ndarray
 
 
-def token_layers(
-    texts: Sequence[Units], n_layers: int, width: int, isa: str | None = None
+def pool_tokens(
+    texts: Sequence[TokenAlignment], n_layers: int, width: int, target: str | None = None
 ) -> list[np.ndarray]:
     """Layers of the tokens of each text, (L, n_tokens, D), from states of its units.
 
-    isa: of instruction_sets(); None: the best.
+    target: of supported_targets(); None: the best.
     """
     states = [as_floats(state) for text in texts for state in text.states]
     for state in states:
@@ -52,7 +61,7 @@ def token_layers(
     out = [np.empty((n_layers, text.n_tokens, width), dtype=np.float32) for text in texts]
     call(
         "elmo_tokens",
-        isa_number(isa),
+        target_number(target),
         len(texts),
         np.array([(len(t.states), t.n_tokens, len(t.tokens), len(t.units)) for t in texts], dtype=np.int64),
         states,
@@ -66,28 +75,28 @@ def token_layers(
     return out
 
 
-def _checked(text: Units) -> list[np.ndarray]:
+def _checked(text: TokenAlignment) -> list[np.ndarray]:
     """Tokens, starts and units of a text. Raise a ValueError for one that is not there."""
     tokens, starts, units = (as_indices(each) for each in text[2:])
     check_same("The numbers of tokens and of their first units", [tokens.shape, starts.shape])
     check_ascending("Tokens that have units", tokens, text.n_tokens)
     check_ascending("Their first units", starts, len(units))
-    check_ascending("Units of tokens", units, sum(s.shape[1] for s in text.states), strictly=False)
+    check_ascending("TokenAlignment of tokens", units, sum(s.shape[1] for s in text.states), strictly=False)
     return [tokens, starts, units]
 
 
-def mix(
+def scalar_mix(
     layers: Sequence[np.ndarray],
     weights: np.ndarray,
     epsilon: float | None,
     beside: Sequence[np.ndarray] | None = None,
-    isa: str | None = None,
+    target: str | None = None,
 ) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
     """sum_j weights_j h_j for each array of `layers`, (L, n, D) float32, one at least -> (n, D) each.
 
     epsilon: beside the variance, where each h_j is normalised over D first; None: it is not. Then what makes
     (h - mean) * scale comes along, (2, L, n) each, else None. beside: (n, S) float32 each, put behind the
-    mix's columns: (n, D + S). isa: one of instruction_sets(); None: the best.
+    mix's columns: (n, D + S). target: one of supported_targets(); None: the best.
     """
     ends = np.cumsum([h.shape[1] for h in layers]).tolist()
     begins = [0, *ends[:-1]]
@@ -96,18 +105,18 @@ def mix(
     y = np.empty((ends[-1], width + more), dtype=np.float32)
     norms = None if epsilon is None else np.empty((ends[-1], n_layers, 2), dtype=np.float32)
     own = [y[begin:end] for begin, end in zip(begins, ends, strict=True)]
-    _mix(layers, weights, 0.0 if epsilon is None else epsilon, beside, own, norms, isa)
+    _mix(layers, weights, 0.0 if epsilon is None else epsilon, beside, own, norms, target)
     if norms is None:
         return own, None
     return own, [norms[begin:end].T for begin, end in zip(begins, ends, strict=True)]
 
 
-def means(layers: Sequence[np.ndarray], isa: str | None = None) -> list[np.ndarray]:
+def mean_layers(layers: Sequence[np.ndarray], target: str | None = None) -> list[np.ndarray]:
     """The plain average of each array of `layers`, (L, n, D) float32 -> (n, D) each, in memory of its own."""
     if not layers:
         return []
     out = [np.empty(h.shape[1:], dtype=np.float32) for h in layers]
-    _mix(layers, np.full(len(layers[0]), 1 / len(layers[0])), 0.0, None, out, None, isa)
+    _mix(layers, np.full(len(layers[0]), 1 / len(layers[0])), 0.0, None, out, None, target)
     return out
 
 
@@ -118,7 +127,7 @@ def _mix(
     beside: Sequence[np.ndarray] | None,
     out: Sequence[np.ndarray],
     norms: np.ndarray | None,
-    isa: str | None,
+    target: str | None,
 ) -> None:
     """Fill `out`, (n, D + S) each, and norms, (N, L, 2), where that is not None."""
     kept = [as_floats(h) for h in layers]
@@ -133,7 +142,7 @@ def _mix(
     check_shape("Weights of layers", weights, (n_layers,))
     call(
         "elmo_mix",
-        isa_number(isa),
+        target_number(target),
         len(kept),
         np.array([h.shape[1] for h in kept], dtype=np.int64),
         kept,
@@ -149,7 +158,7 @@ def _mix(
     )
 
 
-class Norm(NamedTuple):
+class LayerNormParams(NamedTuple):
     """Layer normalisation. gain, shift: (O,); epsilon: what is added to the variance."""
 
     gain: np.ndarray
@@ -160,22 +169,22 @@ class Norm(NamedTuple):
 class PackedMaxout:
     """max_p (W_p x + b_p), and layer normalisation behind it, with packed weights. A row depends on no other.
 
-    W: (O, PIECES, I); b: (O, PIECES). products: their type, one of library.TYPES; sums are float32. isa: as
-    above.
+    W: (O, N_PIECES, I); b: (O, N_PIECES). products: their type, one of library.COMPUTE_TYPES; sums are
+    float32. target: as above.
     """
 
     def __init__(
         self,
         W: np.ndarray,
         b: np.ndarray,
-        norm: Norm | None = None,
+        norm: LayerNormParams | None = None,
         *,
-        products: str = TYPES[0],
-        isa: str | None = None,
+        products: str = COMPUTE_TYPES[0],
+        target: str | None = None,
     ):
         self.nO, _, self.nI = W.shape
-        check_shape("W", W, (self.nO, PIECES, self.nI))
-        check_shape("b", b, (self.nO, PIECES))
+        check_shape("W", W, (self.nO, N_PIECES, self.nI))
+        check_shape("b", b, (self.nO, N_PIECES))
         for array in () if norm is None else (norm.gain, norm.shift):
             check_shape("A layer normalisation", array, (self.nO,))
         self._products, self._epsilon = products, 0.0 if norm is None else norm.epsilon
@@ -187,8 +196,8 @@ class PackedMaxout:
             "elmo_maxout_new",
             "elmo_maxout_free",
             "a Maxout",
-            isa_number(isa),
-            TYPES.index(products),
+            target_number(target),
+            COMPUTE_TYPES.index(products),
             self.nI,
             self.nO,
             *self._of,
@@ -196,8 +205,13 @@ class PackedMaxout:
             self._epsilon,
         )
 
-    def is_of(
-        self, W: np.ndarray, b: np.ndarray, norm: Norm | None = None, *, products: str = TYPES[0]
+    def matches(
+        self,
+        W: np.ndarray,
+        b: np.ndarray,
+        norm: LayerNormParams | None = None,
+        *,
+        products: str = COMPUTE_TYPES[0],
     ) -> bool:
         """Whether it would be the same if it were made now: the numbers are compared, one by one."""
         now = [as_floats(each) for each in _arrays(W, b, norm)]
@@ -237,5 +251,5 @@ class PackedMaxout:
         return y
 
 
-def _arrays(W: np.ndarray, b: np.ndarray, norm: Norm | None) -> list[np.ndarray]:
+def _arrays(W: np.ndarray, b: np.ndarray, norm: LayerNormParams | None) -> list[np.ndarray]:
     return [W, b, *(norm[:2] if norm else ())]

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ..config import BiLMConfig
-from ..embed import TokenEncoder, add_ngrams
-from ..row_cache import RowCache
+from ..embed import TokenEncoder, add_ngram_embeddings
+from ..row_cache import VectorCache
 from ..vocab import BOS, EOS, SPECIALS, UNK, Vocab, special_character_ids
-from .spelling import Speller
+from .spelling import PackedTokenEncoder
 
 UNIT_CACHE_BYTES = 64 * 2**20
 FIRST_ROWS = 1024
@@ -24,16 +24,16 @@ Sentences = Sequence[Sequence[str]]
 
 
 class NgramVectors(NamedTuple):
-    """What is added to the vectors of units, see embed.add_ngrams."""
+    """What is added to the vectors of units, see embed.add_ngram_embeddings."""
 
     vectors: Tensor
     """(_, W) float32, W <= P; row 0 is zero, and stands for none"""
     rows: np.ndarray
-    """(N, longest_ngram - 1) int64: those that end at each unit, see Batch"""
+    """(N, max_ngram_length - 1) int64: those that end at each unit, see TokenBatch"""
 
 
 @dataclass(frozen=True)
-class Inputs:
+class EncodedInputs:
     """What the LSTMs read of a batch: N units in all, boundaries included."""
 
     ids: list[np.ndarray]
@@ -44,7 +44,7 @@ class Inputs:
     """of these vectors, see TokenEncoder"""
     ngrams: NgramVectors | None = None
 
-    def sides(self, device: torch.device) -> tuple[Tensor, Tensor]:
+    def for_directions(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """(N, P) for the forward and the backward direction, sentence by sentence, each from the left."""
         rows = torch.from_numpy(np.concatenate(self.ids)).to(self.vectors.device)
         x = self.vectors[rows].to(device) * self.scale
@@ -52,19 +52,19 @@ class Inputs:
             return x, x
         # As one long sentence: no n-gram reaches over the boundaries within it.
         ngrams = torch.from_numpy(self.ngrams.rows).to(device)
-        ahead, back = add_ngrams(x[None], self.ngrams.vectors.to(device), ngrams[None])
+        ahead, back = add_ngram_embeddings(x[None], self.ngrams.vectors.to(device), ngrams[None])
         return ahead[0], back[0]
 
 
-class Units(Protocol):
-    """Where a route finds the vectors of units."""
+class InputEncoder(Protocol):
+    """Where a backend finds the vectors of units."""
 
-    def look_up(self, sentences: Sentences) -> Inputs:
+    def encode(self, sentences: Sentences) -> EncodedInputs:
         """What a batch of sentences reads."""
         ...
 
 
-class _Rows(dict[str, int]):
+class _IdCache(dict[str, int]):
     """Rows of units, unknown ones too. Known ones are kept as they are written, full-width forms and all."""
 
     def __init__(self, vocab: Vocab):
@@ -77,27 +77,29 @@ class _Rows(dict[str, int]):
         return row
 
 
-class TableUnits:
+class TableInputs:
     """A table of width P is itself what is looked up, and so are the vectors of n-grams, if there are any."""
 
     def __init__(self, encoder: TokenEncoder, vocab: Vocab):
-        assert encoder.table is not None
-        self._vectors, self._scale = encoder.table.weight.detach().float(), encoder.scale
-        self._ngrams = None if encoder.ngrams is None else encoder.ngrams.weight.detach().float()
-        self._vocab, self._rows = vocab, _Rows(vocab)
+        assert encoder.embedding is not None
+        self._vectors, self._scale = encoder.embedding.weight.detach().float(), encoder.scale
+        self._ngrams = (
+            None if encoder.ngram_embedding is None else encoder.ngram_embedding.weight.detach().float()
+        )
+        self._vocab, self._rows = vocab, _IdCache(vocab)
 
-    def look_up(self, sentences: Sentences) -> Inputs:
-        """See Units."""
+    def encode(self, sentences: Sentences) -> EncodedInputs:
+        """See InputEncoder."""
         get = self._rows.__getitem__
         ids = [np.array([BOS, *map(get, sentence), EOS], dtype=np.int64) for sentence in sentences]
         if self._ngrams is None:
-            return Inputs(ids, self._vectors, self._scale)
+            return EncodedInputs(ids, self._vectors, self._scale)
         ending = self._vocab.ngram_rows(np.concatenate(ids)[None])[0]
-        return Inputs(ids, self._vectors, self._scale, NgramVectors(self._ngrams, ending))
+        return EncodedInputs(ids, self._vectors, self._scale, NgramVectors(self._ngrams, ending))
 
 
-class EncodedUnits:
-    """Each distinct unit is encoded once and kept (RowCache).
+class CachedInputs:
+    """Each distinct unit is encoded once and kept (VectorCache).
 
     budget: bytes of vectors. dtype: of the encoder's products.
     """
@@ -113,38 +115,40 @@ class EncodedUnits:
     ):
         self.vocab = vocab
         self.config = config
-        self._speller = Speller(encoder, dtype)
+        self._encoder = PackedTokenEncoder(encoder, dtype)
         self._device = next(encoder.parameters()).device
-        special = special_character_ids(config.max_characters)
+        special = special_character_ids(config.max_characters_per_token)
         boundaries = self._spell(np.arange(len(SPECIALS)), special)[[BOS, EOS]]  # rows 0 and 1
-        self._kept = RowCache(boundaries, budget=budget, room=FIRST_ROWS)
+        self._kept = VectorCache(boundaries, budget=budget, initial_capacity=FIRST_ROWS)
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def look_up(self, sentences: Sentences) -> Inputs:
-        """See Units."""
-        table, rows = self._kept.look_up(chain.from_iterable(sentences), self._encode)
+    def encode(self, sentences: Sentences) -> EncodedInputs:
+        """See InputEncoder."""
+        table, rows = self._kept.table_and_index(chain.from_iterable(sentences), self._encode)
         get = rows.__getitem__
         ids = [np.array([0, *map(get, sentence), 1], dtype=np.int64) for sentence in sentences]
-        return Inputs(ids, torch.from_numpy(table))
+        return EncodedInputs(ids, torch.from_numpy(table))
 
     def forget(self) -> None:
         """Start anew at once."""
-        self._kept.forget()
+        self._kept.clear()
 
     def _encode(self, units: list[str]) -> np.ndarray:
         return self._spell(
-            self.vocab.ids(units)[1:-1], self.vocab.character_ids(units, self.config.max_characters)
+            self.vocab.ids(units)[1:-1], self.vocab.character_ids(units, self.config.max_characters_per_token)
         )
 
     def _spell(self, ids: np.ndarray, characters: np.ndarray) -> np.ndarray:
         arrays = (torch.from_numpy(a).to(self._device) for a in (ids, characters))
-        return self._speller(*arrays).detach().cpu().numpy()
+        return self._encoder(*arrays).detach().cpu().numpy()
 
 
-def units_of(encoder: TokenEncoder, vocab: Vocab, config: BiLMConfig, dtype: torch.dtype) -> Units:
+def make_input_encoder(
+    encoder: TokenEncoder, vocab: Vocab, config: BiLMConfig, dtype: torch.dtype
+) -> InputEncoder:
     """What fits a biLM's encoder."""
-    if config.encoder == "table" and config.table_dim == config.projection:
-        return TableUnits(encoder, vocab)
-    return EncodedUnits(encoder, vocab, config, dtype=dtype)
+    if config.token_encoder == "embedding" and config.effective_embedding_dim == config.projection_dim:
+        return TableInputs(encoder, vocab)
+    return CachedInputs(encoder, vocab, config, dtype=dtype)

@@ -14,9 +14,9 @@ from thinc.types import Floats2d
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...bilm.kernels import kernels
-from ...bilm.precision import Precision, check_precision, product_dtype
-from ...bilm.text import chunks
+from ...bilm.kernels import fused_ops_for
+from ...bilm.precision import Precision, check_precision, resolve_compute_dtype
+from ...bilm.text import split_evenly
 from ...pipeline.scalar_mix import dropout_mask
 from .crf import Packing
 
@@ -102,7 +102,7 @@ class _Run:
             self.output = self.m[self.rows]
 
     def _forward(self, b: Tensor) -> None:
-        cells = kernels(b) or _TORCH
+        cells = fused_ops_for(b) or _TORCH
         sums = F.linear(self.x, self.w_ih.to(self.dtype), b.to(self.dtype)).float()  # (N, 4H)
         hidden = sums.shape[1] // 4
         self.gates = torch.empty_like(sums)
@@ -116,7 +116,7 @@ class _Run:
             c_before, h_before = self._before(step, size)
             if step:
                 torch.mm(h_before, down, out=recurrent[:size])
-            cells.cells_forward(
+            cells.lstm_cell_forward(
                 sums[first:last],
                 recurrent[:size],
                 c_before,
@@ -148,13 +148,13 @@ class _Run:
             return (rounded @ self.w_ih.to(self.dtype)).float()[self.rows]
 
     def _backward(self, d_h: Tensor) -> Tensor:
-        cells = kernels(self.c) or _TORCH
+        cells = fused_ops_for(self.c) or _TORCH
         d_sums, d_c = torch.empty_like(self.gates), torch.zeros_like(self.zeros)
         for step in reversed(range(len(self.steps))):
             first, last = self.steps[step]
             size = last - first
             c_before, _ = self._before(step, size)
-            cells.cells_backward(
+            cells.lstm_cell_backward(
                 self.gates[first:last],
                 c_before,
                 self.c[first:last],
@@ -189,7 +189,7 @@ def _pieces(n: int) -> list[tuple[int, int, int, int]]:
     """Where a sequence is cut: what is read (begin, end), and what is kept of it (first, last)."""
     return [
         (max(0, first - CONTEXT), min(n, last + CONTEXT), first, last) if n > MAX_LENGTH else (0, n, 0, n)
-        for first, last in chunks(n, MAX_LENGTH)
+        for first, last in split_evenly(n, MAX_LENGTH)
     ]
 
 
@@ -207,7 +207,7 @@ def _batches(pieces: Sequence[tuple]) -> Iterator[list[tuple]]:
 
 
 def _product_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    dtype = product_dtype(precision, device)
+    dtype = resolve_compute_dtype(precision, device)
     return dtype if dtype == torch.bfloat16 else torch.float32
 
 
@@ -218,20 +218,20 @@ def _no_gradient(dY: Any) -> list:
 class _TorchKernels:
     """Those of bilm.kernels in torch's own operations, where neither the native kernel nor Triton's is."""
 
-    def cells_forward(
+    def lstm_cell_forward(
         self, x: Tensor, h: Tensor, before: Tensor, gates: Tensor, c: Tensor, m: Tensor
     ) -> None:
-        """See Kernels."""
+        """See FusedOps."""
         i, f, g, o = (x + h).chunk(4, 1)
         i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
         torch.cat([i, f, g, o], 1, out=gates)
         torch.add(f * before, i * g, out=c)
         torch.mul(o, torch.tanh(c), out=m)
 
-    def cells_backward(
+    def lstm_cell_backward(
         self, gates: Tensor, before: Tensor, c: Tensor, d_m: Tensor, d_c: Tensor, d_sums: Tensor
     ) -> None:
-        """See Kernels."""
+        """See FusedOps."""
         i, f, g, o = gates.chunk(4, 1)
         t = torch.tanh(c)
         dc = d_c + d_m * o * (1 - t * t)

@@ -28,9 +28,9 @@ include_static_vectors = false
 @architectures = "spacy-elmo.ElmoListener.v1"
 upstream = "*"
 mix_dropout = 0.1
-l2 = 0.001
+weight_penalty = 0.001
 layer_norm = true
-static = true
+use_static_vectors = true
 
 [model.tok2vec.embed.*.lexicon]
 @architectures = "spacy-elmo.LexiconFeatures.v1"

@@ -15,7 +15,7 @@ from thinc.types import Floats2d
 from ...bilm import store
 from ...bilm.atomic import PathLike
 from ...bilm.errors import ElmoError
-from ...bilm.static import unit_size
+from ...bilm.static import normalize_rms
 from .lexicon import Lexicon, rank_weights
 
 NAME = "elmo-lexicon"
@@ -106,7 +106,7 @@ def load_lexicon(path: PathLike | None = None) -> Lexicon:
         raise ElmoError(f"The model {path} has no static vectors: use one that has, or a lexicon file.")
     strings = bilm.vocab.static
     # Rounded as they are saved, so that a saved pipeline predicts the same.
-    vectors = unit_size(bilm.static_vectors.numpy().astype(np.float32)).astype(np.float16)
+    vectors = normalize_rms(bilm.static_vectors.numpy().astype(np.float32)).astype(np.float16)
     return Lexicon(strings, vectors, rank_weights(strings))
 
 

@@ -10,8 +10,8 @@ from spacy.tokens import Doc
 
 from ...pipeline.bilm_layer import BiLMShim
 from ...pipeline.doc_vectors import drop_vectors, find_vectors, vector_names, write_vectors
-from ...pipeline.output import mean_of
-from ...pipeline.static import static_of
+from ...pipeline.output import mean_layer
+from ...pipeline.static import compute_static_vectors
 
 Spans = list[tuple[int, int]]
 
@@ -54,7 +54,7 @@ def set_static_vectors(doc: Doc, nlp: Language | None) -> None:
         model = cast(TrainablePipe, nlp.get_pipe(name)).model
         for shim in model.shims:
             if isinstance(shim, BiLMShim) and vectors is not None:
-                write_vectors(doc, name, vectors.layers, static_of(shim.bilm, doc))
+                write_vectors(doc, name, vectors.layers, compute_static_vectors(shim.bilm, doc))
 
 
 def _move_vectors(doc: Doc, merged: Doc, spans: Spans, name: str) -> None:
@@ -65,7 +65,7 @@ def _move_vectors(doc: Doc, merged: Doc, spans: Spans, name: str) -> None:
     moved = word_layers(vectors.layers, spans)
     write_vectors(merged, name, moved)
     if doc.tensor.shape == vectors.layers.shape[1:]:
-        merged.tensor = mean_of(moved)
+        merged.tensor = mean_layer(moved)
 
 
 def word_layers(layers: np.ndarray, spans: Sequence[tuple[int, int]]) -> np.ndarray:

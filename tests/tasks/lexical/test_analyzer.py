@@ -161,6 +161,6 @@ def test_elmo_vectors_of_words(nlp):
     doc = nlp("张三在 北京。")
     expected = nlp.get_pipe("elmo").predict([doc])[0]
     np.testing.assert_allclose(doc._.elmo.layers, expected, atol=1e-5)
-    assert len(doc._.elmo.static) == len(doc) < 7
+    assert len(doc._.elmo.static_vectors) == len(doc) < 7
     np.testing.assert_allclose(doc.tensor, expected.mean(0), atol=1e-5)
     assert pipe.labels

@@ -13,7 +13,7 @@ WIDTH, INPUTS = 10, 7
 @pytest.fixture(params=["kernels", "torch"])
 def layer(request, monkeypatch):
     if request.param == "torch":
-        monkeypatch.setattr(bilstm, "kernels", lambda x: None)
+        monkeypatch.setattr(bilstm, "fused_ops_for", lambda x: None)
     np.random.seed(0)
     model = BiLSTM(WIDTH, precision="f32")
     model.initialize(X=[np.zeros((3, INPUTS), dtype="f")])

@@ -50,7 +50,7 @@ PUBLIC int elmo_fastest(int isa) { return ISAS[isa].fastest(); }
 
 // type: see Type. weights: w_ih (4H, P), w_hh (4H, P), bias (4H), w_hr (P, H) or null, for each layer of each
 // direction, forward first. Clips: infinite for none. They are packed, not kept. Null: no memory.
-PUBLIC void* elmo_new(int isa, int type, long layers, long P, long H, int skip, float cell_clip, float projection_clip,
+PUBLIC void* elmo_new(int isa, int type, long layers, long P, long H, int skip, float cell_clip, float proj_clip,
                       const float* const* weights) try {
     const long V = ISAS[isa].lanes;
     std::unique_ptr<Model> m(new Model());
@@ -68,7 +68,7 @@ PUBLIC void* elmo_new(int isa, int type, long layers, long P, long H, int skip, 
     m->skip = skip;
     m->projects = weights[3] != nullptr;
     m->cell_clip = cell_clip;
-    m->projection_clip = projection_clip;
+    m->proj_clip = proj_clip;
     for (int side = 0; side < 2; side++) {
         for (long i = 0; i < layers; i++, weights += 4) {
             m->directions[side].emplace_back();

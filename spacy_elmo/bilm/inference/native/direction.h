@@ -126,7 +126,7 @@ template <class T>
 TARGET static void finish(Direction<T>& d, long layer, long t) {
     const Model& model = d.model;
     const long y_row = model.projects ? model.P_row : model.H_row;
-    const V top = set1(model.projection_clip), low = set1(-model.projection_clip);
+    const V top = set1(model.proj_clip), low = set1(-model.proj_clip);
     for (long row = 0; row < d.sizes[t]; row++) {
         float* y = d.y.get() + row * y_row;
         const long place_of = d.offsets[t] + row, n = place_of * model.P_row;

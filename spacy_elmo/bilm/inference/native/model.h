@@ -59,7 +59,7 @@ struct Model {
     long P_row, H_row;  // elements from one row to the next, padding included
     bool skip, projects;
     bool tiles;        // weights are packed for tiles, see lstm_tiles.h
-    float cell_clip, projection_clip;  // infinite: none
+    float cell_clip, proj_clip;  // infinite: none
     std::vector<Layer> directions[2];
 };
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import typer
-from files import fail, write_atomic
+from io_utils import fail, write_atomic
 
 from spacy_elmo.bilm.errors import ElmoError
 

@@ -1,4 +1,4 @@
-"""All comparisons of the embedded model in one table, by the number of labelled sentences."""
+"""All comparisons of the bundled model in one table, by the number of labelled sentences."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean
 
 import typer
-from files import fail, read_json, write_atomic
+from io_utils import fail, read_json, write_atomic
 from report import Scores, fewer_errors, markdown_table, percent
 from train_seeds import SYSTEMS, TrainError
 
@@ -24,7 +24,9 @@ def read_all(metrics: Path) -> dict[int, list[Scores]]:
             files = [path for path in sorted(folder.glob("*.json")) if path.name != "perplexity.json"]
             found[int(size)] = [read_json(path) for path in files]
     if not any(found.values()):
-        raise TrainError(f"There is no comparison of the embedded model in {metrics}: run `embedded` first.")
+        raise TrainError(
+            f"There is no comparison of the bundled model in {metrics}: run `evaluate-bundled` first."
+        )
     return dict(sorted(found.items()))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 import typer
-from files import fail
+from io_utils import fail
 
 from spacy_elmo.bilm.errors import ElmoError
 from spacy_elmo.bilm.store import load
@@ -21,7 +21,7 @@ ORIGIN = {
 
 def main(
     model: Path = typer.Argument(..., help="Model folder of a pretraining."),
-    target: Path = typer.Argument(..., help="Folder of the embedded model; its model card is kept."),
+    target: Path = typer.Argument(..., help="Folder of the bundled model; its model card is kept."),
 ) -> None:
     """Copy a model folder to `target`, in half precision, with name, licence and sources."""
     card = target / "README.md"
