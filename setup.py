@@ -13,7 +13,7 @@ from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
-NATIVE = "spacy_elmo/bilm/inference/native"
+NATIVE = "spacy_elmo/kernels/native"
 KERNEL = os.environ.get("SPACY_ELMO_KERNEL", "auto")
 if KERNEL not in ("auto", "required", "none"):
     raise SystemExit(f'SPACY_ELMO_KERNEL = "{KERNEL}" is not known: use "auto", "required" or "none".')
@@ -38,7 +38,7 @@ class PlatformWheel(bdist_wheel):
 
 
 kernel = Extension(
-    "spacy_elmo.bilm.inference._native",
+    "spacy_elmo.kernels._native",
     sources=[f"{NATIVE}/bilm.cpp"],
     depends=glob(f"{NATIVE}/*.h"),
     # -ffp-contract: what is fused must not depend on the number of rows in a tile.
@@ -56,7 +56,7 @@ kernel = Extension(
     ],
     extra_link_args=["-pthread"],
     language="c++",
-    optional=KERNEL == "auto",  # without it, bilm/inference/torch_route.py does the same
+    optional=KERNEL == "auto",  # without it, inference/backends/torch_cpu.py does the same
 )
 
 setup(

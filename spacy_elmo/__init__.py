@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 from .about import __version__
 
 if TYPE_CHECKING:
-    from .bilm.model import BiLM
-    from .bilm.store import load
-    from .pipeline.output import register_extension, similarity
+    from .inference.bilm import BiLM
+    from .inference.loading import load
+    from .pipeline.annotations.output import register_extension, similarity
 
 _LAZY = {
-    "BiLM": "spacy_elmo.bilm.model",
-    "load": "spacy_elmo.bilm.store",
-    "register_extension": "spacy_elmo.pipeline.output",
-    "similarity": "spacy_elmo.pipeline.output",
+    "BiLM": "spacy_elmo.inference.bilm",
+    "load": "spacy_elmo.inference.loading",
+    "register_extension": "spacy_elmo.pipeline.annotations.output",
+    "similarity": "spacy_elmo.pipeline.annotations.output",
 }
 
 __all__ = ["BiLM", "__version__", "load", "register_extension", "similarity"]

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spacy_elmo.bilm.locks import BuildOnce, ForkSafeLock
-from spacy_elmo.pipeline.cache import ActivationCache, sentence_key
-from spacy_elmo.pipeline.disk_cache import DiskStore
+from spacy_elmo.locks import BuildOnce, ForkSafeLock
+from spacy_elmo.pipeline.layers.activation_cache import ActivationCache, sentence_key
+from spacy_elmo.pipeline.layers.disk_store import DiskStore
 
 ROOT = Path(__file__).parents[1]
 forking = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
@@ -99,7 +99,7 @@ assert not failed, failed
 @pytest.mark.parametrize("precision", ["f32", "auto"])
 def test_daemon_threads_compute_while_the_process_ends(precision):
     run(f"""
-from spacy_elmo.bilm.store import load
+from spacy_elmo.inference.loading import load
 bilm, begun = load(), threading.Barrier(3)
 text = [list("他打球我打字这是一个很长的句子" * 6)] * 100
 def work():
@@ -205,7 +205,7 @@ def test_what_is_built_once_is_built_once():
 @forking
 def test_a_child_finds_a_lock_free():
     run("""
-from spacy_elmo.bilm.locks import ForkSafeLock
+from spacy_elmo.locks import ForkSafeLock
 lock, held, stop = ForkSafeLock(), threading.Event(), threading.Event()
 def hold():
     with lock:

@@ -11,7 +11,7 @@ import typer
 from tqdm.auto import tqdm
 from wasabi import msg
 
-from ..bilm.errors import ElmoError
+from ..errors import ElmoError
 
 T = TypeVar("T")
 

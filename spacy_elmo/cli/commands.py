@@ -8,10 +8,10 @@ from .convert import convert
 from .corpus import corpus
 from .download import download
 from .embed import embed
+from .estimate import estimate
 from .evaluate import evaluate
 from .info import info
 from .nearest import nearest
-from .plan import estimate
 from .pretrain import pretrain
 
 __all__ = [

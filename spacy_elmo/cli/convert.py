@@ -10,7 +10,7 @@ from wasabi import msg
 from .app import command
 
 if TYPE_CHECKING:
-    from ..bilm.model import BiLM
+    from ..inference.bilm import BiLM
 
 OURS, BILM_TF = "spacy-elmo", "bilm-tf"
 KINDS = {
@@ -40,10 +40,10 @@ def convert(
 
     KIND may be left out for a model folder of ours: spacy elmo convert MODEL OUTPUT --to bilm-tf
     """
-    from ..bilm.atomic import check_apart, check_replaceable
-    from ..bilm.folder import MODEL
+    from ..atomic_io import check_apart, check_replaceable
     from ..formats import FormatError, save_bilm_tf
     from ..formats.bilm_tf import EXPORT
+    from ..modeling.serialization import MODEL
 
     if to not in (OURS, BILM_TF):
         raise FormatError(f'--to {to} is not known: use "{OURS}" or "{BILM_TF}".')
@@ -67,8 +67,8 @@ def convert(
 
 def _reader(kind: str, n: int, lang: str | None, segmenter: str | None) -> Callable[..., "BiLM"]:
     """What reads `n` sources of this kind."""
-    from ..bilm.store import load
     from ..formats import FormatError, load_bilm_tf, load_elmoformanylangs, load_simple_elmo
+    from ..inference.loading import load
 
     allowed = {BILM_TF: (2, 3, 4), "allennlp": (2,)}.get(kind, (1,))
     if n not in allowed:

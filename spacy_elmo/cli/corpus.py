@@ -22,7 +22,7 @@ def corpus(
     ),
     lang: str = typer.Option("zh", help="Language, an ISO code as spaCy's"),
     max_sentence_length: int = typer.Option(
-        128, min=1, help="SegmentationSettings longer sentences into pieces of this many units"
+        128, min=1, help="Cut longer sentences into pieces of this many units"
     ),
     dedup: bool = typer.Option(False, "--dedup", help="Of lines that are equal keep only the first"),
     min_count: int = typer.Option(1, min=1, help="List units that occur this often"),
@@ -36,8 +36,8 @@ def corpus(
     line breaks. The folder takes its place only when it is complete; a run that was stopped goes on with
     the same command.
     """
-    from ..bilm.config import ConfigError
-    from ..pretraining.building import SegmentationSettings, build_corpus
+    from ..modeling.config import ConfigError
+    from ..pretraining.data.corpus_builder import SegmentationSettings, build_corpus
 
     if units not in ("char", "word"):
         raise ConfigError(f'--units {units} is not known: use "char" or "word".')

@@ -28,9 +28,9 @@ def embed(
     """
     import torch
 
-    from ..bilm.store import load, resolve_model_path
-    from ..formats.vectors import ExportSettings, check_output, export_vectors
-    from ..pretraining.reading import read_lines
+    from ..formats.hdf5_vectors import ExportSettings, check_output, export_vectors
+    from ..inference.loading import load, resolve_model_path
+    from ..pretraining.data.text_files import read_lines
 
     folder = resolve_model_path(model)
     check_output(output, [folder, text])  # before the work, not after it

@@ -19,9 +19,9 @@ def evaluate(
 
     Every unit and the boundary behind each sentence is predicted.
     """
-    from ..bilm.atomic import check_apart, write_atomic
-    from ..bilm.store import load, resolve_model_path
-    from ..pretraining.heldout import evaluate_perplexity, read_sentences
+    from ..atomic_io import check_apart, write_atomic
+    from ..inference.loading import load, resolve_model_path
+    from ..pretraining.evaluation import evaluate_perplexity, read_sentences
 
     if output is not None:
         _check_output(output)
@@ -40,8 +40,8 @@ def evaluate(
 
 def _check_output(output: Path) -> None:
     """Raise an OutputError for a file that is there and is no earlier result of this command."""
-    from ..bilm.atomic import OutputError, errors_of
-    from ..pretraining.heldout import Perplexity
+    from ..atomic_io import OutputError, errors_of
+    from ..pretraining.evaluation import Perplexity
 
     with errors_of("the figures", output):
         if not output.exists():

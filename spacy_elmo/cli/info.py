@@ -14,7 +14,7 @@ def info(
 ) -> None:
     """Describe a model: units, sizes, vocabulary, origin. The weights are read and checked."""
     from ..about import __version__
-    from ..bilm.store import load, resolve_model_path
+    from ..inference.loading import load, resolve_model_path
 
     folder = resolve_model_path(model)
     bilm = load(folder)
@@ -46,11 +46,11 @@ def info(
 
 
 def _backend() -> str:
-    """How vectors are computed on this processor, see bilm.inference."""
+    """How vectors are computed on this processor, see inference.backends."""
     import torch
 
-    from ..bilm.inference.routes import TORCH, available_backends
-    from ..bilm.precision import DTYPE_NAMES, resolve_compute_dtype
+    from ..inference.backends import TORCH, available_backends
+    from ..kernels.precision import DTYPE_NAMES, resolve_compute_dtype
 
     best = available_backends()[0]
     hint = "; the native kernel is not there: it wants a C++ compiler at installation" * (best == TORCH)

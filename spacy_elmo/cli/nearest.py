@@ -9,12 +9,12 @@ from unicodedata import east_asian_width
 import typer
 from wasabi import msg
 
-from ..bilm.errors import ElmoError
+from ..errors import ElmoError
 from .app import command, progress
 
 if TYPE_CHECKING:
-    from ..bilm.model import BiLM
-    from ..pipeline.occurrences import Occurrence, TopK
+    from ..inference.bilm import BiLM
+    from ..pipeline.concordance import Occurrence, TopK
 
 T = TypeVar("T")
 BATCH = 256  # sentences that are read at once
@@ -45,12 +45,12 @@ def nearest(
 
     The word is found as a string: no segmenter need agree with you on what a word is.
     """
-    from ..bilm.store import read_config, resolve_model_path
+    from ..inference.loading import read_config, resolve_model_path
     from ..pipeline.architectures import build_bilm_v1
-    from ..pipeline.bilm_layer import get_bilm_shim
-    from ..pipeline.occurrences import TopK, iter_tokens, occurrence_vectors, occurrences, select_layer
-    from ..pretraining.reading import find_files, read_lines
-    from ..pretraining.segment import make_segmenter
+    from ..pipeline.concordance import TopK, iter_tokens, occurrence_vectors, occurrences, select_layer
+    from ..pipeline.layers.bilm import get_bilm_shim
+    from ..pretraining.data.segmentation import make_segmenter
+    from ..pretraining.data.text_files import find_files, read_lines
 
     folder = resolve_model_path(model)
     config = read_config(folder)

@@ -20,7 +20,7 @@ def pretrain(
     ),
     gpus: int = typer.Option(1, min=-1, help="Start torchrun with so many processes; -1: one for each GPU"),
 ) -> None:
-    """Train a biLM. PretrainConfig are overridden by their dotted names: --training.max_steps 100
+    """Train a biLM. Settings are overridden by their dotted names: --training.max_steps 100
 
     The model folder is OUTPUT/model; OUTPUT/run.json records the settings and every measurement. The same
     command continues a run that was interrupted, or is to be longer (--training.max_steps). Several machines:
@@ -28,7 +28,7 @@ def pretrain(
     """
     from spacy.cli._util import parse_config_overrides
 
-    from ..pretraining.settings import read_config
+    from ..pretraining.config import read_config
     from ..pretraining.trainer import MODEL
     from ..pretraining.trainer import pretrain as train
 

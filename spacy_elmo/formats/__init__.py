@@ -3,6 +3,6 @@
 from .bilm_tf import load_bilm_tf, save_bilm_tf
 from .elmoformanylangs import load_elmoformanylangs
 from .simple_elmo import load_simple_elmo
-from .tables import FormatError
+from .tensor_mapping import FormatError
 
 __all__ = ["FormatError", "load_bilm_tf", "load_elmoformanylangs", "load_simple_elmo", "save_bilm_tf"]

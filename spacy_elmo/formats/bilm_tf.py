@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..bilm.atomic import FolderKind, PathLike, atomic_folder
-from ..bilm.config import BiLMConfig, ConfigError
-from ..bilm.folder import vocab_of
-from ..bilm.model import BiLM
-from ..bilm.store import build_from_tensors
+from ..atomic_io import FolderKind, PathLike, atomic_folder
+from ..inference.bilm import BiLM
+from ..inference.loading import build_from_tensors
+from ..modeling.config import BiLMConfig, ConfigError
+from ..modeling.serialization import vocab_of
 from . import bilm_tf_layout as layout
-from .cells import padded_hidden_size
+from .archive import parse_json, read_file, split_lines
+from .gate_layout import padded_hidden_size
 from .hdf5 import open_tensors, pack_tensors
-from .source import parse_json, read_file, split_lines
-from .tables import FormatError, LazyTensor, check_count, dump_tensors, load_tensors, require
+from .tensor_mapping import FormatError, LazyTensor, check_count, dump_tensors, load_tensors, require
 
 OPTIONS, WEIGHTS, VOCAB = "options.json", "model.hdf5", "vocab.txt"
 UNKNOWN, BEGIN, END = "<UNK>", "<S>", "</S>"

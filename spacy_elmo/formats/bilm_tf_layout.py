@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..bilm.config import BiLMConfig
-from ..bilm.vocab import CHAR_SPECIALS, N_BYTES
-from .cells import forget_bias_ones, pad_columns, pad_gates, swap_middle_gates
-from .tables import TensorMapping, map_one
+from ..modeling.config import BiLMConfig
+from ..modeling.vocab import CHAR_SPECIALS, N_BYTES
+from .gate_layout import forget_bias_ones, pad_columns, pad_gates, swap_middle_gates
+from .tensor_mapping import TensorMapping, map_one
 
 # Rows of their character table in our order: padding, (no unknown), BOW, EOW, the two boundaries, bytes.
 BYTE_ROWS = [260, 258, 259, 256, 257, *range(N_BYTES)]

@@ -15,8 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from ..bilm.atomic import FolderKind, PathLike, atomic_folder
-from .tables import FormatError
+from ..atomic_io import FolderKind, PathLike, atomic_folder
+from .tensor_mapping import FormatError
 
 RECORD = "download.json"
 DOWNLOAD = FolderKind(

@@ -15,17 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..bilm.atomic import PathLike
-from ..bilm.config import BiLMConfig, ConfigError
-from ..bilm.folder import vocab_of
-from ..bilm.model import BiLM
-from ..bilm.store import build_from_tensors
+from ..atomic_io import PathLike
+from ..inference.bilm import BiLM
+from ..inference.loading import build_from_tensors
+from ..modeling.config import BiLMConfig, ConfigError
+from ..modeling.serialization import vocab_of
 from . import elmoformanylangs_layout as layout
+from .archive import ModelArchive, check_archive
 from .bilm_tf import LONG
-from .cells import padded_hidden_size
 from .elmoformanylangs_layout import Lexicon
-from .source import ModelArchive, check_archive
-from .tables import FormatError, LazyTensor, check_count, load_tensors, require
+from .gate_layout import padded_hidden_size
+from .tensor_mapping import FormatError, LazyTensor, check_count, load_tensors, require
 
 SAFE_TORCH = (2, 10)  # the first whose torch.load(weights_only=True) has no known hole
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..bilm.config import BiLMConfig
-from .cells import pad_columns, pad_gates
-from .tables import Shape, TensorMapping, map_one
+from ..modeling.config import BiLMConfig
+from .gate_layout import pad_columns, pad_gates
+from .tensor_mapping import Shape, TensorMapping, map_one
 
 # In the order of our specials.
 WORD_MARKS = ("<pad>", "<oov>", "<bos>", "<eos>")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .tables import FormatError, LazyTensor, check_zip_bomb
+from .tensor_mapping import FormatError, LazyTensor, check_zip_bomb
 
 
 def h5py() -> ModuleType:

@@ -9,13 +9,14 @@ from spacy.tokens import Doc
 from thinc.api import Maxout, Model, chain, concatenate, with_array
 from thinc.types import Floats2d, Floats3d
 
-from ..bilm.precision import Precision
-from .bilm_layer import BiLMLayer
-from .listener import ElmoListener
-from .portions import with_minibatches
-from .private import ElmoTok2Vec, ListenerReplacer, share_bilm_layer
-from .products import accelerate
-from .scalar_mix import ScalarMix
+from ..kernels.precision import Precision
+from .layers.bilm import BiLMLayer
+from .layers.elmo_tok2vec import ElmoTok2Vec, share_bilm_layer
+from .layers.listener import ElmoListener
+from .layers.scalar_mix import ScalarMix
+from .layers.with_minibatches import with_minibatches
+from .onednn_ops import accelerate
+from .replace_listeners import ListenerReplacer
 
 
 def build_bilm_v1(
@@ -88,7 +89,7 @@ def build_concat_output_v1(
     """spacy-elmo.ConcatOutput.v1: [tok2vec; Maxout(ELMo)], ELMo once more where the task decides.
 
     Peters et al. 2018, section 5.2: at the output as well as at the input. With few sentences it brings as
-    much again as the input alone (docs/transfer.md).
+    much again as the input alone (docs/training-components.md).
     tok2vec: what the task has without it, e.g. a spacy.Tok2Vec.v2 whose `embed` is a ConcatEmbed; its nO must
     be known. elmo: a listener or a private biLM, with a mix of its own; a private one without [bilm] shares
     that of the tok2vec. width: of the Maxout, which has three pieces and layer normalisation.

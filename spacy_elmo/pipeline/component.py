@@ -16,16 +16,16 @@ from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 
-from ..bilm import store
-from .bilm_layer import get_bilm_shim
-from .cache import PATIENCE, ActivationCache
-from .disk_cache import DiskStore
-from .doc_tensor import may_set_tensor, set_tensor
-from .doc_vectors import write_vectors
-from .errors import as_config_error
+from ..inference import loading
+from .annotations.doc_tensor import may_set_tensor, set_tensor
+from .annotations.doc_vectors import write_vectors
+from .annotations.output import mean_layers, register_extension
+from .annotations.static_vectors import compute_static_vectors
+from .layers.activation_cache import PATIENCE, ActivationCache
+from .layers.bilm import get_bilm_shim
+from .layers.disk_store import DiskStore
+from .layers.errors import as_config_error
 from .listening import ListenedTo
-from .output import mean_layers, register_extension
-from .static import compute_static_vectors
 
 ANY_LANGUAGE = {"xx", "mul"}  # spaCy's codes of several languages; models of others have "xx"
 
@@ -70,7 +70,8 @@ def segmenter_of(nlp: Language) -> str:
 
 
 class Elmo(ListenedTo, TrainablePipe):
-    """Sets `doc._.<name>` (see pipeline.output) and, unless `set_tensor` is False, an empty `doc.tensor`.
+    """Sets `doc._.<name>` (see pipeline.annotations.output) and, unless `set_tensor` is False, an empty
+    `doc.tensor`.
 
     Frozen by itself: it is not trainable, and in training an update only annotates, so that it need be in
     neither `frozen_components` nor `annotating_components`.
@@ -176,7 +177,7 @@ class Elmo(ListenedTo, TrainablePipe):
         """Load the weights. path: a model folder in place of the model's own (section [initialize])."""
         if path is not None:
             with as_config_error():
-                get_bilm_shim(self.model).bilm = store.load(path)
+                get_bilm_shim(self.model).bilm = loading.load(path)
         self.model.initialize()
         get_bilm_shim(self.model).cache, self._patience = None, PATIENCE  # that of a training before
         if nlp is not None:
@@ -240,7 +241,7 @@ class Elmo(ListenedTo, TrainablePipe):
         deserialize: dict[str, Callable[[Path], Any]] = {
             "cfg": lambda p: self.cfg.update(srsly.read_json(p)),
             "vocab": lambda p: self.vocab.from_disk(p, exclude=exclude),
-            "model": lambda p: setattr(get_bilm_shim(self.model), "bilm", store.load(p)),
+            "model": lambda p: setattr(get_bilm_shim(self.model), "bilm", loading.load(p)),
         }
         util.from_disk(path, deserialize, exclude)
         self._weights_changed()

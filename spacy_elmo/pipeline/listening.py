@@ -1,13 +1,13 @@
-"""Who listens to a component: spaCy's protocol ListenedToComponent. docs/pipeline.md explains it."""
+"""Who listens to a component: spaCy's protocol ListenedToComponent. docs/usage.md explains it."""
 
 import warnings
 from typing import TYPE_CHECKING, Any
 
 from thinc.api import Model
 
-from .bilm_layer import get_bilm_shim
-from .listener import connect, listens_to, set_residual_widths
-from .products import accelerate
+from .layers.bilm import get_bilm_shim
+from .layers.listener import connect, listens_to, set_residual_widths
+from .onednn_ops import accelerate
 
 
 class ListenedTo:
@@ -46,7 +46,8 @@ class ListenedTo:
         return self._former_names
 
     def find_listeners(self, component: Any) -> None:
-        """Add the listeners in a component further down, whose products are accelerated (pipeline.products).
+        """Add the listeners in a component further down, whose products are accelerated
+        (pipeline.onednn_ops).
 
         spaCy calls it whenever the pipeline changes.
         """
@@ -89,7 +90,7 @@ class ListenedTo:
         if not self._listeners_checked and not self.listener_map:
             warnings.warn(
                 f'No component after "{self.name}" listens to it, so none is trained on its vectors: put a '
-                'spacy-elmo.ElmoListener.v1 into the "tok2vec" of those that shall be (docs/pipeline.md).',
+                'spacy-elmo.ElmoListener.v1 into the "tok2vec" of those that shall be (docs/usage.md).',
                 stacklevel=3,
             )
         self._listeners_checked = True

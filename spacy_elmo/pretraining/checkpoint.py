@@ -16,13 +16,13 @@ import torch
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from ..bilm import store
-from ..bilm.atomic import END, FolderKind, atomic_folder, remove_folder
-from ..bilm.errors import ElmoError
-from ..bilm.folder import MODEL as MODEL_FOLDER
-from ..bilm.model import BiLM
-from .batches import LoaderState
-from .world import DistributedContext
+from ..atomic_io import END, FolderKind, atomic_folder, remove_folder
+from ..errors import ElmoError
+from ..inference import loading
+from ..inference.bilm import BiLM
+from ..modeling.serialization import MODEL as MODEL_FOLDER
+from .data.dataloader import LoaderState
+from .distributed import DistributedContext
 
 MODEL, STATE, TENSORS = "model", "state.json", "state.safetensors"
 CHECKPOINT = FolderKind(
@@ -119,8 +119,8 @@ def load_model(path: Path) -> BiLM:
     end with the same bits.
     """
     try:
-        bilm = store.load(path / MODEL)
-    except store.ModelFolderError as error:
+        bilm = loading.load(path / MODEL)
+    except loading.ModelFolderError as error:
         raise _corrupted(path) from error
     for parameter in bilm.parameters():
         parameter.data = parameter.data.clone()

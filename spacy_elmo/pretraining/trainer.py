@@ -12,15 +12,13 @@ from typing import Any
 
 import torch
 
-from ..bilm import store
-from ..bilm.atomic import FolderKind, check_apart, check_replaceable, locked, write_atomic
-from ..bilm.config import ConfigError
-from ..bilm.embed import TokenBatch
-from ..bilm.model import BiLM
-from ..bilm.seeds import derive_seed
-from .batches import BatchLoader, LoaderState
-from .beginning import build_model
-from .budget import find_max_batch_tokens
+from ..atomic_io import FolderKind, check_apart, check_replaceable, locked, write_atomic
+from ..inference import loading
+from ..inference.bilm import BiLM
+from ..modeling.config import ConfigError
+from ..modeling.token_encoder import TokenBatch
+from ..seeds import derive_seed
+from .auto_batch_size import find_max_batch_tokens
 from .checkpoint import (
     CheckpointError,
     find_checkpoints,
@@ -29,15 +27,17 @@ from .checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
-from .heldout import evaluate_perplexity, read_sentences, subsample
+from .config import PretrainConfig
+from .data.corpus import Corpus
+from .data.dataloader import BatchLoader, LoaderState
+from .distributed import DistributedContext, init_distributed
+from .evaluation import evaluate_perplexity, read_sentences, subsample
+from .initialization import build_model
 from .memory import limit_onednn_caches
+from .metrics import RunningMetrics, TrainingLogger
+from .optim import build_optimizer, build_train_step, lr_at
 from .preemption import SigtermFlag, catch_sigterm
-from .schedule import build_optimizer, build_train_step, lr_at
-from .seeing import RunningMetrics, TrainingLogger
-from .settings import PretrainConfig
-from .shards import Corpus
 from .updates import Updates
-from .world import DistributedContext, init_distributed
 
 log = logging.getLogger("spacy_elmo")
 
@@ -63,7 +63,7 @@ def pretrain(settings: PretrainConfig, output: Path, *, progress: bool = False) 
         raise ConfigError("Pretraining needs [paths] train and dev: give both.")
     check_replaceable(output, RUN_FOLDER, marker_only=True)
     parent = settings.paths.init_from
-    parents = [] if parent is None else [store.resolve_model_path(parent)]
+    parents = [] if parent is None else [loading.resolve_model_path(parent)]
     check_apart([settings.paths.train, settings.paths.dev, *parents], output)
     limit_onednn_caches()
     with init_distributed() as world, catch_sigterm() as sigterm:
@@ -97,13 +97,11 @@ def _begin(settings: PretrainConfig, output: Path, world: DistributedContext) ->
     return trainer
 
 
-def _check_same_run(
-    settings: PretrainConfig, corpus: Corpus, output: Path, checkpoint: Path
-) -> dict[str, Any]:
+def _check_same_run(config: PretrainConfig, corpus: Corpus, output: Path, checkpoint: Path) -> dict[str, Any]:
     """The state of a checkpoint, if it is one of this run."""
     _, _, state = read_checkpoint(checkpoint)
     record = state.get("record", {})
-    other = settings.find_conflict(record.get("settings", {}))
+    other = config.find_conflict(record.get("settings", {}))
     what = f"other settings ({other})" if other else None
     if record.get("corpus") != corpus.digest:
         what = "another corpus"
@@ -210,14 +208,13 @@ class Trainer:
 
     def _batches(self) -> Iterator[tuple[TokenBatch, LoaderState]]:
         config = self.bilm.config
+        longest = None if config.token_encoder == "embedding" else config.max_characters_per_token
         stream = BatchLoader(
             self.corpus,
             self.bilm.vocab,
             batch_tokens=self.record["batch_tokens"],
             seed=self.training.seed,
-            max_characters_per_token=config.max_characters_per_token
-            if config.token_encoder != "embedding"
-            else None,
+            max_characters_per_token=longest,
             shard=(self.world.rank, self.world.size),
         )
         return stream.iter_from(self.loader_state)
@@ -269,7 +266,7 @@ class Trainer:
         if steps < self.training.max_steps:
             steps = self.record["best"]["step"]
             self.world.barrier()  # until the leading process has written them
-            self.bilm.load_state_dict(store.load(self.output / BEST).state_dict())
+            self.bilm.load_state_dict(loading.load(self.output / BEST).state_dict())
             log.info("no better since step %d: its weights are the model", steps)
             result = evaluate_perplexity(self.bilm, self.dev_sentences, world=self.world).to_dict()
             self.record["log"].append({"step": steps, "epoch": self.loader_state.epoch, "dev": result})

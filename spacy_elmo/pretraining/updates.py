@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..bilm.embed import TokenBatch
-from ..bilm.objective import count_targets
-from ..bilm.seeds import derive_seed
+from ..modeling.loss import count_targets
+from ..modeling.token_encoder import TokenBatch
+from ..seeds import derive_seed
+from .config import TrainingConfig
+from .distributed import DistributedContext
+from .optim import Step
 from .preemption import SigtermFlag
-from .schedule import Step
-from .settings import TrainingConfig
-from .world import DistributedContext
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,20 @@
 from collections import Counter
 from itertools import groupby
 
+import eval_word_senses
 import numpy as np
 import pytest
-import senses
+from eval_word_senses import Example
 from hypothesis import given
 from hypothesis import strategies as st
-from senses import Example
 
-EXAMPLES = senses.read(senses.SENSES)
+EXAMPLES = eval_word_senses.read(eval_word_senses.SENSES)
 SENSES = ["a", "a", "a", "b", "b", "b"]
 
 
 def rows(vectors) -> np.ndarray:
     """(n, D) of length 1."""
-    return senses.select_layer(np.asarray([vectors], dtype=np.float32), 0)
+    return eval_word_senses.select_layer(np.asarray([vectors], dtype=np.float32), 0)
 
 
 # the set
@@ -34,7 +34,7 @@ def test_forty_words_in_two_senses_of_three_sentences():
 def test_a_sentence_holds_its_word_once():
     for example in EXAMPLES:
         assert example.sentence.count(example.word) == 1
-        where = senses.place(example)
+        where = eval_word_senses.place(example)
         assert where.sentence[where.start : where.end] == example.word
         assert all(field == field.strip() and field for field in (example.sense, example.sentence))
         assert sum(character.isalnum() for character in example.sentence) >= 8
@@ -43,10 +43,10 @@ def test_a_sentence_holds_its_word_once():
 
 def test_the_place_in_the_sentence_does_not_give_the_sense_away():
     # A model that knows nothing but how far it is from the ends must not look as if it knew senses.
-    ends = np.asarray([[(at := senses.place(e)).start, len(e.sentence) - at.end] for e in EXAMPLES])
+    ends = np.asarray([[(at := eval_word_senses.place(e)).start, len(e.sentence) - at.end] for e in EXAMPLES])
     for places in (ends[:, 0], ends[:, 0] / ends.sum(axis=1)):
         on_a_circle = np.stack([np.cos(places / 30), np.sin(places / 30)], axis=1)
-        shares = senses.score(EXAMPLES, on_a_circle[None])["0"]
+        shares = eval_word_senses.score(EXAMPLES, on_a_circle[None])["0"]
         assert abs(np.mean(list(shares.values())) - 0.4) < 0.03
 
 
@@ -55,16 +55,16 @@ def test_the_place_in_the_sentence_does_not_give_the_sense_away():
 
 def test_a_model_that_knows_the_senses():
     vectors = [[1, 0.1 * i, 0] for i in range(3)] + [[0, 0.1 * i, 1] for i in range(3)]
-    assert senses.same_sense(rows(vectors), SENSES).tolist() == [1] * 6
+    assert eval_word_senses.same_sense(rows(vectors), SENSES).tolist() == [1] * 6
 
 
 def test_a_model_that_takes_them_for_each_other():
     vectors = [np.eye(3)[i] for i in (0, 1, 2, 0, 1, 2)]
-    assert senses.same_sense(rows(vectors), SENSES).tolist() == [0] * 6
+    assert eval_word_senses.same_sense(rows(vectors), SENSES).tolist() == [0] * 6
 
 
 def test_a_layer_without_context_has_chance():
-    assert senses.same_sense(rows([[0.3, 0.7]] * 6), SENSES) == pytest.approx(0.4)
+    assert eval_word_senses.same_sense(rows([[0.3, 0.7]] * 6), SENSES) == pytest.approx(0.4)
 
 
 @given(st.permutations(range(6)))
@@ -72,7 +72,7 @@ def test_ties_count_by_lot_whatever_the_order(order):
     vectors = np.asarray([[1, 0, 0], [1, 0, 0], [1, 1, 0], [1, 0, 0], [0, 0, 1], [0, 1, 1]])
     # Of the three at 45 degrees to the third, two have its sense.
     expected = np.asarray([1 / 2, 1 / 2, 2 / 3, 0, 1, 1])
-    found = senses.same_sense(rows(vectors[list(order)]), [SENSES[i] for i in order])
+    found = eval_word_senses.same_sense(rows(vectors[list(order)]), [SENSES[i] for i in order])
     assert found == pytest.approx(expected[list(order)])
 
 
@@ -80,7 +80,7 @@ def test_score_by_layer_and_word():
     examples = [Example(word, sense, "") for word in "打花" for sense in SENSES]
     equal = np.ones((12, 3))
     knowing = np.asarray([[1, 0, 0.5] if example.sense == "a" else [0, 1, 0.5] for example in examples])
-    scores = senses.score(examples, np.stack([equal, knowing]))
+    scores = eval_word_senses.score(examples, np.stack([equal, knowing]))
     assert scores == {
         "0": {"打": pytest.approx(0.4), "花": pytest.approx(0.4)},
         "1": {"打": 1.0, "花": 1.0},
@@ -89,8 +89,8 @@ def test_score_by_layer_and_word():
 
 
 def test_interval():
-    assert senses.interval(np.full(40, 0.4)) == pytest.approx((0.4, 0.4))
-    low, high = senses.interval(np.tile([0.0, 1.0], 200))
+    assert eval_word_senses.interval(np.full(40, 0.4)) == pytest.approx((0.4, 0.4))
+    low, high = eval_word_senses.interval(np.tile([0.0, 1.0], 200))
     # the mean of 400 draws of 0 and 1 has a standard deviation of 0.025
     assert (low, high) == pytest.approx((0.451, 0.549), abs=0.004)
 
@@ -98,12 +98,12 @@ def test_interval():
 def test_a_word_that_is_not_there_once():
     for sentence in ("他打打球。", "他踢球。"):
         with pytest.raises(ValueError, match="not once"):
-            senses.place(Example("打", "hit", sentence))
+            eval_word_senses.place(Example("打", "hit", sentence))
 
 
 def test_the_whole_table(capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["senses.py", "--words"])
-    senses.main()
+    monkeypatch.setattr("sys.argv", ["eval_word_senses.py", "--words"])
+    eval_word_senses.main()
     out = capsys.readouterr().out
     assert "240 occurrences of 40 words" in out
     lines = [line.split() for line in out.splitlines()]

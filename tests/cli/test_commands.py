@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 
-from spacy_elmo.bilm import store
-from spacy_elmo.bilm.inference.routes import available_backends
+from spacy_elmo.inference import loading
+from spacy_elmo.inference.backends import available_backends
 
 from .helpers import CONFIG, plain, run, tiny
 
@@ -38,7 +38,7 @@ def test_corpus_of_words_from_several_inputs(text, tmp_path):
 
 
 def test_pretrain_writes_a_model_that_loads(made):
-    bilm = store.load(made / "run" / "model")
+    bilm = loading.load(made / "run" / "model")
     assert bilm.width == 8
     assert json.loads((made / "run" / "run.json").read_bytes())["settings"]["training"]["max_steps"] == 3
 
@@ -123,4 +123,4 @@ def test_the_spacy_command_imports_no_more_than_the_commands():
     assert status == 0, said
     assert "spacy_elmo.cli.corpus" in said
     loaded = {m for m in said.split() if not m.startswith("spacy_elmo.cli")}
-    assert loaded == {"spacy_elmo", "spacy_elmo.about", "spacy_elmo.bilm", "spacy_elmo.bilm.errors"}
+    assert loaded == {"spacy_elmo", "spacy_elmo.about", "spacy_elmo.errors"}

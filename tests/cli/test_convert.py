@@ -18,7 +18,7 @@ from formats.helpers import (
     write_many_langs,
 )
 
-from spacy_elmo.bilm import store
+from spacy_elmo.inference import loading
 
 from .helpers import plain, run, tiny
 from .test_errors import refused
@@ -39,7 +39,7 @@ def converted(folder, *args):
     result = run("convert", *args)
     assert result.exit_code == 0, result.output
     assert "3 layers of width 12" in plain(result.output)
-    return store.load(folder)
+    return loading.load(folder)
 
 
 @pytest.mark.parametrize("kind", ["bilm-tf", "allennlp"])
@@ -100,7 +100,7 @@ def test_a_pretrained_model_for_others(made, tmp_path):
     ours, sentence = made / "run" / "model", list("我爱北京天安门")
     assert run("convert", ours, tmp_path / "out", "--to", "bilm-tf").exit_code == 0
     assert run("convert", "simple-elmo", tmp_path / "out", tmp_path / "back").exit_code == 0
-    one, other = (store.load(path).encode([sentence])[0] for path in (ours, tmp_path / "back"))
+    one, other = (loading.load(path).encode([sentence])[0] for path in (ours, tmp_path / "back"))
     np.testing.assert_allclose(one, other, atol=1e-5)
 
 
@@ -120,7 +120,7 @@ def test_a_char_cnn_of_bytes_is_pretrained_for_others(tmp_path):
     ours = tmp_path / "run" / "model"
     assert run("convert", ours, tmp_path / "out", "--to", "bilm-tf").exit_code == 0
     assert run("convert", "simple-elmo", tmp_path / "out", tmp_path / "back").exit_code == 0
-    one, other = (store.load(path).encode([SENTENCE])[0] for path in (ours, tmp_path / "back"))
+    one, other = (loading.load(path).encode([SENTENCE])[0] for path in (ours, tmp_path / "back"))
     np.testing.assert_allclose(one, other, atol=1e-5)
     args = tiny(tmp_path, **settings, **{"--model.has_softmax": "false"})
     args[args.index("--output") + 1] = tmp_path / "2"

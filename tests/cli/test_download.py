@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from formats.helpers import OPTIONS, SENTENCE, bilm_tf_layers, bilm_tf_tensors, write_bilm_tf
 
-from spacy_elmo.bilm import store
 from spacy_elmo.formats import FormatError, download
 from spacy_elmo.formats.download import PretrainedModel, known_models
+from spacy_elmo.inference import loading
 
 from .helpers import plain, run
 from .test_errors import refused
@@ -79,7 +79,7 @@ def test_what_is_downloaded_can_be_converted_as_it_says(known, tmp_path):
     assert (record["licence"], record["page"]) == ("L", "P")
     command = re.search("spacy elmo (convert .*)", plain(result.output))[1].split()
     assert run(*(str(tmp_path / "out") if arg == "OUTPUT" else arg for arg in command)).exit_code == 0
-    bilm = store.load(tmp_path / "out")
+    bilm = loading.load(tmp_path / "out")
     assert bilm.config.lang == "en"
     np.testing.assert_allclose(
         bilm.encode([SENTENCE])[0], bilm_tf_layers(OPTIONS, TENSORS, SENTENCE), atol=1e-5

@@ -6,11 +6,11 @@ import os
 
 import numpy as np
 import pytest
-from bilm.helpers import make_bilm
+from modeling.helpers import make_bilm
 
-from spacy_elmo.bilm import store
-from spacy_elmo.bilm.model import BiLM
-from spacy_elmo.formats import vectors
+from spacy_elmo.formats import hdf5_vectors
+from spacy_elmo.inference import loading
+from spacy_elmo.inference.bilm import BiLM
 
 from .helpers import plain, run
 from .test_errors import refused
@@ -48,7 +48,7 @@ def embedded(model, text, *options):
 
 def test_all_layers(model, text):
     found = embedded(model, text)
-    bilm = store.load(model)
+    bilm = loading.load(model)
     assert found.keys() == {*map(str, range(len(LINES))), "sentence_to_index"}
     for i, line in enumerate(LINES):
         words = line.split()
@@ -68,7 +68,7 @@ def test_the_sentences_are_kept_as_allennlp_keeps_them(model, text):
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_one_layer_of_each_type(layers, dtype, model, text):
     found = embedded(model, text, "--layers", layers, "--dtype", dtype)
-    whole = store.load(model).encode([LINES[0].split()])[0]
+    whole = loading.load(model).encode([LINES[0].split()])[0]
     wanted = whole.mean(0) if layers == "average" else whole[{"top": -1}.get(layers) or int(layers)]
     assert found["0"].dtype == dtype
     np.testing.assert_allclose(found["0"], wanted, atol=1e-6 if dtype == "float32" else 5e-3)
@@ -77,14 +77,14 @@ def test_one_layer_of_each_type(layers, dtype, model, text):
 def test_models_of_characters_read_the_characters(tmp_path, text):
     make_bilm(units="char").save(tmp_path / "model")
     found = embedded(tmp_path / "model", text)
-    wanted = store.load(tmp_path / "model").encode([list("我爱北京")])[0]
+    wanted = loading.load(tmp_path / "model").encode([list("我爱北京")])[0]
     np.testing.assert_allclose(found["0"], wanted, atol=1e-6)
 
 
 def test_an_interrupted_run_goes_on(model, text, monkeypatch):
     out, whole = text.with_name("out.h5"), embedded(model, text)
     out.unlink()
-    monkeypatch.setattr(vectors, "BLOCK", 7)  # two lines a block
+    monkeypatch.setattr(hdf5_vectors, "BLOCK", 7)  # two lines a block
     calls, encode = [], BiLM.encode
 
     def interrupted(self, sentences, **kwargs):
@@ -115,12 +115,12 @@ def run_and_be_interrupted(model, text, out):
 
 
 def test_an_unfinished_run_of_another_kind_is_not_gone_on_with(model, text, monkeypatch, tmp_path):
-    monkeypatch.setattr(vectors, "BLOCK", 7)
+    monkeypatch.setattr(hdf5_vectors, "BLOCK", 7)
 
     def stop(*args):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(vectors, "_join", stop)
+    monkeypatch.setattr(hdf5_vectors, "_join", stop)
     out = tmp_path / "out.h5"
     assert "No space left" in plain(run("embed", model, text, out).output)
     monkeypatch.undo()
@@ -146,7 +146,7 @@ def test_an_unfinished_run_of_another_kind_is_not_gone_on_with(model, text, monk
 @pytest.mark.parametrize("limit", [1000, 12000], ids=["block", "stacked_bidirectional"])
 def test_a_full_disk_is_one_sentence_and_nothing_is_lost(limit, model, text, tmp_path, monkeypatch):
     resource = pytest.importorskip("resource", reason="the size of a file is limited by the system")
-    monkeypatch.setattr(vectors, "BLOCK", 7)
+    monkeypatch.setattr(hdf5_vectors, "BLOCK", 7)
     text.write_text("我 爱 北京\n" * 30, encoding="utf8")
     out = tmp_path / "out.h5"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -224,7 +224,7 @@ def test_what_is_refused(model, text, tmp_path, monkeypatch):
         ([model, text, model], "it is a folder; name a file"),
         ([model, text, tmp_path / "gb.txt" / "below"], "Cannot write"),
         ([model, text, out, "--layers", "3"], 'no layers 3: use "all", "average", "top" or one of 0, 1, 2'),
-        ([model, text, out, "--dtype", "int8"], "ExportSettings of int8 cannot be written"),
+        ([model, text, out, "--dtype", "int8"], "Vectors of int8 cannot be written"),
     ):
         refused(tmp_path, "embed", *args, message=message)
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from spacy_elmo.bilm import store
-from spacy_elmo.bilm.atomic import write_atomic
+from spacy_elmo.atomic_io import write_atomic
+from spacy_elmo.inference import loading
 
 from .helpers import TEXT, plain, run, tiny
 
@@ -69,7 +69,9 @@ def test_corpus_with_bad_options(text, tmp_path):
 def test_corpus_into_other_peoples_places(text, tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"")
-    monkeypatch.setattr("spacy_elmo.pretraining.reading.read_lines", lambda path: pytest.fail("too late"))
+    monkeypatch.setattr(
+        "spacy_elmo.pretraining.data.text_files.read_lines", lambda path: pytest.fail("too late")
+    )
     refused(tmp_path, "corpus", text, tmp_path / "photos", message="it holds other files")
     refused(tmp_path, "corpus", text, text, message="it is a file")
     refused(tmp_path, "corpus", text, text / "below", message="is a file")
@@ -84,7 +86,7 @@ def test_corpus_into_other_peoples_places(text, tmp_path, monkeypatch):
         ({"--training.steps": 5}, "[training] has no setting 'steps'"),
         ({"--training.max_steps": "many"}, "max_steps = 'many' should be of type int"),
         ({"--model.projektion": 8}, '"projektion" is not a setting'),
-        ({"--model.hidden_size": 2}, "hidden must be at least"),
+        ({"--model.hidden_size": 2}, "hidden_size must be at least"),
         ({"--nonsense.x": 8}, "nonsense"),
         ({"--paths.train": "nowhere"}, "nowhere is no corpus folder"),
         ({"--paths.dev": "nowhere"}, "nowhere cannot be read"),
@@ -118,7 +120,7 @@ def test_pretrain_on_a_run_of_other_settings(made):
 
 def test_evaluate_and_info_of_bad_models(made, tmp_path):
     model, text = tmp_path / "model", made / "text.txt"
-    store.load(made / "run" / "model").save(model)
+    loading.load(made / "run" / "model").save(model)
     weights = (model / "weights.safetensors").read_bytes()
     config = json.loads((model / "config.json").read_bytes())
 
@@ -133,8 +135,8 @@ def test_evaluate_and_info_of_bad_models(made, tmp_path):
     (model / "weights.safetensors").unlink()
     check("weights.safetensors is missing")
     (model / "weights.safetensors").write_bytes(weights)
-    write_atomic(model / "config.json", json.dumps({**config, "format_version": 2}).encode())
-    check("is of format version 2")
+    write_atomic(model / "config.json", json.dumps({**config, "format_version": 3}).encode())
+    check("is of format version 3")
     wrong = {**config, "bilm": {**config["bilm"], "dropuot": 0.1}}
     write_atomic(model / "config.json", json.dumps(wrong).encode())
     check('"dropuot" is not a setting')

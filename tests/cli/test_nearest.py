@@ -8,8 +8,8 @@ import spacy
 from spacy.tokens import Doc
 
 import spacy_elmo
-from spacy_elmo.bilm import store
 from spacy_elmo.cli import nearest as module
+from spacy_elmo.inference import loading
 
 from .helpers import plain, run
 from .test_errors import refused
@@ -127,12 +127,12 @@ def test_an_unknown_word_is_shown_with_a_warning(show, lines):
 def test_the_embedded_model(lines):
     result = run("nearest", QUERY, "天安门", lines)
     assert result.exit_code == 0
-    assert f"of {store.BUNDLED_MODEL}" in result.output
+    assert f"of {loading.BUNDLED_MODEL}" in result.output
 
 
 def test_a_model_of_words(lines, tmp_path, made):
     pytest.importorskip("jieba")
-    bilm = store.load(made / "run" / "model")
+    bilm = loading.load(made / "run" / "model")
     config = {**bilm.config.to_dict(), "units": "word", "segmenter": "jieba"}
     type(bilm)(type(bilm.config).from_dict(config), bilm.vocab).save(tmp_path / "words")
     for more in ((), ("--all-tokens",)):
@@ -142,7 +142,7 @@ def test_a_model_of_words(lines, tmp_path, made):
 
 
 def test_the_top_layer_of_joined_models(lines, tmp_path, made):
-    known = store.load(made / "run" / "model")
+    known = loading.load(made / "run" / "model")
     switches = {"stacked_bidirectional": True, "has_softmax": False, "tie_softmax": False}
     config = type(known.config).from_dict({**known.config.to_dict(), **switches})
     type(known)(config, known.vocab).save(tmp_path / "stacked_bidirectional")

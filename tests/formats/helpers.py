@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import plain
+from . import reference
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "bilm_tf"
 
@@ -100,13 +100,13 @@ def bilm_tf_embeddings(options, tensors, sentence):
     rows = []
     for word in (256, *sentence, 257):
         ids = spelled(word, cnn["max_characters_per_token"])
-        x = plain.convolve(tensors["char_embed"], ids, kernels, cnn["activation"])
+        x = reference.convolve(tensors["char_embed"], ids, kernels, cnn["activation"])
         for i in range(cnn.get("n_highway", 0)):
             carry, transform = (
                 x @ tensors[f"CNN_high_{i}/W_{part}"] + tensors[f"CNN_high_{i}/b_{part}"]
                 for part in ("carry", "transform")
             )
-            x = plain.highway(x, carry, transform)
+            x = reference.highway(x, carry, transform)
         if "CNN_proj/W_proj" in tensors:
             x = x @ tensors["CNN_proj/W_proj"] + tensors["CNN_proj/b_proj"]
         rows.append(x)
@@ -114,7 +114,7 @@ def bilm_tf_embeddings(options, tensors, sentence):
 
 
 def bilm_tf_cells(options, tensors, d):
-    """One direction's layers, see plain.read."""
+    """One direction's layers, see reference.read."""
     cells, p = [], options["lstm"]["projection_dim"]
     for i in range(options["lstm"]["n_layers"]):
         cell = f"RNN_{d}/RNN/MultiRNNCell/Cell{i}/LSTMCell"
@@ -132,7 +132,7 @@ def bilm_tf_layers(options, tensors, sentence, *, embedded=None):
     tensors = {name: np.asarray(t, dtype=np.float64) for name, t in tensors.items()}
     x = bilm_tf_embeddings(options, tensors, sentence) if embedded is None else embedded
     lstm = options["lstm"]
-    return plain.stack(
+    return reference.stack(
         x,
         *(bilm_tf_cells(options, tensors, d) for d in range(2)),
         use_skip_connections=lstm["use_skip_connections"],
@@ -258,11 +258,13 @@ def many_langs_layers(architecture, lower, upper, index, spelling, sentence):
                 (lower[f"convolutions.{i}.weight"].transpose(2, 1, 0), lower[f"convolutions.{i}.bias"])
                 for i in range(len(embedder["filters"]))
             ]
-            x = plain.convolve(lower["char_emb_layer.embedding.weight"], ids, kernels, embedder["activation"])
+            x = reference.convolve(
+                lower["char_emb_layer.embedding.weight"], ids, kernels, embedder["activation"]
+            )
             for i in range(embedder["n_highway"]):
                 both = lower[f"highways._layers.{i}.weight"] @ x + lower[f"highways._layers.{i}.bias"]
                 transform, carry = np.split(both, 2)
-                x = plain.highway(x, -carry, transform)  # their gate lets the input through
+                x = reference.highway(x, -carry, transform)  # their gate lets the input through
             parts.append(x)
         rows.append(lower["projection.weight"] @ np.concatenate(parts) + lower["projection.bias"])
     sides = [
@@ -278,4 +280,4 @@ def many_langs_layers(architecture, lower, upper, index, spelling, sentence):
         for side in ("forward", "backward")
     ]
     clips = {"cell_clip": encoder["cell_clip"], "proj_clip": encoder["proj_clip"]}
-    return plain.stack(np.stack(rows), *sides, use_skip_connections=True, **clips)
+    return reference.stack(np.stack(rows), *sides, use_skip_connections=True, **clips)

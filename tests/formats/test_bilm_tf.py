@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import spacy_elmo
-from spacy_elmo.bilm import store
 from spacy_elmo.formats import load_bilm_tf
+from spacy_elmo.inference import loading
 
 from .helpers import (
     FIXTURES,
@@ -221,7 +221,7 @@ def test_vectors_of_words_in_place_of_the_char_cnn(tmp_path):
 def test_the_model_folder_gives_the_same_bits(tmp_path, bilm_and_tensors):
     bilm, _ = bilm_and_tensors
     bilm.save(tmp_path / "model")
-    back = store.load(tmp_path / "model")
+    back = loading.load(tmp_path / "model")
     assert back.config == bilm.config
     np.testing.assert_array_equal(back.encode([SENTENCE])[0], bilm.encode([SENTENCE])[0])
 

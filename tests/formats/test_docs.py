@@ -1,4 +1,4 @@
-"""The examples of docs/formats.md, on tiny models in the files that it names."""
+"""The examples of docs/converting.md, on tiny models in the files that it names."""
 
 import io
 import re
@@ -72,7 +72,7 @@ def test_examples(tmp_path, monkeypatch):
         result = CliRunner().invoke(app, args)
         assert result.exit_code == 0, f"{command}: {result.output}"
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
-        exec(compile(block, "docs/formats.md", "exec"), {})  # each by itself
+        exec(compile(block, "docs/converting.md", "exec"), {})  # each by itself
     for model in ("en_elmo", "word_elmo", "quick_elmo", "ru_elmo", "es_elmo", "zh_elmo"):
         layers = spacy_elmo.load(model).encode([["the", "cat"]])[0]
         assert layers.shape == (3, 2, 12)

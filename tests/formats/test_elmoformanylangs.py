@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_elmo.bilm import store
-from spacy_elmo.bilm.errors import ElmoError
+from spacy_elmo.errors import ElmoError
 from spacy_elmo.formats import load_elmoformanylangs
+from spacy_elmo.inference import loading
 
 from .helpers import SENTENCE, WORDS, architecture, many_langs_layers, write_many_langs
 
@@ -166,7 +166,7 @@ def test_the_model_folder_gives_the_same_bits(encoder, embedder, tmp_path):
     write_many_langs(tmp_path / "theirs", architecture(ENCODERS[encoder], **EMBEDDERS[embedder]))
     bilm = load_elmoformanylangs(tmp_path / "theirs", lang="zh", segmenter="jieba")
     bilm.save(tmp_path / "model")
-    back = store.load(tmp_path / "model")
+    back = loading.load(tmp_path / "model")
     assert back.config == bilm.config
     assert (back.config.lang, back.config.segmenter) == ("zh", "jieba")
     np.testing.assert_array_equal(back.encode([SENTENCE])[0], bilm.encode([SENTENCE])[0])

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from spacy_elmo.bilm.config import BiLMConfig
-from spacy_elmo.bilm.model import BiLM
-from spacy_elmo.bilm.vocab import Vocab
 from spacy_elmo.formats import FormatError, load_bilm_tf, load_simple_elmo, save_bilm_tf
+from spacy_elmo.inference.bilm import BiLM
+from spacy_elmo.modeling.config import BiLMConfig
+from spacy_elmo.modeling.vocab import Vocab
 
 from .helpers import (
     FIXTURES,

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-KERNEL = ROOT / "spacy_elmo" / "bilm" / "inference" / "native"
+KERNEL = ROOT / "spacy_elmo" / "kernels" / "native"
 FLAGS = {"asan": "address,undefined", "tsan": "thread"}
 LIBRARIES = {"asan": "libasan.so", "tsan": "libtsan.so"}
 SETTINGS = {
@@ -27,8 +27,14 @@ SETTINGS = {
 }
 # Tests that call the kernel. Forks next to torch's threads are left to the driver.
 TESTS = {
-    "asan": ["test_native_boundary", "test_tasks", "test_kernels", "test_inference", "test_crew"],
-    "tsan": ["test_crew"],
+    "asan": [
+        "kernels/test_native_boundary",
+        "kernels/test_token_ops",
+        "kernels/test_fused_ops",
+        "inference/test_encode",
+        "kernels/test_thread_pool",
+    ],
+    "tsan": ["kernels/test_thread_pool"],
 }
 SELECTED = "not whole and not large and not new_engine and not forked"
 NO_COMPILER = 77
@@ -85,7 +91,7 @@ def test(kind: str, folder: Path) -> int:
             )
         else:
             shutil.copy(source, folder)
-    library = folder / "spacy_elmo" / "bilm" / "inference" / "_native.so"
+    library = folder / "spacy_elmo" / "kernels" / "_native.so"
     if not build(kind, KERNEL / "bilm.cpp", library, "-shared", "-fPIC", "-fvisibility=hidden"):
         return 1
     runtimes = [_runtime(LIBRARIES[kind]), _runtime("libstdc++.so.6")]
@@ -97,7 +103,7 @@ def test(kind: str, folder: Path) -> int:
         "OMP_NUM_THREADS": "1",
         "PYTHONMALLOC": "malloc",
     }
-    files = [f"tests/bilm/{name}.py" for name in TESTS[kind]]
+    files = [f"tests/{name}.py" for name in TESTS[kind]]
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-k", SELECTED, *files]
     return subprocess.run(command, cwd=folder, env=environment).returncode
 

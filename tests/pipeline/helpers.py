@@ -10,9 +10,9 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from spacy_elmo.bilm.config import BiLMConfig
-from spacy_elmo.bilm.model import BiLM
-from spacy_elmo.bilm.vocab import Vocab
+from spacy_elmo.inference.bilm import BiLM
+from spacy_elmo.modeling.config import BiLMConfig
+from spacy_elmo.modeling.vocab import Vocab
 
 # 行 is háng "bank, row" and xíng "to go"; 打 is to hit and to play.
 SENTENCES = [

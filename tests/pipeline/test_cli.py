@@ -1,6 +1,4 @@
-"""spaCy's own commands on pipelines with elmo: train, evaluate, build_from_tensors, package, debug,
-sourcing.
-"""
+"""spaCy's own commands on pipelines with elmo: train, evaluate, assemble, package, debug, sourcing."""
 
 import re
 import shutil
@@ -18,7 +16,7 @@ from spacy.cli.package import package
 from spacy.cli.train import train as spacy_train
 from spacy.tokens import DocBin
 
-from spacy_elmo.bilm import store
+from spacy_elmo.inference import loading
 
 from .helpers import blank, examples, tagger_config
 
@@ -89,8 +87,8 @@ def test_train_on_a_model_that_cannot_be_read_is_told_in_one_sentence(
     if damaged:
         shutil.copytree(char_model, path)
         (path / damaged).write_bytes(b"{}")
-    with pytest.raises(store.ModelFolderError) as expected:
-        store.load(path)
+    with pytest.raises(loading.ModelFolderError) as expected:
+        loading.load(path)
     named = spacy.util.load_config(config)
     if place == "model":
         named["components"]["elmo"]["model"]["path"] = str(path)
@@ -114,10 +112,10 @@ def test_the_same_in_python(char_model, tmp_path, place):
     nlp = blank(path if place == "model" else char_model)
     if place == "initialize":
         nlp.config["initialize"]["components"]["elmo"] = {"path": str(path)}
-    with pytest.raises(store.ModelFolderError) as caught:
+    with pytest.raises(loading.ModelFolderError) as caught:
         nlp.initialize()
-    with pytest.raises(store.ModelFolderError) as expected:
-        store.load(path)
+    with pytest.raises(loading.ModelFolderError) as expected:
+        loading.load(path)
     assert str(caught.value) == str(expected.value)
 
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc
 
-from spacy_elmo.bilm import store
-from spacy_elmo.pipeline import bilm_layer
+from spacy_elmo.inference import loading
+from spacy_elmo.pipeline.layers import bilm as bilm_layer
 
 from .helpers import SENTENCES, TEXTS, assert_same, blank, layers_of, make_bilm
 
@@ -26,14 +26,14 @@ def test_layers_and_mean(elmo_nlp):
 
 def test_is_what_the_bilm_says(elmo_nlp, char_model):
     doc = elmo_nlp("我去银行取钱。自行车很快。")
-    states = store.load(char_model).encode([list("我去银行取钱。"), list("自行车很快。")], precision="auto")
+    states = loading.load(char_model).encode([list("我去银行取钱。"), list("自行车很快。")], precision="auto")
     np.testing.assert_allclose(doc._.elmo.layers, np.concatenate(states, 1), atol=1e-6)
 
 
 def test_states_of_a_word_are_those_of_its_ends(elmo_nlp, char_model):
     words = SENTENCES[0][0].split()
     doc = elmo_nlp(Doc(elmo_nlp.vocab, words=words, spaces=[False] * len(words)))
-    (states,) = store.load(char_model).encode([list("".join(words))], precision="auto")
+    (states,) = loading.load(char_model).encode([list("".join(words))], precision="auto")
     bank = doc._.elmo.token_vector(doc[2], "lstm2")  # 银行, the characters 2 and 3
     np.testing.assert_allclose(bank[:8], states[2, 3, :8], atol=1e-6)
     np.testing.assert_allclose(bank[8:], states[2, 2, 8:], atol=1e-6)
@@ -46,7 +46,7 @@ def test_words_are_units_of_a_word_model(word_model):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         doc = nlp(Doc(nlp.vocab, words=words, spaces=[False] * len(words)))
-    (states,) = store.load(word_model).encode([words], precision="auto")
+    (states,) = loading.load(word_model).encode([words], precision="auto")
     np.testing.assert_allclose(doc._.elmo.layers, states, atol=1e-6)
 
 

@@ -7,8 +7,8 @@ import pytest
 import spacy
 from spacy.util import load_model_from_config
 
-from spacy_elmo.bilm.model import BiLM
-from spacy_elmo.pipeline.products import OneDnnOps
+from spacy_elmo.inference.bilm import BiLM
+from spacy_elmo.pipeline.onednn_ops import OneDnnOps
 
 from .helpers import (
     TOK2VEC,

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from spacy.tokens import Doc, Span, Token
 
 import spacy_elmo
-from spacy_elmo.bilm.config import BiLMConfig
-from spacy_elmo.bilm.model import BiLM
-from spacy_elmo.bilm.vocab import Vocab
-from spacy_elmo.pipeline import output as output_module
+from spacy_elmo.inference.bilm import BiLM
+from spacy_elmo.modeling.config import BiLMConfig
+from spacy_elmo.modeling.vocab import Vocab
+from spacy_elmo.pipeline.annotations import output as output_module
 
 from .helpers import CHARS, blank, tagger_config, train
 

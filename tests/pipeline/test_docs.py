@@ -1,4 +1,4 @@
-"""The examples of docs/pipeline.md."""
+"""The examples of docs/usage.md."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import spacy
 from spacy.util import load_config_from_str, load_model_from_config
 
-from spacy_elmo.bilm import store
+from spacy_elmo.inference import loading
 
 from .helpers import examples, make_bilm
 
@@ -19,15 +19,15 @@ def blocks(language):
 
 def test_python_examples(monkeypatch, tmp_path, char_model):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(store, "bundled_model_path", lambda: char_model)
+    monkeypatch.setattr(loading, "bundled_model_path", lambda: char_model)
     make_bilm(seed=1).save("my_model")
     names: dict = {}
     for block in blocks("python"):
-        exec(compile(block, "docs/pipeline.md", "exec"), names)
+        exec(compile(block, "docs/usage.md", "exec"), names)
 
 
 def test_config_example(monkeypatch, char_model):
-    monkeypatch.setattr(store, "bundled_model_path", lambda: char_model)
+    monkeypatch.setattr(loading, "bundled_model_path", lambda: char_model)
     config = spacy.blank("zh").config.merge(load_config_from_str("[components]\n" + blocks("ini")[0]))
     config["nlp"]["pipeline"] = ["elmo", "tagger"]
     nlp = load_model_from_config(config, auto_fill=True)

@@ -5,7 +5,7 @@ import pytest
 import spacy
 from thinc.api import ConfigValidationError
 
-from spacy_elmo.bilm import store
+from spacy_elmo.inference import loading
 
 from .helpers import layers_of
 
@@ -21,7 +21,7 @@ def pipeline(model, **settings):
 @pytest.mark.parametrize("precision", ["f32", "bf16", "auto"])
 def test_the_vectors_are_those_of_the_precision_and_stay_so(char_model, tmp_path, precision):
     nlp = pipeline(char_model, precision=precision)
-    (expected,) = store.load(char_model).encode([list(TEXT)], precision=precision)
+    (expected,) = loading.load(char_model).encode([list(TEXT)], precision=precision)
     np.testing.assert_array_equal(layers_of(nlp, [TEXT])[0], expected)
     nlp.to_disk(tmp_path / "saved")
     again = spacy.load(tmp_path / "saved")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from thinc.api import Adam, fix_random_seed, get_current_ops, set_dropout_rate
 
-from spacy_elmo.pipeline.scalar_mix import ScalarMix, dropout_mask
+from spacy_elmo.pipeline.layers.scalar_mix import ScalarMix, dropout_mask
 
 L, D = 3, 5
 

@@ -8,7 +8,7 @@ import pytest
 import spacy
 import srsly
 
-from spacy_elmo.bilm import store
+from spacy_elmo.inference import loading
 
 from .helpers import assert_same, blank, layers_of, make_bilm
 
@@ -19,9 +19,9 @@ from .helpers import assert_same, blank, layers_of, make_bilm
 def embedded(char_model, monkeypatch):
     """The bundled model is the small one; returns the folders that were loaded."""
     loaded = []
-    load = store.load
-    monkeypatch.setattr(store, "bundled_model_path", lambda: char_model)
-    monkeypatch.setattr(store, "load", lambda path=None: loaded.append(path) or load(path))
+    load = loading.load
+    monkeypatch.setattr(loading, "bundled_model_path", lambda: char_model)
+    monkeypatch.setattr(loading, "load", lambda path=None: loaded.append(path) or load(path))
     return loaded
 
 
@@ -36,7 +36,7 @@ def test_default_is_loaded_at_first_need(embedded):
 def test_a_saved_pipeline_brings_its_own_weights(embedded, tmp_path, wide_model):
     nlp = spacy.blank("zh")
     nlp.add_pipe("elmo")
-    nlp.get_pipe("elmo").model.shims[0].bilm = store.load(wide_model)
+    nlp.get_pipe("elmo").model.shims[0].bilm = loading.load(wide_model)
     nlp.to_disk(tmp_path)
     data = nlp.to_bytes()
     embedded.clear()
@@ -61,7 +61,7 @@ def test_a_saved_pipeline_needs_its_old_path_no_more(tmp_path):
 def test_missing_path_is_told_at_first_use(tmp_path):
     nlp = blank(tmp_path / "nowhere")
     for use in (lambda: nlp("我去"), nlp.initialize, nlp.to_bytes):
-        with pytest.raises(store.ModelFolderError, match="nowhere"):
+        with pytest.raises(loading.ModelFolderError, match="nowhere"):
             use()
 
 
@@ -95,7 +95,7 @@ def test_wrong_path_is_told_at_first_use(tmp_path, char_model):
     for name, reason in (("file", "is a file"), ("folder", "no model folder"), ("newer", "update")):
         nlp = blank(tmp_path / name)
         for use in (lambda nlp=nlp: nlp("我去"), nlp.initialize):
-            with pytest.raises(store.ModelFolderError, match=reason):
+            with pytest.raises(loading.ModelFolderError, match=reason):
                 use()
 
 
@@ -145,7 +145,7 @@ def test_truncated_weights(elmo_nlp, tmp_path):
     elmo_nlp.to_disk(tmp_path)
     weights = tmp_path / "elmo" / "model" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10])
-    with pytest.raises(store.ModelFolderError, match="damaged"):
+    with pytest.raises(loading.ModelFolderError, match="damaged"):
         spacy.load(tmp_path)
 
 

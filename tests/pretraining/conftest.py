@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spacy_elmo.pretraining.settings import PretrainConfig
+from spacy_elmo.pretraining.config import PretrainConfig
 from spacy_elmo.pretraining.trainer import pretrain
 
 from .helpers import make_settings

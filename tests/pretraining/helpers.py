@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from spacy_elmo.bilm.text import split_characters
-from spacy_elmo.pretraining.building import write_corpus
-from spacy_elmo.pretraining.reading import read_lines
-from spacy_elmo.pretraining.segment import sentences
-from spacy_elmo.pretraining.settings import Paths, PretrainConfig, TrainingConfig, VocabConfig
+from spacy_elmo.pretraining.config import Paths, PretrainConfig, TrainingConfig, VocabConfig
+from spacy_elmo.pretraining.data.corpus_builder import write_corpus
+from spacy_elmo.pretraining.data.segmentation import sentences
+from spacy_elmo.pretraining.data.text_files import read_lines
+from spacy_elmo.text import split_characters
 
 CYCLE = "甲乙丙丁戊己庚辛壬癸"
 CORPUS_SETTINGS = {

@@ -1,4 +1,4 @@
-"""FastJieba of pkuseg, by a model that is trained here: its named ones are downloads."""
+"""Words of pkuseg, by a model that is trained here: its named ones are downloads."""
 
 import shutil
 import sys
@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import spacy
 
-from spacy_elmo.bilm.text import normalize
-from spacy_elmo.pretraining import building
-from spacy_elmo.pretraining.building import SegmentationSettings, build_corpus
-from spacy_elmo.pretraining.reading import CorpusError
-from spacy_elmo.pretraining.segment import make_segmenter
-from spacy_elmo.pretraining.shards import Corpus
+from spacy_elmo.pretraining.data import corpus_builder
+from spacy_elmo.pretraining.data.corpus import Corpus
+from spacy_elmo.pretraining.data.corpus_builder import SegmentationSettings, build_corpus
+from spacy_elmo.pretraining.data.segmentation import make_segmenter
+from spacy_elmo.pretraining.data.text_files import CorpusError
+from spacy_elmo.text import normalize
 
 LINES = ["我 爱 北京", "北京 天安门", "他 说 你好 。"]
 TEXT = "".join(f"他说我爱北京天安门。你好　ＷＴＯ{i}。\n我爱 你{i}。\n" for i in range(100))
@@ -57,7 +57,7 @@ def test_jobs_and_restarts_give_the_same_bytes(model, text, tmp_path, monkeypatc
     assert {"spacy", "spacy-pkuseg", "sha256"} == manifest["versions"].keys()
     assert "天安门" in dict(Corpus(tmp_path / "corpus1").counts())
 
-    made, original = [], building.process_block
+    made, original = [], corpus_builder.process_block
 
     def cut_some(*call):
         if len(made) == 3:
@@ -65,11 +65,11 @@ def test_jobs_and_restarts_give_the_same_bytes(model, text, tmp_path, monkeypatc
         made.append(call)
         return original(*call)
 
-    monkeypatch.setattr(building, "process_block", cut_some)
+    monkeypatch.setattr(corpus_builder, "process_block", cut_some)
     with pytest.raises(KeyboardInterrupt):
         build_corpus([text], tmp_path / "corpus3", cut, block=500)
     assert len(list((tmp_path / ".corpus3.partial").iterdir())) == 3
-    monkeypatch.setattr(building, "process_block", lambda *call: made.append(call) or original(*call))
+    monkeypatch.setattr(corpus_builder, "process_block", lambda *call: made.append(call) or original(*call))
     build_corpus([text], tmp_path / "corpus3", cut, block=500)
     assert len(made) == len(manifest["shards"])  # three before, the others after
     assert files_of(tmp_path / "corpus3") == files_of(tmp_path / "corpus1")

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from spacy_elmo.bilm.atomic import OutputError
-from spacy_elmo.bilm.config import ConfigError
-from spacy_elmo.bilm.errors import ElmoError
+from spacy_elmo.atomic_io import OutputError
+from spacy_elmo.errors import ElmoError
+from spacy_elmo.modeling.config import ConfigError
 from spacy_elmo.pretraining import trainer
 from spacy_elmo.pretraining.checkpoint import CheckpointError, find_checkpoints
-from spacy_elmo.pretraining.reading import CorpusError
-from spacy_elmo.pretraining.settings import Paths, VocabConfig
+from spacy_elmo.pretraining.config import Paths, VocabConfig
+from spacy_elmo.pretraining.data.text_files import CorpusError
 from spacy_elmo.pretraining.trainer import lr_at, pretrain
 
 from .helpers import MODEL, cyclic_text, figures, make_corpus, make_settings, same_weights
@@ -68,7 +68,7 @@ pretrain(make_settings(Path({folder!r})), Path({output!r}))
 
 @pytest.mark.parametrize(
     ("module", "name", "call", "step"),
-    [("trainer", "learning_rate", 4, 2), ("checkpoint", "save_file", 3, 4), ("trainer", "BiLM.save", 4, 6)],
+    [("trainer", "lr_at", 4, 2), ("checkpoint", "save_file", 3, 4), ("trainer", "BiLM.save", 4, 6)],
     ids=["between checkpoints", "while a checkpoint is written", "before the model is written"],
 )
 def test_a_run_that_was_killed_goes_on(whole, tmp_path, module, name, call, step):
@@ -224,8 +224,8 @@ def test_nothing_is_written_when_a_run_cannot_begin(tmp_path):
         ({"paths": Paths(train=corpus, dev=f"{tmp_path}/empty.txt")}, CorpusError, "empty"),
         ({"paths": Paths(train=corpus, dev=f"{tmp_path}/foreign.txt")}, CorpusError, "not UTF-8"),
         ({"model": {"projektion": 8}}, ConfigError, '"projektion" is not a setting'),
-        ({"model": {"projection_dim": "8"}}, ConfigError, "projection = '8'"),
-        ({"model": {"projection_dim": 32, "hidden_size": 16}}, ConfigError, "hidden must be"),
+        ({"model": {"projection_dim": "8"}}, ConfigError, "projection_dim = '8'"),
+        ({"model": {"projection_dim": 32, "hidden_size": 16}}, ConfigError, "hidden_size must be"),
         ({"model": {**MODEL, "units": "word"}}, ConfigError, "the corpus was made with 'char'"),
         ({"model": {**MODEL, "max_sentence_length": 99}}, ConfigError, "the corpus was made with 20"),
         ({"vocab": VocabConfig(min_count=10**6)}, CorpusError, "lower min_count"),

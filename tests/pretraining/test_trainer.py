@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from spacy_elmo.bilm import store
+from spacy_elmo.inference import loading
 from spacy_elmo.pretraining.checkpoint import find_checkpoints
-from spacy_elmo.pretraining.heldout import evaluate_perplexity, subsample
-from spacy_elmo.pretraining.schedule import lr_at
-from spacy_elmo.pretraining.settings import TrainingConfig, VocabConfig
+from spacy_elmo.pretraining.config import TrainingConfig, VocabConfig
+from spacy_elmo.pretraining.evaluation import evaluate_perplexity, subsample
+from spacy_elmo.pretraining.optim import lr_at
 from spacy_elmo.pretraining.trainer import pretrain
 
 from .helpers import (
@@ -40,7 +40,7 @@ def test_a_tiny_model_learns(tmp_path, precision, dropout):
         assert first[side] > 10
         assert last[side] < 5
         assert last[side] < record["log"][1]["dev"][side] < first[side]
-    bilm = store.load(tmp_path / "run" / "model")
+    bilm = loading.load(tmp_path / "run" / "model")
     again = evaluate_perplexity(bilm, units_of(tmp_path / "heldout.txt"))
     assert again.forward == pytest.approx(last["forward"], rel=1e-4)
     assert again.backward == pytest.approx(last["backward"], rel=1e-4)
@@ -58,7 +58,7 @@ def test_what_a_run_leaves(whole):
     assert record["dev"] == record["log"][-1]["dev"]
     assert record["tokens_seen"] > 6 * 100
     assert record["seconds"] > 0
-    bilm = store.load(run / "model")
+    bilm = loading.load(run / "model")
     assert record["vocab"] == len(bilm.vocab) == 15
     assert record["parameters"] == sum(p.numel() for p in bilm.parameters())
     assert (bilm.config.projection_dim, bilm.config.hidden_size) == (8, 16)
@@ -70,7 +70,7 @@ def test_what_a_run_leaves(whole):
 def test_the_model_is_saved_in_half_precision_by_default(tmp_path):
     pretrain(make_settings(tmp_path, max_steps=1, save_dtype="float16"), tmp_path / "run")
     assert {t.dtype for t in weights(tmp_path / "run").values()} == {torch.float16}
-    assert TrainingConfig().weights == "float16"
+    assert TrainingConfig().save_dtype == "float16"
 
 
 def test_the_same_run_gives_the_same_bits_and_another_seed_others(whole, tmp_path):
@@ -101,7 +101,7 @@ def test_words_with_characters(tmp_path, encoder):
         vocab=VocabConfig(min_count=3),
         model={
             **MODEL,
-            "encoder": encoder,
+            "token_encoder": encoder,
             "tie_softmax": False,
             "char_embedding_dim": 4,
             "char_filters": [[1, 4], [2, 8]],
@@ -109,7 +109,7 @@ def test_words_with_characters(tmp_path, encoder):
     )
     record = pretrain(settings, tmp_path / "run")
     assert record["log"][-1]["dev"]["forward"] < record["log"][0]["dev"]["forward"]
-    bilm = store.load(tmp_path / "run" / "model")
+    bilm = loading.load(tmp_path / "run" / "model")
     assert bilm.config.token_encoder == encoder
     assert bilm.config.char_filters == ((1, 4), (2, 8))
     assert bilm.encode([["丁戊己", "新词"]])[0].shape == (3, 2, 16)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from spacy.tokens import DocBin
 from spacy.vocab import Vocab
 
-from spacy_elmo.bilm.text import normalize
+from spacy_elmo.text import normalize
 
 TAGS = ["n", "v", "w", "nr", "ns", "nt", "t", "vn", "Ng"]
 # Any character that str.split() does not take for white space, the slash included.

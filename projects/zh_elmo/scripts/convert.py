@@ -1,6 +1,6 @@
 """Convert the People's Daily corpus (lines of `word/TAG`) to spaCy's `.spacy` files and to raw text.
 
-Everything written is normalised by `spacy_elmo.bilm.text.normalize`, the one place that decides what that is.
+Everything written is normalised by `spacy_elmo.text.normalize`, the one place that decides what that is.
 The same input and options give the same files, byte for byte.
 """
 
@@ -16,8 +16,8 @@ from io_utils import fail, write_atomic
 from spacy.tokens import Doc, DocBin, Span
 from spacy.vocab import Vocab
 
-from spacy_elmo.bilm.errors import ElmoError
-from spacy_elmo.bilm.text import normalize
+from spacy_elmo.errors import ElmoError
+from spacy_elmo.text import normalize
 
 Word = tuple[str, str]
 """A word and its PKU tag."""

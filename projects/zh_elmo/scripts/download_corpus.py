@@ -17,7 +17,7 @@ from pathlib import Path
 import typer
 from io_utils import fail, write_atomic
 
-from spacy_elmo.bilm.errors import ElmoError
+from spacy_elmo.errors import ElmoError
 
 
 class FetchError(Exception):

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from spacy_elmo.bilm.atomic import write_atomic
+from spacy_elmo.atomic_io import write_atomic
 
 __all__ = ["fail", "read_json", "write_atomic", "write_json"]
 

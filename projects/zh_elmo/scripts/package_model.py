@@ -7,8 +7,8 @@ import torch
 import typer
 from io_utils import fail
 
-from spacy_elmo.bilm.errors import ElmoError
-from spacy_elmo.bilm.store import load
+from spacy_elmo.errors import ElmoError
+from spacy_elmo.inference.loading import load
 
 ORIGIN = {
     "name": "zh_elmo_sm",

@@ -9,7 +9,7 @@ from spacy.tokens import Doc
 from thinc.api import Model, chain
 from thinc.types import Floats2d
 
-from ...bilm.precision import Precision
+from ...kernels.precision import Precision
 from .analyzer_model import LexicalAnalyzerModel
 from .bilstm import BiLSTM
 from .crf_layer import CRFLayer

@@ -1,7 +1,7 @@
 """A bidirectional LSTM as an encoder: a thinc layer, whose weights are thinc's, computed with torch.
 
 The weights are parameters of the layer, not of a wrapped torch module, so that they are averaged and saved
-like those of every other layer, and nothing is unpickled. The steps are those of bilm.kernels.
+like those of every other layer, and nothing is unpickled. The steps are those of kernels.fused_ops.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +14,10 @@ from thinc.types import Floats2d
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...bilm.kernels import fused_ops_for
-from ...bilm.precision import Precision, check_precision, resolve_compute_dtype
-from ...bilm.text import split_evenly
-from ...pipeline.scalar_mix import dropout_mask
+from ...kernels.fused_ops import fused_ops_for
+from ...kernels.precision import Precision, check_precision, resolve_compute_dtype
+from ...pipeline.layers.scalar_mix import dropout_mask
+from ...text import split_evenly
 from .crf import Packing
 
 NAME = "elmo-bilstm"
@@ -86,7 +86,7 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
 class _Run:
     """One direction over the tokens of a batch, with what its gradient needs.
 
-    Formulas as bilm.lstm.LSTM's, without projection and clips. output: (N, H), tokens in order.
+    Formulas as modeling.lstm.LSTM's, without projection and clips. output: (N, H), tokens in order.
     """
 
     def __init__(self, model: Model, direction: str, X: Tensor, packing: Packing):
@@ -216,7 +216,9 @@ def _no_gradient(dY: Any) -> list:
 
 
 class _TorchKernels:
-    """Those of bilm.kernels in torch's own operations, where neither the native kernel nor Triton's is."""
+    """Those of kernels.fused_ops in torch's own operations, where neither the native kernel nor Triton's
+    is.
+    """
 
     def lstm_cell_forward(
         self, x: Tensor, h: Tensor, before: Tensor, gates: Tensor, c: Tensor, m: Tensor

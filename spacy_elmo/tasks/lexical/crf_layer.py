@@ -6,7 +6,7 @@ from typing import Any
 from thinc.api import Model, glorot_uniform_init
 from thinc.types import Floats2d
 
-from ...pipeline.scalar_mix import dropout_mask
+from ...pipeline.layers.scalar_mix import dropout_mask
 from .crf import Potentials
 
 NAME = "elmo-crf"

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from ...bilm.errors import ElmoError
-from ...bilm.text import normalize
+from ...errors import ElmoError
+from ...text import normalize
 from .lexicon import Trie
 
 

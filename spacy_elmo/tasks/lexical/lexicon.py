@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ...bilm.text import normalize
+from ...text import normalize
 
 GROUPS = 4  # begin, middle, end, single
 BEGIN, MIDDLE, END, SINGLE = range(GROUPS)

@@ -12,10 +12,10 @@ from spacy.tokens import Doc
 from thinc.api import Model, Shim
 from thinc.types import Floats2d
 
-from ...bilm import store
-from ...bilm.atomic import PathLike
-from ...bilm.errors import ElmoError
-from ...bilm.static import normalize_rms
+from ...atomic_io import PathLike
+from ...errors import ElmoError
+from ...inference import loading
+from ...modeling.static_vectors import normalize_rms
 from .lexicon import Lexicon, rank_weights
 
 NAME = "elmo-lexicon"
@@ -101,7 +101,7 @@ def load_lexicon(path: PathLike | None = None) -> Lexicon:
     """
     if path is not None and Path(path).is_file():
         return lexicon_from_bytes(Path(path).read_bytes(), str(path))
-    bilm = store.load(path)
+    bilm = loading.load(path)
     if bilm.static_vectors is None:
         raise ElmoError(f"The model {path} has no static vectors: use one that has, or a lexicon file.")
     strings = bilm.vocab.static

@@ -7,7 +7,7 @@ from spacy.attrs import LENGTH
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from ...bilm.text import normalize
+from ...text import normalize
 from .crf import FORBIDDEN
 from .sequence import Constraints
 

@@ -8,10 +8,10 @@ from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
 
-from ...pipeline.bilm_layer import BiLMShim
-from ...pipeline.doc_vectors import drop_vectors, find_vectors, vector_names, write_vectors
-from ...pipeline.output import mean_layer
-from ...pipeline.static import compute_static_vectors
+from ...pipeline.annotations.doc_vectors import drop_vectors, find_vectors, vector_names, write_vectors
+from ...pipeline.annotations.output import mean_layer
+from ...pipeline.annotations.static_vectors import compute_static_vectors
+from ...pipeline.layers.bilm import BiLMShim
 
 Spans = list[tuple[int, int]]
 
@@ -20,8 +20,8 @@ def merge_tokens(doc: Doc, spans: Spans) -> Doc:
     """A new Doc of the same text, whose tokens are the given spans of the old ones, in order, all of them.
 
     Custom attributes, hooks, categories, groups of spans and the context of `nlp.pipe(as_tuples=True)` go
-    along; annotations of tokens do not. ELMo's layers are those of the words (see pipeline.align); static
-    vectors of tokens are dropped.
+    along; annotations of tokens do not. ELMo's layers are those of the words (see
+    pipeline.annotations.alignment); static vectors of tokens are dropped.
     """
     merged = Doc(
         doc.vocab,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from spacy_elmo.bilm.errors import ElmoError
+from spacy_elmo.errors import ElmoError
 from spacy_elmo.tasks.lexical.dictionary import Dictionary, read_dictionary
 from spacy_elmo.tasks.lexical.segmentation import labels_of, words_of
 

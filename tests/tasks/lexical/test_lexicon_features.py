@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import spacy
 
-from spacy_elmo.bilm.errors import ElmoError
+from spacy_elmo.errors import ElmoError
 from spacy_elmo.tasks.lexical.architectures import build_lexicon_features_v1
 from spacy_elmo.tasks.lexical.lexicon import Lexicon
 from spacy_elmo.tasks.lexical.lexicon_features import lexicon_bytes, lexicon_from_bytes

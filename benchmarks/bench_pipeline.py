@@ -1,0 +1,144 @@
+"""Words per second of `nlp.pipe`: elmo + tagger against spaCy's own CNN tagger, in turns, in one run.
+
+    python benchmarks/bench_pipeline.py TEXT [--lines 500] [--rounds 5] [--segmenter char] [--cpu-time]
+
+TEXT: UTF-8, one paragraph a line. Tokens are characters, as spaCy's `zh` cuts by default, or words. Taggers
+have random weights: speed does not depend on them. Says too where a token's time goes with ELMo at both ends.
+"""
+
+import argparse
+import platform
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import spacy
+import torch
+from _timing import medians
+from spacy.language import Language
+from thinc.api import Config
+
+from spacy_elmo.inference.bilm import BiLM
+from spacy_elmo.pipeline import component
+from spacy_elmo.pipeline.component import Elmo
+from spacy_elmo.pipeline.layers import bilm as bilm_layer
+from spacy_elmo.pipeline.layers.listener import NAME as LISTENER
+
+TAGS = ("n", "v", "a", "w", "d")
+
+CONFIG = Path(__file__).parents[1] / "configs" / "tagger.cfg"
+
+
+def with_elmo(*, at_the_output: bool) -> dict[str, Any]:
+    """The tagger of configs/tagger.cfg, or the same with ELMo at its input alone."""
+    model = Config().from_disk(CONFIG)["components"]["tagger"]["model"]
+    if not at_the_output:
+        model["tok2vec"] = model["tok2vec"]["tok2vec"]
+    return {"model": model}
+
+
+def pipeline(*names: str, segmenter: str = "char", tagger: dict[str, Any] | None = None) -> Language:
+    """A Chinese pipeline with random weights where there are weights to learn. tagger: its settings."""
+    nlp = spacy.blank("zh", config={"nlp": {"tokenizer": {"segmenter": segmenter}}})
+    for name in names:
+        pipe = nlp.add_pipe(name, config=tagger or {} if name == "tagger" else {})
+        if name == "tagger":
+            for tag in TAGS:
+                pipe.add_label(tag)
+    nlp.initialize()
+    return nlp
+
+
+def read(nlp: Language, texts: list[str]) -> None:
+    """One pass."""
+    for _ in nlp.pipe(texts, batch_size=256):
+        pass
+
+
+def where(nlp: Language, texts: list[str], rounds: int, clock: Callable[[], float]) -> dict[str, float]:
+    """Median seconds of what a pipeline with elmo and a listening tagger does, taken while it does it."""
+    spent: defaultdict[str, float] = defaultdict(float)
+
+    def timed(name: str, function: Callable) -> Callable:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            start = clock()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                spent[name] += clock() - start
+
+        return call
+
+    tagger = nlp.get_pipe("tagger").model
+    listeners = [node for node in tagger.walk() if node.name == LISTENER]
+    watched: list[tuple[Any, str, str]] = [
+        (BiLM, "encode", "biLM"),
+        (bilm_layer, "align", "alignment"),
+        (bilm_layer, "token_layers", "layers on the Doc"),
+        (Elmo, "set_annotations", "layers on the Doc"),
+        (component, "compute_static_vectors", "static vectors"),
+        *((listener, "_func", "mixes") for listener in listeners),
+        (tagger, "_func", "tagger, mixes included"),
+    ]
+    found: list[dict[str, float]] = []
+    with ExitStack() as stack:
+        for owner, attribute, name in watched:
+            function = timed(name, getattr(owner, attribute))
+            stack.enter_context(patch.object(owner, attribute, function))
+        for _ in range(rounds + 1):
+            spent.clear()
+            read(nlp, texts)
+            found.append(dict(spent))
+    median = {name: statistics.median(each[name] for each in found[1:]) for name in found[0]}
+    median["layers on the Doc"] -= median["static vectors"]
+    median["one mix"] = median.pop("mixes") / len(listeners)
+    return median
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("text", type=Path)
+    parser.add_argument("--lines", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="time of this process only, for a busy machine and one thread"
+    )
+    parser.add_argument("--segmenter", choices=["char", "jieba"], default="char")
+    args = parser.parse_args()
+    made = partial(pipeline, segmenter=args.segmenter)
+    clock = time.process_time if args.cpu_time else time.perf_counter
+    with args.text.open(encoding="utf8") as file:
+        texts = [line.strip() for line in islice((line for line in file if line.strip()), args.lines)]
+    pipelines = {
+        "tokenizer": made(),
+        "tagger": made("tagger"),
+        "elmo": made("elmo"),
+        "elmo + tagger, at its input": made("elmo", "tagger", tagger=with_elmo(at_the_output=False)),
+        "and at its output": made("elmo", "tagger", tagger=with_elmo(at_the_output=True)),
+    }
+    words = sum(len(doc) for doc in pipelines["tokenizer"].pipe(texts))
+    runs = {name: partial(read, nlp, texts) for name, nlp in pipelines.items()}
+    found = medians(runs, args.rounds, clock)
+    machine = platform.processor() or platform.machine()
+    print(f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(
+        f"{len(texts)} texts, {words:,} tokens, median of {args.rounds} rounds after one that is not counted"
+    )
+    for name, median in found.items():
+        ratio = found["tagger"] / median
+        print(f"{name:<28} {words / median:>12,.0f} tokens/s {ratio:8.2f} of the CNN tagger")
+    parts = where(pipelines["and at its output"], texts, args.rounds, clock)
+    for name, median in parts.items():
+        share = 100 * median / parts["biLM"]
+        print(f"{name:<28} {1e6 * median / words:>12.2f} us/token {share:7.1f} % of the biLM")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,0 @@
-"""The network: torch and safetensors only; knows nothing of spaCy."""

@@ -1,0 +1,65 @@
+"""`spacy elmo estimate`: what a pretraining run will take, before it is started."""
+
+from pathlib import Path
+
+import typer
+from wasabi import msg, table
+
+from .app import command
+
+
+@command("estimate", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def estimate(
+    ctx: typer.Context,
+    config: Path = typer.Argument(..., help="A pretrain.cfg"),
+    corpus_size: str | None = typer.Option(None, help="Size of the text, like 3GB; left out: of the corpus"),
+    gpus: int = typer.Option(1, min=1, help="Processes that train together"),
+    memory: str = typer.Option("22GB", help='Of one GPU, for batch_tokens = "auto"'),
+    units: str = typer.Option("char", help='"char" or "word", where there is no corpus yet'),
+    vocab_size: int | None = typer.Option(None, min=1, help="Units, where nothing else tells"),
+    tokens_per_second: float | None = typer.Option(
+        None, min=0.001, help="Of one process; left out: measured here and now"
+    ),
+) -> None:
+    """Work out a run: parameters, memory of a process by part, units, operations, days.
+
+    Settings are overridden by their dotted names, as for `pretrain`.
+    """
+    from spacy.cli._util import parse_config_overrides
+
+    from ..modeling.config import ConfigError
+    from ..pretraining.config import read_config
+    from ..pretraining.estimate import estimate_run, parse_size
+
+    if units not in ("char", "word"):
+        raise ConfigError(f'--units {units} is not known: use "char" or "word".')
+    found = estimate_run(
+        read_config(config, parse_config_overrides(ctx.args)),
+        corpus_bytes=None if corpus_size is None else parse_size(corpus_size),
+        gpus=gpus,
+        memory=parse_size(memory),
+        units=units,
+        vocab_size=vocab_size,
+        tokens_per_second=tokens_per_second,
+    )
+    rows = [("parameters", part, f"{n / 1e6:,.1f} M") for part, n in found.parameters.items()]
+    rows += [("", "all", f"{sum(found.parameters.values()) / 1e6:,.1f} M")]
+    rows += [("memory of a process", part, f"{n / 1e9:,.2f} GB") for part, n in found.memory.items()]
+    rows += [("", "all", f"{sum(found.memory.values()) / 1e9:,.2f} GB")]
+    rows += [
+        ("operations a unit", part, f"{n / 1e6:,.0f} MFLOP") for part, n in found.flops_per_token.items()
+    ]
+    rows += [
+        ("run", "units of a batch", f"{found.batch_tokens:,}"),
+        ("", "units", f"{found.tokens / 1e6:,.0f} M"),
+        ("", "epochs", f"{found.epochs:.1f}"),
+        ("", "operations", f"{found.flops:.2g} FLOP"),
+        ("speed", "of one process", f"{found.tokens_per_second:,.0f} units/s"),
+    ]
+    shown, seen = [], ""
+    for head, part, value in rows:
+        shown.append(("" if head == seen else head, part, value))
+        seen = head or seen
+    print(table(shown, aligns=("l", "l", "r")))
+    source = "measured here" if tokens_per_second is None else "given"
+    msg.good(f"{found.days:,.2f} days on {found.gpus} like the one whose speed was {source}")

@@ -1,0 +1,118 @@
+"""Where files of others come from: a folder, or a zip archive that is read as it is."""
+
+import gzip
+import io
+import json
+import zipfile
+import zlib
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..atomic_io import PathLike
+from .tensor_mapping import MAX_COMPRESSION_RATIO, MIN_CHECKED_BYTES, FormatError, check_zip_bomb
+
+
+class ModelArchive:
+    """A folder or a zip archive as files by their names.
+
+    Folders within an archive are left out: members are found by their last name.
+    """
+
+    def __init__(self, path: PathLike):
+        self.path = Path(path)
+        self.zip: zipfile.ZipFile | None = None
+        self.duplicates: set[str] = set()
+        if not self.path.exists():
+            raise FormatError(f"There is no {self.path}: check the path.")
+        if self.path.is_dir():
+            self.members = {p.name: p.name for p in sorted(self.path.iterdir()) if p.is_file()}
+            return
+        try:
+            self.zip = zipfile.ZipFile(self.path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise FormatError(f"{self.path} is neither a folder nor a whole zip archive.") from error
+        names = [name for name in self.zip.namelist() if not name.endswith("/")]
+        self.members = {Path(name).name: name for name in names}
+        count = Counter(Path(name).name for name in names)
+        self.duplicates = {name for name, n in count.items() if n > 1}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.members
+
+    def describe(self, name: str) -> str:
+        """A file's place, for people."""
+        return f"{name} of {self.path}" if self.zip else str(self.path / name)
+
+    def read(self, name: str) -> bytes:
+        """The content of a file. Raises a FormatError when it is missing or damaged."""
+        if name not in self.members:
+            raise FormatError(f"{self.path} has no {name}: it is not such a model, or not all of it.")
+        if name in self.duplicates:
+            raise FormatError(f"{self.path} holds several {name}: unpack it, and give the folder of one.")
+        try:
+            if self.zip is not None:
+                member = self.zip.getinfo(self.members[name])
+                check_zip_bomb(member.compress_size, member.file_size, self.describe(name))
+                return self.zip.read(member)
+            return (self.path / name).read_bytes()
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+            raise FormatError(f"{self.describe(name)} is damaged: get it again.") from error
+
+    def file(self, name: str) -> Path | io.BytesIO:
+        """For readers that move within a file: its path, or the unpacked bytes."""
+        if self.zip is None and name in self.members:
+            return self.path / name
+        return io.BytesIO(self.read(name))
+
+    def json(self, name: str) -> Any:
+        """A JSON file. Raises a FormatError."""
+        return parse_json(self.read(name), self.describe(name))
+
+    def lines(self, name: str) -> list[str]:
+        """Lines of a UTF-8 text, without their ends; only a line feed ends one. Raises a FormatError."""
+        return split_lines(self.read(name), self.describe(name))
+
+
+def read_file(path: PathLike) -> bytes:
+    """A file's content. Raises a FormatError."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def parse_json(data: bytes, where: str) -> Any:
+    """JSON in UTF-8. where: names the file in a FormatError."""
+    try:
+        return json.loads(data.decode("utf8"))
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where} is no JSON file or damaged: get it again.") from error
+
+
+def check_archive(data: bytes, where: str) -> None:
+    """check_zip_bomb of all members of a zip archive; other data, and damaged archives, are let through."""
+    with suppress(zipfile.BadZipFile), zipfile.ZipFile(io.BytesIO(data)) as archive:
+        check_zip_bomb(len(data), sum(member.file_size for member in archive.infolist()), where)
+
+
+def unpack_gzip(data: bytes, where: str) -> bytes:
+    """The content of a gzip file. where: names it in a FormatError."""
+    most = max(MIN_CHECKED_BYTES, MAX_COMPRESSION_RATIO * len(data))
+    try:
+        with gzip.open(io.BytesIO(data)) as file:
+            unpacked = file.read(most + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise FormatError(f"{where} is damaged: get it again.") from error
+    check_zip_bomb(len(data), len(unpacked), where)
+    return unpacked
+
+
+def split_lines(data: bytes, where: str) -> list[str]:
+    """Lines of a UTF-8 text. where: names the file in a FormatError."""
+    try:
+        lines = data.decode("utf8").split("\n")  # not splitlines: a word or character may be U+2028
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{where} is not UTF-8: get it again, or convert it.") from error
+    return lines[:-1] if lines[-1] == "" else lines

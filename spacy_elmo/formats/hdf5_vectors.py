@@ -1,0 +1,243 @@
+"""Vectors of a corpus in HDF5, in the layout of AllenNLP's command `elmo`: a dataset for each
+sentence.
+
+The vectors are written block by block into a folder beside the output, each block complete or not there, so
+that an interrupted run goes on where it was; at the end the blocks are joined.
+"""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from ..atomic_io import END, OutputError, PathLike, check_apart, locked, write_atomic
+from ..inference.bilm import BiLM
+from ..modeling.serialization import CONFIG_FILE
+from ..syscalls import flush
+from ..text import split_characters
+from .hdf5 import h5py, write_hdf5
+from .tensor_mapping import FormatError
+
+Dtype = Literal["float32", "float16"]
+
+SENTENCES = "sentence_to_index"  # AllenNLP's name; a JSON object of sentence -> number
+BLOCK = 8192  # units whose vectors are held at once: 100 MB for three layers of 1024
+RECORD = "run.json"
+KIND = "spacy-elmo.vectors"  # of files that this module wrote: attribute "kind" of their root
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What is written. An unfinished run goes on only with the same.
+
+    layers: "all" (L, n, D), "average" (n, D), "top" or the number of a layer (n, D). dtype: of the numbers.
+    """
+
+    layers: str = "all"
+    dtype: Dtype = "float32"
+
+    def check(self, n_layers: int) -> None:
+        """Raise a FormatError for layers that a model does not have."""
+        numbers = [str(i) for i in range(n_layers)]
+        if self.layers not in ("all", "average", "top", *numbers):
+            known = f'"all", "average", "top" or one of {", ".join(numbers)}'
+            raise FormatError(f"The model has no layers {self.layers}: use {known}.")
+        if self.dtype not in get_args(Dtype):
+            raise FormatError(f'Vectors of {self.dtype} cannot be written: use "float32" or "float16".')
+
+    def of(self, layers: np.ndarray) -> np.ndarray:
+        """(L, n, D) float32 -> what is written of it."""
+        if self.layers == "average":
+            layers = layers.mean(axis=0)
+        elif self.layers != "all":
+            layers = layers[-1 if self.layers == "top" else int(self.layers)]
+        return layers.astype(self.dtype)
+
+
+def export_vectors(
+    bilm: BiLM,
+    model: PathLike,
+    text: PathLike,
+    output: PathLike,
+    vectors: ExportSettings,
+    *,
+    read: Callable[[Path], Iterable[str]],
+    keep_sentences: bool = True,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
+    """Write the vectors of a text of one sentence a line; returns the number of sentences.
+
+    Words are what white space parts; models of characters read the characters of the line. The datasets are
+    "0", "1", ... by lines, empty ones included. keep_sentences: write the lines too, as AllenNLP does.
+    model: the folder of `bilm`, by which an unfinished run is known to be of the same model.
+    read: the lines of a text, each whole. progress: called with the lines done and their total. Raises an
+    ElmoError, also where `output` is a file that this function did not write.
+    """
+    vectors.check(bilm.n_layers)
+    source, target = Path(text), Path(output)
+    check_output(target, [model, source])
+    with locked(target, "vectors"):
+        return _embed(bilm, Path(model), read, source, target, vectors, keep_sentences, progress)
+
+
+def check_output(output: PathLike, sources: Iterable[PathLike]) -> None:
+    """Raise an OutputError unless a file of vectors can be put at `output`: it is free, or an older one.
+
+    sources: what is read for it, and must lie elsewhere.
+    """
+    target = Path(output)
+    if target.is_dir():
+        raise OutputError(f"Cannot write {target}: it is a folder; name a file.")
+    check_apart(sources, target)
+    if (target.exists() or target.is_symlink()) and not _is_ours(target):
+        raise OutputError(
+            f"Cannot write vectors to {target}: it is another file; name a new one, or remove it."
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with h5py().File(path, "r") as file:
+            return file.attrs.get("kind") == KIND
+    except (OSError, RuntimeError, KeyError):  # no HDF5 file, or a damaged one
+        return False
+
+
+def _embed(
+    bilm: BiLM,
+    model: Path,
+    read: Callable[[Path], Iterable[str]],
+    source: Path,
+    target: Path,
+    vectors: ExportSettings,
+    keep_sentences: bool,
+    progress: Callable[[int, int], None],
+) -> int:
+    """What export_vectors does, when the output is known to be free and nobody else writes to it."""
+    digest, total = _scan_text(source, read)
+    record = {
+        "kind": KIND,
+        "model": sha256((model / CONFIG_FILE).read_bytes()).hexdigest(),
+        "text": digest,
+        **asdict(vectors),
+    }
+    blocks = _open_blocks(target, record)
+    done = sum(int(path.stem.split("-")[1]) for path in _finished(blocks))
+    progress(done, total)
+    lines = islice(_lines(source, read), done, None)
+    while done < total:
+        block = list(_next_block(lines, bilm))
+        units = [_units(line, bilm) for line in block]
+        arrays = {str(done + i): vectors.of(layers) for i, layers in enumerate(bilm.encode(units))}
+        _write(blocks / f"{done:012}-{len(block)}.h5", blocks, partial(_add, arrays))
+        done += len(block)
+        progress(done, total)
+    index = partial(_lines, source, read) if keep_sentences else None
+    _write(target, blocks, partial(_join, blocks, index))
+    for path in (*_finished(blocks), blocks / RECORD):
+        path.unlink()
+    with suppress(OSError):  # what others put into it stays
+        blocks.rmdir()
+    return total
+
+
+def _finished(blocks: Path) -> list[Path]:
+    """The blocks that are complete, in their order."""
+    return sorted(path for path in blocks.iterdir() if re.fullmatch(r"\d{12,}-\d+\.h5", path.name))
+
+
+def _open_blocks(target: Path, record: dict[str, Any]) -> Path:
+    """The folder of the blocks, with those that an unfinished run of the same kind left."""
+    blocks = target.with_name(f"{target.name}.blocks")
+    if blocks.exists():
+        stored = None
+        with suppress(OSError, ValueError):
+            stored = json.loads((blocks / RECORD).read_bytes())
+        if stored != record:
+            raise OutputError(
+                f"{blocks} holds an unfinished run of another model, text or settings: "
+                "finish that one, remove the folder, or name another output."
+            )
+        for scratch in blocks.glob(f".*{END}"):  # of a run that was killed
+            scratch.unlink()
+    else:
+        write_atomic(blocks / RECORD, json.dumps(record).encode("utf8"))
+    return blocks
+
+
+def _scan_text(source: Path, read: Callable[[Path], Iterable[str]]) -> tuple[str, int]:
+    """Checksum and lines of a text, all of which can be read."""
+    h5py()
+    digest, n = sha256(), 0
+    for line in _lines(source, read):
+        n += 1
+        digest.update(line.encode("utf8") + b"\n")
+    if not n:
+        raise FormatError(f"The text {source} is empty: there is no sentence in it.")
+    return digest.hexdigest(), n
+
+
+def _lines(source: Path, read: Callable[[Path], Iterable[str]]) -> Iterator[str]:
+    return (line.strip() for line in read(source))
+
+
+def _next_block(lines: Iterator[str], bilm: BiLM) -> Iterator[str]:
+    """The lines of the next block: at least one, and of BLOCK units or a line more."""
+    units = 0
+    for line in lines:
+        yield line
+        units += len(_units(line, bilm)) + 2
+        if units >= BLOCK:
+            return
+
+
+def _units(line: str, bilm: BiLM) -> list[str]:
+    if bilm.config.units == "word":
+        return line.split()
+    return split_characters(line, fold_fullwidth=bilm.config.fold_fullwidth)[0]
+
+
+def _write(path: Path, blocks: Path, fill: Callable[[Any], Iterator[None]]) -> None:
+    """An HDF5 file, complete among the blocks before it is moved to its place."""
+    scratch = blocks / f".{path.name}{END}"
+    try:
+        write_hdf5(scratch, fill)
+        flush(scratch)
+        os.replace(scratch, path)
+        flush(path.parent)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {path}: {error.strerror or error}. The same command goes on from here."
+        ) from error
+    finally:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
+
+
+def _add(arrays: dict[str, np.ndarray], file: Any) -> Iterator[None]:
+    for name, array in arrays.items():
+        file.create_dataset(name, data=array)
+        yield
+
+
+def _join(blocks: Path, lines: Callable[[], Iterable[str]] | None, file: Any) -> Iterator[None]:
+    """lines: the sentences, to be written too; None: they are not."""
+    file.attrs["kind"] = KIND
+    for path in _finished(blocks):
+        with h5py().File(path, "r") as block:
+            for name in block:
+                file.copy(block[name], name)
+                yield
+    if lines is not None:
+        index = {line: str(i) for i, line in enumerate(lines())}
+        text = file.create_dataset(SENTENCES, (1,), dtype=h5py().string_dtype())
+        text[0] = json.dumps(index, ensure_ascii=False)

@@ -1,0 +1,131 @@
+"""A format of weights as a table: the name and shape of each tensor, and the parameters that it becomes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import ElmoError
+
+Shape = tuple[int, ...]
+
+# What packs to less than this part of itself is made to fill the memory: weights hardly pack at all.
+MAX_COMPRESSION_RATIO, MIN_CHECKED_BYTES = 100, 2**26
+
+
+class FormatError(ElmoError):
+    """Weights, options or words of others that cannot be read, or a model that has no place in a format."""
+
+
+@dataclass(frozen=True)
+class TensorMapping:
+    """One tensor of a file.
+
+    source, shape: its name and shape in the file. targets: the parameters of the BiLM that it holds.
+    read: the tensor -> the targets, in their order. write: the inverse; None: the format is only read.
+    """
+
+    source: str
+    shape: Shape
+    targets: tuple[str, ...]
+    read: Callable[[Tensor], Sequence[Tensor]]
+    write: Callable[..., Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class LazyTensor:
+    """A tensor that lies in a file. kind: its type, for people. load: gets it."""
+
+    shape: Shape
+    kind: str
+    load: Callable[[], Tensor]
+
+
+def map_one(
+    source: str,
+    shape: Shape,
+    target: str,
+    read: Callable[[Tensor], Tensor] | None = None,
+    write: Callable[[Tensor], Tensor] | None = None,
+) -> TensorMapping:
+    """An entry that holds one parameter. read: None: it is the tensor as it stands, to read and to write."""
+    if read is None:
+        return TensorMapping(source, shape, (target,), lambda t: (t,), lambda t: t)
+    return TensorMapping(source, shape, (target,), lambda t: (read(t),), write)
+
+
+def load_tensors(
+    entries: Sequence[TensorMapping], stored: Mapping[str, LazyTensor], where: str
+) -> dict[str, Tensor]:
+    """The parameters in float32. Raises a FormatError that names what is missing, extra or wrong.
+
+    Names and shapes are checked before anything is loaded. where: names the file.
+    """
+    hint = "check that the options are those of these weights, or get them again"
+    shapes = {entry.source: entry.shape for entry in entries}
+    missing = [name for name in shapes if name not in stored]
+    extra = [name for name in stored if name not in shapes]
+    if missing:
+        what = f"{missing[0]} of shape {shapes[missing[0]]}{_others(missing)}"
+        raise FormatError(f"{where} lacks {what}: {hint}.")
+    if extra:
+        what = f"{extra[0]} of shape {stored[extra[0]].shape}{_others(extra)}"
+        raise FormatError(f"{where} holds {what}, where nothing was expected: {hint}.")
+    for name, shape in shapes.items():
+        if stored[name].shape != shape:
+            raise FormatError(
+                f"{where} holds {name} of shape {stored[name].shape}, expected {shape}: {hint}."
+            )
+        if "float" not in stored[name].kind:
+            raise FormatError(f"{where} holds {name} as {stored[name].kind}, expected float32: {hint}.")
+    parameters: dict[str, Tensor] = {}
+    for entry in entries:
+        tensor = stored[entry.source].load().float()
+        if not torch.isfinite(tensor).all():
+            raise FormatError(f"{entry.source} in {where} holds NaN or infinite numbers: get the file again.")
+        read = (t.contiguous() for t in entry.read(tensor))
+        parameters.update(zip(entry.targets, read, strict=True))
+    return parameters
+
+
+def dump_tensors(entries: Sequence[TensorMapping], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of load_tensors: tensors by the format's names."""
+    tensors = {}
+    for entry in entries:
+        assert entry.write is not None
+        tensor = entry.write(*(parameters[name].detach().cpu().float() for name in entry.targets))
+        assert tensor.shape == entry.shape
+        tensors[entry.source] = tensor.contiguous()
+    return tensors
+
+
+def require(options: Any, *path: str, where: str) -> Any:
+    """The value at `path` in JSON options. Raises a FormatError when it is not there."""
+    for key in path:
+        if not isinstance(options, dict) or key not in options:
+            raise FormatError(f"{'.'.join(path)} is missing in {where}: it describes no such model.")
+        options = options[key]
+    return options
+
+
+def check_count(what: str, n: int, stored: Mapping[str, LazyTensor], where: str) -> None:
+    """Raise a FormatError for more layers than there are tensors, before a table of so many rows is made."""
+    if n > len(stored):
+        raise FormatError(
+            f"{where} holds {len(stored)} tensors, too few for {what} = {n}: "
+            "check that the options are those of these weights, or get them again."
+        )
+
+
+def check_zip_bomb(packed: int, unpacked: int, where: str) -> None:
+    """Raise a FormatError for a file that would fill the memory with next to nothing. Sizes in bytes."""
+    if unpacked > max(MIN_CHECKED_BYTES, MAX_COMPRESSION_RATIO * packed):
+        raise FormatError(
+            f"{where} unpacks from {packed:,} to {unpacked:,} bytes or more, as no model does: get it again."
+        )
+
+
+def _others(names: Sequence[str]) -> str:
+    return f" and {len(names) - 1} more" if len(names) > 1 else ""

@@ -1,0 +1,45 @@
+"""The ways to compute layers on this machine, best first. They differ by rounding only."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from ...kernels.binding import supported_targets
+from ..inputs.input_vectors import EncodedInputs
+from .lstm_weights import LSTMOptions, LSTMWeights
+from .native import NativeBackend
+from .torch_cpu import TorchBackend
+
+CUDA = "cuda"
+TORCH = "torch"
+NATIVE = "native "
+
+
+class Backend(Protocol):
+    """Layers of batches; see TorchBackend.run."""
+
+    name: str
+
+    def run(self, inputs: EncodedInputs, out: Sequence[np.ndarray]) -> None: ...
+
+
+def available_backends() -> list[str]:
+    """Names of those of the CPU: "native " and an instruction set, for each that it has, and "torch"."""
+    return [*(NATIVE + name for name in supported_targets()), TORCH]
+
+
+def create_backend(
+    name: str, directions: Sequence[Sequence[LSTMWeights]], options: LSTMOptions, dtype: torch.dtype
+) -> Backend:
+    """One of available_backends() or CUDA, with weights of its own. dtype: of the products; int16 is float32
+    in torch.
+    """
+    if name == CUDA:
+        from .cuda import CudaBackend  # it needs Triton
+
+        return CudaBackend(directions, options, dtype)
+    if name == TORCH:
+        return TorchBackend(directions, options, torch.float32 if dtype == torch.int16 else dtype)
+    return NativeBackend(directions, options, dtype, name.removeprefix(NATIVE))

@@ -1,0 +1,144 @@
+"""Inference: sentences in, layers out. Batches of similar length, no gradient."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..batching import length_buckets
+from ..errors import ElmoError
+from ..kernels.fused_ops import fused_ops_for
+from ..kernels.precision import Precision, resolve_compute_dtype, round_to_fp16
+from ..modeling.collate import collate
+from ..modeling.network import BiLMNetwork
+from .prepared_model import PreparedModel, get_prepared
+
+ALLOC_BLOCK_BYTES = (
+    16 * 2**20
+)  # glibc keeps what is freed, but gives 32 MB and more back, to be cleared page by page
+
+
+GPU_BATCH_FACTOR = 8  # times as many units: a step takes as long for a few rows as for hundreds
+
+
+def encode(
+    bilm: BiLMNetwork,
+    sentences: Sequence[Sequence[str]],
+    *,
+    batch_tokens: int = 8192,
+    precision: Precision = "f32",
+    backend: str | None = None,
+    out: Sequence[np.ndarray | None] | None = None,
+) -> list[np.ndarray]:
+    """See BiLM.encode. backend: one of inference.routes.routes(), on the CPU; None: the best."""
+    places = [None] * len(sentences) if out is None else _checked(out, bilm, sentences)
+    dtype = compute_dtype_of(bilm, precision)
+    with torch.inference_mode():
+        if bilm.device.type != "cpu":
+            batch_tokens *= GPU_BATCH_FACTOR
+        if bilm.config.stacked_bidirectional or not _has_backend(bilm.device):
+            return _encode_with_module(bilm, sentences, batch_tokens, dtype, places)
+        return _encode_with_backend(bilm, sentences, batch_tokens, get_prepared(bilm, dtype, backend), places)
+
+
+def _checked(
+    out: Sequence[np.ndarray | None], bilm: BiLMNetwork, sentences: Sequence[Sequence[str]]
+) -> Sequence[np.ndarray | None]:
+    """Places for layers. Raises an ElmoError for one where those of its sentence cannot be written."""
+    if len(out) != len(sentences):
+        raise ElmoError(f"out has {len(out)} places for {len(sentences)} sentences: give one, or None, each.")
+    for i, (place, sentence) in enumerate(zip(out, sentences, strict=True)):
+        shape = bilm.n_layers, len(sentence), bilm.width
+        if place is not None and not _is_place(place, shape):
+            raise ElmoError(
+                f"out[{i}] cannot take the layers of its sentence: give a writable float32 array {shape}, "
+                "each layer of it in one piece, or None."
+            )
+    return out
+
+
+def _is_place(place: Any, shape: tuple[int, int, int]) -> bool:
+    if not isinstance(place, np.ndarray) or place.shape != shape or place.dtype != np.float32:
+        return False
+    rows, numbers = place.strides[1:]
+    in_one_piece = numbers == 4 and (rows == 4 * shape[2] or shape[1] == 1)
+    return place.flags.writeable and place.flags.aligned and (in_one_piece or not place.size)
+
+
+def _has_backend(device: torch.device) -> bool:
+    """Whether there is more than the network itself: on every CPU, and on a GPU with Triton."""
+    return device.type == "cpu" or (
+        device.type == "cuda" and fused_ops_for(torch.empty(0, device=device)) is not None
+    )
+
+
+def compute_dtype_of(bilm: BiLMNetwork, precision: Precision) -> torch.dtype:
+    """Type of the products with which a biLM encodes where it is now; see resolve_compute_dtype."""
+    dtype = resolve_compute_dtype(precision, bilm.device)
+    return torch.float32 if bilm.config.stacked_bidirectional and dtype == torch.int16 else dtype
+
+
+def _encode_with_backend(
+    bilm: BiLMNetwork,
+    sentences: Sequence[Sequence[str]],
+    batch_tokens: int,
+    prepared: PreparedModel,
+    places: Sequence[np.ndarray | None],
+) -> list[np.ndarray]:
+    lengths = [len(sentence) for sentence in sentences]
+    empty = np.empty((bilm.n_layers, 0, bilm.width), dtype=np.float32)
+    out = [empty if place is None else place for place in places]
+    for group in length_buckets(lengths, batch_tokens):
+        inputs = prepared.inputs.encode([sentences[i] for i in group])
+        unallocated = [i for i in group if places[i] is None]
+        for i, layers in zip(
+            unallocated, _alloc_outputs(bilm, [lengths[i] for i in unallocated]), strict=True
+        ):
+            out[i] = layers
+        prepared.backend.run(inputs, [out[i] for i in group])
+    return out
+
+
+def _alloc_outputs(bilm: BiLMNetwork, lengths: Sequence[int]) -> list[np.ndarray]:
+    """(L, n, D) for each sentence, many in one piece: memory comes in large pages then, which saves time.
+
+    Pieces are of ALLOC_BLOCK_BYTES bytes at most, but for a longer sentence.
+    """
+    size = bilm.n_layers * bilm.width
+    room: list[np.ndarray] = []
+    some: list[int] = []
+    for n in lengths:
+        if some and 4 * size * (sum(some) + n) > ALLOC_BLOCK_BYTES:
+            room += _alloc_block(some, bilm.n_layers, bilm.width)
+            some = []
+        some.append(n)
+    return room + _alloc_block(some, bilm.n_layers, bilm.width)
+
+
+def _alloc_block(lengths: Sequence[int], n_layers: int, width: int) -> list[np.ndarray]:
+    parts = np.empty((sum(lengths), n_layers * width), dtype=np.float32)
+    ends = np.cumsum(lengths, dtype=np.int64).tolist()
+    return [parts[end - n : end].reshape(n_layers, n, width) for end, n in zip(ends, lengths, strict=True)]
+
+
+def _encode_with_module(
+    bilm: BiLMNetwork,
+    sentences: Sequence[Sequence[str]],
+    batch_tokens: int,
+    dtype: torch.dtype,
+    places: Sequence[np.ndarray | None],
+) -> list[np.ndarray]:
+    lengths = [len(sentence) for sentence in sentences]
+    new = ((bilm.n_layers, n, bilm.width) for n in lengths)
+    out = [
+        np.empty(shape, dtype=np.float32) if place is None else place
+        for shape, place in zip(new, places, strict=True)
+    ]
+    for group in length_buckets(lengths, batch_tokens):
+        batch = collate(bilm, [sentences[i] for i in group]).to(bilm.device)
+        found = bilm(batch, dtype=dtype).float()  # (L, B, T, D)
+        layers = (found if dtype == torch.float32 else round_to_fp16(found)).cpu().numpy()
+        for row, i in enumerate(group):
+            out[i][:] = layers[:, row, 1 : 1 + lengths[i]]
+    return out

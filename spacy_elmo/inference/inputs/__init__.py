@@ -1,0 +1,1 @@
+"""Vectors of units, below the LSTMs."""

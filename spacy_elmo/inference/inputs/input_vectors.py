@@ -1,0 +1,154 @@
+"""Vectors of units, below the LSTMs: rows of the table, and of those of n-grams, or of a cache of what the
+encoder makes of units.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...modeling.config import BiLMConfig
+from ...modeling.token_encoder import TokenEncoder, add_ngram_embeddings
+from ...modeling.vector_cache import VectorCache
+from ...modeling.vocab import BOS, EOS, SPECIALS, UNK, Vocab, special_character_ids
+from .packed_token_encoder import PackedTokenEncoder
+
+UNIT_CACHE_BYTES = 64 * 2**20
+FIRST_ROWS = 1024
+
+Sentences = Sequence[Sequence[str]]
+
+
+class NgramVectors(NamedTuple):
+    """What is added to the vectors of units, see embed.add_ngram_embeddings."""
+
+    vectors: Tensor
+    """(_, W) float32, W <= P; row 0 is zero, and stands for none"""
+    rows: np.ndarray
+    """(N, max_ngram_length - 1) int64: those that end at each unit, see TokenBatch"""
+
+
+@dataclass(frozen=True)
+class EncodedInputs:
+    """What the LSTMs read of a batch: N units in all, boundaries included."""
+
+    ids: list[np.ndarray]
+    """(n + 2,) int64 for each sentence: the rows of its units"""
+    vectors: Tensor
+    """(U, P) float32"""
+    scale: float = 1.0
+    """of these vectors, see TokenEncoder"""
+    ngrams: NgramVectors | None = None
+
+    def for_directions(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """(N, P) for the forward and the backward direction, sentence by sentence, each from the left."""
+        rows = torch.from_numpy(np.concatenate(self.ids)).to(self.vectors.device)
+        x = self.vectors[rows].to(device) * self.scale
+        if self.ngrams is None:
+            return x, x
+        # As one long sentence: no n-gram reaches over the boundaries within it.
+        ngrams = torch.from_numpy(self.ngrams.rows).to(device)
+        ahead, back = add_ngram_embeddings(x[None], self.ngrams.vectors.to(device), ngrams[None])
+        return ahead[0], back[0]
+
+
+class InputEncoder(Protocol):
+    """Where a backend finds the vectors of units."""
+
+    def encode(self, sentences: Sentences) -> EncodedInputs:
+        """What a batch of sentences reads."""
+        ...
+
+
+class _IdCache(dict[str, int]):
+    """Rows of units, unknown ones too. Known ones are kept as they are written, full-width forms and all."""
+
+    def __init__(self, vocab: Vocab):
+        self.vocab = vocab
+
+    def __missing__(self, unit: str) -> int:
+        row = self.vocab.id(unit)
+        if row != UNK:  # of which there is no end
+            self[unit] = row
+        return row
+
+
+class TableInputs:
+    """A table of width P is itself what is looked up, and so are the vectors of n-grams, if there are any."""
+
+    def __init__(self, encoder: TokenEncoder, vocab: Vocab):
+        assert encoder.embedding is not None
+        self._vectors, self._scale = encoder.embedding.weight.detach().float(), encoder.scale
+        self._ngrams = (
+            None if encoder.ngram_embedding is None else encoder.ngram_embedding.weight.detach().float()
+        )
+        self._vocab, self._rows = vocab, _IdCache(vocab)
+
+    def encode(self, sentences: Sentences) -> EncodedInputs:
+        """See InputEncoder."""
+        get = self._rows.__getitem__
+        ids = [np.array([BOS, *map(get, sentence), EOS], dtype=np.int64) for sentence in sentences]
+        if self._ngrams is None:
+            return EncodedInputs(ids, self._vectors, self._scale)
+        ending = self._vocab.ngram_rows(np.concatenate(ids)[None])[0]
+        return EncodedInputs(ids, self._vectors, self._scale, NgramVectors(self._ngrams, ending))
+
+
+class CachedInputs:
+    """Each distinct unit is encoded once and kept (VectorCache).
+
+    budget: bytes of vectors. dtype: of the encoder's products.
+    """
+
+    def __init__(
+        self,
+        encoder: TokenEncoder,
+        vocab: Vocab,
+        config: BiLMConfig,
+        *,
+        dtype: torch.dtype,
+        budget: int = UNIT_CACHE_BYTES,
+    ):
+        self.vocab = vocab
+        self.config = config
+        self._encoder = PackedTokenEncoder(encoder, dtype)
+        self._device = next(encoder.parameters()).device
+        special = special_character_ids(config.max_characters_per_token)
+        boundaries = self._spell(np.arange(len(SPECIALS)), special)[[BOS, EOS]]  # rows 0 and 1
+        self._kept = VectorCache(boundaries, budget=budget, initial_capacity=FIRST_ROWS)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def encode(self, sentences: Sentences) -> EncodedInputs:
+        """See InputEncoder."""
+        table, rows = self._kept.table_and_index(chain.from_iterable(sentences), self._encode)
+        get = rows.__getitem__
+        ids = [np.array([0, *map(get, sentence), 1], dtype=np.int64) for sentence in sentences]
+        return EncodedInputs(ids, torch.from_numpy(table))
+
+    def forget(self) -> None:
+        """Start anew at once."""
+        self._kept.clear()
+
+    def _encode(self, units: list[str]) -> np.ndarray:
+        return self._spell(
+            self.vocab.ids(units)[1:-1], self.vocab.character_ids(units, self.config.max_characters_per_token)
+        )
+
+    def _spell(self, ids: np.ndarray, characters: np.ndarray) -> np.ndarray:
+        arrays = (torch.from_numpy(a).to(self._device) for a in (ids, characters))
+        return self._encoder(*arrays).detach().cpu().numpy()
+
+
+def make_input_encoder(
+    encoder: TokenEncoder, vocab: Vocab, config: BiLMConfig, dtype: torch.dtype
+) -> InputEncoder:
+    """What fits a biLM's encoder."""
+    if config.token_encoder == "embedding" and config.effective_embedding_dim == config.projection_dim:
+        return TableInputs(encoder, vocab)
+    return CachedInputs(encoder, vocab, config, dtype=dtype)

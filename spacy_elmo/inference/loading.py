@@ -1,0 +1,120 @@
+"""Model folders as biLMs. The only currency of the package: pretraining writes one, the component reads one,
+`spacy_elmo/models` holds one. What lies in it is decided in modeling.serialization.
+"""
+
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from ..atomic_io import PathLike
+from ..errors import ElmoError
+from ..modeling import quantization, serialization
+from ..modeling.config import BiLMConfig
+from ..modeling.serialization import ModelFolderError
+from .bilm import BiLM
+
+BUNDLED_MODEL = "zh_elmo_sm"
+
+__all__ = [
+    "BUNDLED_MODEL",
+    "ModelFolderError",
+    "build_from_tensors",
+    "bundled_model_path",
+    "from_bytes",
+    "load",
+    "read_config",
+    "resolve_model_path",
+    "to_bytes",
+]
+
+
+def load(path: PathLike | None = None) -> BiLM:
+    """Read a model folder; see resolve_model_path.
+
+    Weights stored in half precision become float32. Raises a ModelFolderError that names what is
+    missing, damaged or newer than this version of spacy-elmo.
+    """
+    place = resolve_model_path(path)
+    return build_from_tensors(serialization.read(place), str(place))
+
+
+def to_bytes(bilm: BiLM) -> bytes:
+    """The model folder as one string of bytes."""
+    return serialization.pack(bilm.config, bilm.vocab, bilm.state_dict())
+
+
+def from_bytes(data: bytes) -> BiLM:
+    """The inverse of to_bytes."""
+    return build_from_tensors(serialization.unpack(data), "the bytes")
+
+
+def bundled_model_path() -> Path:
+    """Folder of the model that ships inside the package."""
+    place = Path(str(files("spacy_elmo.models"))) / BUNDLED_MODEL
+    if not place.is_dir():
+        raise ModelFolderError(
+            f"This installation of spacy-elmo has no bundled model ({BUNDLED_MODEL}): "
+            "install it again, or give the path of a model folder."
+        )
+    return place
+
+
+def resolve_model_path(path: PathLike | None) -> Path:
+    """A model's folder. None, or its name where nothing else is called so: that of the bundled model."""
+    if path is None or (str(path) == BUNDLED_MODEL and not Path(path).exists()):
+        return bundled_model_path()
+    return Path(path)
+
+
+def read_config(path: PathLike | None = None) -> BiLMConfig:
+    """Sizes and switches of a model folder, without its weights. Raises a ModelFolderError."""
+    place = resolve_model_path(path)
+    return serialization.config_of(serialization.read_json(place), str(place))
+
+
+def build_from_tensors(contents: serialization.Contents, source: str) -> BiLM:
+    """A biLM of given weights. source: names their origin in a ModelFolderError, where they do not fit."""
+    config, vocab, tensors = contents
+    try:
+        with torch.device("meta"), _SkipRandomInit():  # no random weights that would be thrown away
+            bilm = BiLM(config, vocab)
+    except ElmoError as error:
+        raise ModelFolderError(f"The vocabulary of {source} fits no biLM: {error}") from error
+    expected = bilm.state_dict()
+    for name in sorted(expected.keys() | tensors.keys()):
+        have, want = (tuple(d[name].shape) if name in d else "nothing" for d in (tensors, expected))
+        if have != want:
+            raise ModelFolderError(f"The weights of {source} hold {have} for {name}, expected {want}.")
+        if name in tensors and not _is_finite(tensors[name]):
+            raise ModelFolderError(
+                f"The weights of {source} hold NaN or infinite numbers in {name}: get the model again."
+            )
+    weights = {name: t if name == quantization.STATIC_TENSOR else t.float() for name, t in tensors.items()}
+    bilm.load_state_dict(weights, assign=True)
+    for name, parameter in bilm.named_parameters():
+        parameter.requires_grad_(not name.endswith("bias_hh_l0"))
+    return bilm.eval()
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    """Whether no number is NaN or infinite: the extremes are found in one pass, without another tensor."""
+    if not tensor.numel() or not tensor.is_floating_point():
+        return True
+    return all(bool(extreme.isfinite()) for extreme in tensor.aminmax())
+
+
+class _SkipRandomInit(TorchFunctionMode):
+    """Leave out nn.init.normal_, for which torch would import its compiler on the meta device.
+
+    That is 800 modules, a second and 80 MB, for weights that are never looked at.
+    """
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return None if func is nn.init.normal_ else func(*args, **(kwargs or {}))

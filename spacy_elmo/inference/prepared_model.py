@@ -1,0 +1,69 @@
+"""Engines: a biLM made ready for inference. Made at the first call, and anew when its weights change."""
+
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from ..kernels.binding import resolve_model_path
+from ..locks import ForkSafeLock
+from ..modeling.network import BiLMNetwork
+from .backends import CUDA, Backend, available_backends, create_backend
+from .backends.lstm_weights import lstm_options, lstm_weights
+from .inputs.input_vectors import InputEncoder, make_input_encoder
+
+
+class PreparedModel:
+    """A backend, and the vectors of units below it, for one biLM in one precision."""
+
+    def __init__(self, bilm: BiLMNetwork, dtype: torch.dtype, backend: str):
+        self._vocab = bilm.vocab
+        self._weight_versions = _weight_versions(bilm)
+        directions = (bilm.forward_lm, bilm.backward_lm)
+        spelling = torch.float32 if dtype == torch.int16 else dtype  # only the kernel multiplies int16
+        self.inputs: InputEncoder = make_input_encoder(bilm.token_encoder, bilm.vocab, bilm.config, spelling)
+        cells = [lstm_weights(direction) for direction in directions]
+        self.backend: Backend = create_backend(backend, cells, lstm_options(directions[0]), dtype)
+
+    def is_current(self, bilm: BiLMNetwork) -> bool:
+        """Whether the biLM still has the weights and the vocabulary that this was made of.
+
+        Seen are new tensors, and all that torch counts as an operation in place: optimizers, copy_,
+        load_state_dict. Not seen is what goes behind its back, `parameter.data.mul_(2)`.
+        """
+        now = _weight_versions(bilm)
+        same = len(now) == len(self._weight_versions) and all(
+            a is b and where == there and version == other
+            for (a, where, version), (b, there, other) in zip(now, self._weight_versions, strict=True)
+        )
+        return same and bilm.vocab is self._vocab
+
+
+_prepared: WeakKeyDictionary[BiLMNetwork, dict[tuple[torch.dtype, str], PreparedModel]] = WeakKeyDictionary()
+_lock = ForkSafeLock()
+
+
+def get_prepared(bilm: BiLMNetwork, dtype: torch.dtype, backend: str | None = None) -> PreparedModel:
+    """The engine of a biLM where it is: on the CPU, or on a GPU with Triton.
+
+    dtype: of the products, float32, bfloat16 or int16. backend: on the CPU one of available_backends(); None:
+        the best.
+    """
+    key = (dtype, backend or (available_backends()[0] if bilm.device.type == "cpu" else CUDA))
+    with _lock:
+        kept = _prepared.setdefault(bilm, {})
+        prepared = kept.get(key)
+        if prepared is None or not prepared.is_current(bilm):
+            prepared = kept[key] = PreparedModel(bilm, *key)
+        return prepared
+
+
+def _weight_versions(bilm: BiLMNetwork) -> list[tuple[Tensor, int, int]]:
+    """What tells one state of the weights from another: each tensor, its place, its count of changes."""
+    found: list[tuple[Tensor, int, int]] = []
+    for part in (bilm.token_encoder, bilm.forward_lm, bilm.backward_lm):
+        for module in part.modules():
+            for p in module._parameters.values():  # named_parameters() takes ten times as long
+                if p is not None:
+                    found.append((p, resolve_model_path(p), 0 if p.is_inference() else p._version))
+    return found

@@ -1,0 +1,186 @@
+"""What stands between matrix products, in one pass each: LSTM cells and the softmax.
+
+A step of an LSTM is two small products and a dozen elementwise operations; torch runs these one after
+another, each through memory. The native kernel (see kernels/native/training.h) runs them in one on the
+CPU, Triton's on a GPU; without them torch's own operations take their place (see lstm.py, softmax.py).
+"""
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..locks import BuildOnce
+from .binding import available, call, target_number
+
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+class FusedOps(Protocol):
+    """What is run in one pass. All tensors are contiguous."""
+
+    def lstm_cell_forward(
+        self, x: Tensor, h: Tensor, c_prev: Tensor, gates: Tensor, c: Tensor, m: Tensor
+    ) -> None:
+        """One step of B cells: i, f, g, o of x + h to `gates`, the cell state to `c`, o * tanh(c) to `m`.
+
+        x, h, gates: (B, 4H); m: (B, H), of one dtype; c_prev, c: (B, H) float32.
+        """
+        ...
+
+    def lstm_cell_backward(
+        self, gates: Tensor, c_prev: Tensor, c: Tensor, d_out: Tensor, d_c: Tensor, d_sums: Tensor
+    ) -> None:
+        """Gradients of a step: `d_c` becomes that of `c_prev`; writes that of x + h to `d_sums` (B, 4H)."""
+        ...
+
+    def cross_entropy(self, logits: Tensor, bias: Tensor, targets: Tensor) -> Tensor | float:
+        """Sum of -log softmax(logits + bias)[target]; the logits become the gradient of their own.
+
+        logits: (N, V); bias: (V,) float32, -inf for what is no unit; targets: (N,) int64, where a negative
+        one is left out.
+        """
+        ...
+
+
+class NativeFusedOps:
+    """Those of the native kernel, for the CPU. target: of supported_targets(); None: the best."""
+
+    def __init__(self, target: str | None = None):
+        self._target = target_number(target)
+
+    def lstm_cell_forward(
+        self, x: Tensor, h: Tensor, c_prev: Tensor, gates: Tensor, c: Tensor, m: Tensor
+    ) -> None:
+        """See FusedOps."""
+        rows, hidden = c.shape
+        _check_cells(rows * hidden, (x, h, gates), (m,), (c_prev,), x.dtype)
+        half = x.dtype == torch.bfloat16
+        call("elmo_cells_forward", self._target, half, rows, hidden, x, h, c_prev, gates, c, m)
+
+    def lstm_cell_backward(
+        self, gates: Tensor, c_prev: Tensor, c: Tensor, d_out: Tensor, d_c: Tensor, d_sums: Tensor
+    ) -> None:
+        """See FusedOps."""
+        rows, hidden = c.shape
+        _check_cells(rows * hidden, (gates, d_sums), (d_out,), (c_prev, d_c), gates.dtype)
+        half = gates.dtype == torch.bfloat16
+        call("elmo_cells_backward", self._target, half, rows, hidden, gates, c_prev, c, d_out, d_c, d_sums)
+
+    def cross_entropy(self, logits: Tensor, bias: Tensor, targets: Tensor) -> float:
+        """See FusedOps. Raises an IndexError for a target that is no unit."""
+        rows, size = logits.shape
+        if bias.shape != (size,) or targets.shape != (rows,):
+            raise ValueError(f"Logits {rows, size} do not fit {bias.shape} and {targets.shape}.")
+        if rows and int(targets.max()) >= size:
+            raise IndexError(f"Target {int(targets.max())} of {size} units.")
+        half = logits.dtype == torch.bfloat16
+        tensors = logits, bias.contiguous(), targets.contiguous()
+        return float(call("elmo_cross_entropy", self._target, half, rows, size, *tensors))
+
+
+def _check_cells(
+    cells: int,
+    of_gates: tuple[Tensor, ...],
+    of_type: tuple[Tensor, ...],
+    states: tuple[Tensor, ...],
+    dtype: torch.dtype,
+) -> None:
+    """Raise a ValueError unless there are as many numbers, and of `dtype` where it is not float32."""
+    fits = all(t.numel() == 4 * cells and t.dtype == dtype for t in of_gates)
+    fits = fits and all(t.numel() == cells and t.dtype == dtype for t in of_type)
+    if not fits or any(t.numel() != cells for t in states):
+        raise ValueError(f"These tensors are not of one step of {cells} cells in {dtype}.")
+
+
+@BuildOnce
+def _native_ops() -> NativeFusedOps | None:
+    return NativeFusedOps() if available() else None
+
+
+@BuildOnce
+def _triton_ops() -> FusedOps | None:
+    try:
+        from .triton_ops import TritonFusedOps
+    except ImportError:  # as on Windows
+        return None
+    return TritonFusedOps()
+
+
+def fused_ops_for(x: Tensor) -> FusedOps | None:
+    """The kernels that fit a tensor's device and dtype and are there, else None."""
+    if x.dtype not in DTYPES:
+        return None
+    if x.device.type == "cpu":
+        return _native_ops()
+    return _triton_ops() if x.device.type == "cuda" else None
+
+
+class LSTMFunction(torch.autograd.Function):
+    """A layer of nn.LSTM with the kernels (formulas: lstm.LSTMStack, without clips).
+
+    Every product that does not wait for a state is made for all steps at once: those of the inputs on the
+    way forward, those of the weights' gradients on the way back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, w_hr: Tensor | None) -> Tensor:
+        """x: (T, B, P); weights as nn.LSTM has them, of one dtype; bias: (4H,). Returns (T, B, P)."""
+        ops = fused_ops_for(x)
+        assert ops is not None
+        steps, rows, _ = x.shape
+        hidden, width = w_hh.shape[0] // 4, w_hh.shape[1]
+        sums = F.linear(x, w_ih, bias)  # (T, B, 4H)
+        gates = sums if x.is_cuda else torch.empty_like(sums)
+        c = _alloc_states(x, steps, rows, hidden, torch.float32)
+        m = _alloc_states(x, steps, rows, hidden, x.dtype)
+        h = m if w_hr is None else _alloc_states(x, steps, rows, width, x.dtype)
+        recurrent = x.new_empty(rows, 4 * hidden)
+        down = w_hh.t()
+        sums_, gates_, c_, m_, h_ = (t.unbind(0) for t in (sums, gates, c, m, h))  # indexing takes longer
+        for t in range(steps):
+            torch.mm(h_[t], down, out=recurrent)
+            ops.lstm_cell_forward(sums_[t], recurrent, c_[t], gates_[t], c_[t + 1], m_[t + 1])
+            if w_hr is not None:
+                torch.mm(m_[t + 1], w_hr.t(), out=h_[t + 1])
+        ctx.save_for_backward(x, w_ih, w_hh, w_hr, gates, c, m, h)
+        return h[1:]
+
+    @staticmethod
+    def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:
+        x, w_ih, w_hh, w_hr, gates, c, m, h = ctx.saved_tensors
+        ops = fused_ops_for(x)
+        assert ops is not None
+        d_h = d_y.clone(memory_format=torch.contiguous_format)  # (T, B, P)
+        d_sums, d_c = torch.empty_like(gates), torch.zeros_like(c[0])
+        d_out, d_before = torch.empty_like(m[0]), torch.empty_like(d_h[0])
+        gates_, c_, d_h_, d_sums_ = (t.unbind(0) for t in (gates, c, d_h, d_sums))
+        for t in reversed(range(len(x))):
+            if w_hr is not None:
+                torch.mm(d_h_[t], w_hr, out=d_out)
+            d_m_t = d_h_[t] if w_hr is None else d_out
+            ops.lstm_cell_backward(gates_[t], c_[t], c_[t + 1], d_m_t, d_c, d_sums_[t])
+            if t and x.is_cuda:
+                d_h_[t - 1].addmm_(d_sums_[t], w_hh)
+            elif t:
+                d_h_[t - 1].add_(torch.mm(d_sums_[t], w_hh, out=d_before))
+        flat, inputs = d_sums.flatten(0, 1), x.flatten(0, 1)
+        across = flat.t()
+        d_w_hr = None if w_hr is None else d_h.flatten(0, 1).t() @ m[1:].flatten(0, 1)
+        d_x = (flat @ w_ih).view_as(x)
+        return d_x, across @ inputs, across @ h[:-1].flatten(0, 1), column_sums(flat), d_w_hr
+
+
+def _alloc_states(x: Tensor, steps: int, rows: int, width: int, dtype: torch.dtype) -> Tensor:
+    """Room for the states of all steps (T + 1, B, width), step t's at t + 1; zeros before the first, at 0."""
+    states = x.new_empty(steps + 1, rows, width, dtype=dtype)
+    states[0].zero_()
+    return states
+
+
+def column_sums(x: Tensor) -> Tensor:
+    """(N, F) -> (F,). On the CPU as a product: torch's sum of bf16 rows is several times slower."""
+    if x.is_cuda:
+        return x.sum(0, dtype=torch.float32).to(x.dtype)
+    return (x.new_ones(1, len(x)) @ x)[0]

@@ -1,0 +1,256 @@
+"""What is made of layers in prediction, natively (native/tasks.h): those of tokens, scalar mixes, Maxouts.
+
+Where it was not built, numpy and thinc do the same: pipeline/annotations/alignment.py,
+    pipeline/layers/scalar_mix.py, thinc itself.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from .binding import (
+    COMPUTE_TYPES,
+    Packed,
+    as_floats,
+    as_indices,
+    available,
+    call,
+    check_ascending,
+    check_same,
+    check_shape,
+    target_number,
+)
+
+__all__ = [
+    "N_PIECES",
+    "LayerNormParams",
+    "PackedMaxout",
+    "TokenAlignment",
+    "available",
+    "mean_layers",
+    "pool_tokens",
+    "scalar_mix",
+]
+
+N_PIECES = 3  # of a Maxout: as many as all of spaCy's have
+
+
+class TokenAlignment(NamedTuple):
+    """The units of a text, and those of each of its tokens; see pipeline.annotations.alignment.Alignment."""
+
+    states: Sequence[np.ndarray]
+    """(L, n, D) float32 for each sentence"""
+    n_tokens: int
+    tokens: np.ndarray
+    starts: np.ndarray
+    units: np.ndarray
+
+
+def pool_tokens(
+    texts: Sequence[TokenAlignment], n_layers: int, width: int, target: str | None = None
+) -> list[np.ndarray]:
+    """Layers of the tokens of each text, (L, n_tokens, D), from states of its units.
+
+    target: of supported_targets(); None: the best.
+    """
+    states = [as_floats(state) for text in texts for state in text.states]
+    for state in states:
+        check_shape("States of units", state, (n_layers, state.shape[1], width))
+    indices = [_checked(text) for text in texts]
+    out = [np.empty((n_layers, text.n_tokens, width), dtype=np.float32) for text in texts]
+    call(
+        "elmo_tokens",
+        target_number(target),
+        len(texts),
+        np.array([(len(t.states), t.n_tokens, len(t.tokens), len(t.units)) for t in texts], dtype=np.int64),
+        states,
+        np.array([state.shape[1] for state in states], dtype=np.int64),
+        n_layers,
+        width,
+        [each for own in indices for each in own],
+        out,
+        torch.get_num_threads(),
+    )
+    return out
+
+
+def _checked(text: TokenAlignment) -> list[np.ndarray]:
+    """Tokens, starts and units of a text. Raise a ValueError for one that is not there."""
+    tokens, starts, units = (as_indices(each) for each in text[2:])
+    check_same("The numbers of tokens and of their first units", [tokens.shape, starts.shape])
+    check_ascending("Tokens that have units", tokens, text.n_tokens)
+    check_ascending("Their first units", starts, len(units))
+    check_ascending("TokenAlignment of tokens", units, sum(s.shape[1] for s in text.states), strictly=False)
+    return [tokens, starts, units]
+
+
+def scalar_mix(
+    layers: Sequence[np.ndarray],
+    weights: np.ndarray,
+    epsilon: float | None,
+    beside: Sequence[np.ndarray] | None = None,
+    target: str | None = None,
+) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+    """sum_j weights_j h_j for each array of `layers`, (L, n, D) float32, one at least -> (n, D) each.
+
+    epsilon: beside the variance, where each h_j is normalised over D first; None: it is not. Then what makes
+    (h - mean) * scale comes along, (2, L, n) each, else None. beside: (n, S) float32 each, put behind the
+    mix's columns: (n, D + S). target: one of supported_targets(); None: the best.
+    """
+    ends = np.cumsum([h.shape[1] for h in layers]).tolist()
+    begins = [0, *ends[:-1]]
+    n_layers, _, width = layers[0].shape
+    more = beside[0].shape[1] if beside else 0
+    y = np.empty((ends[-1], width + more), dtype=np.float32)
+    norms = None if epsilon is None else np.empty((ends[-1], n_layers, 2), dtype=np.float32)
+    own = [y[begin:end] for begin, end in zip(begins, ends, strict=True)]
+    _mix(layers, weights, 0.0 if epsilon is None else epsilon, beside, own, norms, target)
+    if norms is None:
+        return own, None
+    return own, [norms[begin:end].T for begin, end in zip(begins, ends, strict=True)]
+
+
+def mean_layers(layers: Sequence[np.ndarray], target: str | None = None) -> list[np.ndarray]:
+    """The plain average of each array of `layers`, (L, n, D) float32 -> (n, D) each, in memory of its own."""
+    if not layers:
+        return []
+    out = [np.empty(h.shape[1:], dtype=np.float32) for h in layers]
+    _mix(layers, np.full(len(layers[0]), 1 / len(layers[0])), 0.0, None, out, None, target)
+    return out
+
+
+def _mix(
+    layers: Sequence[np.ndarray],
+    weights: np.ndarray,
+    epsilon: float,
+    beside: Sequence[np.ndarray] | None,
+    out: Sequence[np.ndarray],
+    norms: np.ndarray | None,
+    target: str | None,
+) -> None:
+    """Fill `out`, (n, D + S) each, and norms, (N, L, 2), where that is not None."""
+    kept = [as_floats(h) for h in layers]
+    columns = [as_floats(b) for b in beside or ()]
+    n_layers, _, width = kept[0].shape
+    more = columns[0].shape[1] if columns else 0
+    for h, y in zip(kept, out, strict=True):
+        check_shape("Layers of a Doc", h, (n_layers, h.shape[1], width))
+        check_shape("The place of a mix", y, (h.shape[1], width + more))
+    for h, b in zip(kept, columns if columns else (), strict=bool(columns)):
+        check_shape("Static vectors of a Doc", b, (h.shape[1], more))
+    check_shape("Weights of layers", weights, (n_layers,))
+    call(
+        "elmo_mix",
+        target_number(target),
+        len(kept),
+        np.array([h.shape[1] for h in kept], dtype=np.int64),
+        kept,
+        n_layers,
+        width,
+        as_floats(weights),
+        epsilon,
+        columns,
+        more,
+        out,
+        norms,
+        torch.get_num_threads(),
+    )
+
+
+class LayerNormParams(NamedTuple):
+    """Layer normalisation. gain, shift: (O,); epsilon: what is added to the variance."""
+
+    gain: np.ndarray
+    shift: np.ndarray
+    epsilon: float
+
+
+class PackedMaxout:
+    """max_p (W_p x + b_p), and layer normalisation behind it, with packed weights. A row depends on no other.
+
+    W: (O, N_PIECES, I); b: (O, N_PIECES). products: their type, one of library.COMPUTE_TYPES; sums are
+    float32. target: as above.
+    """
+
+    def __init__(
+        self,
+        W: np.ndarray,
+        b: np.ndarray,
+        norm: LayerNormParams | None = None,
+        *,
+        products: str = COMPUTE_TYPES[0],
+        target: str | None = None,
+    ):
+        self.nO, _, self.nI = W.shape
+        check_shape("W", W, (self.nO, N_PIECES, self.nI))
+        check_shape("b", b, (self.nO, N_PIECES))
+        for array in () if norm is None else (norm.gain, norm.shift):
+            check_shape("A layer normalisation", array, (self.nO,))
+        self._products, self._epsilon = products, 0.0 if norm is None else norm.epsilon
+        self._of = [
+            np.array(each, np.float32, order="C") for each in _arrays(W, b, norm)
+        ]  # learnt on, in place
+        nothing = [None] * (0 if norm else 2)
+        self._maxout = Packed(
+            "elmo_maxout_new",
+            "elmo_maxout_free",
+            "a Maxout",
+            target_number(target),
+            COMPUTE_TYPES.index(products),
+            self.nI,
+            self.nO,
+            *self._of,
+            *nothing,
+            self._epsilon,
+        )
+
+    def matches(
+        self,
+        W: np.ndarray,
+        b: np.ndarray,
+        norm: LayerNormParams | None = None,
+        *,
+        products: str = COMPUTE_TYPES[0],
+    ) -> bool:
+        """Whether it would be the same if it were made now: the numbers are compared, one by one."""
+        now = [as_floats(each) for each in _arrays(W, b, norm)]
+        return (
+            (products, 0.0 if norm is None else norm.epsilon) == (self._products, self._epsilon)
+            and [each.shape for each in now] == [each.shape for each in self._of]
+            and all(
+                call("elmo_same", one, other, one.nbytes) for one, other in zip(now, self._of, strict=True)
+            )
+        )
+
+    def __call__(self, *parts: Sequence[np.ndarray]) -> np.ndarray:
+        """parts: what stands side by side in the rows, each as arrays (n, width) float32, one a text, whose
+        widths are I together -> (N, O) of all texts.
+        """
+        kept = [[as_floats(x) for x in part] for part in parts]
+        tokens = np.array([len(x) for x in kept[0]], dtype=np.int64)
+        check_same("The numbers of texts of the parts", [len(part) for part in kept])
+        widths = [part[0].shape[1] if part else 0 for part in kept]
+        if len(tokens):
+            check_same("The columns of all parts and the inputs of the Maxout", [sum(widths), self.nI])
+        for part, width in zip(kept, widths, strict=True):
+            for x, n in zip(part, tokens.tolist(), strict=True):
+                check_shape("A part of the rows of a text", x, (n, width))
+        y = np.empty((int(tokens.sum()), self.nO), dtype=np.float32)
+        call(
+            "elmo_maxout",
+            self._maxout,
+            len(tokens),
+            tokens,
+            len(kept),
+            np.array(widths, dtype=np.int64),
+            [x for part in kept for x in part],
+            y,
+            torch.get_num_threads(),
+        )
+        return y
+
+
+def _arrays(W: np.ndarray, b: np.ndarray, norm: LayerNormParams | None) -> list[np.ndarray]:
+    return [W, b, *(norm[:2] if norm else ())]

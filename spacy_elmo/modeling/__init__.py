@@ -1,0 +1,1 @@
+"""The network in torch: configuration, vocabulary, layers, losses, and the model folder."""

@@ -1,0 +1,147 @@
+"""One direction of the biLM: LSTM layers with projection, skip connection and optional clips."""
+
+import warnings
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from ..kernels.cudnn import cudnn_supports_lstm, no_tf32
+from ..kernels.fused_ops import LSTMFunction, fused_ops_for
+from .config import BiLMConfig
+
+# True, and nothing that a user could do about it.
+warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
+warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
+
+
+class Dropout:
+    """Inverted dropout with a random state of its own (Srivastava et al. 2014).
+
+    Two directions that train side by side would race for torch's global generator; with one each, a
+    step's masks depend on its seed alone.
+    """
+
+    def __init__(self, rate: float, generator: torch.Generator):
+        self.rate = rate
+        self._generator = generator
+
+    def __call__(self, x: Tensor) -> Tensor:
+        keep = torch.empty_like(x).bernoulli_(1 - self.rate, generator=self._generator)
+        return x * keep.div_(1 - self.rate)
+
+
+class LSTMStack(nn.Module):
+    """A stack of LSTM layers that reads from left to right (Peters et al. 2018, section 3.1).
+
+    Each layer is an LSTM with projection (Sak et al. 2014):
+        i, f, g, o = W_ih x_t + W_hh h_{t-1} + b
+        c_t = sigmoid(f) * c_{t-1} + sigmoid(i) * tanh(g)       clipped to +-cell_clip
+        h_t = W_hr (sigmoid(o) * tanh(c_t))                     clipped to +-proj_clip
+    From the second layer on, the layer's input is added to its output (not to its state).
+
+    Shapes: (B, T, P) -> one (B, T, P) for each layer. Stateless: every sentence starts from zero. What
+    lies to the right of a position cannot reach it, so padding on the right needs no packing.
+    """
+
+    def __init__(self, config: BiLMConfig):
+        super().__init__()
+        width, hidden = config.projection_dim, config.hidden_size
+        self.skip = config.use_skip_connections
+        self.cell_clip = config.cell_clip
+        self.proj_clip = config.proj_clip
+        self.layers = nn.ModuleList(_layer(width, hidden) for _ in range(config.n_layers))
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        dropout: Dropout | None = None,
+        dtype: torch.dtype | None = None,
+        use_fused_kernels: bool = False,
+    ) -> list[Tensor]:
+        """x: (B, T, P). dropout: on every layer's input. dtype: of the products; weights stay as they are.
+        use_fused_kernels: by kernels of ours on a GPU too, which are faster than cuDNN where they are
+            recorded.
+        """
+        outputs = []
+        for depth, layer in enumerate(self.layers):
+            y = self._lstm_layer(layer, x if dropout is None else dropout(x), dtype, use_fused_kernels)
+            x = x + y if self.skip and depth else y
+            outputs.append(x)
+        return outputs
+
+    def _lstm_layer(
+        self, layer: nn.Module, x: Tensor, dtype: torch.dtype | None, use_fused_kernels: bool
+    ) -> Tensor:
+        weights = {name: p if dtype is None else p.to(dtype) for name, p in layer.named_parameters()}
+        x = x if dtype is None else x.to(dtype)
+        if self.cell_clip is not None or self.proj_clip is not None:
+            return lstm_with_clipping(x, weights, self.cell_clip, self.proj_clip)
+        by_cudnn = x.is_cuda and not use_fused_kernels and cudnn_supports_lstm(x.dtype)
+        by_cudnn = by_cudnn and (layer.training or not torch.is_grad_enabled())  # it has no gradients else
+        if fused_ops_for(x) is not None and not by_cudnn:
+            bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
+            recurrent = weights["weight_hh_l0"], bias, weights.get("weight_hr_l0")
+            y: Tensor = LSTMFunction.apply(x.transpose(0, 1), weights["weight_ih_l0"], *recurrent)
+            return y.transpose(0, 1)
+        with no_tf32() if x.is_cuda else nullcontext():
+            return functional_call(layer, weights, (x,))[0]
+
+
+def _layer(width: int, hidden: int) -> nn.LSTM:
+    layer = nn.LSTM(width, hidden, proj_size=width if width < hidden else 0, batch_first=True)
+    biases = dict(layer.named_parameters())
+    nn.init.zeros_(biases["bias_ih_l0"])
+    nn.init.ones_(biases["bias_ih_l0"][hidden : 2 * hidden])  # remember at first (Jozefowicz et al. 2015)
+    nn.init.zeros_(biases["bias_hh_l0"])
+    biases["bias_hh_l0"].requires_grad_(False)  # a second bias of the same sum; kept for cuDNN's sake
+    return layer
+
+
+def lstm_with_clipping(
+    x: Tensor, weights: dict[str, Tensor], cell_clip: float | None, proj_clip: float | None
+) -> Tensor:
+    """The same layer step by step, for the clips that nn.LSTM does not have.
+
+    x: (B, T, P); weights: the parameters of an nn.LSTM of one layer, by name. Returns (B, T, P).
+    """
+    gates_x = F.linear(x, weights["weight_ih_l0"], weights["bias_ih_l0"] + weights["bias_hh_l0"])
+    w_hh, w_hr = weights["weight_hh_l0"], weights.get("weight_hr_l0")
+    h = x.new_zeros(x.shape[0], w_hh.shape[1])  # (B, P)
+    c = x.new_zeros(x.shape[0], w_hh.shape[0] // 4)  # (B, H)
+    outputs = []
+    for step in gates_x.unbind(1):  # (B, 4H); unbind: indexing is several times slower under autograd
+        h, c = lstm_cell(step + F.linear(h, w_hh), c, w_hr, cell_clip, proj_clip)
+        outputs.append(h)
+    return torch.stack(outputs, 1)
+
+
+def lstm_cell(
+    gates: Tensor, c: Tensor, w_hr: Tensor | None, cell_clip: float | None, proj_clip: float | None
+) -> tuple[Tensor, Tensor]:
+    """One step of a layer. gates: (B, 4H) before their non-linearities; c: (B, H); w_hr: (P, H), None where
+    nothing is projected. Returns h (B, P) and c (B, H)."""
+    i, f, g, o = gates.chunk(4, 1)
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    if cell_clip is not None:
+        c = c.clamp(-cell_clip, cell_clip)
+    h = torch.sigmoid(o) * torch.tanh(c)
+    if w_hr is not None:
+        h = F.linear(h, w_hr)
+    if proj_clip is not None:
+        h = h.clamp(-proj_clip, proj_clip)
+    return h, c
+
+
+def reverse_padded(x: Tensor, lengths: Tensor) -> Tensor:
+    """Reverse each sentence within its own length; the padding stays where it is.
+
+    x: (B, T, ...); lengths: (B,). Its own inverse.
+    """
+    steps = torch.arange(x.shape[1], device=x.device)[None]  # (1, T)
+    last = lengths[:, None] - 1
+    index = torch.where(steps <= last, last - steps, steps)  # (B, T)
+    return x[torch.arange(x.shape[0], device=x.device)[:, None], index]

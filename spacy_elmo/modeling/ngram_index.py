@@ -1,0 +1,53 @@
+"""N-grams that have a row of their own in the embedding layer, and where they stand in sentences of ids."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..errors import ElmoError
+
+
+class NgramIndex:
+    """Strings of 2 to `max_length` characters, each of which is a unit; row 0 is none of them.
+
+    ids: row of each unit in the unit table. size: V, rows of that table.
+    Raises an ElmoError for an n-gram that is listed twice, of another length, or of an unknown unit.
+    """
+
+    def __init__(self, ngrams: Sequence[str], max_length: int, ids: Mapping[str, int], size: int):
+        if ngrams and size**max_length >= 2**63:  # keys are int64
+            raise ElmoError(f"{size:,} units are too many for n-grams of {max_length}: use shorter n-grams.")
+        found: dict[int, dict[int, int]] = {n: {} for n in range(2, max_length + 1)}  # key -> row
+        for row, ngram in enumerate(ngrams, 1):
+            if len(ngram) not in found or not all(unit in ids for unit in ngram):
+                raise ElmoError(f"{ngram!r} is no n-gram of 2 to {max_length} units of the vocabulary.")
+            key = 0
+            for unit in ngram:
+                key = key * size + ids[unit]
+            if found[len(ngram)].setdefault(key, row) != row:
+                raise ElmoError(f"The vocabulary lists the n-gram {ngram!r} twice: list each once.")
+        self._size = size
+        self._tables = [_sorted(found[n]) for n in range(2, max_length + 1)]
+
+    def match_endings(self, units: np.ndarray) -> np.ndarray:
+        """Rows of the n-grams that end at each unit: (B, T) ids -> (B, T, max_length - 1) int64, 0: none.
+
+        [..., k] is of k + 2 units. No n-gram has a special in it, so none reaches over a boundary.
+        """
+        rows = np.zeros((*units.shape, len(self._tables)), dtype=np.int64)
+        keys = units.astype(np.int64)
+        for k, (known, its_row) in enumerate(self._tables):
+            before = np.zeros_like(keys)  # 0, a special: what would begin in front of the sentence
+            before[:, 1:] = keys[:, :-1]
+            keys = before * self._size + units
+            # The last known key is a bound that no n-gram has.
+            place = np.searchsorted(known, keys)
+            rows[..., k] = np.where(known[place] == keys, its_row[place], 0)
+        return rows
+
+
+def _sorted(table: Mapping[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Keys, rising, and their rows; behind them a key that nothing has."""
+    pairs = [*sorted(table.items()), (2**63 - 1, 0)]
+    keys, rows = np.array(pairs, dtype=np.int64).T.copy()
+    return keys, rows

@@ -1,0 +1,292 @@
+"""The format of a model folder: config.json, vocab.txt, characters.txt, ngrams.txt, static_vocab.txt,
+weights.safetensors, checksums.
+
+Knows names, bytes and shapes, not the network (that is inference.loading). Nothing in a model folder is
+pickled.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from ..atomic_io import FolderKind, PathLike, atomic_folder
+from ..errors import ElmoError
+from . import format_v1, quantization
+from .config import FORMAT_VERSION, BiLMConfig, ConfigError
+from .vocab import Vocab
+
+CONFIG_FILE, VOCAB_FILE, CHARACTERS_FILE, NGRAMS_FILE = (
+    "config.json",
+    "vocab.txt",
+    "characters.txt",
+    "ngrams.txt",
+)
+STATIC_VOCAB_FILE = "static_vocab.txt"
+WEIGHTS_FILE = "weights.safetensors"
+README = "README.md"  # a model card: written by people, kept when the model is replaced
+MODEL = FolderKind(
+    name="a model",
+    marker=CONFIG_FILE,
+    kind="spacy-elmo.model",
+    keys=frozenset({"format_version", "bilm", "files"}),
+    files=(VOCAB_FILE, CHARACTERS_FILE, NGRAMS_FILE, STATIC_VOCAB_FILE, WEIGHTS_FILE),
+    kept=(README,),
+)
+METADATA_KEY = "spacy_elmo"  # the safetensors header's entry for all but the weights, in pack()
+
+Tensors = Mapping[str, Tensor]
+Contents = tuple[BiLMConfig, Vocab, dict[str, Tensor]]
+
+
+class ModelFolderError(ElmoError):
+    """A model folder that cannot be read or written."""
+
+
+def read(folder: Path) -> Contents:
+    """Configuration, vocabulary and weights of a model folder, checked. Raises a ModelFolderError.
+
+    Weights in float32 are mapped into memory, not read: processes share them, and what is not used costs
+    nothing. Others become float32, one after another.
+    """
+    stored = read_json(folder)
+    entries = dict(stored["files"])
+    if WEIGHTS_FILE not in entries:
+        raise _unlisted(WEIGHTS_FILE, str(folder))
+    weights = _verify_sha256(folder, WEIGHTS_FILE, entries.pop(WEIGHTS_FILE))
+    texts = {name: _read(folder, name, entry) for name, entry in entries.items()}
+    return _contents(stored, texts, partial(_load_mapped, weights), str(folder))
+
+
+def write(
+    path: PathLike, config: BiLMConfig, vocab: Vocab, tensors: Tensors, *, dtype: torch.dtype | None = None
+) -> None:
+    """Write a model folder: complete beside its place first, then moved there in one step.
+
+    dtype: of the weights on disk (torch.float16 halves them, and quarters tables of n-grams, see
+    modeling.quantization); None: as they are. A folder that holds anything but a model is left alone.
+    """
+    parts = {**_vocab_files(vocab), WEIGHTS_FILE: save_tensors(_to_saveable(tensors, dtype))}
+    with atomic_folder(path, MODEL) as folder:
+        for name, data in parts.items():
+            (folder / name).write_bytes(data)
+        (folder / CONFIG_FILE).write_bytes(_config_json(config, parts).encode("utf8"))
+
+
+def pack(config: BiLMConfig, vocab: Vocab, tensors: Tensors) -> bytes:
+    """A model folder as one string of bytes: a safetensors file with the other parts in its header."""
+    parts = _vocab_files(vocab)
+    texts = {name: data.decode("utf8") for name, data in parts.items()}
+    texts[CONFIG_FILE] = _config_json(config, parts)
+    # One entry: safetensors writes several in any order, and the bytes would differ from call to call.
+    header = {METADATA_KEY: json.dumps(texts, ensure_ascii=False)}
+    return save_tensors(_to_saveable(tensors, None), metadata=header)
+
+
+def unpack(data: bytes) -> Contents:
+    """The inverse of pack."""
+    try:
+        size = int.from_bytes(data[:8], "little")
+        texts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][METADATA_KEY])
+        stored = json.loads(texts.pop(CONFIG_FILE))
+        parts = {name: text.encode("utf8") for name, text in texts.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelFolderError("These bytes are not a biLM: they are damaged or of another kind.") from error
+    _check(stored, "These bytes are", CONFIG_FILE)
+    return _contents(stored, parts, partial(load_tensors, data), "the bytes")
+
+
+def read_json(folder: Path) -> dict[str, Any]:
+    """config.json of a model folder: format version, settings of the biLM, the files' checksums."""
+    if not folder.exists():
+        raise ModelFolderError(f"There is no model folder {folder}: check the path.")
+    if not folder.is_dir():
+        raise ModelFolderError(f"{folder} is a file: give the folder that holds {CONFIG_FILE}.")
+    if not (folder / CONFIG_FILE).is_file():
+        raise ModelFolderError(f"{folder} is no model folder: it has no {CONFIG_FILE}.")
+    try:
+        stored = json.loads((folder / CONFIG_FILE).read_text(encoding="utf8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelFolderError(f"{folder / CONFIG_FILE} is damaged: get the model again.") from error
+    _check(stored, f"{folder} is", folder / CONFIG_FILE)
+    return stored
+
+
+def _check(stored: Any, subject: str, config: PathLike) -> None:
+    """Whether this is a config.json that this version reads, and has all that reading needs."""
+    stored = stored if isinstance(stored, dict) else {}
+    version, entries = stored.get("format_version"), stored.get("files")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise ModelFolderError(
+            f"{subject} of format version {version}, this spacy-elmo reads up to {FORMAT_VERSION}: "
+            "update spacy-elmo."
+        )
+    described = isinstance(entries, dict) and all(
+        isinstance(e, dict) and isinstance(e.get("bytes"), int) and "sha256" in e for e in entries.values()
+    )
+    if not isinstance(version, int) or not described or not isinstance(stored.get("bilm"), dict):
+        raise ModelFolderError(f"{config} is damaged or no biLM's: get the model again.")
+
+
+def config_of(stored: dict[str, Any], source: str) -> BiLMConfig:
+    """The biLM's settings in a config.json. source: names the folder in a ModelFolderError."""
+    try:
+        settings = stored["bilm"]
+        if stored["format_version"] == 1:
+            settings = format_v1.settings(settings)
+        return BiLMConfig.from_dict(settings)
+    except ConfigError as error:
+        raise ModelFolderError(f"The {CONFIG_FILE} of {source} describes no biLM: {error}") from error
+
+
+def _read(folder: Path, name: str, entry: dict[str, Any]) -> bytes:
+    """A file's bytes, checked."""
+    path = _checked_path(folder, name, entry)
+    data = path.read_bytes()
+    _check_digest(path, sha256(data).hexdigest(), entry)
+    return data
+
+
+def _verify_sha256(folder: Path, name: str, entry: dict[str, Any]) -> Path:
+    """The path of a file that is checked without being held in memory."""
+    path = _checked_path(folder, name, entry)
+    checksum = sha256()
+    with path.open("rb") as file:
+        for chunk in iter(partial(file.read, 2**20), b""):
+            checksum.update(chunk)
+    _check_digest(path, checksum.hexdigest(), entry)
+    return path
+
+
+def _checked_path(folder: Path, name: str, entry: dict[str, Any]) -> Path:
+    """The path of a file. Raises a ModelFolderError unless it is there, and as long as it should be."""
+    path = folder / name
+    if Path(name).name != name or not path.is_file():
+        raise ModelFolderError(f"{path} is missing: get the model again.")
+    size = path.stat().st_size
+    if size != entry["bytes"]:
+        what = f"{size:,} bytes instead of {entry['bytes']:,}"
+        raise ModelFolderError(f"{path} is damaged ({what}): get the model again.")
+    return path
+
+
+def _check_digest(path: Path, checksum: str, entry: dict[str, Any]) -> None:
+    if checksum != entry["sha256"]:
+        raise ModelFolderError(f"{path} is damaged (its checksum differs): get the model again.")
+
+
+def _load_mapped(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, those in float32 mapped, others in memory
+    (quantization.upcast_unless_int8).
+    """
+    tensors: dict[str, Tensor] = {}
+    with safe_open(path, framework="pt") as file:
+        names = list(file.keys())
+        halves = [name for name in names if file.get_slice(name).get_dtype() != "F32"]
+        tensors |= {name: file.get_tensor(name) for name in names if name not in halves}
+    for name in halves:
+        # Opened anew: what was read stays in memory until the file is closed.
+        with safe_open(path, framework="pt") as file:
+            tensors[name] = quantization.upcast_unless_int8(name, file.get_tensor(name))
+    return tensors
+
+
+def _contents(
+    stored: dict[str, Any],
+    texts: Mapping[str, bytes],
+    load_weights: Callable[[], dict[str, Tensor]],
+    source: str,
+) -> Contents:
+    """texts: the vocabulary files' contents, see _vocab_files."""
+    config = config_of(stored, source)
+    if VOCAB_FILE not in texts:
+        raise _unlisted(VOCAB_FILE, source)
+    try:
+        tensors = load_weights()
+        if stored["format_version"] == 1:
+            tensors = {format_v1.tensor_name(name): tensor for name, tensor in tensors.items()}
+            texts = {format_v1.FILES.get(name, name): text for name, text in texts.items()}
+        tensors = quantization.dequantize_rows(tensors)
+    except SafetensorError as error:
+        raise ModelFolderError(f"The weights of {source} are damaged: get the model again.") from error
+    try:
+        lists = [
+            _lines(texts.get(name, b""))
+            for name in (VOCAB_FILE, CHARACTERS_FILE, NGRAMS_FILE, STATIC_VOCAB_FILE)
+        ]
+        vocab = vocab_of(config, *lists)
+    except ValueError as error:  # not UTF-8, or an ElmoError
+        raise ModelFolderError(f"The vocabulary of {source} fits no biLM: {error}") from error
+    return config, vocab, tensors
+
+
+def _unlisted(name: str, source: str) -> ModelFolderError:
+    return ModelFolderError(f"The {CONFIG_FILE} of {source} lists no {name}: get the model again.")
+
+
+def _vocab_files(vocab: Vocab) -> dict[str, bytes]:
+    """The vocabulary files: name -> content."""
+    lists = {
+        VOCAB_FILE: vocab.units,
+        CHARACTERS_FILE: vocab.characters,
+        NGRAMS_FILE: vocab.ngrams,
+        STATIC_VOCAB_FILE: vocab.static,
+    }
+    return {
+        name: "".join(f"{unit}\n" for unit in units).encode("utf8")
+        for name, units in lists.items()
+        if units or name == VOCAB_FILE
+    }
+
+
+def _config_json(config: BiLMConfig, parts: Mapping[str, bytes]) -> str:
+    """config.json, with the checksums of the other parts."""
+    stored = {
+        "kind": MODEL.kind,
+        "format_version": FORMAT_VERSION,
+        "bilm": config.to_dict(),
+        "files": {name: {"bytes": len(d), "sha256": sha256(d).hexdigest()} for name, d in parts.items()},
+    }
+    return json.dumps(stored, ensure_ascii=False, indent=2) + "\n"
+
+
+def _to_saveable(tensors: Tensors, dtype: torch.dtype | None) -> dict[str, Tensor]:
+    plain: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if dtype == torch.float16 and name in quantization.QUANTIZED_TENSORS:
+            plain |= quantization.quantize_rows(name, tensor.detach().cpu())
+        else:
+            plain[name] = tensor.detach().cpu().to(dtype or tensor.dtype).contiguous()
+    return plain
+
+
+def vocab_of(
+    config: BiLMConfig,
+    units: Sequence[str],
+    characters: Sequence[str] = (),
+    ngrams: Sequence[str] = (),
+    static: Sequence[str] = (),
+) -> Vocab:
+    """The vocabulary of a model with these settings. Raises an ElmoError."""
+    return Vocab(
+        units,
+        characters,
+        fold_fullwidth=config.fold_fullwidth,
+        uses_bytes=config.char_input == "utf8",
+        max_length=config.max_unit_length,
+        ngrams=ngrams,
+        max_ngram_length=config.max_ngram_length,
+        static=static,
+    )
+
+
+def _lines(data: bytes) -> list[str]:
+    return data.decode("utf8").split("\n")[:-1]  # not splitlines: a unit may be U+2028

@@ -1,0 +1,266 @@
+"""Layers of docs, spans and tokens by name: `doc._.elmo`, `span._.elmo`, `token._.elmo`; similarity."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from spacy.tokens import Doc, Span, Token
+
+from ...kernels import token_ops
+from .doc_vectors import Vectors, check_token, check_tokens, drop_vectors, find_vectors, write_vectors
+
+LayerSpec = int | str | None
+
+
+class LayerAccess(ABC):
+    """Layers by number and by name.
+
+    L layers (3 with two LSTM layers), D their width, both directions together; n tokens.
+    """
+
+    @property
+    @abstractmethod
+    def layers(self) -> np.ndarray:
+        """(L, n, D) float32, of a token (L, D). Layer 0 is the embedding of each direction (the same
+        twice but for models with n-grams), layer j is [forward_j; backward_j].
+        """
+
+    @property
+    @abstractmethod
+    def static_vectors(self) -> np.ndarray:
+        """(n, S), of a token (S,): each token by itself, whatever stands around it (BiLM.static_vectors_of);
+        S is 0 for a model without such vectors.
+        """
+
+    @property
+    def mean(self) -> np.ndarray:
+        """(n, D), the plain average of the layers, computed at each access."""
+        return select_layer(self.layers)
+
+    @property
+    def embedding(self) -> np.ndarray:
+        """(n, D), layer 0: the same for a word wherever it stands, but for n-grams over its edges."""
+        return self.get_layer("embedding")
+
+    @property
+    def lstm1(self) -> np.ndarray:
+        """(n, D), layer 1: leans towards syntax (Peters et al. 2018, section 5.3)."""
+        return self.get_layer("lstm1")
+
+    @property
+    def lstm2(self) -> np.ndarray:
+        """(n, D), layer 2: leans towards word senses (Peters et al. 2018, section 5.3)."""
+        return self.get_layer("lstm2")
+
+    def get_layer(self, layer: LayerSpec = None) -> np.ndarray:
+        """(n, D) of a layer: 0, 1, 2 or "embedding", "lstm1", "lstm2"; None or "mean": the mean."""
+        return select_layer(self.layers, layer)
+
+
+class ElmoOutput(LayerAccess):
+    """The layers of a Doc's tokens, as the component left them: `doc._.elmo`.
+
+    Every access raises a ValueError when the Doc no longer has the tokens that the vectors were made for. The
+    arrays of `layers`, `embedding`, `lstm1`, `lstm2` are views of one, and a row of theirs keeps all of it in
+    memory; `token` and `span` give vectors that stand alone.
+    """
+
+    def __init__(self, doc: Doc, vectors: Vectors, name: str = "elmo"):
+        self.doc = doc
+        self.name = name
+        self._vectors = vectors
+
+    def __repr__(self) -> str:
+        n_layers, n_tokens, width = self._vectors.layers.shape
+        return f"<ElmoOutput {self.name}: {n_layers} layers, {n_tokens} tokens, width {width}>"
+
+    @property
+    def layers(self) -> np.ndarray:
+        check_tokens(self.doc, self._vectors, self.name)
+        return self._vectors.layers
+
+    @property
+    def static_vectors(self) -> np.ndarray:
+        check_tokens(self.doc, self._vectors, self.name)
+        return self._vectors.static
+
+    def token_vector(self, token: Token | int, layer: LayerSpec = None) -> np.ndarray:
+        """(D,), the vector of a token (or of its index in the Doc). layer: as of get_layer().
+
+        Takes as long in a long Doc as in a short one. Raises a ValueError for a token of another Doc.
+        """
+        token = token if isinstance(token, Token) else self.doc[token]
+        return select_layer(self._part(token, token.i, token.i + 1), layer)[0].copy()
+
+    def span_vector(self, span: Span | Doc, layer: LayerSpec = None) -> np.ndarray:
+        """(D,), the mean over the tokens of a span, zeros for an empty one. layer: as of get_layer().
+
+        Raises a ValueError for a span of another Doc.
+        """
+        start, end = (span.start, span.end) if isinstance(span, Span) else (0, len(span))
+        rows = select_layer(self._part(span, start, end), layer)
+        return rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1], dtype=np.float32)
+
+    def of_token(self, token: Token) -> "PartOutput":
+        """Return all layers of a token, (L, D), in memory of their own: `token._.elmo`."""
+        layers = self._part(token, token.i, token.i + 1)
+        return PartOutput(layers[:, 0].copy(), self._vectors.static[token.i].copy())
+
+    def of_span(self, span: Span) -> "PartOutput":
+        """Return all layers of the tokens of a span, (L, n, D), in memory of their own: `span._.elmo`."""
+        layers = self._part(span, span.start, span.end)
+        return PartOutput(layers.copy(), self._vectors.static[span.start : span.end].copy())
+
+    def _part(self, item: Token | Span | Doc, start: int, end: int) -> np.ndarray:
+        """(L, end - start, D), a view, once it is known to be that of these tokens."""
+        if item.doc is not self.doc:
+            raise ValueError(
+                f"These tokens are of another Doc than the vectors: use the doc._.{self.name} of that Doc."
+            )
+        if end - start == len(self.doc):
+            return self.layers
+        for token in self.doc[start:end]:
+            check_token(token, self._vectors, self.name)
+        return self._vectors.layers[:, start:end]
+
+
+class PartOutput(LayerAccess):
+    """The layers of a token or of a span's tokens, in memory of their own: `token._.elmo`, `span._.elmo`."""
+
+    def __init__(self, layers: np.ndarray, static: np.ndarray):
+        self._layers = layers
+        self._static = static
+
+    def __repr__(self) -> str:
+        n_layers, *n_tokens, width = self._layers.shape
+        tokens = "".join(f" {n} tokens," for n in n_tokens)
+        return f"<PartOutput: {n_layers} layers,{tokens} width {width}>"
+
+    @property
+    def layers(self) -> np.ndarray:
+        return self._layers
+
+    @property
+    def static_vectors(self) -> np.ndarray:
+        return self._static
+
+
+def select_layer(layers: np.ndarray, layer: LayerSpec = None) -> np.ndarray:
+    """Return one of the layers, (L, ..., D) -> (..., D): 0, 1, 2 or its name; None or "mean": their mean."""
+    if layer is None or layer == "mean":
+        return mean_layer(layers) if layers.ndim == 3 else mean_layer(layers[:, None])[0]
+    names = ["embedding", *(f"lstm{i}" for i in range(1, len(layers)))]
+    index = names.index(layer) if layer in names else layer
+    if not isinstance(index, int) or not 0 <= index < len(names):
+        known = ", ".join(f'{i} or "{name}"' for i, name in enumerate(names))
+        raise ValueError(f"There is no layer {layer!r}: use {known}, or None for the mean.")
+    return layers[index]
+
+
+def similarity(
+    a: Token | Span | Doc, b: Token | Span | Doc, layer: LayerSpec = None, *, name: str = "elmo"
+) -> float:
+    """Cosine of the contextual vectors of two tokens, spans or docs; they may be of different docs.
+
+    Unlike `Token.similarity`, it does not take two occurrences of a word for the same.
+    layer: 0, 1, 2 (or "embedding", "lstm1", "lstm2"); None: the mean of the layers. A span's vector is the
+    mean of its tokens'. name: of the component, where it is not "elmo".
+    Returns a number from -1 to 1; 0.0 where one of the vectors is zero (white space).
+    Raises a ValueError without the component's annotations.
+    """
+    x, y = _vector(a, layer, name), _vector(b, layer, name)
+    if x.shape != y.shape:
+        raise ValueError(
+            f"These vectors cannot be compared: they are of two models, {len(x)} and {len(y)} wide."
+        )
+    norm = float(np.linalg.norm(x)) * float(np.linalg.norm(y))
+    return float(np.clip(np.dot(x, y) / norm, -1.0, 1.0)) if norm else 0.0
+
+
+def _vector(item: Token | Span | Doc, layer: LayerSpec, name: str) -> np.ndarray:
+    output = get_output(item.doc, name=name)
+    if output is None:
+        raise ValueError(
+            f'There is no doc._.{name} to compare: process the text with a pipeline that has "{name}", '
+            "and clean its vectors up afterwards only."
+        )
+    return output.token_vector(item, layer) if isinstance(item, Token) else output.span_vector(item, layer)
+
+
+def mean_layer(layers: np.ndarray) -> np.ndarray:
+    """(n_tokens, D) of (L, n_tokens, D)."""
+    return mean_layers([layers])[0]
+
+
+def mean_layers(layers: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The same of several, natively and on several threads where that can be."""
+    if token_ops.available() and all(each.dtype == np.float32 for each in layers):
+        return token_ops.mean_layers(layers)
+    return [_mean_layer(each) for each in layers]
+
+
+def _mean_layer(layers: np.ndarray) -> np.ndarray:
+    """numpy's own mean divides by an integer, three times as slowly."""
+    sums: np.ndarray = np.add.reduce(layers, axis=0)
+    sums *= np.float32(1 / len(layers))
+    return sums
+
+
+def get_output(doc: Doc, *, name: str) -> ElmoOutput | None:
+    """Return the vectors on a Doc; None when the component has not run or its vectors were dropped."""
+    vectors = find_vectors(doc, name)
+    return None if vectors is None else ElmoOutput(doc, vectors, name)
+
+
+def get_part_output(item: Token | Span, *, name: str) -> PartOutput | None:
+    """Return the vectors of a token or a span; None when the component has not run on the Doc."""
+    output = get_output(item.doc, name=name)
+    if output is None:
+        return None
+    return output.of_token(item) if isinstance(item, Token) else output.of_span(item)
+
+
+def set_layers(doc: Doc, value: np.ndarray | ElmoOutput | None, *, name: str) -> None:
+    """Set `doc._.<name>`. value: (L, n_tokens, D); None drops the vectors, as `doc_cleaner` does.
+
+    Static vectors that were there are dropped, since they are of another model or of other tokens. Raises a
+    ValueError for an array of another shape, or an ElmoOutput of other tokens.
+    """
+    if value is None:
+        drop_vectors(doc, name)
+        return
+    if isinstance(value, ElmoOutput):
+        check_tokens(doc, value._vectors, name)
+        layers, static = value.layers, value.static_vectors
+        write_vectors(doc, name, layers, static)
+        return
+    if getattr(value, "ndim", None) != 3:
+        raise ValueError(f"doc._.{name} takes an array of (layers, tokens, width), or None to drop it.")
+    if value.shape[1] != len(doc):
+        raise ValueError(
+            f"doc._.{name} takes vectors of the Doc's {len(doc)} tokens, not of {value.shape[1]}."
+        )
+    write_vectors(doc, name, value)
+
+
+def register_extension(name: str = "elmo") -> None:
+    """Register `doc._.<name>`, `span._.<name>` and `token._.<name>`.
+
+    A component does so for its own name when it is made; call it to read docs that were stored with their
+    vectors, where there is no such component. Raises a ValueError when another extension has the name.
+    """
+    setter = partial(set_layers, name=name)
+    missing = []
+    for owner, getter in ((Doc, get_output), (Span, get_part_output), (Token, get_part_output)):
+        if not owner.has_extension(name):
+            missing.append((owner, getter))
+            continue
+        known = owner.get_extension(name)[2]
+        if not (isinstance(known, partial) and known.func is getter):
+            raise ValueError(
+                f"{owner.__name__.lower()}._.{name} is already used by another extension: give the component "
+                "another name."
+            )
+    for owner, getter in missing:
+        owner.set_extension(name, getter=partial(getter, name=name), setter=setter if owner is Doc else None)

@@ -1,0 +1,1 @@
+"""Layers for thinc: the frozen biLM, the listener, the scalar mix, and what fuses others."""

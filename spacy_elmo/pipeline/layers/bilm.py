@@ -1,0 +1,220 @@
+"""The torch biLM as a thinc layer: frozen, loaded when first needed, serialised as safetensors."""
+
+import hashlib
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from spacy.attrs import IDX, LENGTH
+from spacy.tokens import Doc
+from thinc.api import Model, Shim, get_torch_default_device
+
+from ...atomic_io import PathLike
+from ...batching import minibatch_by_size
+from ...inference import loading
+from ...inference.backends import available_backends
+from ...inference.bilm import BiLM
+from ...inference.encode import compute_dtype_of
+from ...kernels.precision import Precision, check_precision
+from ...locks import ForkSafeLock, run_in_children
+from ...modeling.config import BiLMConfig
+from ..annotations.alignment import Alignment, align_characters, align_words, token_layers
+from .activation_cache import ActivationCache
+from .errors import as_config_error
+from .shared_outputs import SharedOutputs
+
+MAX_UNITS_IN_FLIGHT = (
+    8192  # of a few texts whose states are in memory together: 50 MB, which the next ones take over
+)
+
+
+class BiLMShim(Shim):
+    """Holds the biLM for thinc, so that thinc's to_bytes, from_bytes, copy and pickle work on it.
+
+    path: a model folder, None for the bundled one. Weights are read when first needed, so that a pipeline
+    which brings its own does not read others before, whatever lies at the path, which is of the machine
+    where a saved pipeline was made. A wrong path is told at first use, `nlp.initialize()` included.
+    precision: of BiLM.encode.
+    """
+
+    def __init__(self, path: PathLike | None = None, bilm: BiLM | None = None, precision: Precision = "auto"):
+        super().__init__(bilm)
+        check_precision(precision)
+        self.path = path
+        self.precision = precision
+        self._loading = ForkSafeLock()
+        self.cache: ActivationCache | None = None  # set by the component when a training begins
+        self.shared_outputs: SharedOutputs | None = (
+            None  # set by pipeline.replace_listeners where two readers share the biLM
+        )
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the weights are in memory."""
+        return self._model is not None
+
+    @property
+    def bilm(self) -> BiLM:
+        """The biLM, loaded now if it was not yet. Raises a ModelFolderError."""
+        if self._model is None:
+            with self._loading:
+                if self._model is None:  # another thread has not loaded it in the meantime
+                    with as_config_error():
+                        self.bilm = loading.load(self.path)
+        return self._model
+
+    @bilm.setter
+    def bilm(self, bilm: BiLM) -> None:
+        run_in_children(_use_one_thread)
+        self.cache = None
+        self.shared_outputs = None if self.shared_outputs is None else SharedOutputs()
+        self._model = bilm.to(get_torch_default_device()).eval().requires_grad_(False)
+
+    @property
+    def rounds_to_fp16(self) -> bool:
+        """Whether its layers are rounded to half precision, see BiLM.encode."""
+        return compute_dtype_of(self.bilm, self.precision) != torch.float32
+
+    def fingerprint(self) -> str:
+        """32 hex digits of all that its vectors depend on: weights, vocabulary, precision, backend."""
+        device = self.bilm.device
+        dtype = compute_dtype_of(self.bilm, self.precision)
+        backend = available_backends()[0] if device.type == "cpu" else device.type
+        digest = hashlib.blake2b(f"{dtype} {backend}".encode(), digest_size=16)
+        digest.update(self.to_bytes())
+        return digest.hexdigest()
+
+    @property
+    def config(self) -> BiLMConfig | None:
+        """Sizes of the biLM, without loading the weights; None while its folder cannot be read."""
+        if self._model is not None:
+            return self._model.config
+        try:
+            return loading.read_config(self.path)
+        except loading.ModelFolderError:
+            return None
+
+    def finish_update(self, optimizer: Any) -> None:
+        """Frozen: nothing to update."""
+
+    def to_device(self, device_type: str, device_id: int) -> None:
+        """thinc's model.to_gpu() and to_cpu()."""
+        if self._model is not None:
+            self._model.to("cpu" if device_type == "cpu" else f"cuda:{device_id}")
+
+    def to_bytes(self) -> bytes:
+        """The model folder as bytes, see inference.loading.to_bytes."""
+        return loading.to_bytes(self.bilm)
+
+    def from_bytes(self, data: bytes) -> "BiLMShim":
+        """The inverse of to_bytes."""
+        self.bilm = loading.from_bytes(data)
+        return self
+
+    def copy(self) -> "BiLMShim":
+        """A shim of its own around the same weights: they are frozen, and from_bytes replaces the biLM."""
+        copied = BiLMShim(bilm=self._model, precision=self.precision)
+        copied.path = self.path
+        copied.shared_outputs = None if self.shared_outputs is None else SharedOutputs()
+        return copied
+
+    def __deepcopy__(self, memo: dict) -> "BiLMShim":
+        return self.copy()
+
+    def __getstate__(self) -> dict[str, Any]:
+        data = None if self._model is None else self.to_bytes()
+        return {**self.__dict__, "_model": data, "cache": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        data = state.pop("_model")
+        self.__dict__.update(state, _model=None)
+        if data is not None:
+            self.from_bytes(data)
+
+
+def BiLMLayer(path: PathLike | None = None, precision: Precision = "auto") -> Model:
+    """List[Doc] -> List[Floats3d (L, n_tokens, D)], on the CPU, without gradient. Settings: of BiLMShim."""
+    return Model("elmo-bilm", forward, init=init, shims=[BiLMShim(path, precision=precision)])
+
+
+def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[np.ndarray], Callable]:
+    shim = get_bilm_shim(model)
+    bilm = shim.bilm
+    alignments = [align_doc(doc, bilm.config) for doc in docs]
+    encode = partial(bilm.encode, precision=shim.precision)
+    cache = shim.cache
+    if cache is not None and cache.is_over and not is_train:
+        cache = shim.cache = None  # the training has ended; the pipeline predicts
+    if cache is not None:  # its states are for several calls, so Docs get copies
+        read = partial(cache.encode, encode, is_train=is_train)
+        layers = _encode_docs(bilm, lambda sentences, out: read(sentences), alignments, False)
+    else:
+        most = MAX_UNITS_IN_FLIGHT if bilm.device.type == "cpu" else sys.maxsize
+        some_each = minibatch_by_size(alignments, most, lambda each: 0 if each.is_identity else each.n_units)
+        layers = [own for some in some_each for own in _encode_docs(bilm, encode, some, True)]
+
+    def backprop(dY: Any) -> list[Doc]:
+        raise NotImplementedError("The biLM is frozen, it takes no gradient: backpropagate to the mix only.")
+
+    return layers, backprop
+
+
+def _encode_docs(
+    bilm: BiLM, encode: Callable, alignments: Sequence[Alignment], in_place: bool
+) -> list[np.ndarray]:
+    """The layers of the tokens of each text, (L, n_tokens, D).
+
+    encode: of sentences and places for their states; one call, so that sentences of similar length meet
+    across texts. in_place: where units are tokens, the biLM writes straight into what the Doc gets.
+    """
+    room = [
+        np.empty((bilm.n_layers, each.n_tokens, bilm.width), dtype=np.float32)
+        if in_place and each.is_identity
+        else None
+        for each in alignments
+    ]
+    sentences = [sentence for each in alignments for sentence in each.sentences]
+    places: list[np.ndarray | None] = []
+    for each, own in zip(alignments, room, strict=True):
+        places += [None] * len(each.sentences) if own is None else each.output_slices(own)
+    states = iter(encode(sentences, out=places))
+    by_text = [[next(states) for _ in each.sentences] for each in alignments]
+    others = [i for i, own in enumerate(room) if own is None]
+    made = token_layers(
+        [alignments[i] for i in others], [by_text[i] for i in others], bilm.n_layers, bilm.width
+    )
+    rest = iter(made)
+    return [next(rest) if own is None else own for own in room]
+
+
+def init(model: Model, X: Any = None, Y: Any = None) -> None:
+    _ = get_bilm_shim(model).bilm
+
+
+def align_doc(doc: Doc, config: BiLMConfig) -> Alignment:
+    """The units of a Doc for a biLM of this configuration."""
+    places = doc.to_array([IDX, LENGTH]).view(np.int64)
+    offsets, lengths = places.reshape(-1, 2).T  # those of an empty Doc are (0,)
+    if config.units == "char":
+        ends, fold = offsets + lengths, config.fold_fullwidth
+        return align_characters(doc.text, offsets, ends, config.max_sentence_length, fold_fullwidth=fold)
+    return align_words(doc.text, [token.text for token in doc], offsets, config.max_sentence_length)
+
+
+def get_bilm_shim(model: Model) -> BiLMShim:
+    """The biLM's holder. Raises a ValueError for a layer that has none."""
+    if len(model.shims) != 1 or not isinstance(model.shims[0], BiLMShim):
+        raise ValueError(f'"{model.name}" is no biLM: use @architectures = "spacy-elmo.BiLM.v1".')
+    return model.shims[0]
+
+
+def _use_one_thread() -> None:
+    """`nlp.pipe(n_process=2)` forks; torch's threads do not come along, and waiting for them takes for ever.
+
+    A child with one thread of its own starts none and waits for none (cf. spaCy issues 4667 and 6662).
+    Registered with the first biLM of a process, not on import: other users of torch are not concerned.
+    """
+    torch.set_num_threads(1)

@@ -1,0 +1,133 @@
+"""Activations on disk, for sweeps over a task's settings and for several tasks on the same text.
+
+A folder for each biLM, named after what its vectors depend on. In it each process writes two files of its own
+and reads those of all that were there when it began, so that trainings side by side need no lock:
+    ID.layers  arrays (L, n, D) of sentences, one after another
+    ID.index   a record for each: key, where it begins, units, checksum
+A record that is cut off or does not fit its vectors is as good as none: they are computed anew.
+"""
+
+import os
+import uuid
+import warnings
+import zlib
+from io import FileIO
+from pathlib import Path
+from struct import Struct
+
+import numpy as np
+
+from ...locks import ForkSafeLock
+
+RECORD = Struct("<16sQII")
+
+
+class DiskStore:
+    """See cache.VectorStore. folder: is made at the first vector; shape: L and D of all vectors; half: as
+    float16.
+
+    Safe for threads. A full disk ends the keeping, with a warning, and not the training.
+    """
+
+    def __init__(self, folder: Path, shape: tuple[int, int], *, half: bool):
+        self.folder = folder
+        self.used = 0
+        self._n_layers, self._width = shape
+        self._type = np.dtype("<f2" if half else "<f4")
+        self._places: dict[bytes, tuple[Path, int, int, int | None]] = {}  # None: known to be whole
+        self._maps: dict[Path, np.ndarray] = {}
+        self._own: Path | None = None
+        self._files: tuple[FileIO, FileIO] | None = None
+        self._process = os.getpid()
+        self._failed = False
+        self._lock = ForkSafeLock()
+        for index in sorted(folder.glob("*.index")):
+            self._read_index(index)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def get(self, key: bytes) -> np.ndarray | None:
+        """What was put there, in this process or in one before."""
+        with self._lock:
+            return self._read(key)
+
+    def _read(self, key: bytes) -> np.ndarray | None:
+        place = self._places.get(key)
+        if place is None:
+            return None
+        path, begin, units, checksum = place
+        size = self._size(units)
+        data = self._data(path, begin + size)[begin : begin + size]
+        if len(data) < size or (checksum is not None and zlib.crc32(data.data) != checksum):
+            del self._places[key]
+            return None
+        self._places[key] = (path, begin, units, None)
+        return data.view(self._type).reshape(self._n_layers, units, self._width)
+
+    def put(self, key: bytes, layers: np.ndarray) -> None:
+        """Keep it; where writing fails, warn once and keep nothing from then on."""
+        try:
+            with self._lock:
+                # A fork shares its parent's files.
+                if self._failed or os.getpid() != self._process or key in self._places:
+                    return
+                self._write(key, np.ascontiguousarray(layers))
+        except OSError as error:
+            self._failed = True
+            warnings.warn(
+                f"Vectors are no longer kept in {self.folder}, which cannot be written: {error}. "
+                "The training goes on without.",
+                stacklevel=2,
+            )
+
+    def _write(self, key: bytes, layers: np.ndarray) -> None:
+        if self._files is None or self._own is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._own = self.folder / f"{uuid.uuid4().hex}.layers"
+            self._files = _open(self._own), _open(self._own.with_suffix(".index"))
+        data, index = self._files
+        begin = data.tell()
+        _append(data, layers.data)
+        checksum = zlib.crc32(layers.data)
+        _append(index, RECORD.pack(key, begin, layers.shape[1], checksum))
+        self._places[key] = (self._own, begin, layers.shape[1], checksum)
+        self.used += layers.nbytes
+
+    def _read_index(self, index: Path) -> None:
+        try:
+            data = index.read_bytes()
+        except OSError:
+            return  # somebody tidies up
+        path = index.with_suffix(".layers")
+        whole = len(data) - len(data) % RECORD.size
+        for key, begin, units, checksum in RECORD.iter_unpack(data[:whole]):
+            if key not in self._places:
+                self._places[key] = (path, begin, units, checksum)
+                self.used += self._size(units)
+
+    def _size(self, units: int) -> int:
+        return self._type.itemsize * self._n_layers * units * self._width
+
+    def _data(self, path: Path, size: int) -> np.ndarray:
+        """The bytes of a file, at least `size` of them if it has as many."""
+        known = self._maps.get(path)
+        if known is None or len(known) < size:
+            try:
+                known = np.memmap(path, dtype=np.uint8, mode="c")
+            except (OSError, ValueError):  # gone, or empty
+                known = np.zeros(0, dtype=np.uint8)
+            self._maps[path] = known
+        return known
+
+
+def _open(path: Path) -> FileIO:
+    """Open a file to append to it. No buffer: a forked child would write what is left in it a second time."""
+    return path.open("ab", buffering=0)
+
+
+def _append(file: FileIO, data: bytes | memoryview) -> None:
+    rest = memoryview(data)
+    while rest.nbytes:
+        rest = rest.cast("B")
+        rest = rest[file.write(rest) :]

@@ -1,0 +1,95 @@
+"""A private biLM with its own mix, for a component that stands alone."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from spacy.tokens import Doc
+from thinc.api import Model
+from thinc.types import Floats2d
+
+from ..annotations.static_vectors import compute_static_vectors
+from .bilm import BiLMShim, get_bilm_shim
+from .scalar_mix import MixInputs
+from .shared_outputs import SharedOutputs
+
+PRIVATE = "spacy-elmo.ElmoTok2Vec.v1"
+
+
+OUTPUT = "spacy-elmo.ConcatOutput.v1"
+
+
+NAME = "elmo-tok2vec"
+
+
+def ElmoTok2Vec(
+    bilm: Model | None, mix: Model, *, use_static_vectors: bool = False, width: int | None = None
+) -> Model:
+    """List[Doc] -> List[Floats2d (n_tokens, D)]: a frozen biLM of its own, and a scalar mix that learns.
+
+    bilm: None: it is given another one's by `share_bilm_layer`.
+    use_static_vectors: the output is D + S wide, with the model's static vectors beside the mix.
+    width: of the output; None: it is set when the weights are read.
+    """
+    layers = [mix] if bilm is None else [bilm, mix]
+    return Model(
+        NAME,
+        forward,
+        init=init,
+        layers=layers,
+        dims={"nO": width},
+        attrs={"use_static_vectors": use_static_vectors},
+    )
+
+
+def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
+    bilm, mix = _parts(model)
+    kept = get_bilm_shim(bilm).shared_outputs
+    layers = bilm.predict(docs) if kept is None else kept.get_or_compute(docs, bilm.predict)
+    X = layers
+    if model.attrs["use_static_vectors"]:
+        X = MixInputs(layers, [compute_static_vectors(get_bilm_shim(bilm).bilm, doc) for doc in docs])
+    Y, backprop_mix = mix(X, is_train)
+
+    def backprop(dY: list[Floats2d]) -> list:
+        backprop_mix(dY)
+        return []  # frozen below
+
+    return Y, backprop
+
+
+def init(model: Model, X: Any = None, Y: Any = None) -> None:
+    bilm, mix = _parts(model)
+    bilm.initialize()
+    config = get_bilm_shim(bilm).bilm.config
+    width = config.width + config.static_width * model.attrs["use_static_vectors"]
+    if model.has_dim("nO") and model.get_dim("nO") != width:
+        raise ValueError(f"A {PRIVATE} has width = {model.get_dim('nO')}, but its model {width}: give that.")
+    model.set_dim("nO", width)
+    mix.set_dim("nL", get_bilm_shim(bilm).bilm.n_layers)
+    mix.initialize()
+
+
+def _parts(model: Model) -> list[Model]:
+    if len(model.layers) == 1:
+        raise ValueError(
+            f"A {PRIVATE} has no biLM: give it one in [bilm]; only one that is the elmo of a {OUTPUT} may go "
+            "without, and takes that of the tok2vec beside it."
+        )
+    return model.layers
+
+
+def share_bilm_layer(elmo: Model, tok2vec: Model) -> None:
+    """Give an ElmoTok2Vec without a biLM that of the one in `tok2vec`; leave any other layer as it is.
+
+    The two have one layer then, which is saved once, and runs once for a batch.
+    """
+    if elmo.name != NAME or len(elmo.layers) > 1:
+        return
+    bilms = [node for node in tok2vec.walk() if any(isinstance(shim, BiLMShim) for shim in node.shims)]
+    if len(bilms) != 1:
+        raise ValueError(
+            f"The {PRIVATE} without [bilm] takes that of the tok2vec beside it, which has "
+            f"{len(bilms) or 'none'}: give it one of its own."
+        )
+    elmo.layers.insert(0, bilms[0])
+    get_bilm_shim(bilms[0]).shared_outputs = SharedOutputs()

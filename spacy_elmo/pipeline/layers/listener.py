@@ -1,0 +1,187 @@
+"""The listener: reads what the component left on each Doc, and mixes it. It belongs to the consumer's model.
+
+It keeps no batch, so training, prediction and processes are all the same to it: an array lies on the Doc, or
+the component has not run. docs/usage.md tells how the two find one another.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from weakref import WeakSet, WeakValueDictionary
+
+import numpy as np
+from spacy.tokens import Doc
+from thinc.api import Model
+from thinc.types import Floats2d
+
+from ..annotations.doc_vectors import Vectors, check_tokens, find_vectors
+from .scalar_mix import MixInputs
+
+NAME = "elmo-listener"
+
+# The docs that a listener was initialized with, by the listener's model id: nlp.initialize() runs the
+# consumers before anything has been annotated, to infer widths, and only there are zeros right. The entry
+# ends with the initialization, when spaCy links components anew.
+_init_docs: dict[int, WeakSet[Doc]] = {}
+
+# The component that a listener was linked to, by the listener's model id.
+_upstreams: WeakValueDictionary[int, Any] = WeakValueDictionary()
+
+
+def ElmoListener(mix: Model, *, upstream: str = "*", use_static_vectors: bool = False) -> Model:
+    """List[Doc] -> List[Floats2d (n_tokens, D)], or D + S with the static vectors beside the mix.
+
+    mix: the consumer's own scalar mix. upstream: name of the component to listen to; "*": the nearest one
+    before the consumer. All that it knows lies in attrs, because `Model.copy()` keeps nothing else:
+        upstream   as given
+        source     the component that it was linked to
+        consumer   the component that it is a part of
+        n_layers, width, static_width   L, D and S of the source, None while its weights cannot be found
+        use_static_vectors  whether the static vectors are wanted; a source without any has S = 0
+    """
+    attrs = dict.fromkeys(("source", "consumer", "n_layers", "width", "static_width"))
+    attrs |= {"upstream": upstream, "use_static_vectors": use_static_vectors}
+    return Model(NAME, forward, init=init, layers=[mix], dims={"nO": None}, attrs=attrs)
+
+
+def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
+    if is_train:
+        _annotate_missing(model, docs)
+    vectors = [_read(model, doc, is_train) for doc in docs]
+    X: list[np.ndarray] | MixInputs = [each.layers for each in vectors]  # (L, n, D) each
+    if model.attrs["use_static_vectors"]:
+        X = MixInputs(X, [_static(model, each) for each in vectors])  # (n, S) each
+    Y, backprop_mix = model.layers[0](X, is_train)
+
+    def backprop(dY: list[Floats2d]) -> list:
+        backprop_mix(dY)
+        return []  # a Doc takes no gradient
+
+    return Y, backprop
+
+
+def init(model: Model, X: Sequence[Doc] | None = None, Y: Any = None) -> None:
+    if not model.attrs["source"]:
+        raise ValueError(_no_source(model))
+    if not model.attrs["width"]:
+        raise ValueError(
+            f'The model of "{model.attrs["source"]}" is not there, so the width of its vectors is unknown: '
+            "correct [components." + model.attrs["source"] + ".model] path."
+        )
+    model.set_dim("nO", sum(_widths(model)), force=True)
+    mix = model.layers[0]
+    mix.set_dim("nL", model.attrs["n_layers"])
+    mix.initialize()
+    if X is not None:
+        _init_docs[model.id] = WeakSet(X)
+
+
+def connect(
+    model: Model,
+    source: Any,
+    consumer: str,
+    n_layers: int | None,
+    width: int | None,
+    static_width: int | None,
+) -> None:
+    """Tell a listener of `consumer` that it listens to the component `source`; ends an initialization."""
+    sizes = {"n_layers": n_layers, "width": width, "static_width": static_width}
+    model.attrs.update(source=source.name, consumer=consumer, **sizes)
+    if model.attrs["upstream"] != "*":
+        model.attrs["upstream"] = source.name  # it may have been renamed
+    _upstreams[model.id] = source
+    _init_docs.pop(model.id, None)
+
+
+def listens_to(model: Model, source: Any) -> bool:
+    """Return whether a layer is a listener to a component, by its name or by the one that it had before."""
+    if model.name != NAME:
+        return False
+    return model.attrs["upstream"] in ("*", source.name) or _upstreams.get(model.id) is source
+
+
+def upstream_of(model: Model) -> Any:
+    """Return the component that a listener was linked to; None where it is gone or was never there."""
+    return _upstreams.get(model.id)
+
+
+def set_residual_widths(model: Model) -> None:
+    """Set the widths of residual layers in a model that has a listener as the whole of its tok2vec.
+
+    spaCy's entity linker makes them as wide as the tok2vec, if that knows its width when the model is built.
+    A listener knows it later, and an initialization would infer the width of the entities' vectors instead.
+    """
+    listener = model.maybe_get_ref("tok2vec")
+    if listener is None or listener.name != NAME or not listener.attrs["width"]:
+        return
+    width = sum(_widths(listener))
+    inner = [node.layers[0] for node in model.walk() if node.name.startswith("residual")]
+    for layer in (layer for each in inner for layer in each.walk()):
+        if layer.has_dim("nI") is not False and layer.has_dim("nO") is not False and not layer.has_param("W"):
+            layer.set_dim("nO", width, force=True)
+            layer.set_dim("nI", width, force=True)
+
+
+def _annotate_missing(model: Model, docs: Sequence[Doc]) -> None:
+    """Let the component run where a consumer is updated without it, as `spacy debug model` does."""
+    upstream = _upstreams.get(model.id)
+    if upstream is not None:
+        missing = [doc for doc in docs if find_vectors(doc, model.attrs["source"]) is None]
+        if missing and upstream.is_enabled():
+            upstream.annotate(missing)
+
+
+def _read(model: Model, doc: Doc, is_train: bool) -> Vectors:
+    source, consumer = model.attrs["source"], model.attrs["consumer"]
+    if not source:
+        raise ValueError(_no_source(model))
+    vectors = find_vectors(doc, source)
+    if vectors is None:
+        if not is_train and doc in _init_docs.get(model.id, ()):
+            return _zeros(model, len(doc))
+        raise ValueError(
+            f'"{consumer}" needs the vectors of "{source}", which has not run on this Doc: '
+            f'put "{source}" before it and do not disable or exclude it, and in training leave it out of '
+            "frozen_components (it freezes itself)."
+        )
+    check_tokens(doc, vectors, source)
+    n_layers, _, width = vectors.layers.shape
+    depth = model.attrs["n_layers"]
+    if depth is not None and n_layers != depth:
+        raise ValueError(
+            f'"{consumer}" was made for {depth} layers, but "{source}" has left {n_layers} '
+            "on this Doc: use the model that it was trained with, or train it anew."
+        )
+    width += (model.attrs["static_width"] or 0) * model.attrs["use_static_vectors"]
+    if model.has_dim("nO") and width != model.get_dim("nO"):
+        raise ValueError(
+            f'"{consumer}" was made for vectors of width {model.get_dim("nO")}, but "{source}" gives '
+            f"{width}: use the model that it was trained with, or train it anew."
+        )
+    return vectors
+
+
+def _zeros(model: Model, n: int) -> Vectors:
+    layers = np.zeros((model.attrs["n_layers"], n, model.attrs["width"]), dtype=np.float32)
+    return Vectors(layers, np.zeros((n, 0), dtype=np.float32), *(np.zeros(n, dtype=np.uint64),) * 2)
+
+
+def _static(model: Model, vectors: Vectors) -> np.ndarray:
+    """(n, S); zeros for vectors that somebody else has put on the Doc, and in an initialization."""
+    width = model.attrs["static_width"] or 0
+    shape = len(vectors.orths), width
+    return vectors.static if vectors.static.shape == shape else np.zeros(shape, dtype=np.float32)
+
+
+def _widths(model: Model) -> tuple[int, int]:
+    """D, and S where the static vectors are wanted."""
+    return model.attrs["width"], (model.attrs["static_width"] or 0) * model.attrs["use_static_vectors"]
+
+
+def _no_source(model: Model) -> str:
+    upstream, consumer = model.attrs["upstream"], model.attrs["consumer"]
+    wanted = "elmo" if upstream == "*" else upstream
+    who = f'"{consumer}"' if consumer else "A component"
+    return (
+        f'{who} listens to "{wanted}", but there is none before it in the pipeline: '
+        f'add the component "{wanted}" in front of it.'
+    )

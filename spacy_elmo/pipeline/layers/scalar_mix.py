@@ -1,0 +1,180 @@
+"""Scalar mix: what a task takes from the layers, gamma * sum_j softmax(w)_j h_j. A thinc layer."""
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import numpy
+from thinc.api import Model, Ops
+
+from ...kernels import token_ops
+
+Array = Any  # of numpy or cupy, float32
+
+
+EPSILON = 1e-5  # added to a variance: white space has vectors of zeros
+
+
+class MixInputs(NamedTuple):
+    """What a mix gets where static vectors are put beside it."""
+
+    layers: Sequence[Array]
+    """(L, n, D) each"""
+    static: Sequence[Array]
+    """(n, S) each"""
+
+
+def ScalarMix(
+    n_layers: int | None = None,
+    *,
+    mix_dropout: float = 0.5,
+    weight_penalty: float = 0.001,
+    layer_norm: bool = False,
+) -> Model:
+    """Y = gamma * sum_j softmax(w)_j h_j (Peters et al. 2018, equation 1), with dropout on Y in training.
+
+    List[Floats3d (L, n, D)] -> List[Floats2d (n, D)]; the input is constant, no gradient flows back. With the
+    static vectors of the tokens, (n, S) each, as MixInputs -> [mix; static], (n, D + S), without dropout.
+    Params: w (L,), zeros at first, a plain average; gamma (1,), one at first.
+    n_layers: L; None: set dimension nL before initialize.
+    mix_dropout: probability that a value of Y is dropped in training. Not called `dropout_rate`: spaCy's
+        `set_dropout_rate` writes the task's own rate into every attribute of that name.
+    weight_penalty: lambda of the penalty lambda * ||w||^2 (section 3.3), which draws the mix towards the
+        plain average.
+        It counts once for each token: spaCy's taggers and parsers sum their loss over tokens, so the balance
+        of the two terms does not depend on the size of a batch, nor on gradient accumulation.
+    layer_norm: each h_j has mean 0 and variance 1 over the columns of a token before it is weighted (section
+        3.2), without parameters of its own.
+    """
+    if not 0.0 <= mix_dropout < 1.0:
+        raise ValueError(f"mix_dropout = {mix_dropout} is not a rate: give a number from 0 to below 1.")
+    if weight_penalty < 0.0:
+        raise ValueError(
+            f"weight_penalty = {weight_penalty} would draw the mix away from the average: give 0 or more."
+        )
+    return Model(
+        "elmo-scalar-mix",
+        forward,
+        init=init,
+        dims={"nL": n_layers},
+        params={"w": None, "gamma": None},
+        attrs={"mix_dropout": mix_dropout, "weight_penalty": weight_penalty, "layer_norm": layer_norm},
+    )
+
+
+def forward(model: Model, X: Sequence[Array] | MixInputs, is_train: bool) -> tuple[list[Array], Callable]:
+    xp = model.ops.xp
+    w, gamma = model.get_param("w"), model.get_param("gamma")
+    layers, extra = X if isinstance(X, MixInputs) else (X, None)
+    H: list[Array] = [model.ops.asarray(h) for h in layers]
+    static = None if extra is None else [model.ops.asarray(b) for b in extra]
+    s = _softmax(xp, w)  # (L,)
+    Ys, norms = _mix(xp, gamma * s, H, static, model.attrs["layer_norm"])  # (n, D + S) each
+    parts = _apply_dropout(model, Ys, [h.shape[2] for h in H]) if is_train else [None] * len(Ys)
+
+    def backprop(dYs: Sequence[Array]) -> list:
+        products = xp.zeros_like(w)  # (L,) of each layer with the gradient
+        for h, norm, dY, part in zip(H, norms, dYs, parts, strict=True):
+            own = dY[:, : h.shape[2]]
+            d = own if part is None else own * part
+            if norm is None:
+                products += xp.einsum("lnd,nd->l", h, d)
+            else:
+                each = xp.einsum("lnd,nd->ln", h, d) - norm.mean * d.sum(-1)
+                products += (norm.scale * each).sum(-1)
+        ds = gamma * products
+        dw = s * (ds - s @ ds) + 2.0 * model.attrs["weight_penalty"] * sum(h.shape[1] for h in H) * w
+        model.inc_grad("w", dw.astype("f"))
+        model.inc_grad("gamma", (s @ products).reshape(1).astype("f"))
+        return []
+
+    return Ys, backprop
+
+
+def init(model: Model, X: Any = None, Y: Any = None) -> None:
+    if model.has_param("w") is None:
+        model.set_param("w", model.ops.alloc1f(model.get_dim("nL")))
+        model.set_param("gamma", model.ops.alloc1f(1) + 1.0)
+
+
+def dropout_mask(ops: Ops, shape: tuple[int, ...], rate: float) -> Array | None:
+    """Zero with probability `rate`, else 1 / (1 - rate): float32; None where nothing is dropped.
+
+    16 random bits decide on each value, from a generator that numpy's global one seeds, so that spaCy's
+    seed governs it. thinc's own mask draws a float64 for each value and takes several times as long.
+    """
+    if not rate:
+        return None
+    if ops.xp is not numpy:
+        kept = ops.xp.random.uniform(0.0, 1.0, shape, dtype="f") >= rate
+        return kept * ops.xp.float32(1.0 / (1.0 - rate))
+    size = int(numpy.prod(shape))
+    words = numpy.random.SFC64(numpy.random.randint(2**31)).random_raw(-(-size // 4))  # 64 bits each
+    threshold = min(round(rate * 2**16), 2**16 - 1)
+    kept = words.view(numpy.uint16)[:size].reshape(shape) >= threshold
+    return kept * numpy.float32(1.0 / (1.0 - threshold / 2**16))
+
+
+def _apply_dropout(model: Model, Ys: Sequence[Array], widths: Sequence[int]) -> list[Array | None]:
+    """Dropout in the first columns of each, in place -> the mask of each; None where nothing is dropped."""
+    mixed = [y[:, :width] for y, width in zip(Ys, widths, strict=True)]
+    mask = dropout_mask(model.ops, (sum(y.size for y in mixed),), model.attrs["mix_dropout"])
+    if mask is None:
+        return [None] * len(Ys)
+    parts = _split_like(mask, mixed)
+    for y, part in zip(mixed, parts, strict=True):
+        y *= part
+    return parts
+
+
+class _Norm(NamedTuple):
+    """What makes (h - mean) * scale of layers (L, n, D)."""
+
+    mean: Array
+    """(L, n)"""
+    scale: Array
+    """(L, n)"""
+
+
+def _mix(
+    xp: Any, weights: Array, H: Sequence[Array], static: Sequence[Array] | None, layer_norm: bool
+) -> tuple[list[Array], Sequence[_Norm | None]]:
+    """sum_j weights_j h_j of each with what is beside it, and what normalised them; natively if possible."""
+    if xp is numpy and H and token_ops.available() and all(h.dtype == numpy.float32 for h in H):
+        Ys, found = token_ops.scalar_mix(H, weights, EPSILON if layer_norm else None, static)
+        return Ys, [None] * len(Ys) if found is None else [_Norm(*each) for each in found]
+    norms = [_norm(xp, h) if layer_norm else None for h in H]
+    # One by one: together they are a copy that is larger than any cache.
+    Ys = [_weighted(weights, h, norm) for h, norm in zip(H, norms, strict=True)]
+    if static is not None:
+        Ys = [xp.hstack([y, extra]) for y, extra in zip(Ys, static, strict=True)]
+    return Ys, norms
+
+
+def _norm(xp: Any, h: Array) -> _Norm:
+    mean = h.mean(-1)
+    variance = xp.einsum("lnd,lnd->ln", h, h) / h.shape[2] - mean**2
+    return _Norm(mean, 1 / xp.sqrt(xp.maximum(variance, 0) + EPSILON))
+
+
+def _weighted(weights: Array, h: Array, norm: _Norm | None) -> Array:
+    """sum_j weights_j h_j. Without BLAS, whose threads would wait for those of torch: (L, n, D) -> (n, D)."""
+    if norm is not None:
+        weights = (weights[:, None] * norm.scale)[..., None]  # (L, n, 1)
+    y = weights[0] * h[0]
+    for weight, layer in zip(weights[1:], h[1:], strict=True):
+        y += weight * layer
+    if norm is not None:
+        y -= (weights * norm.mean[..., None]).sum(0)
+    return y
+
+
+def _split_like(flat: Array, like: Sequence[Array]) -> list[Array]:
+    """Pieces of a flat array, in the shapes of others."""
+    ends = accumulate(y.size for y in like)
+    return [flat[end - y.size : end].reshape(y.shape) for end, y in zip(ends, like, strict=True)]
+
+
+def _softmax(xp: Any, w: Any) -> Any:
+    e = xp.exp(w - w.max())
+    return e / e.sum()

@@ -1,0 +1,135 @@
+"""How `nlp.replace_listeners` puts a private biLM in a listener's place."""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
+from thinc.api import Model
+
+from .layers.bilm import get_bilm_shim
+from .layers.elmo_tok2vec import OUTPUT, PRIVATE, ElmoTok2Vec
+from .layers.listener import upstream_of
+from .layers.shared_outputs import SharedOutputs
+
+LISTENER = "spacy-elmo.ElmoListener.v1"
+
+
+LISTENER_SETTINGS = (
+    "mix_dropout",
+    "weight_penalty",
+    "layer_norm",
+    "use_static_vectors",
+    "l2",
+    "static",
+)  # of a listener that a private biLM has too
+
+
+class ListenerReplacer:
+    """The two callbacks of `nlp.replace_listeners`, for the attrs of the biLM's layer.
+
+    spaCy calls `config` for each path, puts the result there, then calls `model` for each listener; it hands
+    `config` the section [model.tok2vec] however deep the path goes, and does not compare the two. So
+    `model` looks, with the first listener, whether the right sections were replaced: otherwise the pipeline
+    could be saved but not loaded again.
+    """
+
+    def __init__(self) -> None:
+        self._replaced: list[tuple[dict, dict, dict]] = []  # new section; [model.tok2vec] now and before
+        self._shared: Model | None = None  # what all listeners of this consumer get
+
+    def __deepcopy__(self, memo: dict) -> "ListenerReplacer":
+        return ListenerReplacer()  # a copy of the layer is in the middle of nothing
+
+    def config(self, bilm: dict, tok2vec: dict) -> dict[str, Any]:
+        """The new section for a listener, whose settings `model` adds. bilm: section of the biLM."""
+        if not any(_listeners(tok2vec)):
+            raise ValueError(f"There is no {LISTENER} in [model.tok2vec] that could be replaced.")
+        new = {"@architectures": PRIVATE, "bilm": deepcopy(bilm)}
+        self._replaced.append((new, tok2vec, deepcopy(tok2vec)))
+        return new
+
+    def model(self, bilm: Model, listener: Model, elmo: Any) -> Model:
+        """The new layer in place of a listener. bilm: a copy of the component's layer."""
+        if self._replaced:
+            self._shared = self._check(bilm)
+        if upstream_of(listener) is not elmo:
+            raise ValueError(
+                f'"{listener.attrs["consumer"]}" listens to "{listener.attrs["source"]}", not to '
+                f'"{elmo.name}": name the component that it listens to.'
+            )
+        layer = bilm if self._shared is None else self._shared
+        private = ElmoTok2Vec(
+            layer, listener.layers[0].copy(), use_static_vectors=listener.attrs["use_static_vectors"]
+        )
+        if listener.has_dim("nO"):
+            private.set_dim("nO", listener.get_dim("nO"))
+        return private
+
+    def _check(self, bilm: Model) -> Model | None:
+        """Complete the new sections of a consumer. Returns the layer if all its listeners can share it."""
+        replaced, self._replaced = self._replaced, []
+        try:
+            for new, now, before in replaced:
+                old = _listeners_section(new, now, before)
+                new.update({key: old[key] for key in LISTENER_SETTINGS if key in old})
+        except ValueError:
+            for new, now, _ in replaced:
+                _undo(new, now, replaced[0][2])
+            raise
+        if len(replaced) != 2 or not _share_bilm_section(replaced[0][0], replaced[1][0], replaced[0][1]):
+            return None
+        get_bilm_shim(bilm).shared_outputs = SharedOutputs()
+        return bilm
+
+
+def _share_bilm_section(a: dict, b: dict, tok2vec: dict) -> bool:
+    """Whether of two new sections one is the elmo of a ConcatOutput and the other all that its tok2vec has.
+
+    Then the config says of the first that it has no biLM of its own, see share_bilm_layer.
+    """
+    for _, section in _sections(tok2vec):
+        if _is(section, OUTPUT):
+            inner = [each for _, each in _sections(section.get("tok2vec")) if _is(each, PRIVATE)]
+            for outer, other in ((a, b), (b, a)):
+                if section.get("elmo") is outer and len(inner) == 1 and inner[0] is other:
+                    outer["bilm"] = None
+                    return True
+    return False
+
+
+def _listeners_section(new: dict, now: dict, before: dict) -> dict:
+    """The section in [model.tok2vec] that `new` replaces. Raises a ValueError where it was no listener's."""
+    paths = [path for path, _ in _listeners(before)]
+    for path in paths:
+        if path == () or _get(now, path) is new:
+            return _get(before, path)
+    right = " or ".join(f'"{".".join(("model", "tok2vec", *path))}"' for path in paths)
+    raise ValueError(f"This path is not that of the listener to ELMo: use {right}.")
+
+
+def _undo(new: dict, now: dict, before: dict) -> None:
+    """Let `new` be again what it replaced: a section in [model.tok2vec], or all of it."""
+    path = next((path for path, section in _sections(now) if section is new), ())
+    new.clear()
+    new.update(_get(before, path))
+
+
+def _sections(config: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict]]:
+    if isinstance(config, dict):
+        yield path, config
+        for key, value in config.items():
+            yield from _sections(value, (*path, key))
+
+
+def _listeners(config: dict) -> Iterator[tuple[tuple[str, ...], dict]]:
+    return (item for item in _sections(config) if _is(item[1], LISTENER))
+
+
+def _is(section: dict, architecture: str) -> bool:
+    return section.get("@architectures") == architecture
+
+
+def _get(config: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        config = config.get(key) if isinstance(config, dict) else None
+    return config

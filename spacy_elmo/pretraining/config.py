@@ -1,0 +1,188 @@
+"""pretrain.cfg: what a run is made of, typed, with an error for every key that is not known."""
+
+import configparser
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from thinc.api import Config
+
+from ..modeling.config import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paths:
+    """Section [paths]. Relative paths are relative to the working directory."""
+
+    train: str | None = None
+    """A folder made by `spacy elmo corpus`."""
+    dev: str | None = None
+    """A text file for held-out perplexity."""
+    init_from: str | None = None
+    """A model folder or a checkpoint to begin with; null: random weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabConfig:
+    """Section [vocab]: which units of the corpus become the vocabulary."""
+
+    min_count: int = 2
+    """A unit that is rarer becomes <unk>, so that <unk> itself is trained."""
+    max_size: int | None = None
+    """At most this many units."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Section [training]."""
+
+    seed: int = 0
+    max_steps: int = 4000
+    """Updates of the weights."""
+    batch_tokens: int | str = 2048
+    """Units of a batch, boundaries and padding included, over all processes; each has an equal share.
+    "auto": the most that fits the memory, with a margin."""
+    learning_rate: float = 8e-3
+    """Adam's, at its peak."""
+    warmup_steps: int = 100
+    """Steps of linear increase."""
+    decay_steps: int | None = None
+    """Steps of linear decrease to zero at max_steps, behind a constant rate; None: all after the warm-up."""
+    weight_decay: float = 0.0
+    """Decoupled (AdamW), on matrices only."""
+    grad_clip: float = 1.0
+    """Largest norm of the gradient over all weights."""
+    dropout: float = 0.1
+    """On the input of every LSTM layer and of the softmax."""
+    softmax: str = "full"
+    """What training lowers: "full", or "sampled" for vocabularies that the full one is too slow for."""
+    n_samples: int = 8192
+    """Units of the sampled softmax, the batch's own not counted."""
+    precision: str = "auto"
+    """Of the matrix products: "f32", "bf16", or "auto": bf16 where the processor has it natively."""
+    log_every: int = 100
+    """Steps between lines of progress."""
+    eval_every: int = 500
+    """Steps between measurements on the held-out text."""
+    eval_tokens: int = 50_000
+    """Units of the held-out text for the measurements during training; the last one uses all."""
+    patience: int = 0
+    """Stop after this many measurements without a better held-out perplexity; 0: never."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints."""
+    max_checkpoints: int = 2
+    """Older ones are deleted."""
+    save_dtype: str = "float16"
+    """Type of the weights in the model folder: "float16" or "float32"."""
+
+
+# What may change while a run goes on: nothing here changes what a step does.
+CHANGEABLE_ON_RESUME = (
+    "eval_every",
+    "eval_tokens",
+    "log_every",
+    "checkpoint_every",
+    "max_checkpoints",
+    "patience",
+    "save_dtype",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """A whole pretrain.cfg; `model` holds the sizes and switches of BiLMConfig."""
+
+    paths: Paths
+    vocab: VocabConfig
+    training: TrainingConfig
+    model: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+    def find_conflict(self, recorded: dict[str, Any]) -> str | None:
+        """What keeps a run of `recorded` settings from going on with these, None: nothing.
+
+        Paths may change, max_steps may grow, and how often something is measured or saved is free.
+        """
+        own = json.loads(json.dumps(self.to_dict()))
+        for section in ("vocab", "training", "model"):
+            defaults = asdict(SECTIONS[section]()) if section in SECTIONS else {}
+            before = {**defaults, **recorded.get(section, {})}
+            for key in sorted(before.keys() | own[section].keys()):
+                old, new = before.get(key), own[section].get(key)
+                longer = key == "max_steps" and isinstance(old, int) and new >= old
+                free = longer or (section == "training" and key in CHANGEABLE_ON_RESUME)
+                if old != new and not free:
+                    return f"[{section}] {key} was {old!r}, now it is {new!r}"
+        return None
+
+
+SECTIONS: dict[str, Any] = {"paths": Paths, "vocab": VocabConfig, "training": TrainingConfig}
+
+
+def read_config(path: Path, overrides: dict[str, Any] | None = None) -> PretrainConfig:
+    """Read a pretrain.cfg. overrides: values by dotted key ("training.max_steps")."""
+    if not path.is_file():
+        raise ConfigError(f"There is no configuration {path}: check the path.")
+    try:
+        config = Config().from_disk(path, interpolate=True, overrides=overrides or {})
+    except (ValueError, configparser.Error) as error:  # confection's messages have many lines
+        raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    for name in config:
+        if name not in (*SECTIONS, "model"):
+            known = ", ".join(f"[{section}]" for section in (*SECTIONS, "model"))
+            raise ConfigError(f"{path} has a section [{name}] that is not known: use {known}.")
+    sections = {name: _section(kind, config.get(name, {}), name) for name, kind in SECTIONS.items()}
+    return PretrainConfig(**sections, model=dict(config.get("model", {})))
+
+
+def _section(kind: Any, values: dict[str, Any], name: str) -> Any:
+    known = {field.name: field.type for field in fields(kind)}
+    for key, value in values.items():
+        if key not in known:
+            options = ", ".join(sorted(known))
+            raise ConfigError(f"[{name}] has no setting {key!r}: use {options}.")
+        if not _has_type(value, known[key]):
+            wanted = getattr(known[key], "__name__", str(known[key]))
+            raise ConfigError(f"[{name}] {key} = {value!r} should be of type {wanted}.")
+        if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
+            raise ConfigError(f"[{name}] {key} = {value!r} must not be negative.")
+    section = kind(**values)
+    if isinstance(section, TrainingConfig):
+        _check_training(section)
+    return section
+
+
+def _has_type(value: Any, wanted: Any) -> bool:
+    if isinstance(value, bool):
+        return False
+    if wanted is float:
+        return isinstance(value, int | float)
+    return isinstance(value, wanted)
+
+
+def _check_training(training: TrainingConfig) -> None:
+    choices = {
+        "precision": ("auto", "f32", "bf16"),
+        "save_dtype": ("float16", "float32"),
+        "softmax": ("full", "sampled"),
+    }
+    for key, allowed in choices.items():
+        if getattr(training, key) not in allowed:
+            options = ", ".join(f'"{option}"' for option in allowed)
+            raise ConfigError(f'[training] {key} = "{getattr(training, key)}" is not known: use {options}.')
+    if isinstance(training.batch_tokens, str) and training.batch_tokens != "auto":
+        raise ConfigError('[training] batch_tokens must be a number of units or "auto".')
+    steps = ("max_steps", "log_every", "eval_every", "checkpoint_every", "max_checkpoints")
+    for key in (*steps, "batch_tokens", "eval_tokens", "n_samples"):
+        if getattr(training, key) != "auto" and getattr(training, key) < 1:
+            raise ConfigError(f"[training] {key} must be at least 1.")
+    if training.decay_steps == 0:
+        raise ConfigError("[training] decay_steps must be at least 1, or null.")
+    if training.seed >= 2**32:
+        raise ConfigError("[training] seed must be below 2**32.")
+    if training.dropout >= 1:
+        raise ConfigError("[training] dropout must be below 1.")

@@ -1,0 +1,246 @@
+"""Text -> a corpus folder: blocks are cut in parallel; finished parts outlive a run that is killed."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from hashlib import blake2b, sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...atomic_io import END, PathLike, atomic_folder, check_apart, check_replaceable, locked, write_atomic
+from . import parallel
+from .corpus import CORPUS, FORMAT_VERSION, MANIFEST, VOCAB_COUNTS_FILE, folder_digest
+from .corpus_parts import CorpusPart, encode_part, merge_counts
+from .segmentation import Segmenter, make_segmenter, sentences
+from .text_files import BLOCK, CorpusError, ReadStats, find_files, iter_blocks
+
+SHARD_UNITS = 2**24
+MAX_TYPES = 1_000_000
+SEGMENTERS = {"jieba": "jieba", "pkuseg": "spacy-pkuseg"}  # the packages behind spaCy's names
+
+
+@dataclass(frozen=True)
+class SegmentationSettings:
+    """How text is cut. The manifest of a corpus records it, and the models that are trained on it."""
+
+    units: str = "char"
+    segmenter: str = "char"
+    lang: str = "zh"
+    fold_fullwidth: bool = True
+    max_sentence_length: int = 128
+
+    def segment(self) -> Segmenter:
+        """The segmenter; it is loaded once in a process."""
+        return _segmenter(self.units, self.segmenter, self.lang, self.fold_fullwidth)
+
+    def versions(self) -> dict[str, str]:
+        """What the cuts depend on besides: packages, and the files of a segmenter that is a folder."""
+        found: dict[str, str] = {}
+        if self.units == "char":
+            return found
+        kind, _, model = self.segmenter.partition(":")
+        for name in ("spacy", SEGMENTERS.get(kind, "")):
+            with suppress(PackageNotFoundError, ValueError):
+                found[name] = version(name)
+        folder = Path(model or kind)
+        if folder.is_dir():
+            found["sha256"] = folder_digest(folder)
+        return found
+
+
+_segmenter = lru_cache(maxsize=1)(
+    lambda units, segmenter, lang, fold_fullwidth: make_segmenter(
+        units, segmenter, lang, fold_fullwidth=fold_fullwidth
+    )
+)
+
+
+def build_corpus(
+    inputs: Iterable[Path],
+    output: Path,
+    cut: SegmentationSettings,
+    *,
+    n_process: int = 1,
+    backend: str = "loky",
+    dedup: bool = False,
+    min_count: int = 1,
+    max_vocab: int = MAX_TYPES,
+    block: int = BLOCK,
+    progress: Callable[[Iterator[str]], Iterator[str]] = iter,
+) -> dict[str, Any]:
+    """Make a corpus folder of text files and return its manifest.
+
+    n_process, backend: see parallel.parallel_map. dedup: keep the first of equal lines. min_count, max_vocab:
+    units that are listed; the others share one id behind them. block: characters of a part. progress: wraps
+    the stream of blocks, to show progress.
+
+    Finished parts wait in a hidden folder beside `output`, each named after its text and how it was
+    cut: a run that was killed finds its own again, whatever else was changed, and the corpus is the
+    same to the byte for any number of processes. Raises a CorpusError for text that cannot be read.
+    """
+    check_replaceable(output, CORPUS)  # before the work, not after it
+    inputs = list(inputs)
+    check_apart(inputs, output)
+    files = find_files(inputs)
+    segment = cut.segment()
+    made = {**asdict(cut), "segmenter": segment.name}
+    parts, stats = _PartCache(output, made, cut.versions()), ReadStats()
+    with locked(parts.folder, CORPUS.name), parts.kept_until_done():
+        stream = progress(iter_blocks(files, stats, dedup=dedup, size=block))
+        for key, data in parallel.parallel_map(
+            process_block, parts.missing(stream, cut), n_process=n_process, backend=backend
+        ):
+            parts.add(key, data)
+        with atomic_folder(output, CORPUS) as folder:
+            manifest = _assemble(
+                folder,
+                [parts.path(key) for key in parts.keys],
+                {**made, "versions": cut.versions(), "text": asdict(stats)},
+                min_count=min_count,
+                max_vocab=max_vocab,
+            )
+    return manifest
+
+
+def process_block(key: str, block: str, cut: SegmentationSettings) -> tuple[str, bytes]:
+    """A block of lines as a part, with its key. Runs in the workers."""
+    segment = cut.segment()
+    try:
+        with segment.memory_zone():
+            found = (
+                s for line in block.split("\n") for s in sentences(line, segment, cut.max_sentence_length)
+            )
+            return key, encode_part(found)
+    except Exception as error:  # a tokenizer raises whatever it likes
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CorpusError(f'The segmenter "{segment.name}" failed on this text: {reason}') from error
+
+
+class _PartCache:
+    """The folder of finished parts beside a corpus that is being made."""
+
+    def __init__(self, output: Path, made: dict[str, Any], versions: dict[str, str]):
+        target = output.resolve()
+        self.folder = target.with_name(f".{target.name}.partial")
+        self.keys: list[str] = []
+        self._salt = json.dumps([FORMAT_VERSION, made, versions], sort_keys=True).encode()
+
+    def missing(
+        self, stream: Iterable[str], cut: SegmentationSettings
+    ) -> Iterator[tuple[str, str, SegmentationSettings]]:
+        """The blocks that have no part yet, as arguments of process_block."""
+        for block in stream:
+            key = blake2b(self._salt + block.encode("utf8"), digest_size=20).hexdigest()
+            self.keys.append(key)
+            if not self.path(key).is_file():
+                yield key, block, cut
+
+    def path(self, key: str) -> Path:
+        return self.folder / f"{key}.safetensors"
+
+    def add(self, key: str, data: bytes) -> None:
+        write_atomic(self.path(key), data)
+
+    @contextmanager
+    def kept_until_done(self) -> Iterator[None]:
+        """Remove the parts when the corpus is complete; after an error, the folder if it is empty."""
+        try:
+            yield
+            for path in self.folder.glob("*"):
+                if re.fullmatch(r"[0-9a-f]{40}\.safetensors", path.name) or path.name.endswith(END):
+                    path.unlink()
+        finally:
+            with suppress(OSError):
+                self.folder.rmdir()
+
+
+def write_corpus(
+    path: PathLike,
+    sentences: Iterable[Sequence[str]],
+    *,
+    settings: dict[str, Any],
+    shard_units: int = SHARD_UNITS,
+    min_count: int = 1,
+    max_vocab: int = MAX_TYPES,
+) -> dict[str, Any]:
+    """Write sentences of units as a corpus folder and return its manifest: for text that is cut already.
+
+    settings: how it was cut (units, segmenter, lang, ...), kept in the manifest. Nothing is left behind
+    when an error comes, or when there is no sentence (CorpusError).
+    """
+    with atomic_folder(path, CORPUS) as folder:
+        paths = []
+        for number, batch in enumerate(_batches(sentences, shard_units)):
+            paths.append(folder / f"{number}.part")
+            paths[-1].write_bytes(encode_part(batch))
+        manifest = _assemble(folder, paths, settings, min_count=min_count, max_vocab=max_vocab)
+        for scratch in paths:
+            scratch.unlink()
+    return manifest
+
+
+def _batches(sentences: Iterable[Sequence[str]], shard_units: int) -> Iterator[list[Sequence[str]]]:
+    batch: list[Sequence[str]] = []
+    size = 0
+    for sentence in sentences:
+        batch.append(sentence)
+        size += len(sentence)
+        if size >= shard_units:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _assemble(
+    folder: Path, parts: Sequence[Path], settings: dict[str, Any], *, min_count: int, max_vocab: int
+) -> dict[str, Any]:
+    """Write the corpus of all parts into an empty folder: ids are ranks by frequency over all of them."""
+    types, distinct = merge_counts(parts, min_count=min_count, max_vocab=max_vocab)
+    rows = b"".join(b"%s\t%d\n" % (unit, -count) for count, _, _, unit in types)
+    (folder / VOCAB_COUNTS_FILE).write_bytes(rows)
+    ranks = {unit: rank for rank, (_, _, _, unit) in enumerate(types)}
+    shards: list[dict[str, Any]] = []
+    for path in parts:
+        part = CorpusPart(path)
+        if len(part.lengths()):
+            shards.append(_write_shard(folder, len(shards), part, ranks))
+    if not shards:
+        raise CorpusError("The corpus is empty: there is no sentence in the input.")
+    if not types:
+        raise CorpusError(f"No unit occurs {min_count} times: lower --min-count.")
+    tokens = sum(shard["tokens"] for shard in shards)
+    manifest = {
+        "kind": CORPUS.kind,
+        "format_version": FORMAT_VERSION,
+        **settings,
+        "sentences": sum(shard["sentences"] for shard in shards),
+        "tokens": tokens,
+        "types": len(types),
+        "distinct": distinct,
+        "unlisted_tokens": tokens + sum(count for count, _, _, _ in types),
+        "sha256": {VOCAB_COUNTS_FILE: sha256(rows).hexdigest()},
+        "shards": shards,
+    }
+    text = json.dumps(manifest, ensure_ascii=False, indent=2) + "\n"
+    (folder / MANIFEST).write_text(text, encoding="utf8")
+    return manifest
+
+
+def _write_shard(folder: Path, number: int, part: CorpusPart, ranks: dict[bytes, int]) -> dict[str, Any]:
+    rank = np.empty(part.types, dtype=np.int32)
+    for unit, place, _ in part.units():
+        rank[place] = ranks.get(unit, len(ranks))
+    arrays = {"ids": rank[part.ids()], "lengths": part.lengths()}
+    digests = {}
+    for kind, array in arrays.items():
+        path = folder / f"shard-{number:05d}.{kind}.npy"
+        np.save(path, array)
+        digests[path.name] = sha256(path.read_bytes()).hexdigest()
+    return {"sentences": len(arrays["lengths"]), "tokens": len(arrays["ids"]), "sha256": digests}

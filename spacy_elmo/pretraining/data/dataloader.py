@@ -1,0 +1,118 @@
+"""Batches by length with a token budget, in an order that a seed fixes and a state resumes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ...modeling.token_encoder import TokenBatch
+from ...modeling.vocab import BOS, EOS, PAD, SPECIALS, UNK, Vocab, special_character_ids
+from ...seeds import derive_seed
+from .corpus import Corpus
+
+
+@dataclass
+class LoaderState:
+    """Where a run stands in its data: the epoch, and the batches of it that are done."""
+
+    epoch: int = 0
+    done: int = 0
+
+
+class BatchLoader:
+    """Batches of a corpus without end, epoch after epoch.
+
+    A batch holds sentences of about equal length (little padding, plain tensors) and at most
+    `batch_tokens` ids, boundaries and padding included. Which sentences meet and in which order depends
+    on `seed` and the epoch alone, so a run that continues at a LoaderState sees what it would have seen.
+
+    shard: (rank, size), this process's part of every batch: each size-th sentence from rank on. Where there
+    are fewer sentences than processes it may be empty.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        vocab: Vocab,
+        *,
+        batch_tokens: int,
+        seed: int = 0,
+        max_characters_per_token: int | None = None,
+        shard: tuple[int, int] = (0, 1),
+    ):
+        self.shard = shard
+        self.corpus, self.vocab = corpus, vocab
+        self.batch_tokens, self.seed = batch_tokens, seed
+        units = [unit for unit, _ in corpus.counts()]
+        self._rows = _rows_of(units, vocab)
+        self._spelled: np.ndarray | None = None
+        if max_characters_per_token is not None:
+            self._spelled = char_ids_of_vocab(units, vocab, max_characters_per_token)
+
+    def epoch(self, number: int) -> list[np.ndarray]:
+        """The batches of an epoch as arrays of sentence numbers."""
+        rng = np.random.default_rng(derive_seed(self.seed, "order", step=number))
+        lengths = self.corpus.lengths + 2
+        # Sorted by length, ties and near-ties in a new order each epoch.
+        order = np.argsort(lengths * (1 + 0.1 * rng.random(len(lengths), dtype=np.float32)), kind="stable")
+        batches, first = [], 0
+        longest = np.maximum.accumulate(lengths[order])
+        while first < len(order):
+            # The largest n with n * longest(first + n - 1) <= batch_tokens; at least one sentence.
+            window = longest[first : first + max(1, self.batch_tokens // int(longest[first]))]
+            fits = np.arange(1, len(window) + 1) * window <= self.batch_tokens
+            n = max(1, int(fits.sum()))
+            batches.append(order[first : first + n])
+            first += n
+        rng.shuffle(batches)
+        return batches
+
+    def iter_from(self, state: LoaderState) -> Iterator[tuple[TokenBatch, LoaderState]]:
+        """Batches from `state` on, each with the state behind it."""
+        while True:
+            batches = self.epoch(state.epoch)
+            while state.done < len(batches):
+                rows = batches[state.done]
+                state = LoaderState(state.epoch, state.done + 1)
+                yield self.collate(rows[self.shard[0] :: self.shard[1]]), state
+            state = LoaderState(state.epoch + 1, 0)
+
+    def collate(self, rows: np.ndarray) -> TokenBatch:
+        """Sentences by number as a padded TokenBatch."""
+        lengths = self.corpus.lengths[rows].astype(np.int64) + 2
+        units = np.full((len(rows), int(lengths.max(initial=2))), PAD, dtype=np.int64)
+        units[:, 0] = BOS
+        for target, i, n in zip(units, rows, lengths, strict=True):
+            target[1 : n - 1] = self.corpus[i] + len(SPECIALS)
+            target[n - 1] = EOS
+        known = self._rows[np.minimum(units, len(self._rows) - 1)]
+        batch = TokenBatch(torch.from_numpy(known), torch.from_numpy(lengths))
+        if self._spelled is not None:
+            distinct, forms = np.unique(units, return_inverse=True)
+            batch.type_ids = torch.from_numpy(forms.reshape(units.shape))
+            batch.type_char_ids = torch.from_numpy(self._spelled[distinct].astype(np.int64))
+        if self.vocab.ngrams:
+            batch.ngram_ids = torch.from_numpy(self.vocab.ngram_rows(known))
+        return batch
+
+
+def _rows_of(units: Sequence[str], vocab: Vocab) -> np.ndarray:
+    """Row of each special and listed unit in the vocabulary, and last that of what is not listed."""
+    place = {unit: row for row, unit in enumerate(vocab.units, len(SPECIALS))}
+    listed = (place.get(unit, UNK) for unit in units)
+    return np.array([*range(len(SPECIALS)), *listed, UNK], dtype=np.int64)
+
+
+def char_ids_of_vocab(units: Sequence[str], vocab: Vocab, max_characters_per_token: int) -> np.ndarray:
+    """The characters of the units that a corpus lists: (units + 5, max_characters_per_token + 2).
+
+    Those too rare for the table are read from their characters as well. Specials come first, and last
+    the one that stands for what is not listed.
+    """
+    small = np.min_scalar_type(vocab.n_characters)
+    special = special_character_ids(max_characters_per_token).astype(small)
+    # In pieces: a Vocab spells in eight bytes a character, and there may be a million units.
+    pieces = (units[i : i + 10_000] for i in range(0, len(units), 10_000))
+    rows = [vocab.character_ids(piece, max_characters_per_token).astype(small) for piece in pieces]
+    return np.concatenate([special, *rows, special[UNK : UNK + 1]])

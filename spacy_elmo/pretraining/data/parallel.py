@@ -1,0 +1,92 @@
+"""Many calls of one function: here, on all cores of this machine, or on a cluster, by joblib's engines."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+from ...errors import ElmoError
+
+BACKENDS = ("loky", "dask", "ray")
+
+
+class WorkerError(ElmoError):
+    """An engine that is not there, or that lost a worker."""
+
+
+def parallel_map(
+    function: Callable, calls: Iterable[tuple], *, n_process: int = 1, backend: str = "loky"
+) -> Iterator[Any]:
+    """The results of function(*call) for each of `calls`, as they are ready, in any order.
+
+    n_process: processes; 1: this one alone, -1: one for each core. backend: "loky" (this machine), "dask"
+    (the cluster of DASK_SCHEDULER_ADDRESS) or "ray" (that of RAY_ADDRESS). `calls` is read as the workers
+    get on, so that little of it is in memory. An error of a call, or of `calls`, is raised here.
+    """
+    if backend not in BACKENDS:
+        raise WorkerError(f'The backend "{backend}" is not known: use {", ".join(BACKENDS)}.')
+    if n_process == 1 and backend == "loky":
+        yield from (function(*call) for call in calls)
+        return
+    import joblib
+
+    source = _Source(calls)
+    work = (joblib.delayed(function)(*call) for call in source)
+    options = {"n_jobs": n_process, "pre_dispatch": "2*n_jobs"}
+    try:
+        with _cluster(backend), joblib.parallel_config(backend=backend):
+            if backend == "ray":  # gives its results as lists only
+                wave = 4 * joblib.effective_n_jobs(n_process)
+                while tasks := list(islice(work, wave)):
+                    yield from joblib.Parallel(**options)(tasks)
+            else:
+                yield from joblib.Parallel(return_as="generator_unordered", **options)(work)
+    except BrokenProcessPool as error:
+        raise WorkerError(
+            "A worker died, most often for want of memory: lower n_process. What is finished is kept, and "
+            "the same command goes on."
+        ) from error
+    if source.error is not None:
+        raise source.error
+
+
+class _Source:
+    """Iterates over calls until the first error and keeps that: joblib reads them in a thread of its own,
+    where an error would be lost."""
+
+    def __init__(self, calls: Iterable[tuple]):
+        self._calls = iter(calls)
+        self.error: Exception | None = None
+
+    def __iter__(self) -> Iterator[tuple]:
+        return self
+
+    def __next__(self) -> tuple:
+        try:
+            return next(self._calls)
+        except StopIteration:
+            raise
+        except Exception as error:
+            self.error = error
+            raise StopIteration from error
+
+
+@contextmanager
+def _cluster(backend: str) -> Iterator[None]:
+    """Make joblib know a cluster's engine."""
+    try:
+        if backend == "dask":
+            from dask.distributed import Client
+
+            with Client():
+                yield
+            return
+        if backend == "ray":
+            from ray.util.joblib import register_ray
+
+            register_ray()
+    except ImportError as error:
+        package = {"dask": "dask[distributed]"}.get(backend, backend)
+        raise WorkerError(f'The backend "{backend}" is not installed: pip install "{package}".') from error
+    yield

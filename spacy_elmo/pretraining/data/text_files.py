@@ -1,0 +1,259 @@
+"""Files -> lines of text: what `spacy elmo corpus` and `evaluate` read, packed or not, in a stream."""
+
+import codecs
+import gzip
+import json
+import lzma
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import ElmoError
+from . import zstd
+
+SUFFIXES = (".txt", ".jsonl")
+COMPRESSED_SUFFIXES = (".gz", ".xz", ".zst")
+CHUNK = 2**20  # bytes read at once
+MAX_LINE_CHARS = 2**20  # characters of a line that are held at once, except where it must be whole
+LONGEST_WHOLE = 2**26  # of a line that must be whole: nobody's document has as many
+JUDGED = 2**16  # bytes of a file from which on its share of invalid ones says what it is
+BLOCK = 2**21  # characters that are cut at once
+DEDUP_BATCH = 2**13  # lines that are looked up at once among those that were there before
+
+_INVALID = re.compile("[\udc80-\udcff]")  # how Python's "surrogateescape" marks a byte that is not UTF-8
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_STOP = re.compile("[。！？!?…\\s]")
+
+
+class CorpusError(ElmoError):
+    """Text that no corpus can be made of."""
+
+
+@dataclass
+class ReadStats:
+    """What was read: characters and lines, bytes that are not UTF-8, and lines that occurred before."""
+
+    characters: int = 0
+    lines: int = 0
+    invalid_bytes: int = 0
+    duplicate_lines: int = 0
+
+
+def find_files(inputs: Iterable[Path]) -> list[Path]:
+    """The text files among `inputs`; of a folder all .txt and .jsonl in it, also packed, sorted by name.
+
+    Hidden files and folders in a folder are left out: macOS (`._a.txt`) and Jupyter put some there.
+    """
+    found: list[Path] = []
+    for path in inputs:
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if _is_text(p, path))
+            if not inside:
+                raise CorpusError(f"The folder {path} holds no text: put .txt or .jsonl files into it.")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise CorpusError(f"There is no text {path}: check the path.")
+    return found
+
+
+def _is_text(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return not hidden and _kind(path) in SUFFIXES and path.is_file()
+
+
+def read_lines(path: Path, stats: ReadStats | None = None, *, whole: bool = False) -> Iterator[str]:
+    """Paragraphs of a UTF-8 file: its lines, or the "text" of each line's object in .jsonl.
+
+    A line longer than 2**20 characters comes in pieces, cut after a sentence where there is one. whole: it
+    does not, and raises a CorpusError from 2**26 characters on, as a line of .jsonl does in any case.
+    stats: counts bytes that are not UTF-8, and halves of surrogate pairs in JSON, each of which becomes
+    U+FFFD; None: they raise a CorpusError, as does a file of another encoding in any case.
+    """
+    number = 0
+    kind = _kind(path)
+    if kind == ".json":
+        raise CorpusError(f'{path} is JSON: give .jsonl, an object with a "text" on each line, or .txt.')
+    try:
+        for line in _lines(path, stats, whole=whole or kind == ".jsonl"):
+            number += 1
+            if kind != ".jsonl":
+                yield line
+            else:
+                yield _text(line, f"{path}, line {number}", stats) if line.strip() else ""
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        where = f" after line {number}" if number else ""
+        reason = getattr(error, "strerror", None) or error
+        raise CorpusError(f"{path} cannot be read{where}: {reason}.") from error
+
+
+def _lines(path: Path, stats: ReadStats | None, *, whole: bool) -> Iterator[str]:
+    """Lines without their ends. whole: of up to LONGEST_WHOLE characters, and not in pieces."""
+    number = 0
+    begun: list[str] = []  # pieces of a line whose end has not come
+    size = 0
+    for text in _decoded(path, stats):
+        first, *lines = text.split("\n")
+        begun.append(first)
+        size += len(first)
+        for line in lines:
+            yield "".join(begun)
+            number += 1
+            begun, size = [line], len(line)
+        if whole and size > LONGEST_WHOLE:
+            raise CorpusError(
+                f"{path}, line {number + 1} is longer than {LONGEST_WHOLE >> 20} million characters: "
+                "part it into lines."
+            )
+        if not whole and size > MAX_LINE_CHARS:
+            rest = "".join(begun)
+            while len(rest) > MAX_LINE_CHARS:
+                stops = [m.end() for m in _STOP.finditer(rest, MAX_LINE_CHARS // 2, MAX_LINE_CHARS)]
+                cut = stops[-1] if stops else MAX_LINE_CHARS
+                yield rest[:cut]
+                rest = rest[cut:]
+            begun, size = [rest], len(rest)
+    if size:
+        yield "".join(begun)
+
+
+def _decoded(path: Path, stats: ReadStats | None) -> Iterator[str]:
+    """The text of a file in pieces, without its byte order mark. Another encoding: a CorpusError."""
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    size = zeros = number = 0
+    bad: list[int] = []  # the first invalid byte and its line
+    invalid = 0
+    for raw in chain(_chunks(path), [b""]):
+        if size == 0 and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise CorpusError(f"{path} is UTF-16, as its first bytes say: convert the file to UTF-8.")
+        text = decoder.decode(raw, final=not raw)
+        if size == 0:
+            text = text.removeprefix("\ufeff")
+        size += len(raw)
+        zeros += raw.count(0)
+        if first := _INVALID.search(text):
+            invalid += len(_INVALID.findall(text))
+            if not bad:
+                line = number + text.count("\n", 0, first.start()) + 1
+                bad = [ord(first.group()) - 0xDC00, line]
+            text = _INVALID.sub("\ufffd", text)
+        number += text.count("\n")
+        judged = size >= JUDGED or not raw
+        if bad and (stats is None or (judged and invalid * 10 > size)):
+            raise CorpusError(
+                f"{path}, line {bad[1]} is not UTF-8 (byte {bad[0]:#04x}): convert "
+                "the file, for Chinese most often from GB18030."
+            )
+        if judged and zeros * 4 > size:
+            raise CorpusError(f"{path} is UTF-16 or no text, most of its bytes are 0: convert it to UTF-8.")
+        yield text
+    if stats is not None:
+        stats.invalid_bytes += invalid
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, unpacked, in pieces of at most CHUNK."""
+    if path.suffix == ".zst":
+        try:
+            yield from zstd.unpacked(path)
+        except ImportError as error:
+            raise CorpusError(
+                f"{path} is packed with zstd: install spacy-elmo[zstd], or unpack it."
+            ) from error
+        return
+    openers: dict[str, Callable] = {".gz": gzip.open, ".xz": lzma.open}
+    opener = openers.get(path.suffix, open)
+    with opener(path, "rb") as file:
+        yield from iter(partial(file.read, CHUNK), b"")
+
+
+def _text(line: str, where: str, stats: ReadStats | None) -> str:
+    """The "text" of a JSON object. where: names the line in a CorpusError."""
+    try:
+        text = json.loads(line)["text"]
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise CorpusError(f'{where} is no JSON object with a "text".') from error
+    if not isinstance(text, str):
+        kind = "null" if text is None else "no string"
+        raise CorpusError(f'The "text" of {where} is {kind}: correct the line, or leave it out.')
+    halves = len(_SURROGATE.findall(text))  # JSON can spell half of a pair, which is no text
+    if halves and stats is None:
+        raise CorpusError(f'The "text" of {where} has half of a surrogate pair: mend the line.')
+    if halves:
+        assert stats is not None
+        stats.invalid_bytes += halves
+        text = _SURROGATE.sub("\ufffd", text)
+    return text
+
+
+def _kind(path: Path) -> str:
+    return Path(path.stem).suffix if path.suffix in COMPRESSED_SUFFIXES else path.suffix
+
+
+def iter_blocks(
+    files: Iterable[Path], stats: ReadStats, *, dedup: bool = False, size: int = BLOCK
+) -> Iterator[str]:
+    """The lines of all files, blank ones left out, joined to blocks of about `size` characters.
+
+    dedup: of lines that are equal, white space around them aside, only the first is kept. What a block
+    holds depends on the text alone.
+    """
+    seen = LineDeduplicator()
+    block: list[str] = []
+    filled = 0
+    lines = _paragraphs(files, stats)
+    while group := list(islice(lines, DEDUP_BATCH)):
+        kept = seen.first(group) if dedup else group
+        stats.duplicate_lines += len(group) - len(kept)
+        for line in kept:
+            block.append(line)
+            filled += len(line) + 1
+            if filled >= size:
+                yield "\n".join(block)
+                block, filled = [], 0
+    if block:
+        yield "\n".join(block)
+
+
+def _paragraphs(files: Iterable[Path], stats: ReadStats) -> Iterator[str]:
+    for path in files:
+        for text in read_lines(path, stats):
+            for line in text.split("\n"):  # a document of .jsonl has several
+                if stripped := line.strip():
+                    stats.lines += 1
+                    stats.characters += len(stripped)
+                    yield stripped
+
+
+class LineDeduplicator:
+    """The lines that occurred, each as a hash of 8 bytes: 100 million of them take 0.8 GB.
+
+    Two different lines share a hash with a probability of n^2 / 2^65 among n lines: 3e-4 for 100 million.
+    """
+
+    def __init__(self) -> None:
+        # Sorted, each at least twice as long as the next: few searches a line, few merges.
+        self._runs: list[np.ndarray] = []
+
+    def first(self, lines: list[str]) -> list[str]:
+        """The lines that were not there before."""
+        digests = b"".join(blake2b(line.encode("utf8"), digest_size=8).digest() for line in lines)
+        hashes, where = np.unique(np.frombuffer(digests, dtype=np.uint64), return_index=True)
+        new = np.ones(len(hashes), dtype=bool)
+        for run in self._runs:
+            place = np.searchsorted(run, hashes).clip(max=len(run) - 1)
+            new &= run[place] != hashes
+        run = hashes[new]
+        while self._runs and len(self._runs[-1]) < 2 * len(run):
+            run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")
+        if len(run):
+            self._runs.append(run)
+        return [lines[i] for i in sorted(where[new].tolist())]

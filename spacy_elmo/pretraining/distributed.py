@@ -1,0 +1,188 @@
+"""One process or many: torch's own distributed engine, as `torchrun` starts it. Alone, a world of one."""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from ..errors import ElmoError
+from ..inference.bilm import BiLM
+
+BUCKET_NUMEL = 2**24  # numbers that are summed over the processes at once
+TIMEOUT = timedelta(minutes=10)  # for a process that hangs; one that dies is noticed at once
+
+STORE_PORT = "spacy_elmo/store_port"
+
+
+class DistributedError(ElmoError):
+    """A process of the run that is missing or lost."""
+
+
+@dataclass(frozen=True)
+class DistributedContext:
+    """The processes of a run, each with the same weights and a share of every batch.
+
+    rank: of this process. size: how many there are. device: where this one computes.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the one process that writes files and speaks."""
+        return self.rank == 0
+
+    def all_reduce_sum(self, values: Sequence[float]) -> list[float]:
+        """The sum of each number over all processes."""
+        if self.size == 1:
+            return list(values)
+        summed = torch.tensor(values, dtype=torch.float64)
+        self._together(dist.all_reduce, summed)
+        return summed.tolist()
+
+    def all_reduce_min(self, value: int) -> int:
+        """The smallest of all processes' values."""
+        return min(int(t) for t in self.all_gather(torch.tensor(value)))
+
+    def all_gather(self, tensor: Tensor) -> list[Tensor]:
+        """The tensors of all processes, of one shape and on the CPU, by rank."""
+        if self.size == 1:
+            return [tensor]
+        found = [torch.empty_like(tensor) for _ in range(self.size)]
+        self._together(dist.all_gather, found, tensor)
+        return found
+
+    def all_reduce_gradients(self, parameters: Sequence[Tensor], share: float) -> None:
+        """Replace every gradient by the sum over all processes of `share` times their gradients."""
+        if self.size == 1:
+            return
+        for bucket in _buckets(parameters):
+            flat = torch.cat([_gradient(p).flatten() for p in bucket]).mul_(share)
+            self._together(dist.all_reduce, flat)
+            parts = flat.split([p.numel() for p in bucket])
+            for parameter, part in zip(bucket, parts, strict=True):
+                parameter.grad = part.view_as(parameter).clone()
+
+    def share_weights(self, bilm: BiLM) -> None:
+        """Give the model of every process the weights of the first one.
+
+        Each has made them itself; processors of two kinds round otherwise, and the replicas of a model that
+        differ stay different. Raises a DistributedError where the models have other sizes or vocabularies.
+        """
+        if self.size == 1:
+            return
+        vocab = bilm.vocab
+        lists = [vocab.units, vocab.characters, vocab.ngrams, vocab.static]
+        digest = sha256(json.dumps([bilm.config.to_dict(), *lists]).encode("utf8")).digest()
+        first, *others = self.all_gather(torch.frombuffer(bytearray(digest), dtype=torch.uint8))
+        if not all(torch.equal(first, other) for other in others):
+            raise DistributedError(
+                "The processes have made different models: give all of them the same corpus, settings and "
+                "version of spacy-elmo."
+            )
+        with torch.no_grad():
+            for tensor in bilm.state_dict().values():
+                shared = tensor.detach().cpu().contiguous()
+                self._together(dist.broadcast, shared, 0)
+                tensor.copy_(shared)
+
+    def barrier(self) -> None:
+        """Return when all processes are here."""
+        self.all_reduce_sum([0.0])
+
+    def _together(self, collective: Callable, *args: Any) -> None:
+        try:
+            collective(*args)
+        except RuntimeError as error:  # what torch raises for a connection that is lost or times out
+            raise DistributedError(
+                f"Process {self.rank} of {self.size} lost another one, which died or hangs: see its message. "
+                "The same command goes on from the last checkpoint; torchrun --max-restarts gives it again."
+            ) from error
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+def _buckets(parameters: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    bucket: list[Tensor] = []
+    for parameter in parameters:
+        bucket.append(parameter)
+        if sum(p.numel() for p in bucket) >= BUCKET_NUMEL:
+            yield bucket
+            bucket = []
+    if bucket:
+        yield bucket
+
+
+@contextmanager
+def init_distributed() -> Iterator[DistributedContext]:
+    """The world that torchrun's environment describes: gloo between CPUs, NCCL between GPUs.
+
+    Without torchrun: one process, on the first GPU or on the CPU.
+    """
+    rank, size, local = (int(os.environ.get(k, d)) for k, d in _PLACE.items())
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        if local >= torch.cuda.device_count():
+            raise DistributedError(
+                f"Process {rank} has no GPU: this machine has {torch.cuda.device_count()}; give torchrun "
+                f"--nproc-per-node {torch.cuda.device_count()}."
+            )
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    if size == 1:
+        yield DistributedContext(device=device)
+        return
+    try:
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+            store = _fresh_store(rank)
+            dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=rank, world_size=size)
+        else:
+            dist.init_process_group(backend, timeout=TIMEOUT)
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DistributedError(f"Process {rank} of {size} did not find the others: {reason}") from error
+    yield DistributedContext(rank, size, device)
+    dist.destroy_process_group()  # not after an error: it would wait for the others
+
+
+def _fresh_store(rank: int) -> dist.TCPStore:
+    """A store of this attempt's processes alone, at rank 0.
+
+    torchrun keeps one store through all restarts, where the addresses of processes that died are found before
+    the new ones are there (torch 2.13; counts of restarts differ between machines, so they are no prefix).
+    It serves only to say where the fresh one is: an old answer leads nowhere, and is asked for again.
+    """
+    host = os.environ["MASTER_ADDR"]  # where rank 0 is
+    agent = dist.TCPStore(host, int(os.environ["MASTER_PORT"]), is_master=False, timeout=TIMEOUT)
+    if rank == 0:
+        store = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=TIMEOUT)
+        agent.set(STORE_PORT, str(store.port))
+        return store
+    end = time.monotonic() + TIMEOUT.total_seconds()
+    while True:
+        port = int(agent.get(STORE_PORT))
+        try:
+            socket.create_connection((host, port), timeout=5).close()
+            return dist.TCPStore(host, port, is_master=False, timeout=TIMEOUT)
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+
+
+_PLACE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}

@@ -1,0 +1,260 @@
+"""What a run will take: parameters, memory of a process, units, floating-point operations, days. On paper,
+except for the speed, which is measured or given."""
+
+import time
+from dataclasses import dataclass, replace
+from itertools import islice, product
+
+import torch
+
+from ..inference.bilm import BiLM
+from ..modeling.config import BiLMConfig, ConfigError
+from ..modeling.cross_entropy import GPU_LOGIT_CHUNK, LOGIT_CHUNK
+from ..modeling.serialization import vocab_of
+from ..modeling.vocab import Vocab
+from .auto_batch_size import MAX_BATCH_TOKENS, MEMORY_MARGIN, random_batch
+from .config import PretrainConfig
+from .data.corpus import Corpus
+from .distributed import BUCKET_NUMEL
+from .initialization import CORPUS_SETTINGS, config_of, parent_of
+from .optim import build_train_step
+
+# Chinese text: bytes a unit and units a sentence, measured on 0.6 MB of mixed text; words are jieba's.
+BYTES = {"char": 2.91, "word": 5.03}
+SENTENCE = {"char": 37.3, "word": 21.6}
+DISTINCT_TYPE_RATIO = 0.43  # distinct words in 256 sentences, for the char-CNN
+SCALING_EFFICIENCY = 0.9  # share of its own speed that a process keeps beside others
+# Activations of two directions that step at once, against those of one after the other: part of what the
+# first one held is used again by the second (measured, docs/pretraining.md).
+CONCURRENT_DIRECTIONS_FACTOR = 1.6
+
+
+@dataclass(frozen=True)
+class RunEstimate:
+    """A run in numbers. Memory is that of one process in bytes, operations are those of training."""
+
+    parameters: dict[str, int]
+    memory: dict[str, int]
+    batch_tokens: int
+    tokens: float
+    epochs: float
+    flops_per_token: dict[str, float]
+    tokens_per_second: float
+    gpus: int
+
+    @property
+    def flops(self) -> float:
+        """Of the whole run."""
+        return self.tokens * sum(self.flops_per_token.values())
+
+    @property
+    def days(self) -> float:
+        """Of the whole run, held-out measurements left out."""
+        together = SCALING_EFFICIENCY if self.gpus > 1 else 1.0
+        return self.tokens / (self.tokens_per_second * self.gpus * together) / 86400
+
+
+def estimate_run(
+    settings: PretrainConfig,
+    *,
+    corpus_bytes: float | None = None,
+    gpus: int = 1,
+    memory: float = 22e9,
+    units: str = "char",
+    vocab_size: int | None = None,
+    tokens_per_second: float | None = None,
+) -> RunEstimate:
+    """Work out a run.
+
+    corpus_bytes: of text; None: that of [paths] train. units, vocab_size: where there is no corpus yet.
+    memory: of a GPU in bytes, for batch_tokens = "auto". tokens_per_second: of one process; None: it is
+    measured here, on this machine. One process is planned for this machine: where it has no GPU and torch
+    more than one thread, the two directions step at once and hold more between them.
+    """
+    corpus = Corpus(settings.paths.train) if settings.paths.train else None
+    corpus_settings = (
+        {"units": units} if corpus is None else {key: corpus.manifest[key] for key in CORPUS_SETTINGS}
+    )
+    config = config_of(settings, corpus_settings, parent_of(settings))
+    config = replace(config, n_static_vectors=0)  # counted before the training, which does not touch them
+    vocab = _vocab(settings, corpus, vocab_size, spelled=config.token_encoder != "embedding")
+    if config.n_ngrams:
+        config, vocab = _with_ngrams(config, len(vocab.units))
+    with torch.device("meta"):
+        bilm = BiLM(config, vocab)
+    parameters = count_parameters(bilm)
+    if corpus is None and corpus_bytes is None:
+        raise ConfigError("An estimate needs the size of the text: give --corpus-size or [paths] train.")
+    n = _units(corpus, config.units, corpus_bytes)
+    fixed, each = _memory(bilm, parameters, gpus, settings)
+    batch = settings.training.batch_tokens
+    if not isinstance(batch, int):
+        free = memory * (1 - MEMORY_MARGIN) - sum(fixed.values())
+        if free < each * (config.max_sentence_length + 2):
+            raise ConfigError("The model does not fit the memory: make it smaller, or give --memory.")
+        batch = min(MAX_BATCH_TOKENS, int(free / each) // 256 * 256) * gpus
+    if tokens_per_second is None:
+        tokens_per_second = measure_speed(config, vocab, settings)
+    return RunEstimate(
+        parameters=parameters,
+        memory={**fixed, "activations": int(each * batch / gpus)},
+        batch_tokens=batch,
+        tokens=float(batch) * settings.training.max_steps,
+        epochs=batch * settings.training.max_steps / n,
+        flops_per_token=training_flops(bilm, settings),
+        tokens_per_second=tokens_per_second,
+        gpus=gpus,
+    )
+
+
+def count_parameters(bilm: BiLM) -> dict[str, int]:
+    """Weights by part; a tied softmax has only its bias of its own."""
+    parts = {"embedding": "token_encoder.", "LSTMs": "_lm.", "softmax": "softmax_"}
+    sizes = {name: p.numel() for name, p in bilm.named_parameters()}
+    return {part: sum(n for name, n in sizes.items() if key in name) for part, key in parts.items()}
+
+
+def training_flops(bilm: BiLM, settings: PretrainConfig) -> dict[str, float]:
+    """Operations for each unit, forward and backward, which takes twice as many again.
+
+    A multiplication with an m x n matrix counts 2mn. Element-wise work is left out.
+    """
+    config = bilm.config
+    lstm = (
+        2
+        * config.n_layers
+        * (8 * config.hidden_size * config.projection_dim + config.hidden_size * config.projection_dim)
+    )
+    compared = len(bilm.vocab)
+    if settings.training.softmax == "sampled":
+        compared = min(compared, settings.training.n_samples)
+    found = {"LSTMs": 6.0 * lstm, "softmax": 6.0 * 2 * compared * config.projection_dim}
+    if config.token_encoder != "embedding":
+        width = sum(n for _, n in config.char_filters)
+        positions = config.max_characters_per_token + 2
+        cnn = sum(w * n * config.char_embedding_dim * positions for w, n in config.char_filters)
+        highways = 2 * config.n_highway * width**2
+        found["char-CNN"] = 6.0 * DISTINCT_TYPE_RATIO * (cnn + highways + width * config.projection_dim)
+    return found
+
+
+def measure_speed(config: BiLMConfig, vocab: Vocab, settings: PretrainConfig, *, tokens: int = 1024) -> float:
+    """Units a second of this process: the best of two steps on units at random, after two to warm up."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    bilm = BiLM(config, vocab).to(device).train()
+    step = build_train_step(bilm, settings.training)
+    batch = random_batch(step, tokens if device.type == "cpu" else 16 * tokens)
+    seconds = []
+    for _ in range(4):
+        began = time.monotonic()
+        _ = step(batch, 0).forward  # read: it has ended
+        seconds.append(time.monotonic() - began)
+    return int(batch.lengths.sum()) / min(seconds[2:])
+
+
+def _memory(
+    bilm: BiLM, parameters: dict[str, int], gpus: int, settings: PretrainConfig
+) -> tuple[dict[str, int], float]:
+    """Bytes by part that do not depend on the batch, and those of each unit in it."""
+    n, buckets = sum(parameters.values()), 4 * BUCKET_NUMEL if gpus > 1 else 0
+    width = 4 if settings.training.precision == "f32" else 2
+    fixed = {
+        "weights": 4 * n,
+        "gradients": 4 * n + min(4 * n, buckets),
+        "Adam": 8 * n,
+        "products": width * parameters["LSTMs"],
+    }
+    on_gpu = gpus > 1 or torch.cuda.is_available()
+    if on_gpu and _is_recorded(bilm, settings):
+        fixed["gradients"] += 4 * n  # where the graphs write them
+    fixed["softmax"], each = (_on_gpu if on_gpu else _on_cpu)(bilm, width, settings)
+    config = bilm.config
+    if config.token_encoder != "embedding":
+        each += (
+            DISTINCT_TYPE_RATIO
+            * sum(n for _, n in config.char_filters)
+            * (config.max_characters_per_token + 2)
+            * 8
+        )
+    return fixed, each
+
+
+def _compared(bilm: BiLM, settings: PretrainConfig) -> int:
+    """Units that a prediction is compared with."""
+    sampled = settings.training.softmax == "sampled"
+    return min(len(bilm.vocab), settings.training.n_samples) if sampled else len(bilm.vocab)
+
+
+def _is_recorded(bilm: BiLM, settings: PretrainConfig) -> bool:
+    """Whether steps are, on a GPU with Triton: see pretraining.step.cuda_graphs."""
+    return settings.training.softmax == "full" and bilm.config.token_encoder == "embedding"
+
+
+def _on_cpu(bilm: BiLM, width: int, settings: PretrainConfig) -> tuple[int, float]:
+    """Bytes of the softmax, and of the activations for each unit. width: of a number in a product."""
+    at_once = torch.get_num_threads() > 1  # both directions, as TrainStep
+    p, h, compared = bilm.config.projection_dim, bilm.config.hidden_size, _compared(bilm, settings)
+    layer = (6 * h + 2 * p) * width + 4 * p * 3
+    each = 2.0 * bilm.config.n_layers * layer + 2 * p * 4 * 4
+    softmax = LOGIT_CHUNK * compared * 10 * (1 + at_once) + compared * p * (width + 2 * 4)
+    return softmax, each * (CONCURRENT_DIRECTIONS_FACTOR if at_once else 1.0)
+
+
+def _on_gpu(bilm: BiLM, width: int, settings: PretrainConfig) -> tuple[int, float]:
+    """The same. A layer keeps gates, cell, output and inputs, with dropout masks; the way back holds the
+    gradients of one layer's gates besides. Recorded, each direction has memory of its own."""
+    sides = 2 if _is_recorded(bilm, settings) else 1
+    p, h, compared = bilm.config.projection_dim, bilm.config.hidden_size, _compared(bilm, settings)
+    gates = (5 * h + 2 * p) * width
+    each = float(bilm.config.n_layers * (gates + 4 * h + 12 * p) + gates + (12 + 2 * width) * p)
+    softmax = GPU_LOGIT_CHUNK * compared * width + compared * p * (2 * width + 2 * 4)
+    return sides * softmax, sides * each
+
+
+def _vocab(settings: PretrainConfig, corpus: Corpus | None, size: int | None, *, spelled: bool) -> Vocab:
+    """The corpus's vocabulary, or one of that size without meaning."""
+    limits = settings.vocab
+    if corpus is not None:
+        return corpus.vocab(min_count=limits.min_count, max_size=limits.max_size, spelled=spelled)
+    size = size or limits.max_size
+    if size is None:
+        raise ConfigError(
+            "An estimate needs a vocabulary: give --vocab-size, [vocab] max_size or [paths] train."
+        )
+    characters = [chr(0x4E00 + i) for i in range(6000)] if spelled else []
+    return Vocab([f"unit {i}" for i in range(size)], characters)
+
+
+def _with_ngrams(config: BiLMConfig, size: int) -> tuple[BiLMConfig, Vocab]:
+    """A vocabulary of `size` units with as many n-grams as the table has rows, both without meaning."""
+    units = [chr(0x10000 + i) for i in range(size)]
+    tuples = (t for n in range(2, config.max_ngram_length + 1) for t in product(units, repeat=n))
+    found = ["".join(t) for t in islice(tuples, config.n_ngrams)]
+    return replace(config, n_ngrams=len(found)), vocab_of(config, units, (), found)
+
+
+def _units(corpus: Corpus | None, units: str, size: float | None) -> float:
+    """Units of the text, with two boundaries a sentence."""
+    if corpus is None:
+        assert size is not None
+        n = size / BYTES[units]
+        return n * (1 + 2 / SENTENCE[units])
+    n = float(corpus.manifest["tokens"] + 2 * corpus.manifest["sentences"])
+    if size is None:
+        return n
+    read = corpus.manifest.get("text", {}).get("characters")
+    return n * size / (BYTES["char"] * read) if read else n
+
+
+def parse_size(text: str) -> float:
+    """Bytes: "3GB", "190 MB", "22e9"."""
+    factors = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+    plain = text.strip().upper()
+    factor = factors.get(plain[-2:], 1.0)
+    try:
+        size = float(plain[:-2] if plain[-2:] in factors else plain) * factor
+    except ValueError:
+        size = 0.0
+    if not 0 < size < float("inf"):
+        raise ConfigError(f'"{text}" is no size: write it like 3GB or 190MB.')
+    return size

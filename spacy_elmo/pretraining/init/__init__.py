@@ -1,0 +1,1 @@
+"""What a biLM begins with besides random weights: n-grams and vectors counted in the corpus."""

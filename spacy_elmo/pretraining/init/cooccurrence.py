@@ -1,0 +1,159 @@
+"""Vectors of n-grams before any training, from what stands beside them in a corpus.
+
+A biLM meets an n-gram a few times in an hour; counting meets all of them in minutes. N-grams that stand
+between the same neighbours get similar vectors, so names begin near names and verbs near verbs.
+"""
+
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...modeling.static_vectors import normalize_rms
+from ...modeling.vocab import SPECIALS, UNK, Vocab
+from ...seeds import derive_seed
+from ..data.corpus import Corpus
+from .ngram_selection import SENTENCE_BOUNDARY, read_ids
+
+MAX_COUNTED_UNITS = 80_000_000  # that are counted at most: 3 GB of memory
+NEIGHBOURS = 3000  # units that count as neighbours, the most frequent ones; the others are one
+PAIRS = 8000  # pairs of them that do
+CONTEXT_SMOOTHING = 0.75  # of the neighbours' frequencies (Levy et al. 2015, section 3.2)
+OVERSAMPLING, ITERATIONS = 32, 3  # of the subspace iteration
+TINY = 1e-12
+STD = 0.5  # root mean square of the vectors: beside those of units, whose variance is 1
+
+COLUMNS = max(NEIGHBOURS + 2, PAIRS)  # of a place
+CHUNK = 4_000_000  # units whose n-grams are looked up at once
+
+Triples = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def ppmi_svd_vectors(
+    corpus: Corpus, vocab: Vocab, width: int, *, units: int = MAX_COUNTED_UNITS, seed: int = 0
+) -> Tensor:
+    """Vectors of a vocabulary's n-grams: (n, width) float32, in their order; their root mean square is STD.
+
+    U sqrt(S) of the truncated singular value decomposition U S V of the positive pointwise mutual information
+    max(0, log p(x, c) / (p(x) p(c))) of n-grams x and neighbours c: the unit on either side, the one beyond
+    it, and both together, each place by itself (Levy and Goldberg 2014; Levy et al. 2015). An n-gram that
+    does not occur gets zeros, and so do columns that are more than there are directions.
+    units: of a larger corpus about as many are counted, in blocks from all of it. vocab: most frequent first.
+    """
+    ids = read_ids(corpus, units)
+    rows = np.concatenate([_rows(vocab, ids, i) for i in range(0, len(ids), CHUNK)])
+    slots = [_ppmi(rows, beside) for beside in _context_slots(ids, 2, vocab.max_ngram_length)]
+    found = _truncated_svd(slots, len(vocab.ngrams), width, seed)
+    return found * (STD / found.square().mean().sqrt().clamp(min=TINY))
+
+
+def static_vectors(
+    corpus: Corpus, vocab: Vocab, width: int, *, units: int = MAX_COUNTED_UNITS, seed: int = 0
+) -> tuple[list[str], Tensor]:
+    """Static vectors (modeling.static_vectors) of a vocabulary's units and n-grams: the strings, and (n,
+    width) float32.
+
+    The same as ppmi_svd_vectors but that single units have rows, too, and each row has root mean square 1.
+    """
+    ids = read_ids(corpus, units)
+    size, longest = len(vocab.units), vocab.max_ngram_length if vocab.ngrams else 1
+    alone = np.where((ids >= 0) & (ids < size), ids + 1, 0).astype(np.int32)
+    rows = np.empty((len(ids), longest), dtype=np.int32)
+    rows[:, 0] = alone
+    if longest > 1:
+        for i in range(0, len(ids), CHUNK):
+            longer = _rows(vocab, ids, i)
+            rows[i : i + CHUNK, 1:] = np.where(longer > 0, longer + size, 0)
+    slots = [_ppmi(rows, beside) for beside in _context_slots(ids, 1, longest)]
+    found = _truncated_svd(slots, size + len(vocab.ngrams), width, seed)
+    return [*vocab.units, *vocab.ngrams], torch.from_numpy(normalize_rms(found.numpy()))
+
+
+def _rows(vocab: Vocab, ids: np.ndarray, first: int) -> np.ndarray:
+    """(n, max_ngram_length - 1) int32: the n-grams that end at each unit of a chunk, 0 for none."""
+    before = min(first, vocab.max_ngram_length - 1)  # where they may begin
+    ids = ids[first - before : first + CHUNK]
+    known = (ids != SENTENCE_BOUNDARY) & (ids < len(vocab.units))
+    return vocab.ngram_rows(np.where(known, ids + len(SPECIALS), UNK)[None])[0, before:].astype(np.int32)
+
+
+def _context_slots(ids: np.ndarray, shortest: int, longest: int) -> Iterator[list[tuple[np.ndarray, int]]]:
+    """Each place beside n-grams: for each length, what stands there, and how far from the last unit.
+
+    A neighbour is a number from 0, or -1 for a pair that is not counted.
+    """
+    single = np.where(ids < NEIGHBOURS, ids, NEIGHBOURS).astype(np.int16)
+    single[ids == SENTENCE_BOUNDARY] = NEIGHBOURS + 1
+    pairs = _frequent_pairs(single)  # of a place and the next one
+    for behind, further, what in ((1, 1, single), (2, 2, single), (1, 1, pairs)):
+        yield [(what, behind)] * (longest + 1 - shortest)
+        wide = 1 if what is pairs else 0
+        yield [(what, -(n - 1) - further - wide) for n in range(shortest, longest + 1)]
+
+
+def _frequent_pairs(single: np.ndarray) -> np.ndarray:
+    size = NEIGHBOURS + 2
+    keys = single[:-1].astype(np.int32) * size + single[1:]
+    found, counts = np.unique(keys, return_counts=True)
+    chosen = np.sort(found[np.argsort(-counts, kind="stable")[:PAIRS]])
+    place = np.minimum(np.searchsorted(chosen, keys), len(chosen) - 1)
+    out = np.full(len(single), -1, dtype=np.int16)
+    out[:-1] = np.where(chosen[place] == keys, place, -1)
+    return out
+
+
+def _ppmi(rows: np.ndarray, beside: list[tuple[np.ndarray, int]]) -> Triples:
+    """Positive pointwise mutual information of n-grams and what stands at one place: row, column, value."""
+    parts = [_counts(rows[:, k], what, offset) for k, (what, offset) in enumerate(beside)]
+    row, column, count = (np.concatenate(part) for part in zip(*parts, strict=True))
+    if not len(row):
+        return row, column, count.astype(np.float32)
+    total = np.bincount(row, count)
+    smooth = np.bincount(column, count) ** CONTEXT_SMOOTHING
+    value = np.log(count * smooth.sum() / (total[row] * smooth[column])).astype(np.float32)
+    kept = value > 0
+    return row[kept], column[kept], value[kept]
+
+
+def _counts(rows: np.ndarray, what: np.ndarray, offset: int) -> Triples:
+    """How often each n-gram has each neighbour: n-gram from 0, neighbour, times."""
+    at = np.flatnonzero(rows)
+    at = at[(at + offset >= 0) & (at + offset < len(what))]
+    neighbour = what[at + offset].astype(np.int64)
+    keys = ((rows[at].astype(np.int64) - 1) * COLUMNS + neighbour)[neighbour >= 0]
+    found, counts = np.unique(keys, return_counts=True)
+    return (found // COLUMNS).astype(np.int32), (found % COLUMNS).astype(np.int32), counts.astype(np.float64)
+
+
+def _truncated_svd(slots: list[Triples], n: int, width: int, seed: int) -> Tensor:
+    """The first `width` left singular vectors, each times the root of its singular value."""
+    row, value = (np.concatenate([slot[i] for slot in slots]) for i in (0, 2))
+    column = np.concatenate([slot[1] + k * COLUMNS for k, slot in enumerate(slots)])
+    out = torch.zeros(n, width)
+    if not len(row):
+        return out
+    matrix = _sparse(row, column, value, (n, len(slots) * COLUMNS))
+    turned = _sparse(column, row, value, (len(slots) * COLUMNS, n))
+    # Subspace iteration (Halko et al. 2011, algorithm 4.4).
+    rank = min(width + OVERSAMPLING, *matrix.shape)
+    generator = torch.Generator().manual_seed(derive_seed(seed, "neighbours"))
+    right = torch.randn(matrix.shape[1], rank, generator=generator)
+    for _ in range(1 + ITERATIONS):
+        left = torch.linalg.qr(matrix @ right)[0]
+        right = torch.linalg.qr(turned @ left)[0]
+    u, s, _ = torch.linalg.svd(matrix @ right, full_matrices=False)
+    found = (u * s.sqrt())[:, :width]
+    out[:, : found.shape[1]] = found
+    return out
+
+
+def _sparse(row: np.ndarray, column: np.ndarray, value: np.ndarray, shape: tuple[int, int]) -> Tensor:
+    order = np.lexsort((column, row))
+    starts = np.zeros(shape[0] + 1, dtype=np.int32)
+    np.cumsum(np.bincount(row, minlength=shape[0]), out=starts[1:])
+    with warnings.catch_warnings():  # that CSR tensors are in beta
+        warnings.simplefilter("ignore")
+        crow, col, values = map(torch.from_numpy, (starts, column[order].astype(np.int32), value[order]))
+        return torch.sparse_csr_tensor(crow, col, values, size=shape)

@@ -1,0 +1,192 @@
+"""The biLM that a run begins with: random weights, or those of a model that is trained on."""
+
+import logging
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..inference import loading
+from ..inference.bilm import BiLM
+from ..modeling.config import BiLMConfig, ConfigError
+from ..modeling.serialization import vocab_of
+from ..modeling.vocab import CHAR_SPECIALS, SPECIALS, Vocab
+from .checkpoint import MODEL, STATE, load_model
+from .config import PretrainConfig
+from .data.corpus import Corpus
+from .init.cooccurrence import ppmi_svd_vectors, static_vectors
+from .init.ngram_selection import static_vocab, with_ngrams
+
+log = logging.getLogger("spacy_elmo")
+
+CORPUS_SETTINGS = (
+    "units",
+    "segmenter",
+    "lang",
+    "fold_fullwidth",
+    "max_sentence_length",
+)  # decided when the corpus was made
+NGRAMS, STATIC = "token_encoder.ngram_embedding.weight", "static_vectors"
+ARCHITECTURE_KEYS = [f.name for f in fields(BiLMConfig) if f.name not in (*CORPUS_SETTINGS, "meta")]
+
+
+def build_model(corpus: Corpus, settings: PretrainConfig) -> BiLM:
+    """A biLM for the units of a corpus; how those were cut comes from the corpus.
+
+    With [paths] init_from its weights are those of that model; see `init_from_parent`.
+    """
+    corpus_settings = {key: corpus.manifest[key] for key in CORPUS_SETTINGS}
+    for key in corpus_settings.keys() & settings.model.keys():
+        if settings.model[key] != corpus_settings[key]:
+            raise ConfigError(
+                f"[model] {key} = {settings.model[key]!r}, but the corpus was made with "
+                f"{corpus_settings[key]!r}: leave it out, or make the corpus again."
+            )
+    parent = parent_of(settings)
+    config = config_of(settings, corpus_settings, parent)
+    if not config.has_softmax:
+        raise ConfigError("A model without a softmax cannot be trained: leave [model] has_softmax out.")
+    vocab = corpus.vocab(
+        min_count=settings.vocab.min_count,
+        max_size=settings.vocab.max_size,
+        spelled=config.token_encoder != "embedding" and config.char_input == "unicode",
+        uses_bytes=config.char_input == "utf8",
+    )
+    if parent is None or "n_ngrams" in settings.model:
+        config, vocab = with_ngrams(corpus, config, vocab, settings.vocab.min_count)
+    static: Tensor | None = None
+    if config.n_static_vectors and (parent is None or not _reuses_parent_static(parent, config)):
+        config, vocab, static = _with_static(corpus, config, vocab)
+    if parent is not None:
+        config, vocab = _merge_vocab(parent, config, vocab, settings.vocab.max_size)
+    bilm = BiLM(config, vocab)
+    if parent is not None:
+        known = init_from_parent(bilm, parent)
+        log.info("%s knows %d of %d units", settings.paths.init_from, known, len(bilm.vocab.units))
+    if bilm.token_encoder.ngram_embedding is not None and (
+        parent is None or not _has_same_ngrams(parent, config)
+    ):
+        log.info("vectors of %d n-grams from their neighbours", config.n_ngrams)
+        with torch.no_grad():
+            bilm.token_encoder.ngram_embedding.weight[1:] = ppmi_svd_vectors(
+                corpus, vocab, config.effective_ngram_dim
+            )
+    if static is not None:
+        bilm.static_vectors = static
+    return bilm
+
+
+def _with_static(corpus: Corpus, config: BiLMConfig, vocab: Vocab) -> tuple[BiLMConfig, Vocab, Tensor]:
+    """A vocabulary with the strings that have static vectors, as many as the corpus has, and the vectors."""
+    log.info("static vectors of %d strings from their neighbours", config.n_static_vectors)
+    counted = static_vocab(corpus, config, vocab)
+    strings, vectors = static_vectors(corpus, counted, config.static_dim)
+    vocab = vocab_of(config, vocab.units, vocab.characters, vocab.ngrams, strings)
+    return replace(config, n_static_vectors=len(strings)), vocab, vectors
+
+
+def parent_of(settings: PretrainConfig) -> BiLM | None:
+    """The model of [paths] init_from."""
+    return None if settings.paths.init_from is None else load_parent(Path(settings.paths.init_from))
+
+
+def config_of(settings: PretrainConfig, corpus_settings: dict[str, Any], parent: BiLM | None) -> BiLMConfig:
+    """The sizes of [model], or those of the parent where [model] has none. corpus_settings: how the corpus
+    was cut.
+
+    Raises a ConfigError where they differ from the parent's.
+    """
+    inherited = {} if parent is None else {key: getattr(parent.config, key) for key in ARCHITECTURE_KEYS}
+    config = BiLMConfig.from_dict({**inherited, **settings.model, **corpus_settings})
+    if parent is not None:
+        _check_shape(config, parent.config)
+    return config
+
+
+def _merge_vocab(
+    parent: BiLM, config: BiLMConfig, vocab: Vocab, max_size: int | None
+) -> tuple[BiLMConfig, Vocab]:
+    """The vocabulary of a text and behind it what else the parent knows, as far as max_size has room: a text
+    of one domain lacks much that the model will meet. N-grams of its own take the place of the parent's."""
+    units = _united(vocab.units, parent.vocab.units)[:max_size]
+    characters = _united(vocab.characters, parent.vocab.characters)
+    known = set(units)
+    ngrams = vocab.ngrams or [ngram for ngram in parent.vocab.ngrams if known.issuperset(ngram)]
+    static = vocab.static or (parent.vocab.static if config.n_static_vectors else [])
+    config = replace(config, n_ngrams=len(ngrams), n_static_vectors=len(static))
+    return config, vocab_of(config, units, characters, ngrams, static)
+
+
+def _reuses_parent_static(parent: BiLM, config: BiLMConfig) -> bool:
+    return (config.n_static_vectors, config.static_width) == (
+        parent.config.n_static_vectors,
+        parent.config.static_width,
+    )
+
+
+def _has_same_static(parent: BiLM, bilm: BiLM) -> bool:
+    same_width = parent.config.static_width == bilm.config.static_width
+    return same_width and parent.vocab.static == bilm.vocab.static
+
+
+def _has_same_ngrams(parent: BiLM, config: BiLMConfig) -> bool:
+    return bool(parent.config.n_ngrams) and parent.config.effective_ngram_dim == config.effective_ngram_dim
+
+
+def _united(ours: list[str], theirs: list[str]) -> list[str]:
+    return list(dict.fromkeys([*ours, *theirs]))
+
+
+def load_parent(path: Path) -> BiLM:
+    """The biLM of a model folder or of a checkpoint, or the bundled one by its name."""
+    path = loading.resolve_model_path(path)
+    return load_model(path) if (path / STATE).is_file() and (path / MODEL).is_dir() else loading.load(path)
+
+
+def init_from_parent(bilm: BiLM, parent: BiLM) -> int:
+    """Give `bilm` the weights of a parent of the same shape, and return how many of its units that knows.
+
+    The rows of units (of characters, of n-grams) are found by name, wherever they stand in the parent. Those
+    it does not know stay random, their softmax bias is the mean of the parent's; unknown n-grams
+    begin at zero, and so do all where the parent has none of their width.
+    """
+    known = _rows(bilm.vocab.units, parent.vocab.units, len(SPECIALS))
+    spelled = _rows(bilm.vocab.characters, parent.vocab.characters, len(CHAR_SPECIALS))
+    by_row = dict.fromkeys(("token_encoder.embedding.weight", "softmax_bias", "untied_softmax_weight"), known)
+    by_row["token_encoder.char_cnn.embedding.weight"] = spelled
+    by_row[NGRAMS] = _rows(bilm.vocab.ngrams, parent.vocab.ngrams, 1)
+    ours, theirs = bilm.state_dict(), parent.state_dict()
+    with torch.no_grad():
+        bilm.softmax_bias.fill_(float(parent.softmax_bias.mean()))
+        for name, tensor in ours.items():
+            if name == STATIC and not _has_same_static(parent, bilm):
+                continue  # counted anew
+            if name == NGRAMS:
+                tensor.zero_()  # what they add to their characters is nothing as yet
+                if not _has_same_ngrams(parent, bilm.config):
+                    continue
+            to, source = by_row.get(name, (..., ...))
+            tensor[to] = theirs[name][source]
+    return len(known[0]) - len(SPECIALS)
+
+
+def _rows(ours: list[str], theirs: list[str], specials: int) -> tuple[Tensor, Tensor]:
+    """Rows of what both have in the one and in the other, the specials first."""
+    place = {name: i for i, name in enumerate(theirs, specials)}
+    pairs = [(i, i) for i in range(specials)]
+    pairs += [(i, place[name]) for i, name in enumerate(ours, specials) if name in place]
+    to, source = torch.tensor(pairs).unbind(1)
+    return to, source
+
+
+def _check_shape(config: BiLMConfig, parent: BiLMConfig) -> None:
+    found_by_name = {"n_static_vectors", "static_dim"}
+    found_by_name |= {"n_ngrams", "max_ngram_length", "ngram_dim"} if config.n_ngrams else set()
+    for key in ("units", *(key for key in ARCHITECTURE_KEYS if key not in found_by_name)):
+        if getattr(config, key) != getattr(parent, key):
+            raise ConfigError(
+                f"init_from has {key} = {getattr(parent, key)!r}, this run {getattr(config, key)!r}: "
+                "they must be equal; a [model] section that is left out takes all from init_from."
+            )

@@ -1,0 +1,156 @@
+"""What a run shows while it trains: lines or a bar, TensorBoard's event files, the curve as a picture."""
+
+import logging
+import time
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from ..atomic_io import write_atomic
+from ..modeling.loss import perplexity
+from . import memory
+from .config import TrainingConfig
+from .distributed import DistributedContext
+
+log = logging.getLogger("spacy_elmo")
+
+EVENTS, CURVE = "events", "curve.png"
+
+
+@dataclass
+class RunningMetrics:
+    """Sums over the steps since a measurement."""
+
+    loss: float = 0.0
+    steps: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+    def add(self, other: "RunningMetrics") -> None:
+        """Take in what another has."""
+        self.loss += other.loss
+        self.steps += other.steps
+        self.tokens += other.tokens
+        self.seconds += other.seconds
+
+    def row(self, training: TrainingConfig) -> dict[str, Any]:
+        """Mean loss under its name, and units a second. A sampled softmax has no perplexity."""
+        if not self.steps:
+            return {}
+        name = "loss" if training.softmax == "full" else "sampled_loss"
+        rate = round(self.tokens / self.seconds) if self.seconds else 0
+        return {name: self.loss / self.steps, "tokens_per_second": rate}
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+class TrainingLogger:
+    """Shows a run to those who look on. Every process has one; only the leading one's does anything."""
+
+    def __init__(
+        self, output: Path, training: TrainingConfig, world: DistributedContext, *, step: int, progress: bool
+    ):
+        self.output, self.training, self.device = output, training, world.device
+        self.active = world.is_main
+        self._began, self._first = time.monotonic(), step
+        self._metrics = RunningMetrics()
+        self._events: Any = None
+        self._bar = tqdm(
+            total=training.max_steps, initial=step, unit="step", disable=not (progress and self.active)
+        )
+        memory.reset_peak(self.device)
+
+    def step(self, number: int, done: RunningMetrics, *, rate: float, norm: float) -> None:
+        """A step was made; `number` of them in all. rate: of learning. norm: of the gradient."""
+        self._metrics.add(done)
+        self._bar.update()
+        if not self.active or number % self.training.log_every:
+            return
+        row = self._metrics.row(self.training)
+        gigabytes = memory.peak_bytes(self.device) / 1e9
+        self._scalars(number, {**row, "learning_rate": rate, "gradient_norm": norm, "memory_gb": gigabytes})
+        self._metrics = RunningMetrics()
+        left = (time.monotonic() - self._began) / (number - self._first) * (self.training.max_steps - number)
+        text = f"{format_metrics(row)}  {gigabytes:.1f} GB"
+        if self._bar.disable:
+            log.info("step %6d  %s  %s left", number, text, tqdm.format_interval(left))
+        else:
+            self._bar.set_postfix_str(text)
+
+    def log_validation(self, record: dict[str, Any]) -> None:
+        """The held-out text was measured: the last row of the record's log."""
+        if not self.active:
+            return
+        row = record["log"][-1]
+        result = row["dev"]
+        message = f"step {row['step']:>6}  held-out perplexity {result['forward']:8.2f} forward "
+        message += f"{result['backward']:8.2f} backward  {format_metrics(row)}".rstrip()
+        if self._bar.disable:
+            log.info(message)
+        else:
+            self._bar.write(message)
+        heldout = {f"dev_{key}": result[key] for key in ("forward", "backward")}
+        self._scalars(row["step"], heldout)
+        draw_curve(record, self.output / CURVE)
+
+    def close(self) -> None:
+        """No more will come."""
+        self._bar.close()
+        if self._events:
+            self._events.close()
+
+    def _scalars(self, step: int, values: dict[str, float]) -> None:
+        if self._events is None:
+            self._events = _open_events(self.output / EVENTS, self._first)
+        if self._events:
+            for name, value in values.items():
+                self._events.add_scalar(name, value, step)
+
+
+def format_metrics(row: dict[str, Any]) -> str:
+    """Loss and speed of a row for people: as perplexity, where it is one."""
+    parts = []
+    if "loss" in row:
+        parts.append(f"loss {row['loss']:.3f}  perplexity {perplexity(row['loss'], 1):.2f}")
+    if "sampled_loss" in row:
+        parts.append(f"sampled loss {row['sampled_loss']:.3f}")
+    if "tokens_per_second" in row:
+        parts.append(f"{row['tokens_per_second']:,} units/s")
+    return "  ".join(parts)
+
+
+def _open_events(folder: Path, step: int) -> Any:
+    """A writer of TensorBoard's event files, False where that is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        log.info("no TensorBoard files: pip install spacy-elmo[monitoring]")
+        return False
+    return SummaryWriter(str(folder), purge_step=step)  # a run that goes on replaces what it repeats
+
+
+def draw_curve(record: dict[str, Any], path: Path) -> None:
+    """Perplexity over the units that were read, as a picture; nothing where matplotlib is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return
+    rows = record["log"]
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for name in ("forward", "backward"):
+        axes.plot([r["step"] for r in rows], [r["dev"][name] for r in rows], label=f"held-out, {name}")
+    trained = [(r["step"], perplexity(r["loss"], 1)) for r in rows if "loss" in r]
+    if trained:
+        axes.plot(*zip(*trained, strict=True), "--", label="training, with dropout")
+    axes.set(xlabel="step", ylabel="perplexity", yscale="log")
+    axes.grid(True, which="both", alpha=0.3)
+    axes.legend()
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    write_atomic(path, picture.getvalue())

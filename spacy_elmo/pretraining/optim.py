@@ -1,0 +1,42 @@
+"""What a step is made with: losses and gradients, the optimiser, its learning rate."""
+
+import torch
+
+from ..inference.bilm import BiLM
+from ..kernels.precision import resolve_compute_dtype
+from .config import TrainingConfig
+from .step.cuda_graphs import CUDAGraphTrainStep, with_cuda_graphs
+from .step.train_step import TrainStep
+
+Step = TrainStep | CUDAGraphTrainStep
+
+
+def build_train_step(bilm: BiLM, training: TrainingConfig) -> Step:
+    """Losses and gradients as the settings say, on the device of the biLM."""
+    bf16 = resolve_compute_dtype(training.precision, bilm.device) is torch.bfloat16
+    return with_cuda_graphs(
+        TrainStep(
+            bilm,
+            dropout=training.dropout,
+            dtype=torch.bfloat16 if bf16 else None,
+            n_samples=training.n_samples if training.softmax == "sampled" else None,
+        )
+    )
+
+
+def build_optimizer(bilm: BiLM, training: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW, fused: several times faster; weight decay on matrices, none on biases."""
+    trained = [p for p in bilm.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": training.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=(0.9, 0.99), fused=True)
+
+
+def lr_at(step: int, training: TrainingConfig) -> float:
+    """Linear warm-up, a constant rate where decay_steps leaves room, linear decay to zero at max_steps."""
+    warm = (step + 1) / (training.warmup_steps + 1)
+    decay = training.decay_steps or max(1, training.max_steps - training.warmup_steps)
+    left = (training.max_steps - step) / decay
+    return training.learning_rate * min(warm, left, 1.0)

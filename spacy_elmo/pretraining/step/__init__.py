@@ -1,0 +1,1 @@
+"""One step of training: losses, gradients, CUDA graphs."""

@@ -1,0 +1,153 @@
+"""Losses and gradients of one batch: the step of training before the optimizer's."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ...inference.bilm import BiLM
+from ...kernels.cudnn import no_tf32
+from ...modeling.cross_entropy import ChunkedCrossEntropy, logit_chunk_size
+from ...modeling.loss import DirectionInputs, Leaves, LMLoss, count_targets, direction_inputs
+from ...modeling.lstm import Dropout, reverse_padded
+from ...modeling.token_encoder import TokenBatch
+from ...seeds import derive_seed
+from .candidate_sampling import Candidates, CandidateSampler, sampled_softmax_loss
+
+Gradients = list[tuple[Tensor, Tensor]]  # each of a parameter
+
+
+class TrainStep:
+    """Losses and gradients of one batch; on the CPU the two directions run side by side.
+
+    The directions share nothing but the embedding below and the softmax above, so each has its own half
+    of the cores: two threads with half the work each lose less than every small product cut in two.
+    Gradients are summed in a fixed order, so a step gives the same bits every time.
+    """
+
+    def __init__(
+        self,
+        bilm: BiLM,
+        *,
+        dropout: float = 0.0,
+        dtype: torch.dtype | None = None,
+        n_samples: int | None = None,
+    ):
+        """dropout: on the input of every LSTM layer and of the softmax. dtype: of the products
+        (bfloat16); None: as the weights. n_samples: units of a sampled softmax; None: the full one."""
+        self.bilm, self.dropout, self.dtype = bilm, dropout, dtype
+        self._sampler = (
+            None if n_samples is None else CandidateSampler(len(bilm.vocab), n_samples, bilm.device)
+        )
+        self.generators = [torch.Generator(bilm.device) for _ in range(2)]  # of the dropout masks
+        threads = torch.get_num_threads()
+        self.runs_directions_in_threads = bilm.device.type == "cpu" and threads > 1
+        self.use_fused_kernels = False  # see LSTMStack.forward
+        self.map_directions: Callable[..., Iterable] = map  # over the directions
+        if self.runs_directions_in_threads:
+            half = (threads // 2,)
+            self.map_directions = ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=half).map
+
+    @property
+    def has_static_shapes(self) -> bool:
+        """Whether all that it does depends on the shape of the batch alone, and not on what is in it."""
+        return (
+            self._sampler is None
+            and self.bilm.device.type != "cpu"
+            and self.bilm.token_encoder.char_cnn is None
+        )
+
+    def __call__(self, batch: TokenBatch, seed: int) -> LMLoss:
+        """Add the gradients of the batch's mean loss to the parameters. seed: of the dropout masks.
+
+        batch: best on the CPU, also where the model is on a GPU. On a GPU it returns before they are there.
+        """
+        n = count_targets(batch)
+        batch = batch.to(self.bilm.device)
+        self.seed(seed)
+        with no_tf32() if batch.input_ids.is_cuda else nullcontext():
+            sums, gradients = self.loss_and_grads(batch, seed)
+        accumulate(gradients)
+        return LMLoss(sums, n)
+
+    def seed(self, seed: int) -> None:
+        """Begin the dropout masks of a step."""
+        for side, generator in enumerate(self.generators):
+            generator.manual_seed(derive_seed(seed, f"dropout {side}"))
+
+    def loss_and_grads(self, batch: TokenBatch, seed: int) -> tuple[Tensor, Gradients]:
+        """Sums of losses (2,), and gradients; a parameter that is used in two places is there
+        twice.
+
+        seed: of a sampled softmax; dropout goes on from where its generators are.
+        """
+        bilm = self.bilm
+        below = _leaf_params(bilm.token_encoder)
+        inputs = functional_call(bilm.token_encoder, below, (batch,))
+        sides = direction_inputs(
+            bilm, batch, *(x.detach() for x in inputs), static_shapes=self.has_static_shapes
+        )
+        # What is drawn decides what is computed: read before anything long is started on a GPU.
+        drawn = [
+            self._sample(side.targets, derive_seed(seed, f"candidates {i}")) for i, side in enumerate(sides)
+        ]
+        (forward, ahead), (backward, back) = self.map_directions(
+            self._direction, sides, self.generators, drawn
+        )
+        with torch.no_grad():
+            found: Gradients = []
+            for side, grads in zip(sides, (ahead, back), strict=True):
+                found += zip(_trainable(side.direction), grads[3:], strict=True)
+            found.append((bilm.softmax_weight, ahead[1] + back[1]))
+            found.append((bilm.softmax_bias, ahead[2] + back[2]))
+            d_inputs = [ahead[0], reverse_padded(back[0], batch.lengths)]
+            if inputs[0] is inputs[1]:
+                inputs, d_inputs = inputs[:1], [d_inputs[0] + d_inputs[1]]
+        grads = torch.autograd.grad(inputs, _requires_grad(below), d_inputs, allow_unused=True)
+        found += [(p, g) for p, g in zip(_trainable(bilm.token_encoder), grads, strict=True) if g is not None]
+        return torch.stack([forward, backward]), found
+
+    def _sample(self, targets: Tensor, seed: int) -> Candidates | None:
+        return None if self._sampler is None else self._sampler.sample(targets, seed)
+
+    def _direction(
+        self, side: "DirectionInputs", generator: torch.Generator, drawn: Candidates | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Loss of one direction, and its gradients for the input, the softmax and the LSTMs."""
+        shared = (side.x, self.bilm.softmax_weight, self.bilm.softmax_bias)
+        x, weight, bias = (t.detach().requires_grad_() for t in shared)
+        dropout = Dropout(self.dropout, generator) if self.dropout else None
+        leaves = _leaf_params(side.direction)
+        side = replace(side, x=x)
+        hidden = side.predict(
+            leaves, dropout=dropout, dtype=self.dtype, use_fused_kernels=self.use_fused_kernels
+        )
+        if drawn is None:
+            loss = ChunkedCrossEntropy.apply(hidden, weight, bias, side.targets, logit_chunk_size(x.device))
+        else:
+            loss = sampled_softmax_loss(hidden, weight, bias, side.targets, drawn)
+        mean = loss / (2 * side.n)
+        return loss.detach(), torch.autograd.grad(mean, [x, weight, bias, *_requires_grad(leaves)])
+
+
+def accumulate(gradients: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Add gradients to those that the parameters have."""
+    for parameter, gradient in gradients:
+        parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+
+
+def _trainable(module: nn.Module) -> list[nn.Parameter]:
+    return [p for p in module.parameters() if p.requires_grad]
+
+
+def _leaf_params(module: nn.Module) -> Leaves:
+    """The parameters under their names, for one step: what torch notes about them ends with it."""
+    return {name: p.detach().requires_grad_(p.requires_grad) for name, p in module.named_parameters()}
+
+
+def _requires_grad(leaves: Leaves) -> list[Tensor]:
+    return [leaf for leaf in leaves.values() if leaf.requires_grad]

@@ -1,0 +1,297 @@
+"""Files and folders that are complete or not there; what belongs to others is never replaced."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from functools import partial
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from modeling.helpers import make_bilm
+from spacy_elmo import atomic_io, syscalls
+from spacy_elmo.atomic_io import FolderKind, OutputError, atomic_folder, write_atomic
+from spacy_elmo.formats.bilm_tf import EXPORT
+from spacy_elmo.formats.download import DOWNLOAD
+from spacy_elmo.modeling.serialization import MODEL
+from spacy_elmo.pretraining.checkpoint import CHECKPOINT
+from spacy_elmo.pretraining.data.corpus import CORPUS
+
+THING = FolderKind(
+    name="a thing", marker="thing.json", kind="thing", keys=frozenset({"size"}), files=("a.txt", "sub/*.bin")
+)
+KINDS = [MODEL, CORPUS, CHECKPOINT, DOWNLOAD, EXPORT]
+MARKER = json.dumps({"kind": "thing", "size": 1})
+
+
+def save(path, text, kind=THING):
+    with atomic_folder(path, kind) as folder:
+        (folder / kind.marker).write_text(MARKER)
+        (folder / "a.txt").write_text(text)
+        (folder / "sub").mkdir()
+        (folder / "sub" / "1.bin").write_bytes(b"")
+
+
+def contents(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_an_older_folder_is_replaced(tmp_path):
+    for text in ("one", "two"):
+        save(tmp_path / "a" / "t", text)
+        assert (tmp_path / "a" / "t" / "a.txt").read_text() == text
+        assert os.listdir(tmp_path / "a") == ["t"]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    "marker",
+    ["{", "[]", "{}", '{"architectures": ["BertModel"]}', '{"name": "app", "icons": []}', "[" * 99999],
+    ids=["broken", "list", "empty", "transformers", "web", "deep"],
+)
+def test_a_marker_of_others_is_no_marker(kind, marker, tmp_path):
+    (tmp_path / "d" / "data").mkdir(parents=True)
+    (tmp_path / "d" / kind.marker).write_text(marker)
+    (tmp_path / "d" / "data" / "thesis.txt").write_text("three years of work")
+    before = contents(tmp_path)
+    with (
+        pytest.raises(OutputError, match=f"Cannot write {kind.name} to .*it holds other files"),
+        atomic_folder(tmp_path / "d", kind),
+    ):
+        pytest.fail("the work has begun")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("foreign", ["notes.txt", "sub/notes.txt", "sub/deep/1.bin", "other/"])
+def test_a_folder_to_which_others_have_added_stays(foreign, tmp_path):
+    save(tmp_path / "t", "old")
+    place = tmp_path / "t" / foreign
+    place.parent.mkdir(exist_ok=True)
+    if foreign.endswith("/"):
+        place.mkdir()
+    else:
+        place.write_text("mine")
+    before = contents(tmp_path)
+    with pytest.raises(OutputError, match=rf"it holds other files \({foreign.rstrip('/')}\); name a new"):
+        save(tmp_path / "t", "new")
+    assert contents(tmp_path) == before
+
+
+def test_what_comes_while_it_is_made_stays_too(tmp_path):
+    save(tmp_path / "t", "old")
+    with pytest.raises(OutputError, match=r"notes.txt"), atomic_folder(tmp_path / "t", THING):
+        (tmp_path / "t" / "notes.txt").write_text("mine")
+    assert (tmp_path / "t" / "a.txt").read_text() == "old"
+    assert os.listdir(tmp_path) == ["t"]
+
+
+def test_a_model_saved_into_a_folder_of_others(tmp_path):
+    (tmp_path / "bert").mkdir()
+    (tmp_path / "bert" / "config.json").write_text('{"architectures": ["BertModel"]}')
+    with pytest.raises(OutputError, match=r"config.json is not that of a model"):
+        make_bilm().save(tmp_path / "bert")
+
+
+def test_a_model_without_a_kind_is_of_an_older_version(tmp_path):
+    make_bilm().save(tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert config.pop("kind") == MODEL.kind
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    make_bilm(seed=1).save(tmp_path / "m")
+    (tmp_path / "m" / "config.json").write_text(json.dumps({**config, "kind": "another"}))
+    with pytest.raises(OutputError, match="not that of a model"):
+        make_bilm(seed=2).save(tmp_path / "m")
+
+
+@pytest.mark.parametrize("swaps", [True, False], ids=["exchanged", "moved aside"])
+def test_an_error_leaves_the_older_folder_and_nothing_else(swaps, tmp_path, monkeypatch):
+    if not swaps:
+        monkeypatch.setattr(syscalls, "exchange", lambda one, other: False)
+    save(tmp_path / "t", "old")
+
+    def stop(*paths):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(atomic_io.syscalls, "exchange" if swaps else "flush_all", stop)
+    with pytest.raises(OutputError, match=r"Cannot write a thing to .*: Input/output error"):
+        save(tmp_path / "t", "new")
+    with pytest.raises(RuntimeError, match="stop"), atomic_folder(tmp_path / "new" / "t", THING):
+        raise RuntimeError("stop")
+    for place in ("t", "new/t"):
+        with pytest.raises(OutputError, match="No space left"), atomic_folder(tmp_path / place, THING):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(FileNotFoundError), atomic_folder(tmp_path / "t", THING):
+        raise FileNotFoundError("of what is read")
+    assert os.listdir(tmp_path) == ["t"]
+    assert (tmp_path / "t" / "a.txt").read_text() == "old"
+
+
+@pytest.mark.parametrize("swaps", [True, False], ids=["exchanged", "moved aside"])
+def test_a_reader_finds_a_whole_folder_at_any_time(swaps, tmp_path, monkeypatch):
+    save(tmp_path / "t", "0")
+    if not swaps:
+        monkeypatch.setattr(syscalls, "exchange", lambda one, other: False)
+    elif not syscalls.exchange(tmp_path / "t", tmp_path / "t"):
+        pytest.skip("this file system exchanges no folders")
+    missing, done = [], threading.Event()
+
+    def look():
+        while not done.is_set():
+            if not (tmp_path / "t" / "thing.json").is_file():
+                missing.append(1)
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for i in range(50):
+        save(tmp_path / "t", str(i))
+    done.set()
+    reader.join()
+    assert not (swaps and missing)
+    assert (tmp_path / "t" / "a.txt").read_text() == "49"
+    assert os.listdir(tmp_path) == ["t"]
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+from modeling import test_atomic_io as test_atomic
+from spacy_elmo import atomic_io as atomic
+{prepare}
+test_atomic.save({path!r}, "new")
+"""
+DIE = "lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)"
+MOMENTS = {
+    "before the exchange": f"atomic.syscalls.flush_all = {DIE}",
+    "after the exchange": f"atomic.shutil.rmtree = {DIE}",
+    "between two moves": (
+        "atomic.syscalls.exchange = lambda *a: False\n"
+        "rename, calls = os.rename, []\n"
+        "def move(*a):\n"
+        "    calls.append(a)\n"
+        "    len(calls) == 2 and os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    rename(*a)\n"
+        "os.rename = move"
+    ),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_what_a_killed_process_leaves_is_removed(moment, tmp_path):
+    save(tmp_path / "t", "old")
+    (tmp_path / ".t.mine.spacy-elmo").mkdir()  # a name that this package does not make up
+    tests = os.path.dirname(os.path.dirname(__file__))
+    code = KILLED.format(tests=tests, prepare=MOMENTS[moment], path=str(tmp_path / "t"))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    if moment != "between two moves":
+        expected = "new" if moment == "after the exchange" else "old"
+        assert (tmp_path / "t" / "a.txt").read_text() == expected
+    with pytest.raises(RuntimeError, match="stop"), atomic_folder(tmp_path / "t", THING):
+        raise RuntimeError("stop")
+    assert (tmp_path / "t" / "a.txt").is_file()
+    assert sorted(os.listdir(tmp_path)) == [".t.mine.spacy-elmo", "t"]
+
+
+def test_one_of_two_writers_is_told(tmp_path):
+    with atomic_folder(tmp_path / "t", THING) as folder:
+        (folder / "thing.json").write_text(MARKER)
+        with pytest.raises(OutputError, match="another process is writing there; wait for it, or name"):
+            save(tmp_path / "t", "other")
+    assert contents(tmp_path / "t") == {"thing.json": MARKER.encode()}
+    save(tmp_path / "t", "next")
+    assert os.listdir(tmp_path) == ["t"]
+
+
+def _all_at_once(n, work):
+    begin, errors = threading.Barrier(n), []
+
+    def run(k):
+        begin.wait()
+        for i in range(30):
+            try:
+                work(f"{k} {i}")
+            except OutputError as error:
+                errors.append(str(error))
+            except BaseException as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(k,)) for k in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return errors
+
+
+def test_many_writers_of_a_folder(tmp_path):
+    errors = _all_at_once(3, partial(save, tmp_path / "t"))
+    assert all("another process is writing there" in str(error) for error in errors)
+    assert len(contents(tmp_path / "t")) == 3
+    assert os.listdir(tmp_path) == ["t"]
+
+
+def test_many_writers_of_a_file(tmp_path):
+    errors = _all_at_once(3, lambda text: write_atomic(tmp_path / "f", text.encode() * 99))
+    assert errors == []
+    text = (tmp_path / "f").read_text()
+    assert text == text[: len(text) // 99] * 99
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_write_atomic(tmp_path):
+    write_atomic(tmp_path / "new" / "file", b"one")
+    write_atomic(tmp_path / "new" / "file", b"two")
+    assert (tmp_path / "new" / "file").read_bytes() == b"two"
+    assert os.listdir(tmp_path / "new") == ["file"]
+    for path in (tmp_path / "new", tmp_path / "new" / "file" / "below", tmp_path / ("x" * 300)):
+        with pytest.raises(OutputError, match="Cannot write"):
+            write_atomic(path, b"three")
+    assert (tmp_path / "new" / "file").read_bytes() == b"two"
+    (tmp_path / "link").symlink_to(tmp_path / "new" / "file")
+    write_atomic(tmp_path / "link", b"three")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "new" / "file").read_bytes() == b"three"
+
+
+def test_sources_and_outputs_apart(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    for source, output, message in (
+        ("a", "a", "is what is read"),
+        ("a", "link", "is what is read"),
+        ("a", "link/b/c", "is inside of"),
+        ("a/b", "a", "which is read, is inside of"),
+        ("a/b/../b", "a/b", "is what is read"),
+    ):
+        with pytest.raises(OutputError, match=message):
+            atomic_io.check_apart([tmp_path / source], tmp_path / output)
+    atomic_io.check_apart([tmp_path / "a" / "b"], tmp_path / "a" / "bc")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+KEYS = sorted({"kind"}.union(*(kind.keys for kind in KINDS)))
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(KINDS), st.dictionaries(st.sampled_from(KEYS), JSON), st.sampled_from(["x", "sub/x"]))
+def test_no_folder_with_another_file_is_replaced(tmp_path_factory, kind, marker, name):
+    folder = tmp_path_factory.mktemp("d") / "d"
+    (folder / "sub").mkdir(parents=True)
+    (folder / kind.marker).write_text(json.dumps(marker))
+    (folder / name).write_text("mine")
+    if isinstance(marker.get("files"), dict):
+        marker["files"].pop("x", None)
+        (folder / kind.marker).write_text(json.dumps(marker))
+    before = contents(folder)
+    with pytest.raises(OutputError), atomic_folder(folder, kind):
+        pass
+    assert contents(folder) == before
