@@ -30,7 +30,7 @@ def corpus(
     n_process: int = typer.Option(1, help="Processes that cut the text; -1: one for each core"),
     backend: str = typer.Option("loky", help='Where they run: "loky" (here), "dask" or "ray" (a cluster)'),
 ) -> None:
-    """SegmentationSettings text into sentences and units and write their ids for pretraining.
+    """Cut text into sentences and units and write their ids for pretraining.
 
     One paragraph a line; in .jsonl the "text" of each line's object. Sentences end after 。！？!?… and at
     line breaks. The folder takes its place only when it is complete; a run that was stopped goes on with
