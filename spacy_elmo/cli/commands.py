@@ -10,6 +10,7 @@ from .download import download
 from .embed import embed
 from .estimate import estimate
 from .evaluate import evaluate
+from .export import export
 from .info import info
 from .nearest import nearest
 from .pretrain import pretrain
@@ -22,6 +23,7 @@ __all__ = [
     "embed",
     "estimate",
     "evaluate",
+    "export",
     "info",
     "nearest",
     "pretrain",

@@ -26,6 +26,8 @@ from .helpers import (
 )
 
 pytest.importorskip("h5py", reason="reads and writes HDF5")
+pytest.importorskip("onnx", reason="the package onnx is not installed")
+pytest.importorskip("onnxruntime", reason="the package onnxruntime is not installed")
 
 PAGE = (Path(__file__).parents[2] / "docs" / "converting.md").read_text(encoding="utf8")
 

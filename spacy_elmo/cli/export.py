@@ -1,0 +1,28 @@
+"""`spacy elmo export`: a model as an ONNX file."""
+
+from pathlib import Path
+
+import typer
+from wasabi import msg
+
+from .app import command
+
+
+@command("export")
+def export(
+    model: Path = typer.Argument(..., help="A model folder, or zh_elmo_sm"),
+    output: Path = typer.Argument(..., help="ONNX file to write, NAME.onnx"),
+) -> None:
+    """Write a model for onnxruntime, which needs neither Python nor torch.
+
+    The file reads ids of units (and of characters, where the model has a char-CNN) and gives all layers in
+    float32. Other formats: spacy elmo convert.
+    """
+    from ..formats import save_onnx
+    from ..inference.loading import load
+    from ..ownership import OutputError
+
+    if output.suffix != ".onnx":
+        raise OutputError(f"{output} does not end in .onnx: name the file to write NAME.onnx.")
+    save_onnx(load(model), output)
+    msg.good(f"{output}: {output.stat().st_size / 1e6:.1f} MB, layers in float32")
