@@ -33,4 +33,4 @@ def download(
         fetch(model, folder, progress=progress)
     msg.good(f"{folder}: {', '.join(model.files)} ({model.page}; licence: {model.licence})")
     sources = " ".join(str(folder / file) for file in model.files)
-    print(f"spacy elmo convert {model.kind} {sources} OUTPUT --lang {model.lang}")
+    print(f"spacy elmo convert {sources} OUTPUT --from {model.kind} --lang {model.lang}")

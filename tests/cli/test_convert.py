@@ -46,7 +46,7 @@ def converted(folder, *args):
 def test_bilm_tf(kind, theirs, tmp_path):
     options = ["--lang", "en", "--segmenter", "Mine"]
     files = theirs / "options.json", theirs / "model.hdf5"
-    bilm = converted(tmp_path / "out", kind, *files, tmp_path / "out", *options)
+    bilm = converted(tmp_path / "out", *files, tmp_path / "out", "--from", kind, *options)
     assert (bilm.config.lang, bilm.config.segmenter) == ("en", "Mine")
     np.testing.assert_allclose(bilm.encode([SENTENCE])[0], WANTED, atol=1e-5)
 
@@ -55,51 +55,59 @@ def test_bilm_tf_of_words(tmp_path):
     described, vocab = {"lstm": OPTIONS["lstm"]}, ["<S>", "</S>", "<UNK>", *WORDS]
     tensors = bilm_tf_tensors(described, n_words=len(vocab))
     files = write_bilm_tf(tmp_path / "theirs", described, tensors, vocab)
-    bilm = converted(tmp_path / "out", "bilm-tf", *files, tmp_path / "theirs" / "vocab.txt", tmp_path / "out")
+    bilm = converted(
+        tmp_path / "out", "--from", "bilm-tf", *files, tmp_path / "theirs" / "vocab.txt", tmp_path / "out"
+    )
     wanted = bilm_tf_layers(described, tensors, ["cat"], embedded=tensors["embedding"][[0, 4, 1]])
     np.testing.assert_allclose(bilm.encode([["cat"]])[0], wanted, atol=1e-5)
     files = write_bilm_tf(tmp_path / "theirs", OPTIONS, TENSORS, vocab)
     vectors = tmp_path / "vectors.h5"
     write_hdf5(vectors, {"embedding": tensors["embedding"]})
     bilm = converted(
-        tmp_path / "2", "bilm-tf", *files, tmp_path / "theirs" / "vocab.txt", vectors, tmp_path / "2"
+        tmp_path / "2",
+        "--from",
+        "bilm-tf",
+        *files,
+        tmp_path / "theirs" / "vocab.txt",
+        vectors,
+        tmp_path / "2",
     )
     np.testing.assert_array_equal(bilm.encode([["cat"]])[0][0, 0, :6], tensors["embedding"][4])
 
 
 def test_simple_elmo(theirs, tmp_path):
     for source in (theirs, theirs / "model.hdf5"):
-        bilm = converted(tmp_path / "out", "simple-elmo", source, tmp_path / "out")
+        bilm = converted(tmp_path / "out", "--from", "simple-elmo", source, tmp_path / "out")
         np.testing.assert_allclose(bilm.encode([SENTENCE])[0], WANTED, atol=1e-5)
 
 
 def test_elmoformanylangs(tmp_path):
     parts = write_many_langs(tmp_path / "theirs", ARCHITECTURE)
-    bilm = converted(tmp_path / "out", "elmoformanylangs", tmp_path / "theirs", tmp_path / "out")
+    bilm = converted(tmp_path / "out", "--from", "elmoformanylangs", tmp_path / "theirs", tmp_path / "out")
     wanted = many_langs_layers(ARCHITECTURE, *parts, SENTENCE)
     np.testing.assert_allclose(bilm.encode([SENTENCE])[0], wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [["spacy-elmo"], []])
+@pytest.mark.parametrize("kind", [["--from", "spacy-elmo"], []])
 def test_to_bilm_tf_and_back(kind, theirs, tmp_path):
-    first = converted(tmp_path / "1", "simple-elmo", theirs, tmp_path / "1")
+    first = converted(tmp_path / "1", "--from", "simple-elmo", theirs, tmp_path / "1")
     assert run("convert", *kind, tmp_path / "1", tmp_path / "2", "--to", "bilm-tf").exit_code == 0
     assert sorted(os.listdir(tmp_path / "2")) == ["model.hdf5", "options.json"]
-    last = converted(tmp_path / "3", "simple-elmo", tmp_path / "2", tmp_path / "3")
+    last = converted(tmp_path / "3", "--from", "simple-elmo", tmp_path / "2", tmp_path / "3")
     assert last.config == first.config
     for name, tensor in first.state_dict().items():
         assert torch.equal(last.state_dict()[name], tensor), name
 
 
 def test_straight_from_one_system_to_another(theirs, tmp_path):
-    assert run("convert", "simple-elmo", theirs, tmp_path / "out", "--to", "bilm-tf").exit_code == 0
+    assert run("convert", "--from", "simple-elmo", theirs, tmp_path / "out", "--to", "bilm-tf").exit_code == 0
     assert (tmp_path / "out" / "model.hdf5").is_file()
 
 
 def test_a_pretrained_model_for_others(made, tmp_path):
     ours, sentence = made / "run" / "model", list("我爱北京天安门")
     assert run("convert", ours, tmp_path / "out", "--to", "bilm-tf").exit_code == 0
-    assert run("convert", "simple-elmo", tmp_path / "out", tmp_path / "back").exit_code == 0
+    assert run("convert", "--from", "simple-elmo", tmp_path / "out", tmp_path / "back").exit_code == 0
     one, other = (loading.load(path).encode([sentence])[0] for path in (ours, tmp_path / "back"))
     np.testing.assert_allclose(one, other, atol=1e-5)
 
@@ -119,7 +127,7 @@ def test_a_char_cnn_of_bytes_is_pretrained_for_others(tmp_path):
     assert result.exit_code == 0, result.output
     ours = tmp_path / "run" / "model"
     assert run("convert", ours, tmp_path / "out", "--to", "bilm-tf").exit_code == 0
-    assert run("convert", "simple-elmo", tmp_path / "out", tmp_path / "back").exit_code == 0
+    assert run("convert", "--from", "simple-elmo", tmp_path / "out", tmp_path / "back").exit_code == 0
     one, other = (loading.load(path).encode([SENTENCE])[0] for path in (ours, tmp_path / "back"))
     np.testing.assert_allclose(one, other, atol=1e-5)
     args = tiny(tmp_path, **settings, **{"--model.has_softmax": "false"})
@@ -130,30 +138,32 @@ def test_a_char_cnn_of_bytes_is_pretrained_for_others(tmp_path):
 def test_what_is_refused(theirs, tmp_path, made):
     out, files = tmp_path / "out", (theirs / "options.json", theirs / "model.hdf5")
     for args, message in (
-        (["nonsense", theirs, out], "nonsense is neither a kind of model (bilm-tf, allennlp"),
-        (["bilm-tf", files[0], out], "bilm-tf needs OPTIONS WEIGHTS [VOCABULARY [VECTORS]], then the folder"),
-        (["elmoformanylangs", out], "elmoformanylangs needs FOLDER or ZIP, then the folder to write; 0 were"),
-        (["simple-elmo", theirs, theirs, out], "2 were given before it"),
-        (["allennlp", *files, files[0], out], "allennlp needs OPTIONS WEIGHTS, then"),
-        (["bilm-tf"], "bilm-tf needs OPTIONS WEIGHTS [VOCABULARY [VECTORS]], then the folder to write"),
-        (["elmoformanylangs", theirs, out], "has no config.json"),
-        (["simple-elmo", tmp_path / "nowhere", out], "There is no"),
-        (["bilm-tf", *reversed(files), out], "is no JSON file or damaged"),
+        (["--from", "nonsense", theirs, out], "--from nonsense is not known: use bilm-tf, allennlp"),
+        (
+            ["--from", "bilm-tf", files[0], out],
+            "--from bilm-tf reads OPTIONS WEIGHTS [VOCABULARY [VECTORS]], but 1 source ",
+        ),
+        (["--from", "simple-elmo", theirs, theirs, out], "but 2 sources stood before the folder"),
+        (["--from", "allennlp", *files, files[0], out], "--from allennlp reads OPTIONS WEIGHTS, but 3"),
+        (["--from", "elmoformanylangs", theirs, out], "has no config.json"),
+        (["--from", "simple-elmo", tmp_path / "nowhere", out], "There is no"),
+        (["--from", "bilm-tf", *reversed(files), out], "is no JSON file or damaged"),
         ([theirs, out], "is no model folder"),
-        (["simple-elmo", theirs, theirs], "it holds other files"),
-        (["simple-elmo", theirs, files[0]], "it is a file"),
-        (["simple-elmo", theirs, out, "--to", "keras"], "--to keras is not known"),
-        (["spacy-elmo", theirs, out, "--lang", "en"], "knows its language and segmenter"),
+        (["--from", "simple-elmo", theirs, theirs], "it holds other files"),
+        (["--from", "simple-elmo", theirs, files[0]], "it is a file"),
+        (["--from", "simple-elmo", theirs, out, "--to", "keras"], "--to keras is not known"),
+        (["--from", "spacy-elmo", theirs, out, "--lang", "en"], "knows its language and segmenter"),
     ):
         refused(tmp_path, "convert", *args, message=message)
     assert run("convert").exit_code == 2
+    assert run("convert", out).exit_code == 2
     write_many_langs(tmp_path / "many", ARCHITECTURE)
-    args = ["elmoformanylangs", tmp_path / "many", out, "--to", "bilm-tf"]
+    args = ["--from", "elmoformanylangs", tmp_path / "many", out, "--to", "bilm-tf"]
     refused(tmp_path, "convert", *args, message="bilm-tf reads words or characters, not both")
     refused(tmp_path, "convert", made / "run" / "model", tmp_path / ("z" * 300), message="too long")
 
 
 def test_models_without_a_softmax_have_no_perplexity(theirs, tmp_path, text):
-    converted(tmp_path / "out", "simple-elmo", theirs, tmp_path / "out")
+    converted(tmp_path / "out", "--from", "simple-elmo", theirs, tmp_path / "out")
     refused(tmp_path, "evaluate", tmp_path / "out", text, message="This model has no softmax")
     assert "bytes of UTF-8" in run("info", tmp_path / "out").output
