@@ -12,6 +12,7 @@ from .estimate import estimate
 from .evaluate import evaluate
 from .export import export
 from .info import info
+from .lexicon import lexicon
 from .nearest import nearest
 from .pretrain import pretrain
 
@@ -25,6 +26,7 @@ __all__ = [
     "evaluate",
     "export",
     "info",
+    "lexicon",
     "nearest",
     "pretrain",
 ]

@@ -43,7 +43,7 @@ def ppmi_svd_vectors(
     units: of a larger corpus about as many are counted, in blocks from all of it. vocab: most frequent first.
     """
     ids = read_ids(corpus, units)
-    rows = np.concatenate([_rows(vocab, ids, i) for i in range(0, len(ids), CHUNK)])
+    rows = np.concatenate(list(ngram_rows(vocab, ids)))
     slots = [_ppmi(rows, beside) for beside in _context_slots(ids, 2, vocab.max_ngram_length)]
     found = _truncated_svd(slots, len(vocab.ngrams), width, seed)
     return found * (STD / found.square().mean().sqrt().clamp(min=TINY))
@@ -63,12 +63,16 @@ def static_vectors(
     rows = np.empty((len(ids), longest), dtype=np.int32)
     rows[:, 0] = alone
     if longest > 1:
-        for i in range(0, len(ids), CHUNK):
-            longer = _rows(vocab, ids, i)
-            rows[i : i + CHUNK, 1:] = np.where(longer > 0, longer + size, 0)
+        for i, longer in enumerate(ngram_rows(vocab, ids)):
+            rows[i * CHUNK : (i + 1) * CHUNK, 1:] = np.where(longer > 0, longer + size, 0)
     slots = [_ppmi(rows, beside) for beside in _context_slots(ids, 1, longest)]
     found = _truncated_svd(slots, size + len(vocab.ngrams), width, seed)
     return [*vocab.units, *vocab.ngrams], torch.from_numpy(normalize_rms(found.numpy()))
+
+
+def ngram_rows(vocab: Vocab, ids: np.ndarray) -> Iterator[np.ndarray]:
+    """The n-grams that end at each unit, chunk by chunk: (n, max_ngram_length - 1) int32, 0 for none."""
+    return (_rows(vocab, ids, first) for first in range(0, len(ids), CHUNK))
 
 
 def _rows(vocab: Vocab, ids: np.ndarray, first: int) -> np.ndarray:

@@ -139,6 +139,18 @@ class Lexicon:
         return means.numpy().reshape(n_tokens, self.width)
 
 
+def join_texts(
+    texts: Sequence[str], starts: Sequence[np.ndarray], ends: Sequence[np.ndarray]
+) -> tuple[str, np.ndarray, np.ndarray]:
+    """Texts and the offsets of their tokens as one text, in which no string lies in two of them."""
+    begins = np.cumsum([0, *(len(text) + 1 for text in texts[:-1])])
+    moved = [
+        np.concatenate([own + begin for own, begin in zip(offsets, begins, strict=True)])
+        for offsets in (starts, ends)
+    ]
+    return "\0".join(texts), moved[0], moved[1]
+
+
 def rank_weights(strings: Sequence[str]) -> np.ndarray:
     """(n,) 1 / rank of each string among those of several characters, in their order: Zipf's law.
 

@@ -12,11 +12,11 @@ from spacy.tokens import Doc
 from thinc.api import Model, Shim
 from thinc.types import Floats2d
 
-from ...atomic_io import PathLike
+from ...atomic_io import OutputError, PathLike
 from ...errors import ElmoError
 from ...inference import loading
 from ...modeling.static_vectors import normalize_rms
-from .lexicon import Lexicon, rank_weights
+from .lexicon import Lexicon, join_texts, rank_weights
 
 NAME = "elmo-lexicon"
 
@@ -75,7 +75,11 @@ def LexiconLayer(path: PathLike | None = None) -> Model:
 
 def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
     lexicon, ops = lexicon_of(model), cast(Any, model.ops)
-    return [ops.asarray2f(_features(lexicon, doc)) for doc in docs], lambda dY: []
+    if not docs:
+        return [], lambda dY: []
+    features = ops.asarray2f(_features(lexicon, docs))
+    lengths = ops.asarray1i([len(doc) for doc in docs])
+    return ops.unflatten(features, lengths), lambda dY: []
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
@@ -87,10 +91,11 @@ def lexicon_of(model: Model) -> Lexicon:
     return cast(LexiconShim, model.shims[0]).lexicon
 
 
-def _features(lexicon: Lexicon, doc: Doc) -> np.ndarray:
-    places = doc.to_array([IDX, LENGTH]).view(np.int64)
-    starts, lengths = places.reshape(-1, 2).T
-    return lexicon.features(doc.text, starts, starts + lengths)
+def _features(lexicon: Lexicon, docs: Sequence[Doc]) -> np.ndarray:
+    """Those of the tokens of all docs, one after another."""
+    places = [doc.to_array([IDX, LENGTH]).view(np.int64).reshape(-1, 2) for doc in docs]
+    starts, ends = [each[:, 0] for each in places], [each.sum(1) for each in places]
+    return lexicon.features(*join_texts([doc.text for doc in docs], starts, ends))
 
 
 def load_lexicon(path: PathLike | None = None) -> Lexicon:
@@ -105,9 +110,25 @@ def load_lexicon(path: PathLike | None = None) -> Lexicon:
     if bilm.static_vectors is None:
         raise ElmoError(f"The model {path} has no static vectors: use one that has, or a lexicon file.")
     strings = bilm.vocab.static
-    # Rounded as they are saved, so that a saved pipeline predicts the same.
-    vectors = normalize_rms(bilm.static_vectors.numpy().astype(np.float32)).astype(np.float16)
-    return Lexicon(strings, vectors, rank_weights(strings))
+    return rounded_lexicon(strings, bilm.static_vectors.numpy(), rank_weights(strings))
+
+
+def rounded_lexicon(strings: Sequence[str], vectors: np.ndarray, weights: np.ndarray) -> Lexicon:
+    """A lexicon of vectors scaled to root mean square 1, and rounded as they are saved."""
+    return Lexicon(strings, normalize_rms(vectors.astype(np.float32)).astype(np.float16), weights)
+
+
+def check_lexicon_output(path: Path) -> None:
+    """Raise an OutputError where something other than a lexicon is in the way."""
+    if path.is_dir():
+        raise OutputError(f"Cannot write a lexicon to {path}: it is a folder; name a file.")
+    if path.exists():
+        try:
+            lexicon_from_bytes(path.read_bytes(), str(path))
+        except ElmoError as error:
+            raise OutputError(
+                f"Cannot write a lexicon to {path}: it is another file; name a new one."
+            ) from error
 
 
 def lexicon_bytes(lexicon: Lexicon) -> bytes:

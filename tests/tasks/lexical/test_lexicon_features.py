@@ -71,3 +71,12 @@ def test_another_file_is_refused(path, data):
     model = build_lexicon_features_v1(str(path))
     with pytest.raises(ElmoError, match="spacy elmo lexicon"):
         model.initialize()
+
+
+def test_docs_do_not_touch_one_another(path):
+    nlp = spacy.blank("zh")
+    model = build_lexicon_features_v1(str(path))
+    model.initialize()
+    docs = [make_doc(nlp, text) for text in ("去北", "京上海", "", "银行")]
+    for doc, together in zip(docs, model.predict(docs), strict=True):
+        np.testing.assert_array_equal(model.predict([doc])[0], together)

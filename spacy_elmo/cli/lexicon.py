@@ -1,0 +1,37 @@
+"""`spacy elmo lexicon`: text -> strings with vectors and counts, for lexicon features."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import typer
+from wasabi import msg
+
+from .app import command
+
+
+@command("lexicon")
+def lexicon(
+    inputs: list[Path] = typer.Argument(..., help="UTF-8 text: .txt, .jsonl, also .gz, .xz, .zst; folders"),
+    output: Path = typer.Argument(..., help="The lexicon file to write"),
+    strings: int = typer.Option(200_000, min=2, help="Characters and strings of 2 to 4 to list, at most"),
+    width: int = typer.Option(64, min=1, help="Width of their vectors"),
+    n_process: int = typer.Option(1, help="Processes that cut the text; -1: one for each core"),
+) -> None:
+    """Count text for the `path` of spacy-elmo.LexiconFeatures.v1.
+
+    Lists the strings that are most like words, with vectors from what stands next to them and with their
+    frequencies: some minutes for 100 million characters.
+    """
+    from ..atomic_io import check_apart, write_atomic
+    from ..pretraining.data.corpus import Corpus
+    from ..pretraining.data.corpus_builder import SegmentationSettings, build_corpus
+    from ..pretraining.lexicon import count_lexicon
+    from ..tasks.lexical.lexicon_features import check_lexicon_output, lexicon_bytes, rounded_lexicon
+
+    check_lexicon_output(output)
+    check_apart(inputs, output)
+    with TemporaryDirectory(prefix=".lexicon.", dir=output.resolve().parent) as folder:
+        build_corpus(inputs, Path(folder) / "corpus", SegmentationSettings(), n_process=n_process)
+        counted = count_lexicon(Corpus(Path(folder) / "corpus"), strings, width)
+    write_atomic(output, lexicon_bytes(rounded_lexicon(*counted)))
+    msg.good(f"{output}: {len(counted[0]):,} strings with vectors of width {width}")
