@@ -30,8 +30,8 @@ from .analyzer_model import HEADS, add_gradient, word_vectors
 from .dictionary import Dictionary, Entry, read_dictionary
 from .labels import SpanLabels
 from .segmentation import Spans, forbid_cuts, labels_of, segment_constraints, visible_runs, words_of
-from .sequence import Constraints, best_labels, sequence_loss
-from .words import merge_tokens, set_static_vectors
+from .sequence import Constraints, best_labels, predict_in_batches, sequence_loss
+from .words import merge_tokens
 
 INIT_EXAMPLES = 10
 
@@ -130,7 +130,7 @@ class LexicalAnalyzer(TrainablePipe):
         docs = list(docs)
         if not any(len(doc) for doc in docs):
             return [Analysis([], [], []) for _ in docs]
-        vectors = self.model.get_ref("tok2vec").predict(docs)
+        vectors = predict_in_batches(self.model.get_ref("tok2vec"), docs)
         matches = [dictionary_words(self._dictionary, doc) for doc in docs]
         words = self._predict_words(docs, vectors, matches)
         tags, entities = self._predict_labels(vectors, words, matches)
@@ -175,11 +175,10 @@ class LexicalAnalyzer(TrainablePipe):
         return tags, entities
 
     def _build(self, doc: Doc, analysis: Analysis) -> Doc:
-        merged = merge_tokens(doc, analysis.words)
+        merged = merge_tokens(doc, analysis.words, None if self._nlp is None else self._nlp())
         for token, tag in zip(merged, analysis.tags, strict=True):
             token.tag_ = tag
         merged.set_ents([Span(merged, *entity) for entity in analysis.entities])
-        set_static_vectors(merged, None if self._nlp is None else self._nlp())
         return merged
 
     # --- Training ---

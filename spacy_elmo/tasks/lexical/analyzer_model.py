@@ -49,19 +49,19 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
 
 def word_vectors(H: Floats2d, words: Sequence[tuple[int, int]]) -> Floats2d:
     """(n_tokens, W) of tokens -> (n_words, 2 W): that of the last token of each word, and of the first."""
-    first, last = _edges(words)
-    rows: Any = H
-    return get_array_module(H).concatenate([rows[last], rows[first]], axis=1)
+    xp: Any = get_array_module(H)
+    first, last = _edges(words, xp)
+    return xp.concatenate([H[last], H[first]], axis=1)
 
 
 def add_gradient(dH: Floats2d, dX: Floats2d, words: Sequence[tuple[int, int]]) -> None:
     """Add the gradient of word_vectors to that of the tokens, in place."""
-    first, last = _edges(words)
+    first, last = _edges(words, get_array_module(dH))
     width, total = dH.shape[1], cast(Any, dH)
     total[last] += dX[:, :width]  # each token is the last of one word at most
     total[first] += dX[:, width:]
 
 
-def _edges(words: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    spans = np.array(words, dtype=np.int64).reshape(-1, 2)
+def _edges(words: Sequence[tuple[int, int]], xp: Any) -> tuple[Any, Any]:
+    spans = xp.asarray(np.array(words, dtype=np.int64).reshape(-1, 2))
     return spans[:, 0], spans[:, 1] - 1

@@ -15,7 +15,7 @@ from thinc.types import Floats2d
 
 from . import crf
 from .crf import Lattice, Packing
-from .sequence import Constraints, best_labels, potentials_with, sequence_loss
+from .sequence import Constraints, best_labels, potentials_with, predict_in_batches, sequence_loss
 
 INIT_EXAMPLES = 10  # of which the model infers its dimensions
 
@@ -93,7 +93,7 @@ class CRFPipe(TrainablePipe):
         if not any(len(doc) for doc in docs):
             return [np.zeros(0, dtype=np.int64) for _ in docs]
         fixed = [self.fixed_labels(doc) for doc in docs]
-        return best_labels(self.layer, self.model.predict(docs), self.constraints(), fixed)
+        return best_labels(self.layer, predict_in_batches(self.model, docs), self.constraints(), fixed)
 
     def marginals(self, docs: Iterable[Doc]) -> list[np.ndarray]:
         """The probability of each label at each token: (n_tokens, n_labels) float64, without fixed labels."""
@@ -106,7 +106,7 @@ class CRFPipe(TrainablePipe):
         """The probabilities of all label sequences of some docs, see crf.Lattice."""
         xp = self.model.ops.xp
         packing = Packing([len(doc) for doc in docs])
-        scores = self.model.predict(docs) if packing.n_tokens else []
+        scores = predict_in_batches(self.model, docs) if packing.n_tokens else []
         packed = packing.pack([*scores, xp.zeros((0, len(self.label_names)), dtype="f")], xp)
         return packing, crf.forward_backward(
             packed, packing, potentials_with(self.layer, self.constraints()), xp

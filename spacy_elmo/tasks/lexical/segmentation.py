@@ -1,9 +1,10 @@
 """Words as labels of the tokens that they are made of, and back: begin, middle, end, single (BMES)."""
 
+import re
 from typing import NamedTuple
 
 import numpy as np
-from spacy.attrs import LENGTH
+from spacy.attrs import IS_SPACE, LENGTH, SPACY
 from spacy.tokens import Doc
 from spacy.training import Example
 
@@ -29,21 +30,15 @@ def segment_constraints() -> Constraints:
 
 def visible_runs(doc: Doc) -> Spans:
     """Runs of tokens without white space in or between them, in order: no word reaches over their ends."""
-    runs: Spans = []
-    start: int | None = None
-    for token in doc:
-        if token.is_space:
-            if start is not None:
-                runs.append((start, token.i))
-            start = None
-            continue
-        start = token.i if start is None else start
-        if token.whitespace_:
-            runs.append((start, token.i + 1))
-            start = None
-    if start is not None:
-        runs.append((start, len(doc)))
-    return runs
+    flags = doc.to_array([IS_SPACE, SPACY]).reshape(-1, 2).astype(bool)
+    if not flags.any():
+        return [(0, len(doc))] if len(doc) else []
+    space, followed = flags.T
+    # A run goes on from a token to the next where neither is white space and none lies between them.
+    goes_on = ~space[:-1] & ~space[1:] & ~followed[:-1]
+    starts = np.flatnonzero(~space & np.append(True, ~goes_on))
+    ends = np.flatnonzero(~space & np.append(~goes_on, True)) + 1
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
 
 
 def words_of(labels: np.ndarray, start: int = 0) -> Spans:
@@ -69,6 +64,8 @@ def forbid_cuts(doc: Doc, scores: np.ndarray, fixed: np.ndarray) -> np.ndarray:
 
     fixed: (n_tokens,) label ids of a dictionary, -1 for free tokens; what it says goes before.
     """
+    if not _LATIN.search(doc.text):
+        return scores
     kinds = np.array([_kind(token.text) for token in doc], dtype=np.int64)
     spaces = np.array([bool(token.whitespace_) for token in doc], dtype=bool)
     joined = (kinds[:-1] == kinds[1:]) & (kinds[1:] > 0) & ~spaces[:-1] & (fixed[:-1] < 0) & (fixed[1:] < 0)
@@ -86,6 +83,9 @@ def _kind(text: str) -> int:
     if len(text) != 1 or not text.isascii():
         return 0
     return 1 if text.isdigit() else 2 if text.isalpha() else 0
+
+
+_LATIN = re.compile("[0-9A-Za-z０-９Ａ-Ｚａ-ｚ]{2}")
 
 
 class GoldWords(NamedTuple):

@@ -5,9 +5,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from ...batching import minibatch_by_size
 from . import crf
 from .crf import FORBIDDEN, Packing, Potentials
 from .crf_layer import POTENTIALS, potentials_of
@@ -15,6 +17,7 @@ from .crf_layer import POTENTIALS, potentials_of
 Constraints = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Scores of transitions (L, L), first labels (L,) and last labels (L,): 0 or crf.FORBIDDEN."""
 
+PREDICT_TOKENS = 4096  # whose features are in memory together
 VITERBI_TOKENS = 16384  # whose back-pointers are in memory together
 
 
@@ -22,6 +25,11 @@ def potentials_with(layer: Model, constraints: Constraints) -> Potentials:
     """The learnt scores between labels, constraints included, on the layer's device."""
     ops: Any = layer.ops
     return potentials_of(layer, [ops.asarray(each) for each in constraints])
+
+
+def predict_in_batches(model: Model, docs: Sequence[Doc]) -> list[Floats2d]:
+    """Predict a few docs at a time: features of many would be hundreds of megabytes."""
+    return [Y for batch in minibatch_by_size(docs, PREDICT_TOKENS, len) for Y in model.predict(batch)]
 
 
 def sequence_loss(

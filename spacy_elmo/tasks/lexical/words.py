@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
+from spacy.attrs import IDX, LENGTH, SPACY
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
+from thinc.api import get_current_ops
 
+from ...pipeline.annotations.doc_tensor import may_set_tensor, set_tensor
 from ...pipeline.annotations.doc_vectors import drop_vectors, find_vectors, vector_names, write_vectors
 from ...pipeline.annotations.output import mean_layer
 from ...pipeline.annotations.static_vectors import compute_static_vectors
@@ -16,22 +19,25 @@ from ...pipeline.layers.bilm import BiLMShim
 Spans = list[tuple[int, int]]
 
 
-def merge_tokens(doc: Doc, spans: Spans) -> Doc:
+def merge_tokens(doc: Doc, spans: Spans, nlp: Language | None = None) -> Doc:
     """A new Doc of the same text, whose tokens are the given spans of the old ones, in order, all of them.
 
     Custom attributes, hooks, categories, groups of spans and the context of `nlp.pipe(as_tuples=True)` go
     along; annotations of tokens do not. ELMo's layers are those of the words (see
-    pipeline.annotations.alignment); static vectors of tokens are dropped.
+    pipeline.annotations.alignment).
+    nlp: the pipeline, whose components compute the static vectors of the words; None: they have none.
     """
-    merged = Doc(
-        doc.vocab,
-        words=[doc[start:end].text for start, end in spans],
-        spaces=[bool(doc[end - 1].whitespace_) for _, end in spans],
-    )
+    text = doc.text
+    places = doc.to_array([IDX, LENGTH, SPACY]).reshape(-1, 3).astype(np.int64)
+    ends = (places[:, 0] + places[:, 1]).tolist()
+    starts, spaces = places[:, 0].tolist(), places[:, 2].astype(bool).tolist()
+    words = [text[starts[first] : ends[last - 1]] for first, last in spans]
+    merged = Doc(doc.vocab, words=words, spaces=[spaces[last - 1] for _, last in spans])
     merged.user_data.update(doc.user_data)
-    merged.user_hooks = doc.user_hooks
-    merged.user_token_hooks = doc.user_token_hooks
-    merged.user_span_hooks = doc.user_span_hooks
+    # Copies: pipeline.annotations.doc_vectors tells a Doc from its parts by the dict itself.
+    merged.user_hooks = dict(doc.user_hooks)
+    merged.user_token_hooks = dict(doc.user_token_hooks)
+    merged.user_span_hooks = dict(doc.user_span_hooks)
     merged.cats = dict(doc.cats)
     merged._context = doc._context
     for key, group in doc.spans.items():
@@ -41,31 +47,30 @@ def merge_tokens(doc: Doc, spans: Spans) -> Doc:
         ]
         merged.spans[key] = [span for span in moved if span is not None]
     for name in vector_names(doc):
-        _move_vectors(doc, merged, spans, name)
+        drop_vectors(merged, name)
+        vectors = find_vectors(doc, name)
+        if vectors is not None and len(vectors.orths) == len(doc):
+            _write(merged, name, word_layers(vectors.layers, spans), static_vectors_of(merged, name, nlp))
     return merged
 
 
-def set_static_vectors(doc: Doc, nlp: Language | None) -> None:
-    """Set the static vectors of a Doc's tokens, those of each component of `nlp` whose layers it has."""
-    for name in vector_names(doc):
-        if nlp is None or name not in nlp.component_names:
-            continue
-        vectors = find_vectors(doc, name)
-        model = cast(TrainablePipe, nlp.get_pipe(name)).model
-        for shim in model.shims:
-            if isinstance(shim, BiLMShim) and vectors is not None:
-                write_vectors(doc, name, vectors.layers, compute_static_vectors(shim.bilm, doc))
+def _write(doc: Doc, name: str, layers: np.ndarray, static: np.ndarray | None) -> None:
+    may_set = may_set_tensor(doc, [name])
+    write_vectors(doc, name, layers, static)
+    if may_set:
+        set_tensor(doc, mean_layer(layers), get_current_ops(), name)
 
 
-def _move_vectors(doc: Doc, merged: Doc, spans: Spans, name: str) -> None:
-    vectors = find_vectors(doc, name)
-    drop_vectors(merged, name)
-    if vectors is None or len(vectors.orths) != len(doc):
-        return
-    moved = word_layers(vectors.layers, spans)
-    write_vectors(merged, name, moved)
-    if doc.tensor.shape == vectors.layers.shape[1:]:
-        merged.tensor = mean_layer(moved)
+def static_vectors_of(doc: Doc, name: str, nlp: Language | None) -> np.ndarray | None:
+    """Compute the static vectors of a Doc's tokens by the component `name` of a pipeline: (n, S).
+
+    None where the pipeline has no such component.
+    """
+    if nlp is None or name not in nlp.component_names:
+        return None
+    model = cast(TrainablePipe, nlp.get_pipe(name)).model
+    shims = [shim for shim in model.shims if isinstance(shim, BiLMShim)]
+    return compute_static_vectors(shims[0].bilm, doc) if shims else None
 
 
 def word_layers(layers: np.ndarray, spans: Sequence[tuple[int, int]]) -> np.ndarray:
