@@ -11,7 +11,7 @@ from thinc.api import Config
 
 ROOT = Path(__file__).parents[2]
 TASKS = ["tagger", "ner"]
-DTYPE_NAMES = [f"{task}{suffix}" for task in TASKS for suffix in ("", "_baseline")]
+DTYPE_NAMES = [f"{task}{suffix}" for task in TASKS for suffix in ("", "_baseline")] + ["lexical"]
 
 
 def read(name):
@@ -24,11 +24,9 @@ def test_the_baseline_is_the_same_without_elmo(task):
     without = deepcopy(elmo)
     del without["components"]["elmo"]
     without["nlp"]["pipeline"] = [task]
-    model = without["components"][task]["model"]
-    assert model["tok2vec"]["@architectures"] == "spacy-elmo.ConcatOutput.v1"
-    tok2vec = model["tok2vec"] = model["tok2vec"]["tok2vec"]
-    assert tok2vec["embed"]["@architectures"] == "spacy-elmo.ConcatEmbed.v1"
-    tok2vec["embed"] = tok2vec["embed"]["embed"]
+    tok2vec = without["components"][task]["model"]["tok2vec"]
+    assert set(tok2vec["embed"]["*"]) == {"hash", "elmo", "lexicon"}
+    tok2vec["embed"] = tok2vec["embed"]["*"]["hash"]
     assert without == baseline
 
 
@@ -42,9 +40,8 @@ def test_paths_lead_into_the_project(name):
 @pytest.mark.parametrize("task", TASKS)
 def test_l2_weight_decay_and_dropout_are_separate(task):
     config = read(task)
-    tok2vec = config["components"][task]["model"]["tok2vec"]
-    for mix in (tok2vec["elmo"], tok2vec["tok2vec"]["embed"]["elmo"]):
-        assert (mix["mix_dropout"], mix["weight_penalty"]) == (0.1, 0.001)
+    mix = config["components"][task]["model"]["tok2vec"]["embed"]["*"]["elmo"]
+    assert (mix["mix_dropout"], mix["weight_penalty"]) == (0.1, 0.001)
     assert config["training"]["optimizer"]["L2"] == 0.0  # it would decay the mix too
     assert config["training"]["frozen_components"] == []
     assert config["training"]["annotating_components"] == []
@@ -77,4 +74,4 @@ def test_trains_as_it_stands(name, corpus, tmp_path):
     nlp = spacy.load(tmp_path / "out" / "model-last")
     assert nlp.pipe_names == read(name)["nlp"]["pipeline"]
     doc = nlp(Doc(nlp.vocab, words=["江泽民", "在", "北京"], spaces=[False] * 3))
-    assert doc.has_annotation("TAG" if "tagger" in name else "ENT_IOB")
+    assert doc.has_annotation("ENT_IOB" if "ner" in name else "TAG")

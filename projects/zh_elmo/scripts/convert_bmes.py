@@ -1,0 +1,88 @@
+"""Convert files of characters with BMES labels of entities (Resume NER and its like) to `.spacy` files.
+
+One character and its label a line, separated by a space, and a blank line after each sentence; labels are O,
+or B-, M-, E- or S- and the entity's label. Characters are normalised by `spacy_elmo.text.normalize`.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import typer
+from convert import ConvertError
+from io_utils import fail, write_atomic
+from spacy.tokens import Doc, DocBin, Span
+from spacy.vocab import Vocab
+
+from spacy_elmo.errors import ElmoError
+from spacy_elmo.text import normalize
+
+Row = tuple[str, str]
+"""A character and its label."""
+
+
+def read_sentences(path: Path) -> Iterator[list[Row]]:
+    """Read the sentences of a file. Raises ConvertError, naming the line that is not of the form."""
+    try:
+        lines = path.read_text(encoding="utf8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConvertError(f"{path} cannot be read ({error}); give a file in UTF-8.") from None
+    for blank, group in groupby(enumerate(lines, start=1), key=lambda line: not line[1].strip()):
+        if not blank:
+            yield [parse_row(line, f"{path}, line {number}") for number, line in group]
+
+
+def parse_row(line: str, place: str) -> Row:
+    """Split a line. Raises ConvertError, naming the place."""
+    character, _, label = line.rstrip("\r").rpartition(" ")
+    if not character or not (label == "O" or (label[:2] in ("B-", "M-", "E-", "S-") and label[2:])):
+        raise ConvertError(f"{place}: {line!r} is not a character and a BMES label.")
+    return normalize(character), label
+
+
+def entities(labels: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Entities as (first character, character after the last, label).
+
+    An entity goes on as long as the label does and no other begins, so that a label that is wrong (an E
+    without a B before it) costs no entity.
+    """
+    spans: list[tuple[int, int, str]] = []
+    for i, label in enumerate(labels):
+        if label == "O":
+            continue
+        goes_on = label[0] in "ME" and spans and spans[-1][1:] == (i, label[2:]) and labels[i - 1][0] in "BM"
+        start = spans.pop()[0] if goes_on else i
+        spans.append((start, i + 1, label[2:]))
+    return spans
+
+
+def docs_bytes(sentences: Iterable[Sequence[Row]]) -> tuple[bytes, int, int]:
+    """The content of a `.spacy` file, one Doc a sentence, and its numbers of sentences and entities."""
+    vocab, n_entities = Vocab(), 0
+    found = DocBin(attrs=["ORTH", "SPACY", "ENT_IOB", "ENT_TYPE"])
+    for sentence in sentences:
+        characters, labels = zip(*sentence, strict=True)
+        doc = Doc(vocab, words=characters, spaces=[False] * len(characters))
+        doc.set_ents([Span(doc, *span) for span in entities(labels)])
+        n_entities += len(doc.ents)
+        found.add(doc)
+    return found.to_bytes(), len(found), n_entities
+
+
+def main(
+    sources: list[Path] = typer.Argument(..., help="Files of characters and BMES labels."),
+    folder: Path = typer.Argument(..., help="Where to write a .spacy file for each."),
+) -> None:
+    """Convert files of characters and BMES labels to .spacy files of the same names."""
+    try:
+        for source in sources:
+            data, n_sentences, n_entities = docs_bytes(read_sentences(source))
+            target = folder / f"{source.name.split('.')[0]}.spacy"
+            write_atomic(target, data)
+            typer.echo(f"{target}: {n_sentences:,} sentences, {n_entities:,} entities")
+    except (ConvertError, ElmoError, OSError) as error:
+        fail(str(error))
+
+
+if __name__ == "__main__":
+    typer.run(main)
