@@ -52,6 +52,7 @@ LAYERS = {
         "pipeline.annotations",
         "pipeline.layers",
     ],
+    "tasks.reading": ["shared", "pipeline.annotations", "pipeline.layers"],
     "tasks": [],
     "models": [],
 }
@@ -147,7 +148,9 @@ def test_files_say_what_they_hold_and_are_short(path):
     assert text.count("\n") <= 300
 
 
-@pytest.mark.parametrize("group", ["spacy_factories", "spacy_architectures", "spacy_cli"])
+@pytest.mark.parametrize(
+    "group", ["spacy_factories", "spacy_architectures", "spacy_readers", "spacy_scorers", "spacy_cli"]
+)
 def test_registered_names_resolve(group):
     ours = [entry for entry in entry_points(group=group) if entry.value.startswith("spacy_elmo")]
     assert ours

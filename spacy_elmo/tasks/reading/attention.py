@@ -1,0 +1,43 @@
+"""Trilinear attention in both directions (Seo et al. 2017, section 2, layer 4)."""
+
+import torch
+from torch import Tensor, nn
+
+
+class BidirectionalAttention(nn.Module):
+    """G = [h; a; h * a; h * b] for each character h of a passage, as its four parts.
+
+    Similarity S_tu = w_h . h_t + w_u . u_u + w_m . (h_t * u_u), computed as three products, so that no
+    (P, T, U, 2H) is made. a_t: the question's states, weighted by softmax_u(S_tu); b: the passage's states,
+    weighted by softmax_t(max_u S_tu).
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.passage_weight = nn.Linear(width, 1, bias=False)
+        self.question_weight = nn.Linear(width, 1, bias=False)
+        self.product_weight = nn.Parameter(torch.empty(width))
+        nn.init.normal_(self.product_weight, std=width**-0.5)
+
+    def forward(self, H: Tensor, U: Tensor, mask: Tensor, question_mask: Tensor) -> list[Tensor]:
+        """H (P, T, width), U (P, U, width), masks that are True at characters -> 4 times (P, T, width)."""
+        S = self._similarity(H, U, question_mask)  # (P, T, U)
+        A = torch.bmm(S.softmax(-1), U)  # (P, T, width)
+        weights = S.amax(-1).masked_fill(~mask, float("-inf")).softmax(-1)  # (P, T)
+        B = torch.bmm(weights[:, None], H)  # (P, 1, width)
+        return [H, A, H * A, H * B]
+
+    def passage_to_question(self, H: Tensor, U: Tensor, question_mask: Tensor) -> Tensor:
+        """(P, T, U): the weights with which each character of the passage reads the question."""
+        return self._similarity(H, U, question_mask).softmax(-1)
+
+    def _similarity(self, H: Tensor, U: Tensor, question_mask: Tensor) -> Tensor:
+        question_part = self.question_weight(U).transpose(1, 2)  # (P, 1, U)
+        question_part = question_part.masked_fill(~question_mask[:, None], float("-inf"))
+        products = torch.bmm(H * self.product_weight, U.transpose(1, 2))
+        return products + self.passage_weight(H) + question_part
+
+
+def length_mask(lengths: Tensor, size: int, device: torch.device) -> Tensor:
+    """(B, size) bool: True at the first lengths[b] places."""
+    return torch.arange(size, device=device) < lengths.to(device)[:, None]

@@ -1,0 +1,263 @@
+"""The component "reader": answers questions from passages."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from spacy.language import Language
+from spacy.pipeline import TrainablePipe
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.vocab import Vocab
+from thinc.api import Model, Optimizer, set_dropout_rate
+
+from .annotations import Answer, Answers, get_questions, set_answers
+from .calibration import CalibrationCase, fit_calibration
+from .decoding import Calibration
+from .extension import register_reader
+from .features import Batch, Window, frequent_characters
+from .loss import span_loss
+from .model import attention_map, get_shim
+from .passages import CharacterDocs
+from .prediction import Pair, find_answers, score_pairs
+from .training import make_training_batch
+
+DEFAULT_CONFIG = {
+    "model": {
+        "@architectures": "spacy-elmo.BiDAF.v1",
+        "tok2vec": {
+            "@architectures": "spacy-elmo.ElmoListener.v1",
+            "mix_dropout": 0.0,
+            "weight_penalty": 0.0,
+            "layer_norm": True,
+        },
+        "output_tok2vec": None,
+    },
+    "threshold": 0.5,
+    "max_answer_length": 60,
+    "window": 640,
+    "stride": 320,
+    "extension": "answer",
+    "scorer": {"@scorers": "spacy-elmo.reader_scorer.v1"},
+}
+SCORE_WEIGHTS: dict[str, float | None] = {
+    "answer_em": 0.5,
+    "answer_f": 0.5,
+    "answer_rouge_l": 0.0,
+    "no_answer_acc": 0.0,
+}
+
+
+@Language.factory(
+    "reader", assigns=["doc._.answer"], default_config=DEFAULT_CONFIG, default_score_weights=SCORE_WEIGHTS
+)
+def make_reader(
+    nlp: Language,
+    name: str,
+    model: Model,
+    threshold: float,
+    max_answer_length: int,
+    window: int,
+    stride: int,
+    extension: str,
+    scorer: Callable | None,
+) -> "Reader":
+    """Create the component "reader".
+
+    model: a spacy-elmo.BiDAF.v1. threshold: a question stays unanswered where "no answer" is more probable
+    than this; 1: never. max_answer_length: of an answer, in characters. window, stride: characters of a
+    passage that are read at once, and from the beginning of one window to that of the next. extension:
+    `doc._.<extension>(question)` answers. scorer: by default spacy-elmo.reader_scorer.v1.
+    """
+    return Reader(
+        nlp.vocab,
+        model,
+        name=name,
+        threshold=threshold,
+        max_answer_length=max_answer_length,
+        window=window,
+        stride=stride,
+        extension=extension,
+        scorer=scorer,
+    )
+
+
+class Reader(TrainablePipe):
+    """Answers questions from passages; see make_reader for the settings.
+
+    A passage is read as its characters, whatever its tokens are. Where the model has listeners, the
+    components that they listen to annotate the passages and questions that they have not annotated yet.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model,
+        *,
+        name: str = "reader",
+        threshold: float = 0.5,
+        max_answer_length: int = 60,
+        window: int = 640,
+        stride: int = 320,
+        extension: str = "answer",
+        scorer: Callable | None = None,
+    ):
+        if not 0 < stride <= window:
+            raise ValueError(f"stride = {stride} does not go into windows of {window}: give 1 to {window}.")
+        if max_answer_length < 1:
+            raise ValueError(f"max_answer_length = {max_answer_length}: an answer has at least 1 character.")
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.scorer = scorer
+        self.window = window
+        self.stride = stride
+        self.max_answer_length = max_answer_length
+        self.extension = extension
+        self.cfg: dict[str, Any] = {"threshold": threshold, "temperature": 1.0, "no_answer_bias": 0.0}
+        self._docs = CharacterDocs()
+        get_shim(model)  # raises for a model of another kind
+        register_reader(self, extension)
+
+    @property
+    def docs(self) -> CharacterDocs:
+        """Makes Docs for the model, annotated by what it listens to now: listeners may have been replaced."""
+        self._docs.connect(self.model)
+        return self._docs
+
+    @property
+    def threshold(self) -> float:
+        """A question stays unanswered where "no answer" is more probable than this."""
+        return self.cfg["threshold"]
+
+    @threshold.setter
+    def threshold(self, threshold: float) -> None:
+        self.cfg["threshold"] = threshold
+
+    @property
+    def calibration(self) -> Calibration:
+        """What makes probabilities of the model's scores."""
+        return Calibration(self.cfg["temperature"], self.cfg["no_answer_bias"])
+
+    # --- Prediction ---
+
+    def answer(self, question: str, passage: str | Doc, top_k: int = 1) -> Answers:
+        """Answer a question from a passage: a list of at most `top_k` answers, the best first.
+
+        None of them overlaps a better one. The list is empty where the probability that there is no answer,
+        `.no_answer` of the result, is above the threshold, and for an empty passage or question.
+        """
+        return self.answer_batch([(question, passage)], top_k)[0]
+
+    def answer_batch(self, pairs: Iterable[tuple[str, str | Doc]], top_k: int = 1) -> list[Answers]:
+        """Answer pairs of a question and a passage; several questions to a passage share its work."""
+        if top_k < 1:
+            raise ValueError(f"top_k = {top_k}: ask for at least 1 answer.")
+        register_reader(self, self.extension)  # in a process of nlp.pipe, too
+        asked = [Pair(question, passage) for question, passage in pairs]
+        calibration, threshold = self.calibration, self.threshold
+        results = []
+        for pair, windows in zip(asked, self._scores(asked), strict=True):
+            spans, no_answer = find_answers(windows, calibration, top_k)
+            answers = Answers(no_answer=no_answer)
+            if no_answer <= threshold:
+                answers += [Answer(pair.text[s:e], s, e, p, *pair.tokens(s, e)) for s, e, p in spans]
+            results.append(answers)
+        return results
+
+    def attention(self, question: str, passage: str) -> Any:
+        """(n, m) float32: how much each of a passage's n characters attends to each of a question's m.
+
+        Rows sum to 1. Raises a ValueError for an empty text or a passage longer than a window.
+        """
+        if not question or not 0 < len(passage) <= self.window:
+            raise ValueError(f"Give a question and a passage of 1 to {self.window} characters.")
+        docs = self.docs.make(self.vocab, [passage, question])
+        windows = [Window(0, 0, len(passage))]
+        batch = Batch(docs[:1], docs[1:], [passage], [question], windows=windows, pairs=[(0, 0)])
+        return attention_map(self.model, batch)
+
+    def predict(self, docs: Iterable[Doc]) -> list[list[Answers]]:
+        """Answers to the questions of each Doc, see annotations.set_questions."""
+        docs = list(docs)
+        questions = [get_questions(doc) for doc in docs]
+        pairs = [(q.text, doc) for doc, own in zip(docs, questions, strict=True) for q in own]
+        answers = iter(self.answer_batch(pairs) if pairs else [])
+        return [[next(answers) for _ in own] for own in questions]
+
+    def set_annotations(self, docs: Iterable[Doc], scores: Sequence[list[Answers]]) -> None:
+        """Leave the answers on the Docs that have questions."""
+        for doc, answers in zip(docs, scores, strict=True):
+            if answers:
+                set_answers(doc, answers)
+
+    def _scores(self, pairs: Sequence[Pair]) -> Iterable:
+        return score_pairs(
+            pairs,
+            vocab=self.vocab,
+            docs=self.docs,
+            predict=self.model.predict,
+            window=self.window,
+            stride=self.stride,
+            max_length=self.max_answer_length,
+        )
+
+    def calibrate(self, examples: Iterable[Example]) -> Calibration:
+        """Fit temperature and bias of "no answer" to questions that were not trained on.
+
+        examples: with questions on the reference Docs, some of them impossible; without those the bias stays.
+        Maximises the likelihood of what is right. It is saved with the component.
+        """
+        asked = [(eg.reference, q) for eg in examples for q in get_questions(eg.reference)]
+        asked = [(doc, q) for doc, q in asked if q.spans or q.is_impossible]
+        scored = self._scores([Pair(q.text, doc.text) for doc, q in asked])
+        cases = [CalibrationCase.of(windows, q.spans) for windows, (_, q) in zip(scored, asked, strict=True)]
+        calibration = fit_calibration([case for case in cases if case is not None], self.calibration)
+        self.cfg.update(temperature=calibration.temperature, no_answer_bias=calibration.no_answer_bias)
+        return calibration
+
+    # --- Training ---
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        min_count: int = 2,
+    ) -> None:
+        """Make the network. min_count: of a character in the training data that gets an embedding."""
+        validate_get_examples(get_examples, "Reader.initialize")
+        docs = [eg.reference for eg in get_examples()]
+        questions = (q.text for doc in docs for q in get_questions(doc))
+        characters = frequent_characters([*dict.fromkeys(doc.text for doc in docs), *questions], min_count)
+        self.model.attrs["characters"] = characters
+        self.cfg.update(temperature=1.0, no_answer_bias=0.0)
+        self._docs.clear()
+        self.model.initialize(X=Batch(passages=docs[:10]))
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        """Learn from the questions of the reference Docs that have spans or are impossible."""
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "Reader.update")
+        batch, targets = make_training_batch(
+            examples, vocab=self.vocab, docs=self.docs, window=self.window, stride=self.stride
+        )
+        if not batch.pairs:
+            return losses
+        set_dropout_rate(self.model, drop)
+        scores, backprop = self.model.begin_update(batch)
+        lengths = [batch.windows[w].end - batch.windows[w].start for w, _ in batch.pairs]
+        loss, grads = span_loss(scores, lengths, targets)
+        backprop(grads)
+        if sgd is not None:
+            self.finish_update(sgd)
+        losses[self.name] += loss
+        return losses

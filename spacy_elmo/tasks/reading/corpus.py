@@ -1,0 +1,123 @@
+"""Reads question answering data in SQuAD's JSON form (CMRC 2018, DRCD, SQuAD 1 and 2) as Examples."""
+
+import json
+import random
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from spacy.language import Language
+from spacy.training import Example
+
+from ...errors import ElmoError
+from .annotations import Question, set_questions
+from .features import character_doc
+
+MAX_QUESTIONS = 8  # of one Example: a passage with more of them becomes several, so that batches are bounded
+
+
+def create_squad_corpus_v1(
+    path: str | Path, limit: int = 0, negatives: float = 0.0, seed: int = 0
+) -> Callable[[Language], Iterable[Example]]:
+    """Create spacy-elmo.SquadCorpus.v1, a corpus reader: one Example for each passage, with its questions.
+
+    path: a JSON file in SQuAD's form. limit: questions to read, drawn passage by passage; 0: all.
+    negatives: for each passage, questions of another passage as a share of its own, without an answer here,
+    so that the reader learns to refuse. seed: of what is drawn.
+    Raises an ElmoError for a file in another form.
+    """
+    if negatives < 0:
+        raise ElmoError(f"negatives = {negatives} is not a share: give 0 or more.")
+    return SquadCorpus(path, limit=limit, negatives=negatives, seed=seed)
+
+
+class SquadCorpus:
+    """See create_squad_corpus_v1."""
+
+    def __init__(self, path: str | Path, *, limit: int = 0, negatives: float = 0.0, seed: int = 0):
+        self.path = Path(path)
+        self.limit = limit
+        self.negatives = negatives
+        self.seed = seed
+
+    def __call__(self, nlp: Language) -> Iterator[Example]:
+        """Yield the Examples; their Docs have each character as a token, whatever the tokenizer is."""
+        paragraphs = self._limited(read_squad(self.path))
+        for (context, questions), negatives in zip(paragraphs, self._negatives(paragraphs), strict=True):
+            asked = [*questions, *negatives]
+            for i in range(0, len(asked), MAX_QUESTIONS):
+                some = asked[i : i + MAX_QUESTIONS]
+                predicted, reference = (character_doc(nlp.vocab, context) for _ in range(2))
+                set_questions(predicted, [Question(question.text, id=question.id) for question in some])
+                set_questions(reference, some)
+                yield Example(predicted, reference)
+
+    def _limited(self, paragraphs: list["Paragraph"]) -> list["Paragraph"]:
+        if not self.limit:
+            return paragraphs
+        random.Random(self.seed).shuffle(paragraphs)
+        limited: list[Paragraph] = []
+        left = self.limit
+        for context, questions in paragraphs:
+            if left <= 0:
+                break
+            limited.append((context, questions[:left]))
+            left -= len(questions)
+        return limited
+
+    def _negatives(self, paragraphs: list["Paragraph"]) -> list[list[Question]]:
+        """Questions of the next passage of a random order, for each passage."""
+        rng = random.Random(self.seed)
+        order = list(range(len(paragraphs)))
+        rng.shuffle(order)
+        negatives: list[list[Question]] = [[] for _ in paragraphs]
+        for i, j in zip(order, order[1:] + order[:1], strict=True):
+            own, others = paragraphs[i][1], paragraphs[j][1]
+            wanted = len(own) * self.negatives
+            count = min(int(wanted) + (rng.random() < wanted % 1), len(others))
+            if i != j and paragraphs[i][0] != paragraphs[j][0]:
+                drawn = rng.sample(others, count)
+                negatives[i] = [Question(q.text, is_impossible=True, id=q.id) for q in drawn]
+        return negatives
+
+
+Paragraph = tuple[str, list[Question]]
+
+
+def read_squad(path: str | Path) -> list[Paragraph]:
+    """Read the passages of a file with their questions, in order.
+
+    An answer whose offset does not fit (CMRC 2018 has some) is looked for in its passage; where it is not
+    found, its text still counts as an answer, but there is no span to learn.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf8"))["data"]
+        return [
+            (paragraph["context"], [_question(paragraph["context"], qa) for qa in paragraph["qas"]])
+            for article in data
+            for paragraph in article["paragraphs"]
+        ]
+    except FileNotFoundError:
+        raise ElmoError(f"No such file: {path}. Give a JSON file of questions in SQuAD's form.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ElmoError(f"{path} is not in SQuAD's form ({error!r}): see docs/reading.md.") from error
+
+
+def _question(context: str, qa: dict[str, Any]) -> Question:
+    answers = tuple(dict.fromkeys(answer["text"] for answer in qa.get("answers", ())))
+    spans = [_span(context, answer["text"], answer["answer_start"]) for answer in qa.get("answers", ())]
+    known = tuple(dict.fromkeys(span for span in spans if span is not None))
+    impossible = bool(qa.get("is_impossible", False))
+    return Question(qa["question"], answers, known, impossible, str(qa.get("id", "")))
+
+
+def _span(context: str, text: str, start: int) -> tuple[int, int] | None:
+    """Where an answer is: at its offset, or else the occurrence nearest to it."""
+    if not text:
+        return None
+    if start < 0 or context[start : start + len(text)] != text:
+        starts = [i for i in range(len(context)) if context.startswith(text, i)]
+        if not starts:
+            return None
+        start = min(starts, key=lambda i: abs(i - start))
+    return start, start + len(text)

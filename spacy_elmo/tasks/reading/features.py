@@ -1,0 +1,119 @@
+"""From Docs to what the network reads: characters, windows, padded batches."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from spacy.tokens import Doc
+from spacy.vocab import Vocab
+
+from ...text import normalize
+from .network import N_MATCHES, UNKNOWN
+
+
+class Window(NamedTuple):
+    """A part of a passage that the network reads at once."""
+
+    passage: int
+    """index of the passage in the batch"""
+    start: int
+    """offset of its first character"""
+    end: int
+    """offset after its last character"""
+
+
+@dataclass
+class Batch:
+    """Passages, questions, and which of them are read together."""
+
+    passages: list[Doc] = field(default_factory=list)
+    """Docs of characters, see character_doc"""
+    questions: list[Doc] = field(default_factory=list)
+    """Docs of characters"""
+    passage_texts: list[str] = field(default_factory=list)
+    """their texts, which a Doc makes of its tokens whenever it is asked"""
+    question_texts: list[str] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
+    pairs: list[tuple[int, int]] = field(default_factory=list)
+    """indices of a window and a question"""
+
+
+def is_character_doc(doc: Doc) -> bool:
+    """Whether every character of a Doc, white space included, is a token of its own."""
+    return len(doc) == len(doc.text)
+
+
+def character_doc(vocab: Vocab, text: str) -> Doc:
+    """A Doc with each character of `text` as a token, so that tokens and characters have the same offsets."""
+    return Doc(vocab, words=list(text), spaces=[False] * len(text))
+
+
+def split_windows(length: int, size: int, stride: int) -> list[tuple[int, int]]:
+    """Cut `length` characters into windows of at most `size`, each beginning at most `stride` after the last.
+
+    The fewest that do so, evenly spread; none for length 0.
+
+    >>> split_windows(10, 6, 3)
+    [(0, 6), (2, 8), (4, 10)]
+    """
+    if length <= size:
+        return [(0, length)] if length else []
+    steps = -(-(length - size) // stride)
+    starts = [(length - size) * i // steps for i in range(steps + 1)]
+    return [(start, start + size) for start in starts]
+
+
+def fold(text: str) -> str:
+    """Lower-case and fold full-width letters and digits, without changing the length."""
+    lowered = [low if len(low := c.lower()) == 1 else c for c in normalize(text)]
+    return "".join(lowered)
+
+
+def pad_char_ids(texts: Sequence[str], char_rows: dict[str, int]) -> np.ndarray:
+    """(B, T) int64 of folded texts."""
+    ids = np.zeros((len(texts), max(map(len, texts))), dtype=np.int64)
+    for row, text in zip(ids, texts, strict=True):
+        row[: len(text)] = [char_rows.get(c, UNKNOWN) for c in text]
+    return ids
+
+
+@lru_cache(maxsize=2)
+def char_rows_of(characters: str) -> dict[str, int]:
+    """Rows of the character embedding."""
+    return {c: UNKNOWN + 1 + i for i, c in enumerate(characters)}
+
+
+def pad_vectors(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """(B, T, D) float32 of (n, D) each."""
+    out = np.zeros((len(arrays), max(map(len, arrays)), arrays[0].shape[1]), dtype=np.float32)
+    for row, array in zip(out, arrays, strict=True):
+        row[: len(array)] = array
+    return out
+
+
+def match_features(passage: str, question: str) -> np.ndarray:
+    """(n, N_MATCHES) float32: exact matches of a folded passage with a folded question.
+
+    Columns: whether the character, the two characters that end here, and the two that begin here are in the
+    question. DrQA's feature (Chen et al. 2017), for characters.
+    """
+    matches = np.zeros((len(passage), N_MATCHES), dtype=np.float32)
+    own = set(question) - {" ", "\n"}
+    bigrams = {a + b for a, b in pairwise(question)}
+    matches[:, 0] = [c in own for c in passage]
+    both = np.array([passage[i : i + 2] in bigrams for i in range(len(passage) - 1)], dtype=np.float32)
+    matches[1:, 1] = both
+    matches[:-1, 2] = both
+    return matches
+
+
+def frequent_characters(texts: Iterable[str], min_count: int) -> str:
+    """Characters that `texts` have at least `min_count` times, in order of code points; no white space."""
+    counts: dict[str, int] = {}
+    for text in texts:
+        for character in fold(text):
+            counts[character] = counts.get(character, 0) + 1
+    return "".join(sorted(c for c, n in counts.items() if n >= min_count and not c.isspace()))

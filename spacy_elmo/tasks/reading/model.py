@@ -1,0 +1,174 @@
+"""The reader's network as a thinc layer: Batch -> SpanScores; other thinc layers give the Docs' vectors."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from thinc.api import Model, get_torch_default_device, torch2xp, xp2torch
+
+from .features import Batch, char_rows_of, fold, match_features, pad_char_ids, pad_vectors
+from .network import BiDAF, BiDAFConfig, Sequences, SpanScores
+from .shim import NetworkShim
+
+NAME = "bidaf"
+INPUT = "tok2vec"  # names of the layers that give vectors, and of the dimensions of those
+OUTPUT = "output_tok2vec"
+SIZES = ("char_dim", "hidden_size", "n_highway", "modeling_layers")
+
+
+def BiDAFLayer(
+    tok2vec: Model | None, output_tok2vec: Model | None, *, max_grad_norm: float = 5.0, **sizes: int
+) -> Model[Batch, SpanScores]:
+    """Batch -> SpanScores of its pairs, as arrays.
+
+    tok2vec: List[Doc] -> List[Floats2d] for passages and questions, at the input; output_tok2vec: for the
+    passages, after the modelling layer; None: no vectors there. sizes: of BiDAFConfig.
+    """
+    layers = [layer for layer in (tok2vec, output_tok2vec) if layer is not None]
+    return Model(
+        NAME,
+        forward,
+        init=init,
+        layers=layers,
+        refs={INPUT: tok2vec, OUTPUT: output_tok2vec},
+        attrs={"dropout_rate": 0.0, "characters": "", **sizes},
+        shims=[NetworkShim(max_grad_norm=max_grad_norm)],
+    )
+
+
+def forward(model: Model, batch: Batch, is_train: bool) -> tuple[SpanScores, Callable]:
+    shim = get_shim(model)
+    network = shim.network.train(is_train)
+    vectors, backprop_input = _run(model, INPUT, [*batch.passages, *batch.questions], is_train)
+    output, backprop_output = _run(model, OUTPUT, batch.passages, is_train)
+    inputs = _Inputs(model, batch, vectors, output)
+    with torch.set_grad_enabled(is_train):
+        scores = network(*inputs.args(is_train), dropout=model.attrs["dropout_rate"])
+
+    def backprop(d_scores: SpanScores) -> list:
+        torch.autograd.backward(list(scores), [xp2torch(d, device=scores[0].device) for d in d_scores])
+        if vectors is not None:
+            backprop_input([model.ops.asarray(d) for d in inputs.input_grads()])
+        if output is not None:
+            backprop_output([model.ops.asarray(d) for d in inputs.output_grads()])
+        return []
+
+    return SpanScores(*(torch2xp(s.detach()) for s in scores)), backprop
+
+
+def init(model: Model, X: Batch | None = None, Y: Any = None) -> None:
+    """Initialize the layers that give vectors, then make a network for their widths.
+
+    Its weights come from torch's generator, which spaCy seeds. A network that is there stays.
+    """
+    docs = None if X is None else [*X.passages, *X.questions]
+    widths = {INPUT: 0, OUTPUT: 0}
+    for name in widths:
+        layer = model.maybe_get_ref(name)
+        if layer is not None:
+            layer.initialize(X=docs)
+            widths[name] = layer.get_dim("nO")
+    shim = get_shim(model)
+    config = BiDAFConfig(
+        characters=model.attrs["characters"],
+        input_dim=widths[INPUT],
+        output_dim=widths[OUTPUT],
+        **{size: model.attrs[size] for size in SIZES},
+    )
+    if not shim.is_initialized or shim.network.config != config:
+        shim.network = BiDAF(config)
+
+
+def attention_map(model: Model, batch: Batch) -> np.ndarray:
+    """(T, U) of the one window and the one question of a batch, see BiDAF.attention_map."""
+    vectors, _ = _run(model, INPUT, [*batch.passages, *batch.questions], False)
+    inputs = _Inputs(model, batch, vectors, None)
+    network = get_shim(model).network.eval()
+    with torch.no_grad():
+        return network.attention_map(inputs.windows, inputs.questions).cpu().numpy()
+
+
+def get_shim(model: Model) -> NetworkShim:
+    """The holder of the network. Raises a ValueError for a layer that has none."""
+    if len(model.shims) != 1 or not isinstance(model.shims[0], NetworkShim):
+        raise ValueError(
+            f'"{model.name}" is not a reader\'s model: use @architectures = "spacy-elmo.BiDAF.v1".'
+        )
+    return model.shims[0]
+
+
+def _run(model: Model, name: str, docs: Sequence, is_train: bool) -> tuple[list | None, Callable]:
+    """The vectors of Docs, (n, D) each, by the layer of that name; None without such a layer."""
+    layer = model.maybe_get_ref(name)
+    if layer is None:
+        return None, list
+    vectors, backprop = layer(docs, is_train)
+    return [model.ops.to_numpy(v) for v in vectors], backprop
+
+
+class _Inputs:
+    """The arguments of the network for a batch, and the way back to the gradients of the Docs' vectors."""
+
+    def __init__(self, model: Model, batch: Batch, vectors: list | None, output: list | None):
+        self._batch = batch
+        self._vectors = vectors
+        self._output = output
+        self._device = get_torch_default_device() if model.ops.device_type != "cpu" else torch.device("cpu")
+        rows = char_rows_of(get_shim(model).network.config.characters)
+        n = len(batch.passages)
+        passages = [fold(text) for text in batch.passage_texts]
+        questions = [fold(text) for text in batch.question_texts]
+        texts = [passages[i][start:end] for i, start, end in batch.windows]
+        self.windows = self._sequences(texts, rows, None if vectors is None else self._slices(vectors))
+        self.questions = self._sequences(questions, rows, None if vectors is None else vectors[n:])
+        self._output_vectors = None if output is None else self._tensor(pad_vectors(self._slices(output)))
+        self._matches = self._tensor(
+            pad_vectors([match_features(texts[w], questions[q]) for w, q in batch.pairs])
+        )
+
+    def args(self, is_train: bool) -> tuple:
+        """The arguments; in training the vectors collect gradients."""
+        for tensor in (self.windows.vectors, self.questions.vectors, self._output_vectors):
+            if tensor is not None:
+                tensor.requires_grad_(is_train)
+        pairs = torch.tensor(self._batch.pairs, dtype=torch.int64, device=self._device)
+        return self.windows, self.questions, pairs, self._matches, self._output_vectors
+
+    def input_grads(self) -> list:
+        """Gradients of the vectors of passages and questions, (n, D) each."""
+        assert self._vectors is not None
+        n = len(self._batch.passages)
+        grads = self._window_grads(self._vectors[:n], self.windows.vectors)
+        question_grads = _grad(self.questions.vectors)
+        for vectors, grad in zip(self._vectors[n:], question_grads, strict=True):
+            grads.append(grad[: len(vectors)])
+        return grads
+
+    def output_grads(self) -> list:
+        """Gradients of the passages' vectors after the modelling layer, (n, D) each."""
+        assert self._output is not None
+        return self._window_grads(self._output, self._output_vectors)
+
+    def _window_grads(self, vectors: Sequence, tensor: torch.Tensor | None) -> list:
+        grads = [np.zeros_like(v) for v in vectors]
+        for (i, start, end), grad in zip(self._batch.windows, _grad(tensor), strict=True):
+            grads[i][start:end] += grad[: end - start]
+        return grads
+
+    def _slices(self, vectors: Sequence) -> list:
+        return [vectors[i][start:end] for i, start, end in self._batch.windows]
+
+    def _sequences(self, texts: Sequence[str], rows: dict[str, int], vectors: Sequence | None) -> Sequences:
+        ids = torch.from_numpy(pad_char_ids(texts, rows)).to(self._device)
+        lengths = torch.tensor([len(text) for text in texts])
+        return Sequences(ids, lengths, None if vectors is None else self._tensor(pad_vectors(vectors)))
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(self._device)
+
+
+def _grad(tensor: torch.Tensor | None) -> np.ndarray:
+    assert tensor is not None
+    assert tensor.grad is not None
+    return tensor.grad.cpu().numpy()

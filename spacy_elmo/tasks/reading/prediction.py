@@ -1,0 +1,167 @@
+"""Scores pairs of questions and passages in batches of similar length."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from spacy.tokens import Doc
+from spacy.vocab import Vocab
+
+from .decoding import Calibration, SpanProbability, WindowScores, best_spans, merge_windows, span_scores
+from .features import Batch, Window, split_windows
+from .network import SpanScores
+from .passages import CharacterDocs
+
+GROUP_CHARACTERS = 16384  # of passages whose vectors are in memory together: 100 MB with the bundled model
+BATCH_CHARACTERS = 16384  # of windows, padding included, that the network reads together
+
+Windows = list[tuple[int, WindowScores]]  # of a pair: offset in the passage, scores
+
+
+@dataclass
+class Pair:
+    """A question and a passage, a string or a Doc."""
+
+    question: str
+    passage: str | Doc
+
+    def __post_init__(self) -> None:
+        self.text = self.passage if isinstance(self.passage, str) else self.passage.text
+
+    def tokens(self, start: int, end: int) -> tuple[int, int]:
+        """The tokens that characters start to end touch; the tokens of a string are its characters."""
+        if isinstance(self.passage, str):
+            return start, end
+        span = self.passage.char_span(start, end, alignment_mode="expand")
+        assert span is not None  # the offsets are inside of the passage
+        return span.start, span.end
+
+
+def score_pairs(
+    pairs: Sequence[Pair],
+    *,
+    vocab: Vocab,
+    docs: CharacterDocs,
+    predict: Callable[[Batch], SpanScores],
+    window: int,
+    stride: int,
+    max_length: int,
+) -> Iterator[Windows]:
+    """The windows of each pair with their scores, in order; none where passage or question is empty.
+
+    Scores do not depend on what else is asked but for rounding: about 1e-5 of a logit.
+    """
+    for group in _groups(pairs):
+        scored = _score_group(group, vocab, docs, predict, window, stride, max_length)
+        for i in range(len(group)):
+            yield scored.get(i, [])
+
+
+def find_answers(
+    windows: Windows, calibration: Calibration, top_k: int
+) -> tuple[list[SpanProbability], float]:
+    """The best spans of all windows and the probability of no answer, which is that of the surest window."""
+    found, refusals = [], [1.0]
+    for offset, scores in windows:
+        log_probabilities, no_answer = scores.log_probabilities(calibration)
+        found.append(best_spans(log_probabilities, offset, top_k))
+        refusals.append(float(np.exp(no_answer)))
+    return merge_windows(found, top_k), min(refusals)
+
+
+def _groups(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
+    """Cut into runs of pairs whose distinct passages have GROUP_CHARACTERS together, but for a longer one."""
+    group: list[Pair] = []
+    texts: set[str] = set()
+    size = 0
+    for pair in pairs:
+        text = pair.text
+        if group and text not in texts and size + len(text) > GROUP_CHARACTERS:
+            yield group
+            group, texts, size = [], set(), 0
+        if text not in texts:
+            texts.add(text)
+            size += len(text)
+        group.append(pair)
+    if group:
+        yield group
+
+
+def _score_group(
+    pairs: Sequence[Pair],
+    vocab: Vocab,
+    docs: CharacterDocs,
+    predict: Callable[[Batch], SpanScores],
+    window: int,
+    stride: int,
+    max_length: int,
+) -> dict[int, Windows]:
+    readable = [i for i, pair in enumerate(pairs) if pair.text.strip() and pair.question.strip()]
+    if not readable:
+        return {}
+    passages = _passage_docs([pairs[i] for i in readable], vocab, docs)
+    questions = list(dict.fromkeys(pairs[i].question for i in readable))
+    question_docs = dict(zip(questions, docs.make(vocab, questions), strict=True))
+    jobs = [
+        (i, cut) for i in readable for cut in split_windows(len(pairs[i].text), window, stride)
+    ]  # a window of a pair each
+    found: dict[tuple[int, int], WindowScores] = {}
+    for some in _batches_by_length(jobs):
+        batch = _make_batch(
+            [(pairs[i].text, pairs[i].question, cut) for i, cut in some], passages, question_docs
+        )
+        scores = predict(batch)
+        for row, (i, (start, end)) in enumerate(some):
+            allowed = np.array([not c.isspace() for c in pairs[i].text[start:end]])
+            starts, ends = (_numpy(side[row, : end - start]) for side in (scores.start, scores.end))
+            found[i, start] = span_scores(starts, ends, float(scores.no_answer[row]), allowed, max_length)
+    result: dict[int, Windows] = {}
+    for i, (start, _) in jobs:
+        result.setdefault(i, []).append((start, found[i, start]))
+    return result
+
+
+def _passage_docs(pairs: Sequence[Pair], vocab: Vocab, docs: CharacterDocs) -> dict[str, Doc]:
+    """A Doc of characters for each distinct passage: the pair's own where it can be read."""
+    ready = {}
+    for pair in pairs:
+        if isinstance(pair.passage, Doc) and docs.is_ready(pair.passage):
+            ready[pair.text] = pair.passage
+    missing = list(dict.fromkeys(pair.text for pair in pairs if pair.text not in ready))
+    return {**ready, **dict(zip(missing, docs.make(vocab, missing, keep=True), strict=True))}
+
+
+def _batches_by_length(
+    jobs: list[tuple[int, tuple[int, int]]],
+) -> Iterator[list[tuple[int, tuple[int, int]]]]:
+    batch: list[tuple[int, tuple[int, int]]] = []
+    for job in sorted(jobs, key=lambda job: (job[1][0] - job[1][1], job)):  # the longest first
+        longest = batch[0][1][1] - batch[0][1][0] if batch else 0
+        if batch and (len(batch) + 1) * longest > BATCH_CHARACTERS:
+            yield batch
+            batch = []
+        batch.append(job)
+    if batch:
+        yield batch
+
+
+def _make_batch(
+    jobs: Sequence[tuple[str, str, tuple[int, int]]], passages: dict[str, Doc], questions: dict[str, Doc]
+) -> Batch:
+    """A batch of windows (text, question, cut); what several of them share is in it once."""
+    texts = {text: n for n, text in enumerate(dict.fromkeys(text for text, _, _ in jobs))}
+    asked = {question: n for n, question in enumerate(dict.fromkeys(question for _, question, _ in jobs))}
+    cuts = {key: n for n, key in enumerate(dict.fromkeys((text, cut) for text, _, cut in jobs))}
+    return Batch(
+        passages=[passages[text] for text in texts],
+        questions=[questions[question] for question in asked],
+        passage_texts=list(texts),
+        question_texts=list(asked),
+        windows=[Window(texts[text], *cut) for text, cut in cuts],
+        pairs=[(cuts[text, cut], asked[question]) for text, question, cut in jobs],
+    )
+
+
+def _numpy(array: Any) -> np.ndarray:
+    return array.get() if hasattr(array, "get") else np.asarray(array)
