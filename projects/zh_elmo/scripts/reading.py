@@ -1,0 +1,213 @@
+"""Train and test the readers that are compared: without ELMo, with it at the input, at both ends, with more.
+
+A run is one system, one seed and one number of training questions; it leaves a JSON file of its scores. A run
+whose file is there is not repeated, so an interrupted comparison goes on where it was.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from io_utils import fail, read_json, write_json
+from thinc.api import Config
+
+SYSTEMS = ("baseline", "elmo", "elmo_twice", "elmo_lexicon")
+LENGTHS = {"1-4": (1, 4), "5-10": (5, 10), "11-": (11, 10**6)}  # characters of the first answer
+NEGATIVES = 0.25  # questions of other passages, as a share of a test's own
+SPEED_CHARACTERS, SPEED_QUESTIONS = 500, 64
+
+
+class RunError(Exception):
+    """A run failed; the message says why."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and its tests."""
+
+    system: str
+    seed: int
+    questions: int
+    """of training; 0: all"""
+
+    @property
+    def name(self) -> str:
+        return f"{self.system}_{self.questions or 'all'}_{self.seed}"
+
+
+def make_config(run: Run, configs: Path, model: Path | None) -> Config:
+    """The config of a run: that of the repository, with the sections that make the system."""
+    baseline = run.system == "baseline"
+    path = configs / ("reader_baseline.cfg" if baseline else "reader.cfg")
+    config = Config().from_disk(path, interpolate=False)
+    if baseline:
+        return config
+    if model is not None:
+        config["components"]["elmo"]["model"]["path"] = str(model)
+    network = config["components"]["reader"]["model"]
+    listener = network["tok2vec"]
+    if run.system == "elmo_twice":
+        network["output_tok2vec"] = dict(listener)
+    elif run.system == "elmo_lexicon":
+        lexicon = {"@architectures": "spacy-elmo.LexiconFeatures.v1", "path": model and str(model)}
+        network["tok2vec"] = {
+            "@layers": "concatenate.v1",
+            "*": {"elmo": {**listener, "use_static_vectors": True}, "lexicon": lexicon},
+        }
+    return config
+
+
+def train(run: Run, config: Config, folder: Path, overrides: list[str]) -> tuple[float, float]:
+    """Train one run, one thread. Returns seconds and peak memory in MB. Raises RunError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config.to_disk(folder / "config.cfg", interpolate=False)
+    call = [sys.executable, "-m", "spacy", "train", str(folder / "config.cfg"), "--output", str(folder)]
+    call += ["--system.seed", str(run.seed), "--corpora.train.limit", str(run.questions), *overrides]
+    begin, log = time.monotonic(), folder / "log.txt"
+    with log.open("wb") as file:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        status = subprocess.run(call, stdout=file, stderr=subprocess.STDOUT, env=environment).returncode
+    if status:
+        tail = "\n".join(log.read_text(encoding="utf8", errors="replace").rstrip().split("\n")[-8:])
+        raise RunError(f"The training {run.name} failed with status {status}; {log} ends with:\n{tail}")
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return time.monotonic() - begin, peak
+
+
+def evaluate(folder: Path, dev: Path, tests: list[Path]) -> dict[str, Any]:
+    """Score a trained reader on the tests, with an answer to every question, and how well it refuses."""
+    import spacy
+    import torch
+
+    from spacy_elmo.tasks.reading.corpus import SquadCorpus
+
+    torch.set_num_threads(1)
+    nlp = spacy.load(folder / "model-best")
+    reader = nlp.get_pipe("reader")
+    calibration = reader.calibrate(SquadCorpus(dev, negatives=0.5)(nlp))
+    reader.threshold = 1.0  # an answer to every question; a refusal is counted below
+    scores: dict[str, Any] = {"calibration": [calibration.temperature, calibration.no_answer_bias]}
+    for test in tests:
+        examples = list(SquadCorpus(test, negatives=NEGATIVES)(nlp))
+        docs = nlp.pipe(eg.predicted for eg in examples)
+        scores[test.stem] = score(
+            pair for eg, doc in zip(examples, docs, strict=True) for pair in _pairs(eg, doc)
+        )
+    scores["questions_per_second"] = measure_speed(nlp)
+    return scores
+
+
+def measure_speed(nlp: Any) -> float:
+    """Questions a second on one thread, each with a passage of its own of SPEED_CHARACTERS; best of three."""
+    reader = nlp.get_pipe("reader")
+    text = "长江是中国最长的河流，发源于青藏高原，全长六千三百公里，流经十一个省区，在上海注入东海。"
+    long = (text * (SPEED_CHARACTERS // len(text) + 2))[: SPEED_CHARACTERS - 2]
+    seconds = []
+    for trial in range(3):
+        pairs = [
+            ("长江的全长是多少公里？", f"{trial}{i % 10}{long[i:]}{long[:i]}") for i in range(SPEED_QUESTIONS)
+        ]
+        begin = time.perf_counter()
+        reader.answer_batch(pairs)
+        seconds.append(time.perf_counter() - begin)
+    return SPEED_QUESTIONS / min(seconds)
+
+
+def score(found: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
+    """Score pairs of a question and its answers: all, by length of the answer, and refusals at 0.5."""
+    found = list(found)
+    possible = [(q, answers) for q, answers in found if not q.is_impossible]
+    scores: dict[str, Any] = {"all": _mean_scores(possible)}
+    for name, (shortest, longest) in LENGTHS.items():
+        scores[name] = _mean_scores([(q, a) for q, a in possible if shortest <= len(q.answers[0]) <= longest])
+    right = [(answers.no_answer > 0.5) == q.is_impossible for q, answers in found]
+    return {**scores, "no_answer_acc": sum(right) / len(right) if right else None}
+
+
+def _pairs(example: Any, doc: Any) -> list[tuple[Any, Any]]:
+    from spacy_elmo.tasks.reading.annotations import get_answers, get_questions
+
+    return list(zip(get_questions(example.reference), get_answers(doc), strict=True))
+
+
+def _mean_scores(found: list[tuple[Any, Any]]) -> dict[str, float | None]:
+    from spacy_elmo.tasks.reading.metrics import exact_match, f1_score, rouge_l
+
+    metrics = {"em": exact_match, "f": f1_score, "rouge_l": rouge_l}
+    values = {
+        name: [metric(answers[0].text, q.answers) if answers else 0.0 for q, answers in found]
+        for name, metric in metrics.items()
+    }
+    return {name: sum(own) / len(own) if own else None for name, own in values.items()}
+
+
+def run_all(
+    runs: list[Run],
+    output: Path,
+    metrics: Path,
+    configs: Path,
+    data: Path,
+    tests: list[Path],
+    model: Path | None,
+    overrides: list[str],
+) -> Iterator[str]:
+    """Train and test what has no scores yet; yields a line for each run."""
+    for run in runs:
+        file = metrics / f"{run.name}.json"
+        if not file.exists():
+            config = make_config(run, configs, model)
+            paths = ["--paths.train", str(data / "train.json"), "--paths.dev", str(data / "dev.json")]
+            if run.system != "baseline":
+                paths += ["--paths.cache", str(output / "cache")]
+            seconds, peak = train(run, config, output / run.name, [*paths, *overrides])
+            scores = evaluate(output / run.name, data / "dev.json", tests)
+            write_json(file, {**scores, "training_seconds": seconds, "peak_mb": peak, "settings": overrides})
+        scores = read_json(file)
+        results = ", ".join(f"{test.stem} F1 {100 * scores[test.stem]['all']['f']:.2f}" for test in tests)
+        yield f"{run.name}: {results}"
+
+
+def main(
+    data: Path = typer.Argument(..., help="Folder of train.json, dev.json and the tests."),
+    output: Path = typer.Argument(..., help="Where the trained pipelines and the logs go."),
+    metrics: Path = typer.Argument(..., help="Where the scores go, a file a run."),
+    test: list[str] = typer.Option(["DRCD_test", "cmrc2018_trial"], help="Names of the tests."),
+    configs: Path = typer.Option(Path("../../configs"), help="Folder of the configs."),
+    model: Path | None = typer.Option(None, help="Model folder of the biLM; none: the bundled model."),
+    systems: str = typer.Option(" ".join(SYSTEMS), help="What is compared, as one argument."),
+    seeds: str = typer.Option("0 1 2", help="Seeds, as one argument."),
+    questions: str = typer.Option("0", help='Numbers of training questions, such as "1000 2000 0"; 0: all.'),
+    steps: int = typer.Option(2500, help="Steps of each training."),
+    modeling_layers: int = typer.Option(2, help="Of the network."),
+    hidden_size: int = typer.Option(100, help="Of the network."),
+) -> None:
+    """Train and test all runs."""
+    unknown = set(systems.split()) - set(SYSTEMS)
+    if unknown:
+        fail(f"There is no system {', '.join(sorted(unknown))}: give some of {', '.join(SYSTEMS)}.")
+    runs = [
+        Run(system, int(seed), int(number))
+        for number in questions.split()
+        for seed in seeds.split()
+        for system in systems.split()
+    ]
+    overrides = ["--training.max_steps", str(steps), "--training.eval_frequency", str(max(steps // 10, 1))]
+    overrides += ["--components.reader.model.modeling_layers", str(modeling_layers)]
+    overrides += ["--components.reader.model.hidden_size", str(hidden_size)]
+    tests = [data / f"{name}.json" for name in test]
+    try:
+        for line in run_all(runs, output, metrics, configs, data, tests, model, overrides):
+            typer.echo(line)
+    except (RunError, OSError, ValueError) as error:
+        fail(str(error))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,121 @@
+"""Make the reading comprehension data: simplified script, parts by passage.
+
+Every file is in SQuAD's form. Traditional script (DRCD) is converted by OpenCC, and the offsets of all
+answers stay; text that is simplified already stays as it is.
+"""
+
+import copy
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import typer
+from io_utils import fail, read_json, write_json
+
+Squad = dict[str, Any]
+
+
+class DataError(Exception):
+    """A file cannot be used; the message says why."""
+
+
+def load_converter() -> Any:
+    """OpenCC's t2s. Raises DataError where it is not installed."""
+    try:
+        from opencc import OpenCC
+    except ImportError:
+        raise DataError('OpenCC is not installed: pip install "spacy-elmo[reading]".') from None
+    return OpenCC("t2s")
+
+
+def simplify(text: str, convert: Any) -> str:
+    """Convert to simplified script, character for character, so that offsets stay.
+
+    OpenCC looks at phrases; in the rare text that it would make shorter or longer, each character is
+    converted by itself, and kept where even that changes its length.
+    """
+    converted = convert(text)
+    if len(converted) == len(text):
+        return converted
+    return "".join(new if len(new := convert(c)) == 1 else c for c in text)
+
+
+def simplify_squad(data: Squad, convert: Any) -> Squad:
+    """Convert passages, questions and answers; an answer that is at its offset is cut from its passage."""
+    data = copy.deepcopy(data)
+    for article in data["data"]:
+        for paragraph in article["paragraphs"]:
+            old, new = paragraph["context"], simplify(paragraph["context"], convert)
+            paragraph["context"] = new
+            for qa in paragraph["qas"]:
+                qa["question"] = simplify(qa["question"], convert)
+                for answer in qa["answers"]:
+                    start, text = answer["answer_start"], answer["text"]
+                    fits = old[start : start + len(text)] == text
+                    answer["text"] = new[start : start + len(text)] if fits else simplify(text, convert)
+    return data
+
+
+def is_traditional(path: Path) -> bool:
+    """Whether a file is of DRCD, the one set in traditional script."""
+    return path.name.upper().startswith("DRCD")
+
+
+def read_data(path: Path, convert: Any) -> Squad:
+    """Read a file in SQuAD's form, in simplified script. Raises DataError."""
+    try:
+        data = read_json(path)
+        return simplify_squad(data, convert) if is_traditional(path) else data
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing: run `spacy project assets` first.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is not in SQuAD's form ({error!r}).") from error
+
+
+def split(paragraphs: list[dict], dev_share: float, seed: int) -> tuple[list[dict], list[dict]]:
+    """Draw the development part by passage; equal passages stay together."""
+    contexts = sorted({paragraph["context"] for paragraph in paragraphs})
+    random.Random(seed).shuffle(contexts)
+    dev = set(contexts[: round(dev_share * len(contexts))])
+    return (
+        [paragraph for paragraph in paragraphs if paragraph["context"] not in dev],
+        [paragraph for paragraph in paragraphs if paragraph["context"] in dev],
+    )
+
+
+def write_part(path: Path, paragraphs: list[dict]) -> str:
+    """Write a part. Returns a line that says what is in it."""
+    write_json(path, {"version": "1", "data": [{"title": path.stem, "paragraphs": paragraphs}]})
+    questions = sum(len(paragraph["qas"]) for paragraph in paragraphs)
+    return f"{path}: {len(paragraphs)} passages, {questions} questions"
+
+
+def main(
+    output: Path = typer.Argument(..., help="Folder to write train.json, dev.json and the tests to."),
+    train: list[Path] = typer.Option(..., help="Files to train on; a part of them is for development."),
+    test: list[Path] = typer.Option(..., help="Files to test on."),
+    dev_share: float = typer.Option(0.1, min=0.01, max=0.5, help="Share of passages for development."),
+    seed: int = typer.Option(0, help="Of the development part."),
+) -> None:
+    """Make train, dev and test parts, no passage of the tests in the others."""
+    try:
+        convert = load_converter().convert
+        tests = {path: _paragraphs(read_data(path, convert)) for path in test}
+        tested = {paragraph["context"] for paragraphs in tests.values() for paragraph in paragraphs}
+        known = [p for path in train for p in _paragraphs(read_data(path, convert))]
+        parts = split([p for p in known if p["context"] not in tested], dev_share, seed)
+        for name, part in zip(("train", "dev"), parts, strict=True):
+            typer.echo(write_part(output / f"{name}.json", part))
+        for path, paragraphs in tests.items():
+            typer.echo(write_part(output / f"{path.stem}.json", paragraphs))
+    except (DataError, OSError) as error:
+        fail(str(error))
+
+
+def _paragraphs(data: Squad) -> list[dict]:
+    return [paragraph for article in data["data"] for paragraph in article["paragraphs"]]
+
+
+if __name__ == "__main__":
+    typer.run(main)

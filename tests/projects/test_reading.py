@@ -1,0 +1,116 @@
+"""The scripts of the reading comparison, and the configs that they train."""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import reading
+import reading_data
+import reading_report
+import spacy
+from spacy.cli.train import train
+from thinc.api import Config
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "configs"
+
+
+def swap(text):
+    """A converter that knows three characters, and one phrase that becomes shorter."""
+    return text.replace("甲甲", "乙").translate(str.maketrans("東學國", "东学国"))
+
+
+def squad(context="我在東京大學", answer="東京", start=2):
+    qas = [{"id": "1", "question": "在哪國", "answers": [{"text": answer, "answer_start": start}]}]
+    return {"data": [{"title": "t", "paragraphs": [{"context": context, "qas": qas}]}]}
+
+
+def test_offsets_stay_when_text_is_converted():
+    paragraph = reading_data.simplify_squad(squad(), swap)["data"][0]["paragraphs"][0]
+    assert paragraph["context"] == "我在东京大学"
+    assert paragraph["qas"][0]["question"] == "在哪国"
+    assert paragraph["qas"][0]["answers"] == [{"text": "东京", "answer_start": 2}]
+
+
+def test_text_that_would_change_its_length_is_converted_by_character():
+    assert reading_data.simplify("甲甲東", swap) == "甲甲东"
+
+
+def test_an_answer_with_a_wrong_offset_is_converted_by_itself():
+    data = reading_data.simplify_squad(squad(start=0), swap)
+    assert data["data"][0]["paragraphs"][0]["qas"][0]["answers"][0]["text"] == "东京"
+
+
+def test_parts_by_passage():
+    paragraphs = [{"context": str(i % 10), "qas": [i]} for i in range(20)]
+    own, dev = reading_data.split(paragraphs, 0.3, seed=0)
+    assert len({p["context"] for p in dev}) == 3
+    assert not {p["context"] for p in own} & {p["context"] for p in dev}
+    assert len(own) + len(dev) == 20
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Train, dev and test: the same small file."""
+    content = squad("张三住在北京，李四住在上海。", "北京", 4)
+    content["data"][0]["paragraphs"].append(squad("王五学习物理。", "物理", 4)["data"][0]["paragraphs"][0])
+    for name in ("train", "dev", "quiz"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf8")
+    return tmp_path
+
+
+SMALL = ["--training.max_steps", "2", "--training.eval_frequency", "1"]
+SMALL += ["--components.reader.model.hidden_size", "4"]
+
+
+def test_a_run_leaves_its_scores_and_is_not_repeated(data, tmp_path):
+    runs = [reading.Run("baseline", 0, 0)]
+    folders = {"output": tmp_path / "training", "metrics": tmp_path / "metrics", "configs": CONFIGS}
+    settings = {**folders, "data": data, "tests": [data / "quiz.json"], "model": None, "overrides": SMALL}
+    (line,) = reading.run_all(runs, **settings)
+    assert line.startswith("baseline_all_0: quiz F1 ")
+    scores = json.loads((tmp_path / "metrics" / "baseline_all_0.json").read_text(encoding="utf8"))
+    assert scores["questions_per_second"] > 0
+    assert 0 <= scores["quiz"]["all"]["f"] <= 1
+    (tmp_path / "training" / "baseline_all_0" / "log.txt").unlink()
+    assert list(reading.run_all(runs, **settings)) == [line]
+    assert not (tmp_path / "training" / "baseline_all_0" / "log.txt").exists()
+    table = reading_report.table(tmp_path / "metrics")
+    assert "BiDAF without ELMo" in table
+    page = reading_report.page(tmp_path / "training" / "baseline_all_0" / "model-best", data / "quiz.json", 1)
+    assert page.count("<article>") == 1
+    assert "<mark>" in page
+
+
+@pytest.mark.parametrize("system", ["elmo", "elmo_twice", "elmo_lexicon"])
+def test_systems_with_elmo_train(system, data, tmp_path):
+    config = reading.make_config(reading.Run(system, 0, 0), CONFIGS, None)
+    config.to_disk(tmp_path / "config.cfg", interpolate=False)
+    overrides = {"paths.train": str(data / "train.json"), "paths.dev": str(data / "dev.json")}
+    overrides |= {
+        "training.max_steps": 2,
+        "training.eval_frequency": 2,
+        "training.optimizer.learn_rate.total_steps": 2,
+    }
+    train(
+        tmp_path / "config.cfg",
+        tmp_path / "out",
+        overrides={**overrides, "components.reader.model.hidden_size": 4},
+    )
+    nlp = spacy.load(tmp_path / "out" / "model-last")
+    assert nlp.pipe_names == ["elmo", "reader"]
+    assert nlp.get_pipe("reader").answer("谁", "张三").no_answer <= 1.0
+
+
+def test_the_baseline_is_the_same_without_elmo():
+    elmo, baseline = (
+        Config().from_disk(CONFIGS / f"{name}.cfg", interpolate=False)
+        for name in ("reader", "reader_baseline")
+    )
+    without = deepcopy(elmo)
+    del without["components"]["elmo"]
+    del without["paths"]["cache"]
+    without["nlp"]["pipeline"] = ["reader"]
+    without["components"]["reader"]["model"]["tok2vec"] = None
+    assert without == baseline
