@@ -9,6 +9,7 @@ import reading
 import reading_data
 import reading_report
 import spacy
+import srsly
 from spacy.cli.train import train
 from thinc.api import Config
 
@@ -114,3 +115,11 @@ def test_the_baseline_is_the_same_without_elmo():
     without["nlp"]["pipeline"] = ["reader"]
     without["components"]["reader"]["model"]["tok2vec"] = None
     assert without == baseline
+
+
+def test_the_project_can_be_run():
+    """Names are there once, and each workflow's steps are commands."""
+    project = srsly.read_yaml(ROOT / "projects" / "zh_elmo" / "project.yml")
+    names = [command["name"] for command in project["commands"]]
+    assert len(names) == len(set(names))
+    assert {step for steps in project["workflows"].values() for step in steps} <= set(names)
