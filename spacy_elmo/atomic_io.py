@@ -1,7 +1,7 @@
 """Files and folders that are either complete or not there, of which no second process writes the same.
 
 Beside a place that is written to lie, as long as it is: a lock, .NAME.lock.spacy-elmo, which ends with its
-process, and kind is not complete yet, .NAME.new.spacy-elmo (a file) or .NAME.XXXXXXXX.spacy-elmo (a folder).
+process, and what is not complete yet, .NAME.new.spacy-elmo (a file) or .NAME.XXXXXXXX.spacy-elmo (a folder).
 Those of a process that was killed are removed by the next one that writes to the same place.
 """
 
@@ -61,7 +61,7 @@ def write_atomic(path: PathLike, data: bytes) -> None:
 def atomic_folder(path: PathLike, kind: FolderKind) -> Iterator[Path]:
     """A scratch folder that takes the place of `path` at the end, or vanishes when an error comes first.
 
-    It is flushed to disk and exchanged with kind was there in one step, where the system can, and only then
+    It is flushed to disk and exchanged with what was there in one step, where the system can, and only then
     is the older one removed. Raises an OutputError for a place that is not free, see check_replaceable, and
     where another process, or thread, is writing to it.
     """
@@ -72,12 +72,12 @@ def atomic_folder(path: PathLike, kind: FolderKind) -> Iterator[Path]:
             with errors_of(kind.name, target):
                 _remove_unfinished(target)
                 scratch.mkdir()
-            with errors_of(kind.name, target, DISK_FULL_ERRNOS):  # others may come of kind is read
+            with errors_of(kind.name, target, DISK_FULL_ERRNOS):  # others may come of what is read
                 yield scratch
             with errors_of(kind.name, target):
                 _put_in_place(scratch, target, kind)
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)  # kind is not complete, or was replaced
+            shutil.rmtree(scratch, ignore_errors=True)  # what is not complete, or was replaced
 
 
 def remove_folder(path: Path) -> None:
@@ -99,7 +99,7 @@ def errors_of(kind: str, target: Path, numbers: tuple[int, ...] | None = None) -
 
 
 def _put_in_place(scratch: Path, target: Path, kind: FolderKind) -> None:
-    """Exchange the folders, if kind was at the target is still of our kind."""
+    """Exchange the folders, if what was at the target is still of our kind."""
     for name in kind.kept:
         if (target / name).is_file() and not (scratch / name).exists():
             shutil.copy2(target / name, scratch / name)
@@ -168,7 +168,7 @@ def _lock(name: Path, *, wait: bool) -> int | None:
 
 
 def _remove_unfinished(target: Path) -> None:
-    """Remove kind killed processes left of a folder. The caller holds its lock.
+    """Remove what killed processes left of a folder. The caller holds its lock.
 
     An older folder that was moved aside, and nothing new came to its place, goes back.
     """

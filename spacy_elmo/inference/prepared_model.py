@@ -5,7 +5,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from ..kernels.binding import resolve_model_path
+from ..kernels.binding import address_of
 from ..locks import ForkSafeLock
 from ..modeling.network import BiLMNetwork
 from .backends import CUDA, Backend, available_backends, create_backend
@@ -65,5 +65,5 @@ def _weight_versions(bilm: BiLMNetwork) -> list[tuple[Tensor, int, int]]:
         for module in part.modules():
             for p in module._parameters.values():  # named_parameters() takes ten times as long
                 if p is not None:
-                    found.append((p, resolve_model_path(p), 0 if p.is_inference() else p._version))
+                    found.append((p, address_of(p), 0 if p.is_inference() else p._version))
     return found

@@ -232,7 +232,7 @@ def _address(array: Any, kind: _Pointer, name: str) -> int:
     raise ValueError(f"{name} takes {wanted} arrays of {kind.tensor[0]}, not such a one of {found}.")
 
 
-def resolve_model_path(tensor: Tensor) -> int:
+def address_of(tensor: Tensor) -> int:
     """Tells a tensor's memory from another's; nothing may be read there."""
     return tensor.data_ptr()
 
