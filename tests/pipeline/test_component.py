@@ -208,6 +208,25 @@ def test_no_warning_of_languages_that_fit(tmp_path, lang, model_lang):
         nlp("我去银行")
 
 
+def test_unknown_characters_warn_once(char_model):
+    nlp = blank(char_model)
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        nlp("國電腦軟體開發協會臺灣。")
+        list(nlp.pipe(["國電腦軟體開發協會臺灣。"] * 3))
+    (warning,) = [w for w in caught if "unknown to the model" in str(w.message)]
+    assert '11 of the first 12 characters are unknown to the model of "elmo"' in str(warning.message)
+    assert "國電腦軟體" in str(warning.message)
+
+
+def test_a_few_unknown_characters_are_no_reason_to_warn(char_model):
+    nlp = blank(char_model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        nlp("國電腦")
+        nlp("我去银行" * 50)
+        nlp("國電腦軟體開發協會臺灣。")  # 14 of more than 200
+
+
 def test_no_gradient(elmo_nlp):
     _, backprop = elmo_nlp.get_pipe("elmo").model([elmo_nlp.make_doc("我去")], is_train=True)
     with pytest.raises(NotImplementedError, match="frozen"):
