@@ -17,6 +17,11 @@
 #endif
 #elif defined(__aarch64__)
 #include <arm_neon.h>
+#if defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
 #endif
 
 #define NOINLINE __attribute__((noinline))
@@ -105,6 +110,26 @@ namespace amx {
 #undef INLINE
 #undef TARGET
 #endif
+
+#elif defined(__aarch64__)
+#define TARGET
+#define INLINE static inline __attribute__((always_inline))
+namespace neon {
+#include "vector_neon.h"
+#include "kernel.h"
+}
+#undef INLINE
+#undef TARGET
+
+#define NATIVE_BF16
+#define TARGET __attribute__((target("arch=armv8.2-a+bf16")))
+#define INLINE static inline __attribute__((always_inline, target("arch=armv8.2-a+bf16")))
+namespace neonbf16 {
+#include "vector_neon.h"
+#include "kernel.h"
+}
+#undef INLINE
+#undef TARGET
 #endif
 // clang-format on
 
@@ -165,6 +190,20 @@ static bool has_amx() {
     return (d & BF16) && (d & TILE) && !syscall(SYS_arch_prctl, ASK, TILE_DATA);
 }
 #endif
+#if defined(__aarch64__)
+static bool has_neonbf16() {
+#if defined(__linux__)
+    constexpr unsigned long BF16 = 1ul << 14;  // HWCAP2_BF16
+    return getauxval(AT_HWCAP2) & BF16;
+#elif defined(__APPLE__)
+    int has = 0;
+    size_t size = sizeof(has);
+    return !sysctlbyname("hw.optional.arm.FEAT_BF16", &has, &size, nullptr, 0) && has;
+#else
+    return false;
+#endif
+}
+#endif
 template <Type type>
 static Type always_type() { return type; }
 
@@ -178,6 +217,9 @@ static const Isa ISAS[] = {
     ISA(avx512vnni, has_avx512vnni, always_type<INT16>),
     ISA(avx512, has_avx512, always_type<FLOAT32>),
     ISA(avx2, has_avx2, always_type<INT16>),
+#elif defined(__aarch64__)
+    ISA(neonbf16, has_neonbf16, always_type<BFLOAT16>),
+    ISA(neon, always, always_type<FLOAT32>),
 #endif
     ISA(plain, always, always_type<FLOAT32>),
 };

@@ -50,11 +50,11 @@ constexpr int SPAN = 4;
 
 template <int R, int G>
 INLINE void add_pair(Whole (&sums)[R][G], const int16_t* x, long x_row, const int16_t* w) {
-    Whole weights[G];
+    Words weights[G];
     UNROLL for (int g = 0; g < G; g++) weights[g] = load_pairs(w + 2 * g * LANES);
     UNROLL for (int g = 0; g < G; g++) keep(weights[g]);
     UNROLL for (int r = 0; r < R; r++) {
-        Whole b = set1_pairs(x + r * x_row);
+        Words b = set1_pairs(x + r * x_row);
         UNROLL for (int g = 0; g < G; g++) sums[r][g] = dot(sums[r][g], weights[g], b);
     }
 }

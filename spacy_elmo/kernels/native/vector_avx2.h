@@ -44,7 +44,7 @@ INLINE Pairs load_pairs(const bf16* p) { return pairs(_mm256_loadu_si256((const 
 INLINE Pairs set1_pairs(const bf16* p) { return pairs(_mm256_set1_epi32(two(p))); }
 INLINE V dot(V sum, Pairs a, Pairs b) { return fma(a.odd, b.odd, fma(a.even, b.even, sum)); }
 
-typedef __m256i Whole;
+typedef __m256i Whole, Words;
 INLINE Whole load_pairs(const int16_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
 INLINE Whole set1_pairs(const int16_t* p) { return _mm256_set1_epi32(two(p)); }
 INLINE Whole nothing() { return _mm256_setzero_si256(); }

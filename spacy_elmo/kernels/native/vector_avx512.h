@@ -56,7 +56,7 @@ INLINE Pairs set1_pairs(const bf16* p) { return pairs(_mm512_set1_epi32(two(p)))
 INLINE V dot(V sum, Pairs a, Pairs b) { return fma(a.odd, b.odd, fma(a.even, b.even, sum)); }
 #endif
 
-typedef __m512i Whole;
+typedef __m512i Whole, Words;
 INLINE Whole load_pairs(const int16_t* p) { return _mm512_loadu_si512(p); }
 INLINE Whole set1_pairs(const int16_t* p) { return _mm512_set1_epi32(two(p)); }
 INLINE Whole nothing() { return _mm512_setzero_si512(); }

@@ -46,7 +46,7 @@ INLINE Pairs set1_pairs(const bf16* p) { return pairs(U{} + static_cast<uint32_t
 INLINE V dot(V sum, Pairs a, Pairs b) { return fma(a.odd, b.odd, fma(a.even, b.even, sum)); }
 
 #if defined(__SSE2__)
-typedef __m128i Whole;
+typedef __m128i Whole, Words;
 INLINE Whole load_pairs(const int16_t* p) { return _mm_loadu_si128((const __m128i*)p); }
 INLINE Whole set1_pairs(const int16_t* p) { return _mm_set1_epi32(two(p)); }
 INLINE Whole nothing() { return _mm_setzero_si128(); }
@@ -54,6 +54,7 @@ INLINE Whole dot(Whole sum, Whole a, Whole b) { return _mm_add_epi32(sum, _mm_ma
 INLINE V to_floats(Whole x) { return (V)_mm_cvtepi32_ps(x); }
 #else
 typedef int32_t Whole __attribute__((vector_size(16), aligned(4), may_alias));
+typedef Whole Words;
 INLINE Whole load_pairs(const int16_t* p) { return *(const Whole*)p; }
 INLINE Whole set1_pairs(const int16_t* p) { return Whole{} + two(p); }
 INLINE Whole nothing() { return Whole{}; }
