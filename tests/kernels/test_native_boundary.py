@@ -251,7 +251,7 @@ def test_a_target_that_is_no_unit(target):
 def test_the_weights_of_a_new_engine_are_held_while_they_are_packed():
     """Beside a thread that takes every piece of memory that was just freed."""
     code = (
-        "import threading, time, numpy as np\n"
+        "import sys, threading, time, numpy as np\n"
         "sys.path.insert(0, 'tests')\n"
         "from modeling.helpers import make_bilm\n"
         "def other():\n"
