@@ -70,7 +70,8 @@ def _reader(source_format: str, n: int, lang: str | None, segmenter: str | None)
     if n not in allowed:
         given = f"{n} source{'' if n == 1 else 's'}"
         raise FormatError(
-            f"--from {source_format} reads {FORMATS[source_format]}, but {given} stood before the folder to write."
+            f"--from {source_format} reads {FORMATS[source_format]}, "
+            f"but {given} stood before the folder to write."
         )
     made = {"lang": lang, "segmenter": segmenter}
     if source_format == OURS:

@@ -6,7 +6,6 @@ process's random state; step-N/state.json the rest.
 
 import json
 import shutil
-from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from ..errors import ElmoError
 from ..inference import loading
 from ..inference.bilm import BiLM
 from ..modeling.serialization import MODEL as MODEL_FOLDER
+from .config import PretrainConfig
 from .data.dataloader import LoaderState
 from .distributed import DistributedContext
 
@@ -29,7 +29,7 @@ CHECKPOINT = FolderKind(
     name="a checkpoint",
     marker=STATE,
     kind="spacy-elmo.checkpoint",
-    keys=frozenset({"step", "position", "sha256"}),
+    keys=frozenset({"step", "loader_state", "sha256"}),
     files=(TENSORS, *(f"{MODEL}/{name}" for name in (MODEL_FOLDER.marker, *MODEL_FOLDER.files))),
 )
 
@@ -40,36 +40,28 @@ class CheckpointError(ElmoError):
 
 def save_checkpoint(
     folder: Path,
+    state: dict[str, Any],
     *,
-    step: int,
-    position: LoaderState,
     model: BiLM,
     optimizer: torch.optim.Optimizer,
-    record: dict[str, Any],
     keep: int,
     world: DistributedContext,
 ) -> None:
-    """Write `folder`/step-N with weights, optimiser, random states and data position; keep the last `keep`.
+    """Write `folder`/step-N with weights, optimizer, random states and `state`; keep the last `keep`.
 
-    record: anything else of the run, as JSON has it. All processes of `world` come here, one writes.
+    state: of Trainer.state_dict. All processes of `world` call this, one writes.
     """
     tensors = _random_states(world)
     if not world.is_main:
         return
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(t) for name, t in state.items()}
-    with atomic_folder(folder / f"step-{step:09d}", CHECKPOINT) as scratch:
+    for index, values in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(t) for name, t in values.items()}
+    with atomic_folder(folder / f"step-{state['step']:09d}", CHECKPOINT) as scratch:
         model.save(scratch / MODEL)
         save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, scratch / TENSORS)
         digest = sha256((scratch / TENSORS).read_bytes()).hexdigest()
-        state = {
-            "kind": CHECKPOINT.kind,
-            "step": step,
-            "position": asdict(position),
-            "sha256": digest,
-            **record,
-        }
-        (scratch / STATE).write_text(json.dumps(state), encoding="utf8")
+        stored = {"kind": CHECKPOINT.kind, "sha256": digest, **state}
+        (scratch / STATE).write_text(json.dumps(stored), encoding="utf8")
     _remove_old(folder, keep)
 
 
@@ -103,13 +95,30 @@ def find_checkpoints(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob(f"step-*/{STATE}"))
 
 
-def read_checkpoint(path: Path) -> tuple[int, LoaderState, dict[str, Any]]:
-    """Step, position and record of a checkpoint, without its weights."""
+def read_state(path: Path) -> dict[str, Any]:
+    """Return the state of a checkpoint, see save_checkpoint. Raises a CheckpointError."""
     try:
         state = json.loads((path / STATE).read_text(encoding="utf8"))
-        return state.pop("step"), LoaderState(**state.pop("position")), state
+        LoaderState(**state["loader_state"])
+        if not {"step", "metrics", "record"} <= state.keys():
+            raise _corrupted(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _corrupted(path) from error
+    return state
+
+
+def check_same_run(state: dict[str, Any], config: PretrainConfig, corpus: str, output: Path) -> None:
+    """Raise a CheckpointError unless the state is of a run with these settings on this corpus.
+
+    corpus: its digest. output: the folder of the run.
+    """
+    record = state["record"]
+    other = config.find_conflict(record.get("settings", {}))
+    what = f"other settings ({other})" if other else None
+    if record.get("corpus") != corpus:
+        what = "another corpus"
+    if what:
+        raise CheckpointError(f"{output} holds a run with {what}: name another folder, or delete it.")
 
 
 def load_model(path: Path) -> BiLM:
@@ -127,15 +136,19 @@ def load_model(path: Path) -> BiLM:
     return bilm
 
 
-def load_state(path: Path, *, optimizer: torch.optim.Optimizer, world: DistributedContext) -> None:
-    """Put optimiser and random state back to `path`. A process that was not there begins anew."""
-    _, _, record = read_checkpoint(path)
+def load_tensors(
+    path: Path, state: dict[str, Any], *, optimizer: torch.optim.Optimizer, world: DistributedContext
+) -> None:
+    """Put optimizer and random states back to a checkpoint. A process that is new begins with its own.
+
+    state: of read_state.
+    """
     try:
         data = (path / TENSORS).read_bytes()
         tensors = load(data)
     except (OSError, safetensors.SafetensorError) as error:
         raise _corrupted(path) from error
-    if sha256(data).hexdigest() != record.get("sha256"):
+    if sha256(data).hexdigest() != state.get("sha256"):
         raise _corrupted(path)
     stored: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -144,10 +157,10 @@ def load_state(path: Path, *, optimizer: torch.optim.Optimizer, world: Distribut
             stored.setdefault(int(index), {})[key] = tensor
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": stored, "param_groups": groups})
-    if (state := tensors.get(f"rng.torch.{world.rank}")) is not None:
-        torch.set_rng_state(state)
-    if (state := tensors.get(f"rng.cuda.{world.rank}")) is not None and world.device.type == "cuda":
-        torch.cuda.set_rng_state(state, world.device)
+    if (rng := tensors.get(f"rng.torch.{world.rank}")) is not None:
+        torch.set_rng_state(rng)
+    if (rng := tensors.get(f"rng.cuda.{world.rank}")) is not None and world.device.type == "cuda":
+        torch.cuda.set_rng_state(rng, world.device)
 
 
 def _corrupted(path: Path) -> CheckpointError:

@@ -20,6 +20,21 @@ log = logging.getLogger("spacy_elmo")
 EVENTS, CURVE = "events", "curve.png"
 
 
+@dataclass(frozen=True)
+class StepResult:
+    """What a step gave: means and sums over all processes."""
+
+    loss: float
+    """Negative log-likelihood of a target, in nats: the mean over both directions."""
+    grad_norm: float
+    """Norm of the gradient before it was clipped."""
+    tokens: int
+    """Units of the batch, boundaries included."""
+    seconds: float
+    stop: bool
+    """Whether a process received SIGTERM."""
+
+
 @dataclass
 class RunningMetrics:
     """Sums over the steps since a measurement."""

@@ -1,4 +1,7 @@
-"""What a step is made with: losses and gradients, the optimiser, its learning rate."""
+"""Build the train step and the optimizer, and compute the learning rate."""
+
+import logging
+from dataclasses import replace
 
 import torch
 
@@ -7,6 +10,8 @@ from ..kernels.precision import resolve_compute_dtype
 from .config import TrainingConfig
 from .step.cuda_graphs import CUDAGraphTrainStep, with_cuda_graphs
 from .step.train_step import TrainStep
+
+log = logging.getLogger("spacy_elmo")
 
 Step = TrainStep | CUDAGraphTrainStep
 
@@ -40,3 +45,15 @@ def lr_at(step: int, training: TrainingConfig) -> float:
     decay = training.decay_steps or max(1, training.max_steps - training.warmup_steps)
     left = (training.max_steps - step) / decay
     return training.learning_rate * min(warm, left, 1.0)
+
+
+def log_new_end(step: int, training: TrainingConfig, before: int) -> None:
+    """Log what a max_steps other than `before` means for a run that goes on at `step`."""
+    log.info(
+        "max_steps was %d and is %d now: the learning rate goes on at %.2g, where it was %.2g, and "
+        "falls to zero at the new end",
+        before,
+        training.max_steps,
+        lr_at(step, training),
+        lr_at(step, replace(training, max_steps=before)),
+    )

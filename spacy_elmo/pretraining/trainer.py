@@ -1,30 +1,33 @@
-"""The pretraining loop, everything it needs in plain sight: the same for one process and for many."""
+"""Train a biLM: the loop and its step, the same for one process and for many."""
 
 import json
 import logging
 import math
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
-from dataclasses import replace
+from contextlib import closing, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.utils import clip_grad_norm_
 
 from ..atomic_io import FolderKind, check_apart, check_replaceable, locked, write_atomic
 from ..inference import loading
 from ..inference.bilm import BiLM
 from ..modeling.config import ConfigError
+from ..modeling.loss import count_targets
 from ..modeling.token_encoder import TokenBatch
 from ..seeds import derive_seed
 from .auto_batch_size import find_max_batch_tokens
 from .checkpoint import (
     CheckpointError,
+    check_same_run,
     find_checkpoints,
     load_model,
-    load_state,
-    read_checkpoint,
+    load_tensors,
+    read_state,
     save_checkpoint,
 )
 from .config import PretrainConfig
@@ -34,10 +37,10 @@ from .distributed import DistributedContext, init_distributed
 from .evaluation import evaluate_perplexity, read_sentences, subsample
 from .initialization import build_model
 from .memory import limit_onednn_caches
-from .metrics import RunningMetrics, TrainingLogger
-from .optim import build_optimizer, build_train_step, lr_at
+from .metrics import RunningMetrics, StepResult, TrainingLogger
+from .optim import build_optimizer, build_train_step, log_new_end, lr_at
 from .preemption import SigtermFlag, catch_sigterm
-from .updates import Updates
+from .step.train_step import limited_torch_threads
 
 log = logging.getLogger("spacy_elmo")
 
@@ -87,27 +90,19 @@ def _begin(settings: PretrainConfig, output: Path, world: DistributedContext) ->
         corpus.verify()
     torch.manual_seed(derive_seed(settings.training.seed, "weights"))
     checkpoints = find_checkpoints(output / CHECKPOINTS)
-    state = _check_same_run(settings, corpus, output, checkpoints[-1]) if checkpoints else None
-    bilm = load_model(checkpoints[-1]) if checkpoints else build_model(corpus, settings)
+    last = checkpoints[-1] if checkpoints else None
+    state = None if last is None else read_state(last)
+    if state is not None:
+        check_same_run(state, settings, corpus.digest, output)
+    bilm = build_model(corpus, settings) if last is None else load_model(last)
     world.share_weights(bilm)
     dev_sentences = read_sentences(bilm, Path(settings.paths.dev))
     trainer = Trainer(bilm, corpus, dev_sentences, settings, output, world)
-    if state is not None:
-        trainer.resume(checkpoints[-1], state)
+    if last is not None and state is not None:
+        load_tensors(last, state, optimizer=trainer.optimizer, world=world)
+        trainer.load_state_dict(state)
+        log.info("continuing at step %d from %s", trainer.step, last)
     return trainer
-
-
-def _check_same_run(config: PretrainConfig, corpus: Corpus, output: Path, checkpoint: Path) -> dict[str, Any]:
-    """The state of a checkpoint, if it is one of this run."""
-    _, _, state = read_checkpoint(checkpoint)
-    record = state.get("record", {})
-    other = config.find_conflict(record.get("settings", {}))
-    what = f"other settings ({other})" if other else None
-    if record.get("corpus") != corpus.digest:
-        what = "another corpus"
-    if what:
-        raise CheckpointError(f"{output} holds a run with {what}: name another folder, or delete it.")
-    return state
 
 
 class Trainer:
@@ -126,9 +121,9 @@ class Trainer:
         self.output, self.world = output, world
         training = self.training = settings.training
         self.bilm = bilm.to(world.device).train()
-        self.training_step = build_train_step(bilm, training)
+        self.parameters = list(bilm.parameters())
+        self.loss_and_backward = build_train_step(bilm, training)
         self.optimizer = build_optimizer(bilm, training)
-        self.updates = Updates(self.training_step, self.optimizer, training, world)
         self.step, self.loader_state, self.metrics = 0, LoaderState(), RunningMetrics()
         self.record: dict[str, Any] = {
             "kind": RUN_FOLDER.kind,
@@ -142,61 +137,79 @@ class Trainer:
             "log": [],
         }
 
-    def resume(self, checkpoint: Path, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint, whose model this one's is."""
-        self.step, self.loader_state, _ = read_checkpoint(checkpoint)
-        load_state(checkpoint, optimizer=self.optimizer, world=self.world)
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a run needs to go on besides weights, optimizer and random states, as JSON has it."""
+        return {
+            "step": self.step,
+            "loader_state": asdict(self.loader_state),
+            "metrics": self.metrics.to_dict(),
+            "record": self.record,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what state_dict returned. max_steps may have grown since."""
+        self.step = state["step"]
+        self.loader_state = LoaderState(**state["loader_state"])
         self.metrics = RunningMetrics(**state["metrics"])
         before = state["record"]["settings"]["training"]["max_steps"]
         self.record = {**state["record"], "settings": self.settings.to_dict()}
-        log.info("continuing at step %d from %s", self.step, checkpoint)
         if before != self.training.max_steps:
-            was = lr_at(self.step, replace(self.training, max_steps=before))
-            log.info(
-                "max_steps was %d and is %d now: the learning rate goes on at %.2g, where it was %.2g, and "
-                "falls to zero at the new end",
-                before,
-                self.training.max_steps,
-                lr_at(self.step, self.training),
-                was,
-            )
+            log_new_end(self.step, self.training, before)
 
     def run(self, sigterm: SigtermFlag, logger: TrainingLogger) -> bool:
         """Train to the end and write the model folder; False: SIGTERM came, and a checkpoint was made."""
         self.output.mkdir(parents=True, exist_ok=True)
         if self.record["batch_tokens"] == "auto":
-            self.record["batch_tokens"] = find_max_batch_tokens(self.training_step, self.world)
+            self.record["batch_tokens"] = find_max_batch_tokens(self.loss_and_backward, self.world)
         self._write_record()
         if not self.record["log"]:
             self._evaluate(logger, everything=False)
-        training, batches = self.training, self._batches()
-        next_batch = next(batches)
+        training, self.batches = self.training, self._batches()
+        self.next_batch = next(self.batches)
         while not self._is_done():
-            start_time = time.monotonic()
-            batch, self.loader_state = next_batch
-            rate = lr_at(self.step, training)
-            with limited_torch_threads(1) if self.training_step.runs_directions_in_threads else nullcontext():
-                update = self.updates.start(batch, rate, self.step)
-                next_batch = next(batches)  # while a GPU is at work
-                loss, norm, stop = self.updates.result(update, sigterm)
-            if not math.isfinite(norm):  # the weights are spoilt, and are written nowhere
-                raise self._diverged(f"The loss became {loss}")
-            self.step += 1
-            done = RunningMetrics(loss, 1, update.tokens, time.monotonic() - start_time)
+            learning_rate = lr_at(self.step, training)
+            result = self.train_step(learning_rate, sigterm)
+            done = RunningMetrics(result.loss, 1, result.tokens, result.seconds)
             self.metrics.add(done)
             self.record["tokens_seen"] += done.tokens
             self.record["seconds"] += done.seconds
-            logger.step(self.step, done, rate=rate, norm=norm)
+            logger.step(self.step, done, rate=learning_rate, norm=result.grad_norm)
             last = self.step == training.max_steps
             if last or self.step % training.eval_every == 0:
                 self._evaluate(logger, everything=last)
-            if stop or self._is_done() or self.step % training.checkpoint_every == 0:
+            if result.stop or self._is_done() or self.step % training.checkpoint_every == 0:
                 self._checkpoint()
-            if stop and not self._is_done():
+            if result.stop and not self._is_done():
                 log.info("SIGTERM: checkpoint written at step %d, the same command goes on", self.step)
                 return False
         self._finish(logger)
         return True
+
+    def train_step(self, learning_rate: float, sigterm: SigtermFlag) -> StepResult:
+        """Take one optimizer step, each process on its share of the batch."""
+        start_time = time.monotonic()
+        batch, self.loader_state = self.next_batch
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.zero_grad(set_to_none=True)
+        n_targets = count_targets(batch)
+        total, tokens = self.world.all_reduce_sum([n_targets, float(batch.lengths.sum())])
+        seed = derive_seed(self.training.seed, "step", rank=self.world.rank, step=self.step)
+        one_thread = self.loss_and_backward.runs_directions_in_threads
+        with limited_torch_threads(1) if one_thread else nullcontext():
+            nll = torch.zeros(())
+            if len(batch.lengths):  # there may be fewer sentences than processes
+                nll = self.loss_and_backward(batch, seed).nll.double().sum()
+            self.world.all_reduce_gradients(self.parameters, n_targets / total)
+            grad_norm = clip_grad_norm_(self.parameters, self.training.grad_clip)
+            self.optimizer.step()
+            self.next_batch = next(self.batches)  # while a GPU is at work
+            summed, stop = self.world.all_reduce_sum([float(nll), float(sigterm.received)])  # waits for it
+        loss = summed / (2 * total)
+        if not math.isfinite(grad_norm):  # the weights are not finite either, and are written nowhere
+            raise self._diverged(f"The loss became {loss}")
+        self.step += 1
+        return StepResult(loss, float(grad_norm), int(tokens), time.monotonic() - start_time, stop > 0)
 
     def _is_done(self) -> bool:
         return self.step >= self.training.max_steps or self._should_stop_early()
@@ -250,11 +263,9 @@ class Trainer:
             raise self._diverged("The weights are no longer finite")
         save_checkpoint(
             self.output / CHECKPOINTS,
-            step=self.step,
-            position=self.loader_state,
+            self.state_dict(),
             model=self.bilm,
             optimizer=self.optimizer,
-            record={"record": self.record, "metrics": self.metrics.to_dict()},
             keep=self.training.max_checkpoints,
             world=self.world,
         )
@@ -287,14 +298,3 @@ class Trainer:
         if self.world.is_main:
             data = json.dumps(self.record, ensure_ascii=False, indent=1) + "\n"
             write_atomic(self.output / RUN, data.encode("utf8"))
-
-
-@contextmanager
-def limited_torch_threads(n: int) -> Iterator[None]:
-    """Run with `n` threads in torch's operations: idle ones would spin while the two directions work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -13,7 +13,7 @@ from spacy_elmo.modeling.config import BiLMConfig, ConfigError
 from spacy_elmo.modeling.vocab import Vocab
 from spacy_elmo.pretraining.config import read_config
 from spacy_elmo.pretraining.estimate import count_parameters, estimate_run, parse_size
-from spacy_elmo.pretraining.trainer import limited_torch_threads
+from spacy_elmo.pretraining.step.train_step import limited_torch_threads
 
 from .helpers import make_settings
 

@@ -1,8 +1,8 @@
 """Losses and gradients of one batch: the step of training before the optimizer's."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -151,3 +151,14 @@ def _leaf_params(module: nn.Module) -> Leaves:
 
 def _requires_grad(leaves: Leaves) -> list[Tensor]:
     return [leaf for leaf in leaves.values() if leaf.requires_grad]
+
+
+@contextmanager
+def limited_torch_threads(n: int) -> Iterator[None]:
+    """Run with `n` threads in torch's operations: idle ones would spin while the two directions work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
