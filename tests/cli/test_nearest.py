@@ -148,7 +148,7 @@ def test_the_top_layer_of_joined_models(lines, tmp_path, made):
     type(known)(config, known.vocab).save(tmp_path / "stacked_bidirectional")
     result = run("nearest", "我爱北京", "北京", lines, "--model", tmp_path / "stacked_bidirectional")
     assert result.exit_code == 0, result.output
-    assert "by layer 1 of joined" in result.output
+    assert "by layer 1 of stacked_bidirectional" in result.output
 
 
 # what is wrong

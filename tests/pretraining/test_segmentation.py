@@ -51,7 +51,7 @@ def test_a_byte_order_mark_in_jsonl_and_empty_lines(tmp_path):
     ("name", "data", "message"),
     [
         ("a.txt", "好\n".encode() + "你好。\n".encode("gb18030"), "line 2 is not UTF-8 .*GB18030"),
-        ("a.txt", "你好".encode("utf-16"), "line 1 is not UTF-8"),
+        ("a.txt", "你好".encode("utf-16"), "is UTF-16, as its first bytes say: convert the file"),
         ("a.txt", "你好".encode()[:-1], "line 1 is not UTF-8"),
         ("a.txt.gz", gzip.compress("好\n".encode() + b"\xff\n"), "line 2 is not UTF-8 .byte 0xff"),
         ("a.txt.gz", gzip.compress(TEXT.encode())[:-9], "cannot be read"),
@@ -63,10 +63,10 @@ def test_a_byte_order_mark_in_jsonl_and_empty_lines(tmp_path):
         ("a.jsonl", b'{"content": "a"}\n', "line 1 is no JSON object"),
         ("a.jsonl", b'["a"]\n', "line 1 is no JSON object"),
         ("a.jsonl", b'"a"\n', "line 1 is no JSON object"),
-        ("a.jsonl", b'{"text": null}\n', "line 1 is no JSON object"),
-        ("a.jsonl", b'{"text": 5}\n', "line 1 is no JSON object"),
-        ("a.jsonl", b'{"text": ["a"]}\n', "line 1 is no JSON object"),
-        ("a.jsonl", b'{"text": "\\ud800"}\n', "line 1 is no JSON object"),
+        ("a.jsonl", b'{"text": null}\n', 'The "text" of .*, line 1 is null'),
+        ("a.jsonl", b'{"text": 5}\n', 'The "text" of .*, line 1 is no string'),
+        ("a.jsonl", b'{"text": ["a"]}\n', 'The "text" of .*, line 1 is no string'),
+        ("a.jsonl", b'{"text": "\\ud800"}\n', "line 1 has half of a surrogate pair"),
         ("a.jsonl", b'{"text": "a", "n": ' + b"1" * 5000 + b"}\n", "line 1 is no JSON object"),
     ],
 )

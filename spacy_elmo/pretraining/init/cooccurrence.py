@@ -149,7 +149,9 @@ def _truncated_svd(slots: list[Triples], n: int, width: int, seed: int) -> Tenso
         right = torch.linalg.qr(turned @ left)[0]
     u, s, _ = torch.linalg.svd(matrix @ right, full_matrices=False)
     found = (u * s.sqrt())[:, :width]
-    out[:, : found.shape[1]] = found
+    # Exactly zero where nothing was counted: a matrix of lower rank leaves rounding errors in empty rows.
+    counted = torch.from_numpy(np.unique(row)).long()
+    out[counted, : found.shape[1]] = found[counted]
     return out
 
 
