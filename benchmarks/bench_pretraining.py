@@ -1,6 +1,9 @@
 """What a pretraining step costs: beside ELMoForManyLangs, each softmax, one process and two.
 
-    python benchmarks/bench_pretraining.py [--parts steps softmax processes] [--hidden 1024 2048 4096]
+    python benchmarks/bench_pretraining.py [--parts bundled steps softmax processes] [--hidden 1024 2048 4096]
+
+bundled: whole steps at the sizes of zh_elmo_sm, in sentences of three lengths, by the native kernel and torch
+alone, and what share of the rate of one large product in torch they reach in the same run.
 
 steps: forward, backward, clipping and optimiser on 64 sentences of 40 units, in turns with the peer
 (pip install --no-deps elmoformanylangs==0.0.4.post2 overrides==3.1.0; h5py), same sizes and vocabulary, full
@@ -9,6 +12,7 @@ over float32 weights.
 """
 
 import argparse
+import operator
 import os
 import statistics
 import subprocess
@@ -16,7 +20,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -26,13 +32,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spacy_elmo.inference.bilm import BiLM
+from spacy_elmo.kernels import native_training
 from spacy_elmo.kernels.precision import has_native_bf16
 from spacy_elmo.modeling.collate import collate
 from spacy_elmo.modeling.config import BiLMConfig
 from spacy_elmo.modeling.cross_entropy import LOGIT_CHUNK, ChunkedCrossEntropy
 from spacy_elmo.modeling.token_encoder import TokenBatch
 from spacy_elmo.modeling.vocab import Vocab
-from spacy_elmo.pretraining.config import TrainingConfig
+from spacy_elmo.pretraining.config import Paths, PretrainConfig, TrainingConfig, VocabConfig
+from spacy_elmo.pretraining.estimate import measure_speed, training_flops, typical_lengths
 from spacy_elmo.pretraining.optim import build_optimizer
 from spacy_elmo.pretraining.step.candidate_sampling import CandidateSampler, sampled_softmax_loss
 from spacy_elmo.pretraining.step.cuda_graphs import CUDAGraphTrainStep
@@ -85,6 +93,33 @@ def steps(args: argparse.Namespace) -> None:
     show(f"{ROWS} x {LENGTH}, {args.vocab:,} units: units/s", [f"H {h}" for h in args.hidden], table)
 
 
+def bundled(args: argparse.Namespace) -> None:
+    """Units per second at the bundled sizes, and the share of torch's product rate."""
+    units = [chr(0x4E00 + i) for i in range(6036)]
+    config = BiLMConfig(projection_dim=256, hidden_size=512, tie_softmax=True)
+    precision = "bf16" if "bf16" in PRECISIONS else "f32"
+    training = TrainingConfig(batch_tokens=4096, dropout=0.0, precision=precision)
+    settings = PretrainConfig(paths=Paths(), vocab=VocabConfig(), training=training, model={})
+    lengths = typical_lengths(None, config)
+    flops = sum(training_flops(BiLM(config, Vocab(units)), settings).values())
+    a, b = (torch.randn(4096, 4096, dtype=PRECISIONS[precision]) for _ in range(2))
+    rates: dict[str, list[float]] = {"native kernel": [], "torch alone": [], "one product": []}
+    for _ in range(args.rounds):
+        for name in ("native kernel", "torch alone"):
+            with mock.patch.object(native_training, "available", partial(operator.eq, name, "native kernel")):
+                rate = measure_speed(config, Vocab(units), settings, lengths, tokens=4096)
+            rates[name].append(rate)
+        seconds = medians({"": lambda: a @ b}, 3, time.perf_counter)[""]
+        rates["one product"].append(2 * 4096**3 / seconds / flops)
+    middle = {name: statistics.median(found) for name, found in rates.items()}
+    rows = {
+        name: [f"{rate:,.0f}", f"{rate * flops / 1e9:,.0f}", f"{rate / middle['one product']:.2f}"]
+        for name, rate in middle.items()
+    }
+    heads = ["units/s", "GFLOP/s", "of one product"]
+    show(f"H 512, P 256, 6,040 units, {precision}, sentences of {lengths}", heads, rows)
+
+
 def softmax(args: argparse.Namespace, vocab: int = 52_000, samples: int = 8192) -> None:
     """Milliseconds of one direction's softmax, forward and backward, over 52,000 words."""
     targets = torch.from_numpy(np.random.default_rng(0).zipf(1.2, ROWS * LENGTH) % vocab)
@@ -94,7 +129,7 @@ def softmax(args: argparse.Namespace, vocab: int = 52_000, samples: int = 8192) 
         return F.cross_entropy(F.linear(x, weight, bias), targets, reduction="sum")
 
     def full(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return ChunkedCrossEntropy.apply(x, weight, bias, targets, LOGIT_CHUNK)
+        return ChunkedCrossEntropy.apply(x, weight, bias, targets, None)
 
     def sampled(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return sampled_softmax_loss(x, weight, bias, targets, sampler.sample(targets, 0))
@@ -185,7 +220,7 @@ def _rate(log: str) -> float:
     return float(words[words.index("units/s") - 1].replace(",", ""))
 
 
-PARTS = {"steps": steps, "softmax": softmax, "processes": processes}
+PARTS = {"bundled": bundled, "steps": steps, "softmax": softmax, "processes": processes}
 
 
 def main() -> None:

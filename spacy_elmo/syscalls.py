@@ -1,4 +1,4 @@
-"""Calls of the operating system that Python does not offer: exchange of two paths, locks, flushes to disk."""
+"""Calls of the system that Python does not offer: exchange, locks, flushes, bounds of malloc."""
 
 import ctypes
 import errno
@@ -14,6 +14,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 RENAME_SWAP = 2  # sys/stdio.h of macOS
 
@@ -101,3 +102,11 @@ def flush_all(folder: Path) -> None:
         for name in names:
             flush(Path(place, name))
         flush(Path(place))
+
+
+def keep_freed_memory() -> None:
+    """Have malloc keep freed tensors: glibc returns large ones to the system, and new pages are slow."""
+    with suppress(OSError, AttributeError, TypeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        for option in (TRIM_THRESHOLD, MMAP_THRESHOLD):
+            mallopt(option, 1 << 30)

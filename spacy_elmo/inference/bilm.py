@@ -78,6 +78,7 @@ class BiLM(BiLMNetwork):
                     self.vocab.static,
                     table,
                     fold_fullwidth=self.config.fold_fullwidth,
+                    simplified=self.config.simplify,
                     allow_single_letters=self.config.units == "char",
                 )
                 self._static = self.static_vectors, looked_up

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..locks import BuildOnce
 
 FOLDER = Path(__file__).parent  # setup.py builds "_native.so" into it
-ABI_VERSION = 3  # of its functions; an older build is none, until it is built again
+ABI_VERSION = 4  # of its functions; an older build is none, until it is built again
 COMPUTE_TYPES = ("f32", "bf16", "int16")  # as native/model.h counts them
 
 Array = np.ndarray | Tensor
@@ -54,10 +54,13 @@ _FLOATS = _Pointer(np.dtype("f4"), (torch.float32,))
 _INDICES = _Pointer(np.dtype("i8"), (torch.int64,))
 _MANY, _STATE = _FLOATS._replace(many=True), _FLOATS._replace(written=True)
 _PLACES = _MANY._replace(written=True, strided=True)
-_READ = _Pointer(None, (torch.float32, torch.bfloat16))  # of one type in a call, which the caller checks
-_WRITE = _READ._replace(written=True)
+_BYTES = _Pointer(np.dtype("u1"), (torch.uint8,), written=True)
+_DOUBLES = _Pointer(np.dtype("f8"), (torch.float64,), written=True)
 _WEIGHTS = _MANY._replace(optional=True)
 _SHAPE = (_LONG, _LONG)
+_SIZES = (_INT, _INT, _LONG, *_SHAPE)  # instruction set, half or not, and three sizes
+_LAYER = (*_SIZES, _LONG)
+_NO_STEP = "There is no memory for this step: give a smaller batch_tokens."
 
 FUNCTIONS = {
     "elmo_isa": _Function(ctypes.c_char_p, (_INT,)),
@@ -97,13 +100,23 @@ FUNCTIONS = {
         no_memory="There is no memory for this batch: give a smaller batch_size.",
     ),
     "elmo_same": _Function(_INT, (_FLOATS, _FLOATS, ctypes.c_size_t)),
-    "elmo_cells_forward": _Function(
-        None, (_INT, _INT, *_SHAPE, _READ, _READ, _FLOATS, _WRITE, _STATE, _WRITE)
+    "elmo_lstm_room": _Function(None, (*_LAYER, _INT, _INDICES, _INDICES._replace(written=True))),
+    "elmo_lstm_forward": _Function(
+        _INT,
+        (*_LAYER, _INDICES, *[_FLOATS] * 5, _STATE, _BYTES, _INT),
+        no_memory=_NO_STEP,
     ),
-    "elmo_cells_backward": _Function(
-        None, (_INT, _INT, *_SHAPE, _READ, _FLOATS, _FLOATS, _READ, _STATE, _WRITE)
+    "elmo_lstm_backward": _Function(
+        _INT,
+        (*_LAYER, _INDICES, *[_FLOATS] * 3, _BYTES, _FLOATS, _BYTES, *[_STATE] * 5, _INT),
+        no_memory=_NO_STEP,
     ),
-    "elmo_cross_entropy": _Function(ctypes.c_double, (_INT, _INT, *_SHAPE, _WRITE, _FLOATS, _INDICES)),
+    "elmo_softmax_room": _Function(ctypes.c_int64, (*_SIZES, _INT)),
+    "elmo_softmax_loss": _Function(
+        _INT,
+        (*_SIZES, *[_FLOATS] * 3, _INDICES, _BYTES, _DOUBLES, *[_STATE] * 3, _INT),
+        no_memory=_NO_STEP,
+    ),
 }
 
 

@@ -1,10 +1,11 @@
-"""What stands between matrix products, in one pass each: LSTM cells and the softmax.
+"""What stands between matrix products on a GPU, in one pass each: LSTM cells and the softmax.
 
 A step of an LSTM is two small products and a dozen elementwise operations; torch runs these one after
-another, each through memory. The native kernel (see kernels/native/training.h) runs them in one on the
-CPU, Triton's on a GPU; without them torch's own operations take their place (see lstm.py, softmax.py).
+another, each through memory. Triton's kernels run them in one; without them torch's own operations take their
+place (see lstm.py, softmax.py). On the CPU the native kernel computes whole layers: native_training.py.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -12,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..locks import BuildOnce
-from .binding import available, call, target_number
 
 DTYPES = (torch.float32, torch.bfloat16)
 
@@ -35,68 +35,13 @@ class FusedOps(Protocol):
         """Gradients of a step: `d_c` becomes that of `c_prev`; writes that of x + h to `d_sums` (B, 4H)."""
         ...
 
-    def cross_entropy(self, logits: Tensor, bias: Tensor, targets: Tensor) -> Tensor | float:
+    def cross_entropy(self, logits: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         """Sum of -log softmax(logits + bias)[target]; the logits become the gradient of their own.
 
         logits: (N, V); bias: (V,) float32, -inf for what is no unit; targets: (N,) int64, where a negative
         one is left out.
         """
         ...
-
-
-class NativeFusedOps:
-    """Those of the native kernel, for the CPU. target: of supported_targets(); None: the best."""
-
-    def __init__(self, target: str | None = None):
-        self._target = target_number(target)
-
-    def lstm_cell_forward(
-        self, x: Tensor, h: Tensor, c_prev: Tensor, gates: Tensor, c: Tensor, m: Tensor
-    ) -> None:
-        """See FusedOps."""
-        rows, hidden = c.shape
-        _check_cells(rows * hidden, (x, h, gates), (m,), (c_prev,), x.dtype)
-        half = x.dtype == torch.bfloat16
-        call("elmo_cells_forward", self._target, half, rows, hidden, x, h, c_prev, gates, c, m)
-
-    def lstm_cell_backward(
-        self, gates: Tensor, c_prev: Tensor, c: Tensor, d_out: Tensor, d_c: Tensor, d_sums: Tensor
-    ) -> None:
-        """See FusedOps."""
-        rows, hidden = c.shape
-        _check_cells(rows * hidden, (gates, d_sums), (d_out,), (c_prev, d_c), gates.dtype)
-        half = gates.dtype == torch.bfloat16
-        call("elmo_cells_backward", self._target, half, rows, hidden, gates, c_prev, c, d_out, d_c, d_sums)
-
-    def cross_entropy(self, logits: Tensor, bias: Tensor, targets: Tensor) -> float:
-        """See FusedOps. Raises an IndexError for a target that is no unit."""
-        rows, size = logits.shape
-        if bias.shape != (size,) or targets.shape != (rows,):
-            raise ValueError(f"Logits {rows, size} do not fit {bias.shape} and {targets.shape}.")
-        if rows and int(targets.max()) >= size:
-            raise IndexError(f"Target {int(targets.max())} of {size} units.")
-        half = logits.dtype == torch.bfloat16
-        tensors = logits, bias.contiguous(), targets.contiguous()
-        return float(call("elmo_cross_entropy", self._target, half, rows, size, *tensors))
-
-
-def _check_cells(
-    cells: int,
-    of_gates: tuple[Tensor, ...],
-    of_type: tuple[Tensor, ...],
-    states: tuple[Tensor, ...],
-    dtype: torch.dtype,
-) -> None:
-    """Raise a ValueError unless there are as many numbers, and of `dtype` where it is not float32."""
-    fits = all(t.numel() == 4 * cells and t.dtype == dtype for t in of_gates)
-    fits = fits and all(t.numel() == cells and t.dtype == dtype for t in of_type)
-    if not fits or any(t.numel() != cells for t in states):
-        raise ValueError(f"These tensors are not of one step of {cells} cells in {dtype}.")
-
-
-@BuildOnce
-def _native_ops() -> NativeFusedOps | None:
-    return NativeFusedOps() if available() else None
 
 
 @BuildOnce
@@ -108,13 +53,13 @@ def _triton_ops() -> FusedOps | None:
     return TritonFusedOps()
 
 
+BY_DEVICE: dict[str, Callable[[], FusedOps | None]] = {"cuda": _triton_ops}
+
+
 def fused_ops_for(x: Tensor) -> FusedOps | None:
     """The kernels that fit a tensor's device and dtype and are there, else None."""
-    if x.dtype not in DTYPES:
-        return None
-    if x.device.type == "cpu":
-        return _native_ops()
-    return _triton_ops() if x.device.type == "cuda" else None
+    make = BY_DEVICE.get(x.device.type)
+    return make() if make is not None and x.dtype in DTYPES else None
 
 
 class LSTMFunction(torch.autograd.Function):

@@ -98,6 +98,8 @@ class BiLMConfig:
     """Longer sentences are cut into pieces of at most this many units."""
     fold_fullwidth: bool = True
     """Fold full-width letters and digits (text.normalize)."""
+    simplify: bool = False
+    """Read traditional characters outside the vocabulary as their simplified forms (modeling.traditional)."""
     lang: str = "zh"
     """Language of the training text, an ISO code as spaCy's."""
     segmenter: str = "char"

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..kernels.fused_ops import column_sums, fused_ops_for
+from ..kernels.native_training import softmax_loss, trains
 
 LOGIT_CHUNK, GPU_LOGIT_CHUNK = 512, 4096  # predictions whose logits are held at once
 
@@ -21,40 +22,58 @@ IGNORE_INDEX = -1  # a target that is left out
 class ChunkedCrossEntropy(torch.autograd.Function):
     """Sum of -log softmax(x W^T + b)[target], in chunks, so that no N x V matrix is kept.
 
-    The gradient is computed on the way forward, while a chunk's logits are there; products run in the
-    type of `x`, the softmax itself in float32.
+    The gradient is computed on the way forward, while a chunk's logits are there; the softmax itself is
+    computed in float32.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, chunk: int) -> Tensor:
-        """x: (N, P); weight: (V, P); bias: (V,); targets: (N,), also IGNORE_INDEX. Returns a scalar."""
-        units = len(weight)
-        w, b = weight.detach().to(x.dtype), bias.detach()
-        if x.is_cuda and units % ALIGNED:
-            w = F.pad(w, (0, 0, 0, -units % ALIGNED))
-            b = F.pad(b, (0, -units % ALIGNED), value=-math.inf)
-        d_x, d_weight, d_bias = (
-            torch.empty_like(x),
-            torch.zeros_like(w, dtype=weight.dtype),
-            torch.zeros_like(b),
-        )
-        loss = torch.zeros((), device=x.device)
-        for start in range(0, len(x), chunk):
-            rows = slice(start, start + chunk)
-            logits = F.linear(x[rows], w)  # (n, V)
-            part, d_logits = _cross_entropy(logits, b, targets[rows])
-            loss += part
-            if any(ctx.needs_input_grad[:3]):
-                d_bias += column_sums(d_logits)
-                d_x[rows] = d_logits @ w
-                d_weight += d_logits.t() @ x[rows]
-        ctx.save_for_backward(d_x, d_weight[:units], d_bias[:units])
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, dtype: torch.dtype | None
+    ) -> Tensor:
+        """x: (N, P); weight: (V, P); bias: (V,); targets: (N,), also IGNORE_INDEX. Returns a scalar.
+
+        dtype: of the products; None: that of x.
+        """
+        gradients = any(ctx.needs_input_grad[:3])
+        if trains(x, dtype) and trains(weight):
+            half = dtype == torch.bfloat16
+            loss, found = softmax_loss(x, weight, bias, targets, half=half, gradients=gradients)
+        else:
+            loss, found = _in_chunks(x if dtype is None else x.to(dtype), weight, bias, targets, gradients)
+        if gradients:
+            ctx.save_for_backward(*found)
+            ctx.type = x.dtype
         return loss
 
     @staticmethod
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
         d_x, d_weight, d_bias = ctx.saved_tensors
-        return d_x * d_loss.to(d_x.dtype), d_weight * d_loss, d_bias * d_loss, None, None
+        for gradient in (d_x, d_weight, d_bias):  # they were made for this alone
+            gradient.mul_(d_loss.to(gradient.dtype))
+        return d_x.to(ctx.type), d_weight, d_bias, None, None
+
+
+def _in_chunks(
+    x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, gradients: bool
+) -> tuple[Tensor, list[Tensor | None]]:
+    """The loss and its gradients for x, weight and bias, by torch and the kernels of a GPU."""
+    units, chunk = len(weight), logit_chunk_size(x.device)
+    w, b = weight.detach().to(x.dtype), bias.detach()
+    if x.is_cuda and units % ALIGNED:
+        w = F.pad(w, (0, 0, 0, -units % ALIGNED))
+        b = F.pad(b, (0, -units % ALIGNED), value=-math.inf)
+    d_x, d_weight, d_bias = torch.empty_like(x), torch.zeros_like(w, dtype=weight.dtype), torch.zeros_like(b)
+    loss = torch.zeros((), device=x.device)
+    for start in range(0, len(x), chunk):
+        rows = slice(start, start + chunk)
+        logits = F.linear(x[rows], w)  # (n, V)
+        part, d_logits = _cross_entropy(logits, b, targets[rows])
+        loss += part
+        if gradients:
+            d_bias += column_sums(d_logits)
+            d_x[rows] = d_logits @ w
+            d_weight += d_logits.t() @ x[rows]
+    return loss, [d_x, d_weight[:units], d_bias[:units]]
 
 
 def logit_chunk_size(device: torch.device) -> int:
@@ -62,7 +81,7 @@ def logit_chunk_size(device: torch.device) -> int:
     return GPU_LOGIT_CHUNK if device.type == "cuda" else LOGIT_CHUNK
 
 
-def _cross_entropy(logits: Tensor, bias: Tensor, targets: Tensor) -> tuple[Tensor | float, Tensor]:
+def _cross_entropy(logits: Tensor, bias: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Sum of -log softmax(logits + bias)[target] and the logits' gradient (n, V), which takes their place."""
     ops = fused_ops_for(logits)
     if ops is not None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from .cross_entropy import IGNORE_INDEX, ChunkedCrossEntropy, logit_chunk_size
+from .cross_entropy import IGNORE_INDEX, ChunkedCrossEntropy
 from .lstm import Dropout, LSTMStack, reverse_padded
 from .network import BiLMNetwork
 from .token_encoder import TokenBatch
@@ -51,11 +51,11 @@ def lm_loss(bilm: BiLMNetwork, batch: TokenBatch) -> LMLoss:
     with torch.no_grad():
         # Detached: ChunkedCrossEntropy would compute their gradients otherwise, no_grad or not.
         weight, bias = bilm.softmax_weight.detach(), bilm.softmax_bias.detach()
-        chunk, losses = logit_chunk_size(bilm.device), []
+        losses = []
         sides = direction_inputs(bilm, batch, *bilm.token_encoder(batch), static_shapes=False)
         for side in sides:
             x = side.predict({})
-            losses.append(ChunkedCrossEntropy.apply(x, weight, bias, side.targets, chunk))
+            losses.append(ChunkedCrossEntropy.apply(x, weight, bias, side.targets, None))
     return LMLoss(torch.stack(losses), len(sides[0].targets))
 
 
@@ -63,14 +63,16 @@ def lm_loss(bilm: BiLMNetwork, batch: TokenBatch) -> LMLoss:
 class DirectionInputs:
     """One direction, and what it reads and predicts.
 
-    x: (B, T, P), embeddings in its order. targets: (n,) the unit that comes next. target_positions: (n,)
-    where that is predicted, of the B(T - 1) units with another one behind them; None: at all of these, and
-    where there is no next one the target is IGNORE_INDEX. The reversed sentence begins with </s> and ends
-    with <s>, so both directions predict the next unit in their own order.
+    x: (B, T, P), embeddings in its order. lengths: (B,) of the sentences, boundaries included.
+    targets: (n,) the unit that comes next. target_positions: (n,) where that is predicted, of the B(T - 1)
+    units with another one behind them; None: at all of these, and where there is no next one the target is
+    IGNORE_INDEX. The reversed sentence begins with </s> and ends with <s>, so both directions predict the
+    next unit in their own order.
     """
 
     direction: LSTMStack
     x: Tensor
+    lengths: Tensor
     targets: Tensor
     target_positions: Tensor | None
 
@@ -83,10 +85,14 @@ class DirectionInputs:
 
     def predict(self, weights: Leaves, *, dropout: Dropout | None = None, **options: Any) -> Tensor:
         """What the softmax reads, (n, P). weights: of the direction; options: of LSTMStack.forward."""
-        layers = functional_call(self.direction, weights, (self.x,), {"dropout": dropout, **options})
+        options |= {
+            "dropout": dropout,
+            "lengths": self.lengths - 1,
+        }  # behind the last unit nothing is predicted
+        layers = functional_call(self.direction, weights, (self.x,), options)
         hidden = layers[-1][:, :-1].flatten(0, 1)
         if self.target_positions is not None:
-            hidden = hidden[self.target_positions]
+            hidden = hidden.index_select(0, self.target_positions)
         return hidden if dropout is None else dropout(hidden)
 
 
@@ -108,8 +114,10 @@ def direction_inputs(
         ]  # the same of reversed sentences: padding stays
         targets = [units[target_positions] for units in targets]
     return [
-        DirectionInputs(bilm.forward_lm, ahead, targets[0], target_positions),
-        DirectionInputs(bilm.backward_lm, reverse_padded(back, batch.lengths), targets[1], target_positions),
+        DirectionInputs(bilm.forward_lm, ahead, batch.lengths, targets[0], target_positions),
+        DirectionInputs(
+            bilm.backward_lm, reverse_padded(back, batch.lengths), batch.lengths, targets[1], target_positions
+        ),
     ]
 
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from ..kernels.cudnn import cudnn_supports_lstm, no_tf32
 from ..kernels.fused_ops import LSTMFunction, fused_ops_for
+from ..kernels.native_training import NativeLayer, rows_by_step, trains
 from .config import BiLMConfig
 
 # True, and nothing that a user could do about it.
@@ -61,14 +62,26 @@ class LSTMStack(nn.Module):
         dropout: Dropout | None = None,
         dtype: torch.dtype | None = None,
         use_fused_kernels: bool = False,
+        lengths: Tensor | None = None,
     ) -> list[Tensor]:
         """x: (B, T, P). dropout: on every layer's input. dtype: of the products; weights stay as they are.
         use_fused_kernels: by kernels of ours on a GPU too, which are faster than cuDNN where they are
             recorded.
-        """
+        lengths: (B,) units of each row that have to be computed; the rest is undefined."""
         outputs = []
+        native = self.cell_clip is None and self.proj_clip is None and trains(x, dtype)
+        if native:
+            sizes = rows_by_step(
+                x.new_full((len(x),), x.shape[1]) if lengths is None else lengths, x.shape[1]
+            )
         for depth, layer in enumerate(self.layers):
-            y = self._lstm_layer(layer, x if dropout is None else dropout(x), dtype, use_fused_kernels)
+            x_in = x if dropout is None else dropout(x)
+            if native:
+                y = NativeLayer.apply(
+                    x_in, *_cell(dict(layer.named_parameters())), sizes, dtype == torch.bfloat16
+                )
+            else:
+                y = self._lstm_layer(layer, x_in, dtype, use_fused_kernels)
             x = x + y if self.skip and depth else y
             outputs.append(x)
         return outputs
@@ -83,12 +96,19 @@ class LSTMStack(nn.Module):
         by_cudnn = x.is_cuda and not use_fused_kernels and cudnn_supports_lstm(x.dtype)
         by_cudnn = by_cudnn and (layer.training or not torch.is_grad_enabled())  # it has no gradients else
         if fused_ops_for(x) is not None and not by_cudnn:
-            bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
-            recurrent = weights["weight_hh_l0"], bias, weights.get("weight_hr_l0")
-            y: Tensor = LSTMFunction.apply(x.transpose(0, 1), weights["weight_ih_l0"], *recurrent)
+            y: Tensor = LSTMFunction.apply(x.transpose(0, 1), *_cell(weights))
             return y.transpose(0, 1)
         with no_tf32() if x.is_cuda else nullcontext():
             return functional_call(layer, weights, (x,))[0]
+
+
+def _cell(weights: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Return W_ih, W_hh, the sum of the biases, and W_hr of an nn.LSTM of one layer.
+
+    W_hr is None where nothing is projected.
+    """
+    bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
+    return weights["weight_ih_l0"], weights["weight_hh_l0"], bias, weights.get("weight_hr_l0")
 
 
 def _layer(width: int, hidden: int) -> nn.LSTM:

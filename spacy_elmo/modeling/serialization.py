@@ -280,6 +280,7 @@ def vocab_of(
         units,
         characters,
         fold_fullwidth=config.fold_fullwidth,
+        simplified=config.simplify,
         uses_bytes=config.char_input == "utf8",
         max_length=config.max_unit_length,
         ngrams=ngrams,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..text import normalize
+from .traditional import missing_forms
 from .vector_cache import VectorCache
 
 EPSILON = 1e-6
@@ -24,6 +25,7 @@ class StaticVectors:
 
     strings: distinct, one for each row of `table` (rows, S), of floats or int8; a row's size does not matter.
     fold_fullwidth: fold full-width letters and digits before a token is looked up.
+    simplified: read traditional characters that have no row as their simplified forms.
     allow_single_letters: whether a single cased letter may be a piece of a token. Among words it is a word or
         an initial, and says nothing of the word that it stands in.
     budget: bytes of vectors of tokens that are kept (VectorCache).
@@ -35,6 +37,7 @@ class StaticVectors:
         table: np.ndarray,
         *,
         fold_fullwidth: bool = True,
+        simplified: bool = False,
         allow_single_letters: bool = True,
         budget: int = CACHE_BYTES,
     ):
@@ -42,6 +45,7 @@ class StaticVectors:
         self._table = table
         self._longest = max(map(len, strings), default=0)
         self._normalized = fold_fullwidth
+        self._forms = str.maketrans(missing_forms(self._rows) if simplified else {})
         self._allow_single_letters = allow_single_letters
         self.cache = VectorCache(
             np.empty((0, table.shape[1]), dtype=np.float32), budget=budget, initial_capacity=FIRST_ROWS
@@ -71,7 +75,8 @@ class StaticVectors:
         return out
 
     def _from_subwords(self, token: str) -> np.ndarray:
-        rows = self._pieces(normalize(token) if self._normalized else token)
+        token = normalize(token) if self._normalized else token
+        rows = self._pieces(token.translate(self._forms))
         return normalize_rms(self._vectors(rows).sum(0, keepdims=True))[0]
 
     def _vectors(self, rows: list[int]) -> np.ndarray:

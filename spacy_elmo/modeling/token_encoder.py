@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -144,7 +145,35 @@ class TokenEncoder(nn.Module):
         if self.ngram_embedding is None:
             return x, x
         assert batch.ngram_ids is not None
-        return add_ngram_embeddings(x, self.ngram_embedding.weight, batch.ngram_ids)
+        if x.is_cuda:  # where steps are recorded, and shapes must not depend on what is in a batch
+            return add_ngram_embeddings(x, self.ngram_embedding.weight, batch.ngram_ids)
+        ahead, back = _NgramSums.apply(x, self.ngram_embedding.weight, batch.ngram_ids)
+        return ahead, back
+
+
+class _NgramSums(torch.autograd.Function):
+    """`add_ngram_embeddings` with a gradient of the table that is made once, for both directions and all
+    lengths.
+
+    Most units end no n-gram: rows of 0 are left out.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, table: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(rows)
+        ctx.table = table.shape
+        return add_ngram_embeddings(x, table, rows)
+
+    @staticmethod
+    def backward(ctx: Any, d_ahead: Tensor, d_back: Tensor) -> tuple[Tensor, Tensor, None]:
+        (rows,) = ctx.saved_tensors
+        size, width = ctx.table
+        d_table = d_ahead.new_zeros(size, width)
+        for k, some in enumerate(rows.unbind(-1), 1):
+            sentence, end = some.nonzero(as_tuple=True)
+            found = d_ahead[sentence, end, :width] + d_back[sentence, end - k, :width]
+            d_table.index_add_(0, some[sentence, end], found)
+        return d_ahead + d_back, d_table, None
 
 
 def add_ngram_embeddings(x: Tensor, table: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ import numpy as np
 from ..errors import ElmoError
 from ..text import normalize
 from .ngram_index import NgramIndex
+from .traditional import missing_forms
 
 # Rows of the unit table that stand for no unit of the text.
 PAD, UNK, BOS, EOS = range(4)
@@ -24,6 +25,7 @@ class Vocab:
     units: distinct units without line breaks, none of them a special.
     characters: distinct characters for a char-CNN; empty for table models.
     fold_fullwidth: fold full-width forms before looking up.
+    simplified: traditional characters that are no units have the rows of their simplified forms.
     uses_bytes: a char-CNN spells units in the 256 bytes of UTF-8, which need no list.
     max_length: units are cut to this many characters before looking up; None: they are not.
     ngrams: distinct strings of 2 to `max_ngram_length` units that are characters.
@@ -36,6 +38,7 @@ class Vocab:
         characters: Sequence[str] = (),
         *,
         fold_fullwidth: bool = True,
+        simplified: bool = False,
         uses_bytes: bool = False,
         max_length: int | None = None,
         ngrams: Sequence[str] = (),
@@ -59,6 +62,8 @@ class Vocab:
         self.ngrams = list(ngrams)
         self.max_ngram_length = max_ngram_length
         self._ngrams = NgramIndex(self.ngrams, max_ngram_length, self._ids, len(self))
+        if simplified:
+            self._ids |= {old: self._ids[new] for old, new in missing_forms(self._ids).items()}
 
     def __len__(self) -> int:
         """V: units and specials."""

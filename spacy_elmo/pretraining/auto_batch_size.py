@@ -60,10 +60,10 @@ def _peak_bytes(step: Step, tokens: int, device: torch.device) -> int:
     return memory.peak_bytes(device)
 
 
-def random_batch(step: Step, tokens: int) -> TokenBatch:
-    """About `tokens` units at random in sentences of the greatest length, at least one."""
+def random_batch(step: Step, tokens: int, length: int | None = None) -> TokenBatch:
+    """Make about `tokens` units at random, in sentences of `length` units (None: the greatest number)."""
     config = step.bilm.config
-    length = config.max_sentence_length + 2
+    length = 2 + (config.max_sentence_length if length is None else length)
     generator = torch.Generator().manual_seed(derive_seed(0, "budget"))
     shape = (max(1, tokens // length), length)
     units = torch.randint(len(SPECIALS), len(step.bilm.vocab), shape, generator=generator)

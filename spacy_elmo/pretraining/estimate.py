@@ -2,10 +2,14 @@
 except for the speed, which is measured or given."""
 
 import time
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice, product
 
+import numpy as np
 import torch
+from torch.nn.utils import clip_grad_norm_
 
 from ..inference.bilm import BiLM
 from ..modeling.config import BiLMConfig, ConfigError
@@ -17,7 +21,8 @@ from .config import PretrainConfig
 from .data.corpus import Corpus
 from .distributed import BUCKET_NUMEL
 from .initialization import CORPUS_SETTINGS, config_of, parent_of
-from .optim import build_train_step
+from .optim import build_optimizer, build_train_step
+from .step.train_step import limited_torch_threads
 
 # Chinese text: bytes a unit and units a sentence, measured on 0.6 MB of mixed text; words are jieba's.
 BYTES = {"char": 2.91, "word": 5.03}
@@ -94,7 +99,7 @@ def estimate_run(
             raise ConfigError("The model does not fit the memory: make it smaller, or give --memory.")
         batch = min(MAX_BATCH_TOKENS, int(free / each) // 256 * 256) * gpus
     if tokens_per_second is None:
-        tokens_per_second = measure_speed(config, vocab, settings)
+        tokens_per_second = measure_speed(config, vocab, settings, typical_lengths(corpus, config))
     return RunEstimate(
         parameters=parameters,
         memory={**fixed, "activations": int(each * batch / gpus)},
@@ -138,18 +143,47 @@ def training_flops(bilm: BiLM, settings: PretrainConfig) -> dict[str, float]:
     return found
 
 
-def measure_speed(config: BiLMConfig, vocab: Vocab, settings: PretrainConfig, *, tokens: int = 1024) -> float:
-    """Units a second of this process: the best of two steps on units at random, after two to warm up."""
+def typical_lengths(corpus: Corpus | None, config: BiLMConfig) -> list[int]:
+    """Find three lengths: a sixth, a half and five sixths of a text's units stand in no longer sentences.
+
+    Without a corpus they are those of a gamma distribution with the mean of mixed text.
+    """
+    if corpus is None:
+        lengths = np.random.default_rng(0).gamma(2.0, SENTENCE[config.units] / 2, 10_000).astype(np.int64)
+    else:
+        lengths = corpus.lengths
+    ordered = np.sort(lengths.clip(1, config.max_sentence_length))
+    units = np.cumsum(ordered, dtype=np.int64)
+    return [int(ordered[np.searchsorted(units, share * units[-1])]) for share in (1 / 6, 1 / 2, 5 / 6)]
+
+
+def measure_speed(
+    config: BiLMConfig, vocab: Vocab, settings: PretrainConfig, lengths: Sequence[int], *, tokens: int = 2048
+) -> float:
+    """Measure units a second of this process: whole steps on units at random, in sentences of these lengths.
+
+    The best of two rounds after one to warm up. tokens: units of a batch, at most those of the settings.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bilm = BiLM(config, vocab).to(device).train()
-    step = build_train_step(bilm, settings.training)
-    batch = random_batch(step, tokens if device.type == "cpu" else 16 * tokens)
+    training = settings.training
+    step = build_train_step(bilm, training)
+    parameters, optimizer = list(bilm.parameters()), build_optimizer(bilm, training)
+    wanted = training.batch_tokens if isinstance(training.batch_tokens, int) else tokens
+    size = min(wanted, tokens) if device.type == "cpu" else 8 * tokens
+    batches = [random_batch(step, size, length) for length in lengths]
     seconds = []
-    for _ in range(4):
+    for _ in range(3):
         began = time.monotonic()
-        _ = step(batch, 0).forward  # read: it has ended
+        with limited_torch_threads(1) if step.runs_directions_in_threads else nullcontext():
+            for number, batch in enumerate(batches):
+                step(batch, number)
+                norm = clip_grad_norm_(parameters, training.grad_clip)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                _ = float(norm)  # read: it has ended
         seconds.append(time.monotonic() - began)
-    return int(batch.lengths.sum()) / min(seconds[2:])
+    return sum(int(batch.lengths.sum()) for batch in batches) / min(seconds[1:])
 
 
 def _memory(

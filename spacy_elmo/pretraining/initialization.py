@@ -182,7 +182,7 @@ def _rows(ours: list[str], theirs: list[str], specials: int) -> tuple[Tensor, Te
 
 
 def _check_shape(config: BiLMConfig, parent: BiLMConfig) -> None:
-    found_by_name = {"n_static_vectors", "static_dim"}
+    found_by_name = {"n_static_vectors", "static_dim", "simplify"}
     found_by_name |= {"n_ngrams", "max_ngram_length", "ngram_dim"} if config.n_ngrams else set()
     for key in ("units", *(key for key in ARCHITECTURE_KEYS if key not in found_by_name)):
         if getattr(config, key) != getattr(parent, key):

@@ -7,6 +7,7 @@ import torch
 
 from ..inference.bilm import BiLM
 from ..kernels.precision import resolve_compute_dtype
+from ..syscalls import keep_freed_memory
 from .config import TrainingConfig
 from .step.cuda_graphs import CUDAGraphTrainStep, with_cuda_graphs
 from .step.train_step import TrainStep
@@ -18,6 +19,7 @@ Step = TrainStep | CUDAGraphTrainStep
 
 def build_train_step(bilm: BiLM, training: TrainingConfig) -> Step:
     """Losses and gradients as the settings say, on the device of the biLM."""
+    keep_freed_memory()  # each step allocates the same large tensors again
     bf16 = resolve_compute_dtype(training.precision, bilm.device) is torch.bfloat16
     return with_cuda_graphs(
         TrainStep(

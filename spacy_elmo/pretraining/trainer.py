@@ -195,14 +195,14 @@ class Trainer:
         n_targets = count_targets(batch)
         total, tokens = self.world.all_reduce_sum([n_targets, float(batch.lengths.sum())])
         seed = derive_seed(self.training.seed, "step", rank=self.world.rank, step=self.step)
-        one_thread = self.loss_and_backward.runs_directions_in_threads
-        with limited_torch_threads(1) if one_thread else nullcontext():
+        with limited_torch_threads(1) if self.loss_and_backward.runs_directions_in_threads else nullcontext():
             nll = torch.zeros(())
             if len(batch.lengths):  # there may be fewer sentences than processes
                 nll = self.loss_and_backward(batch, seed).nll.double().sum()
             self.world.all_reduce_gradients(self.parameters, n_targets / total)
             grad_norm = clip_grad_norm_(self.parameters, self.training.grad_clip)
-            self.optimizer.step()
+            with limited_torch_threads(self.loss_and_backward.n_threads):
+                self.optimizer.step()
             self.next_batch = next(self.batches)  # while a GPU is at work
             summed, stop = self.world.all_reduce_sum([float(nll), float(sigterm.received)])  # waits for it
         loss = summed / (2 * total)

@@ -16,7 +16,7 @@ from spacy_elmo.inference.backends.native import NativeBackend
 from spacy_elmo.inference.encode import encode
 from spacy_elmo.inference.inputs.input_vectors import EncodedInputs, NgramVectors
 from spacy_elmo.kernels.binding import supported_targets
-from spacy_elmo.kernels.fused_ops import NativeFusedOps
+from spacy_elmo.kernels.native_training import NativeLayer, softmax_loss
 from spacy_elmo.kernels.token_ops import (
     LayerNormParams,
     PackedMaxout,
@@ -215,36 +215,42 @@ def test_a_maxout_of_what_does_not_fit():
 
 
 @built
-def test_steps_of_training_that_do_not_fit():
-    kernels = NativeFusedOps()
+def test_layers_in_training_that_do_not_fit():
+    def layer(**changes):
+        shapes = {"x": (2, 5, 3), "w_ih": (16, 3), "w_hh": (16, 3), "bias": (16,), "w_hr": (3, 4)}
+        tensors = {
+            **{name: torch.zeros(shape) for name, shape in shapes.items()},
+            "sizes": torch.tensor([2] * 5),
+        }
+        return NativeLayer.apply(*{**tensors, **changes}.values(), False)
 
-    def step(**changes):
-        shapes = {"x": (2, 12), "h": (2, 12), "c_prev": (2, 3), "gates": (2, 12), "c": (2, 3), "m": (2, 3)}
-        kernels.lstm_cell_forward(
-            **{**{name: torch.zeros(shape) for name, shape in shapes.items()}, **changes}
-        )
-
-    step()
+    assert layer().shape == (2, 5, 3)
     for name, tensor in (
-        ("x", torch.zeros(1, 12)),
-        ("h", torch.zeros(12, 2).t()),
-        ("m", torch.zeros(2, 3).bfloat16()),
-        ("c", torch.zeros(2, 3).double()),
-        ("gates", torch.zeros(2, 3)),
-        ("c_prev", torch.zeros(2, 3, device="meta")),
+        ("x", torch.zeros(2, 5, 4)),
+        ("x", torch.zeros(2, 5, 3).double()),
+        ("w_ih", torch.zeros(16, 4)),
+        ("w_hh", torch.zeros(12, 3)),
+        ("bias", torch.zeros(4)),
+        ("w_hr", torch.zeros(4, 3)),
+        ("w_hr", torch.zeros(3, 4, device="meta")),
+        ("sizes", torch.tensor([2] * 4)),
+        ("sizes", torch.tensor([3] * 5)),
+        ("sizes", torch.tensor([1, 1, 2, 1, 0])),
+        ("sizes", torch.tensor([2, 1, 0, 0, -1])),
     ):
         with pytest.raises(ValueError, match=r"\w"):
-            step(**{name: tensor})
+            layer(**{name: tensor})
 
 
 @built
 @pytest.mark.parametrize("target", [5, 2**62])
 def test_a_target_that_is_no_unit(target):
-    logits, bias = torch.zeros(3, 5), torch.zeros(5)
+    x, weight, bias = torch.zeros(3, 2), torch.zeros(5, 2), torch.zeros(5)
     with pytest.raises(IndexError, match=f"Target {target} of 5 units"):
-        NativeFusedOps().cross_entropy(logits, bias, torch.tensor([0, target, -1]))
-    with pytest.raises(ValueError, match="do not fit"):
-        NativeFusedOps().cross_entropy(logits, bias[:4], torch.tensor([0, 1, 2]))
+        softmax_loss(x, weight, bias, torch.tensor([0, target, -1]), half=False, gradients=True)
+    for wrong in ((x, weight, bias[:4]), (x, weight[:, :1], bias), (x.double(), weight, bias)):
+        with pytest.raises(ValueError, match=r"\w"):
+            softmax_loss(*wrong, torch.tensor([0, 1, 2]), half=False, gradients=True)
 
 
 @built

@@ -2,6 +2,7 @@
 encoder makes of units.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -77,6 +78,31 @@ class _IdCache(dict[str, int]):
         return row
 
 
+class UnknownUnits:
+    """Counts the units outside the vocabulary, and warns once if they are a tenth of all or more."""
+
+    SHARE, FEWEST = 0.1, 10
+
+    def __init__(self) -> None:
+        self._units = self._unknown = 0
+        self._warned = False
+
+    def count(self, ids: np.ndarray) -> None:
+        """Add units, with the boundaries of their sentences."""
+        if self._warned:
+            return
+        self._units += int((ids != BOS).sum() - (ids == EOS).sum())
+        self._unknown += int((ids == UNK).sum())
+        if self._unknown >= max(self.FEWEST, self.SHARE * self._units):
+            self._warned = True
+            warnings.warn(
+                f"{self._unknown:,} of the {self._units:,} units read are not in the vocabulary of the model "
+                "and have the vectors of an unknown unit: if the text is in another language or script, take "
+                "a model for that, or go on from this one with [paths] init_from.",
+                stacklevel=2,
+            )
+
+
 class TableInputs:
     """A table of width P is itself what is looked up, and so are the vectors of n-grams, if there are any."""
 
@@ -86,15 +112,17 @@ class TableInputs:
         self._ngrams = (
             None if encoder.ngram_embedding is None else encoder.ngram_embedding.weight.detach().float()
         )
-        self._vocab, self._rows = vocab, _IdCache(vocab)
+        self._vocab, self._rows, self._unknown = vocab, _IdCache(vocab), UnknownUnits()
 
     def encode(self, sentences: Sentences) -> EncodedInputs:
         """See InputEncoder."""
         get = self._rows.__getitem__
         ids = [np.array([BOS, *map(get, sentence), EOS], dtype=np.int64) for sentence in sentences]
+        every = np.concatenate(ids)
+        self._unknown.count(every)
         if self._ngrams is None:
             return EncodedInputs(ids, self._vectors, self._scale)
-        ending = self._vocab.ngram_rows(np.concatenate(ids)[None])[0]
+        ending = self._vocab.ngram_rows(every[None])[0]
         return EncodedInputs(ids, self._vectors, self._scale, NgramVectors(self._ngrams, ending))
 
 

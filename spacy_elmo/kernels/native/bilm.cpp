@@ -38,7 +38,7 @@ using namespace elmo;
 extern "C" {
 
 // Of the functions below: to be counted up with every change of what they take, as binding.py's INTERFACE is.
-PUBLIC int elmo_interface() { return 3; }
+PUBLIC int elmo_interface() { return 4; }
 
 // Name of instruction set `isa`, best first; null behind the last.
 PUBLIC const char* elmo_isa(int isa) { return isa < N_ISAS ? ISAS[isa].name : nullptr; }
@@ -117,27 +117,53 @@ PUBLIC int elmo_encode(const void* model, long rows, const int64_t* lengths, con
     return FAILED;
 }
 
-// See training.h. half: of bf16, not float32.
-PUBLIC void elmo_cells_forward(int isa, int half, long rows, long H, const void* x, const void* h, const float* before,
-                               void* gates, float* c, void* m) {
-    if (half)
-        ISAS[isa].half.cells_forward(rows, H, (const bf16*)x, (const bf16*)h, before, (bf16*)gates, c, (bf16*)m);
-    else
-        ISAS[isa].single.cells_forward(rows, H, (const float*)x, (const float*)h, before, (float*)gates, c, (float*)m);
+// A layer of one direction in training, over sentences (rows, steps, P): see LstmShape and lstm_training.h. half: with
+// products of bf16, not float32. bytes: of what it keeps for the way back, and of the room that the way back needs.
+PUBLIC void elmo_lstm_room(int isa, int half, long rows, long steps, long P, long H, int projects, const int64_t* sizes,
+                           int64_t* bytes) {
+    const LstmShape shape = {rows, steps, P, H, sizes, projects != 0, 1};
+    bytes[0] = half ? ISAS[isa].half.lstm_kept(shape) : ISAS[isa].single.lstm_kept(shape);
+    bytes[1] = half ? ISAS[isa].half.lstm_work(shape) : ISAS[isa].single.lstm_work(shape);
 }
 
-PUBLIC void elmo_cells_backward(int isa, int half, long rows, long H, const void* gates, const float* before,
-                                const float* c, const void* d_m, float* d_c, void* d_sums) {
-    if (half)
-        ISAS[isa].half.cells_backward(rows, H, (const bf16*)gates, before, c, (const bf16*)d_m, d_c, (bf16*)d_sums);
-    else
-        ISAS[isa].single.cells_backward(rows, H, (const float*)gates, before, c, (const float*)d_m, d_c, (float*)d_sums);
+// Fills y, with zeros where no unit is, and `kept`. Returns 0, or 1: no memory.
+PUBLIC int elmo_lstm_forward(int isa, int half, long rows, long steps, long P, long H, const int64_t* sizes, const float* w_ih,
+                             const float* w_hh, const float* bias, const float* w_hr, const float* x, float* y, char* kept,
+                             int threads) try {
+    const LstmShape shape = {rows, steps, P, H, sizes, w_hr != nullptr, threads};
+    const LstmForward a = {w_ih, w_hh, bias, w_hr, x, {P, steps * P}, y, {P, steps * P}, kept};
+    return half ? ISAS[isa].half.lstm_forward(shape, a) : ISAS[isa].single.lstm_forward(shape, a);
+} catch (const std::bad_alloc&) {
+    return 1;
 }
 
-PUBLIC double elmo_cross_entropy(int isa, int half, long rows, long size, void* logits, const float* bias,
-                                 const int64_t* targets) {
-    if (half) return ISAS[isa].half.cross_entropy(rows, size, (bf16*)logits, bias, targets);
-    return ISAS[isa].single.cross_entropy(rows, size, (float*)logits, bias, targets);
+// Fills d_x, with zeros where no unit is, and the weights' gradients. Returns 0, or 1: no memory.
+PUBLIC int elmo_lstm_backward(int isa, int half, long rows, long steps, long P, long H, const int64_t* sizes, const float* w_ih,
+                              const float* w_hh, const float* w_hr, const char* kept, const float* d_y, char* work,
+                              float* d_x, float* d_w_ih, float* d_w_hh, float* d_bias, float* d_w_hr, int threads) try {
+    const LstmShape shape = {rows, steps, P, H, sizes, w_hr != nullptr, threads};
+    const LstmBackward a = {w_ih, w_hh, w_hr, d_y, {P, steps * P}, d_x, {P, steps * P}, kept, work,
+                            d_w_ih, d_w_hh, d_bias, d_w_hr};
+    return half ? ISAS[isa].half.lstm_backward(shape, a) : ISAS[isa].single.lstm_backward(shape, a);
+} catch (const std::bad_alloc&) {
+    return 1;
+}
+
+// Bytes of the room that the softmax of n predictions with P inputs over V units needs; gradients: with these.
+PUBLIC int64_t elmo_softmax_room(int isa, int half, long n, long P, long V, int gradients) {
+    static float any;
+    const SoftmaxLoss a = {n, P, V, nullptr, nullptr, nullptr, nullptr, gradients ? &any : nullptr, nullptr, nullptr, nullptr, 1};
+    return half ? ISAS[isa].half.softmax_room(a) : ISAS[isa].single.softmax_room(a);
+}
+
+// The sum of the losses, and their gradients unless d_x is null; see SoftmaxLoss. Returns 0, or 1: no memory.
+PUBLIC int elmo_softmax_loss(int isa, int half, long n, long P, long V, const float* x, const float* weight,
+                             const float* bias, const int64_t* targets, char* work, double* loss, float* d_x,
+                             float* d_weight, float* d_bias, int threads) try {
+    const SoftmaxLoss a = {n, P, V, x, weight, bias, targets, d_x, d_weight, d_bias, work, threads};
+    return half ? ISAS[isa].half.softmax_loss(a, loss) : ISAS[isa].single.softmax_loss(a, loss);
+} catch (const std::bad_alloc&) {
+    return 1;
 }
 
 // See Tokens and tasks.h: -> out (L, n, D) of each of `docs` docs. sizes: (docs, 4) sentences, n, m and k. states, lengths:

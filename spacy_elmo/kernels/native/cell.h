@@ -3,11 +3,10 @@
 constexpr float LOG2E = 1.44269504088896341f;
 constexpr float LARGEST = 40.f;  // of exponents of 2: three factors 1 + 2^40 fit into a float
 
-// 2^x for x up to LARGEST. The polynomials are 1 at 0, so that tanh(0) is 0; their relative errors are 9e-8
+// 2^x for x up to LARGEST, and what is larger as that. The polynomials are 1 at 0, so that tanh(0) is 0; their relative errors are 9e-8
 // (T = float) and 3e-6 (T = bf16, whose own rounding is 4e-3).
 template <class T>
-INLINE V exp2(V x) {
-    x = at_most(x, set1(LARGEST));
+INLINE V exp2_within(V x) {
     V n = nearest(x), r = sub(x, n), p;
     if (sizeof(T) == 4) {
         p = fma(set1(1.326472726e-03f), r, set1(9.671512700e-03f));
@@ -20,6 +19,10 @@ INLINE V exp2(V x) {
         p = fma(p, r, set1(6.931241934e-01f));
     }
     return ldexp(fma(p, r, set1(1.f)), n);
+}
+template <class T>
+INLINE V exp2(V x) {
+    return exp2_within<T>(at_most(x, set1(LARGEST)));
 }
 
 // Gates (i, f, g, o as exponents, see pack_gates) and cell state to the next cell state and o * tanh(c).

@@ -2,7 +2,9 @@
 #pragma once
 
 #include "pack.h"
+#include "shapes.h"
 #include "team.h"
+#include "threads.h"
 
 #include <cmath>
 #include <limits>
@@ -133,12 +135,15 @@ namespace neonbf16 {
 #endif
 // clang-format on
 
-// Of one instruction set; see training.h.
+// Of one instruction set; see lstm_training.h and softmax_training.h.
 template <class T>
 struct Training {
-    void (*cells_forward)(long, long, const T*, const T*, const float*, T*, float*, T*);
-    void (*cells_backward)(long, long, const T*, const float*, const float*, const T*, float*, T*);
-    double (*cross_entropy)(long, long, T*, const float*, const int64_t*);
+    long (*lstm_kept)(const LstmShape&);
+    long (*lstm_work)(const LstmShape&);
+    int (*lstm_forward)(const LstmShape&, const LstmForward&);
+    int (*lstm_backward)(const LstmShape&, const LstmBackward&);
+    long (*softmax_room)(const SoftmaxLoss&);
+    int (*softmax_loss)(const SoftmaxLoss&, double*);
 };
 
 // See tasks.h.
@@ -149,7 +154,9 @@ struct Tasks {
     void (*maxout[TYPES])(const Maxout&, long, const std::vector<Part>&, float*);
 };
 
-#define TRAINING(isa, T) {isa::cells_forward<T>, isa::cells_backward<T>, isa::cross_entropy<T>}
+#define TRAINING(isa, T)                                                                         \
+    {isa::lstm_kept<T>, isa::lstm_work<T>, isa::lstm_forward<T>, isa::lstm_backward<T>, isa::softmax_room<T>, \
+     isa::softmax_loss<T>}
 #define TASKS(isa)                           \
     {isa::token_layers, isa::mix_tokens, \
      {isa::maxout_rows<float>, isa::maxout_rows<bf16>, isa::maxout_rows<int16_t>}}

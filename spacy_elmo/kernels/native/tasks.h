@@ -1,5 +1,5 @@
 // What is made of layers in prediction: those of tokens, the scalar mix, and Maxout with layer normalisation. Included
-// once for each instruction set, behind training.h. A row's result does not depend on the other rows.
+// once for each instruction set, behind partial.h. A row's result does not depend on the other rows.
 
 // Layers of tokens (L, n, D) from states of units. Layer 0 is the mean over a token's units; above it, the first half
 // is that of the last unit, the second that of the first. Tokens without units get zeros.

@@ -75,7 +75,9 @@ class BatchLoader:
             while state.done < len(batches):
                 rows = batches[state.done]
                 state = LoaderState(state.epoch, state.done + 1)
-                yield self.collate(rows[self.shard[0] :: self.shard[1]]), state
+                own = rows[self.shard[0] :: self.shard[1]]
+                longest_first = np.argsort(-self.corpus.lengths[own], kind="stable")  # see rows_by_step
+                yield self.collate(own[longest_first]), state
             state = LoaderState(state.epoch + 1, 0)
 
     def collate(self, rows: np.ndarray) -> TokenBatch:

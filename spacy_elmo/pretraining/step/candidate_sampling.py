@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...modeling.cross_entropy import ChunkedCrossEntropy, logit_chunk_size
+from ...modeling.cross_entropy import ChunkedCrossEntropy
 from ...modeling.vocab import SPECIALS
 
 
@@ -69,7 +69,12 @@ def _inclusion_probs(unigram_prob: Tensor, n_samples: int) -> Tensor:
 
 
 def sampled_softmax_loss(
-    x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, candidates: Candidates
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    candidates: Candidates,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """The same over a few units: the targets and those that were drawn for them.
 
@@ -77,4 +82,4 @@ def sampled_softmax_loss(
     candidates is right on average. Shapes as above. No likelihood: it is not comparable to the full softmax.
     """
     rows = weight[candidates.units], bias[candidates.units] - candidates.log_inclusion_prob
-    return ChunkedCrossEntropy.apply(x, *rows, candidates.target_index, logit_chunk_size(x.device))
+    return ChunkedCrossEntropy.apply(x, *rows, candidates.target_index, dtype)

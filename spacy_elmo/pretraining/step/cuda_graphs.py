@@ -55,7 +55,7 @@ class CUDAGraphTrainStep:
     def __init__(self, plain: TrainStep):
         """plain: it computes and is recorded; directions are side by side there too from now on."""
         self.bilm = plain.bilm
-        self.plain = plain
+        self.plain, self.n_threads = plain, plain.n_threads
         device = plain.bilm.device
         self._stream = torch.cuda.Stream(device)
         plain.use_fused_kernels, plain.map_directions = True, StreamParallelMap(device)

@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from ...inference.bilm import BiLM
 from ...kernels.cudnn import no_tf32
-from ...modeling.cross_entropy import ChunkedCrossEntropy, logit_chunk_size
+from ...modeling.cross_entropy import ChunkedCrossEntropy
 from ...modeling.loss import DirectionInputs, Leaves, LMLoss, count_targets, direction_inputs
 from ...modeling.lstm import Dropout, reverse_padded
 from ...modeling.token_encoder import TokenBatch
@@ -44,12 +44,12 @@ class TrainStep:
             None if n_samples is None else CandidateSampler(len(bilm.vocab), n_samples, bilm.device)
         )
         self.generators = [torch.Generator(bilm.device) for _ in range(2)]  # of the dropout masks
-        threads = torch.get_num_threads()
-        self.runs_directions_in_threads = bilm.device.type == "cpu" and threads > 1
+        self.n_threads = torch.get_num_threads()
+        self.runs_directions_in_threads = bilm.device.type == "cpu" and self.n_threads > 1
         self.use_fused_kernels = False  # see LSTMStack.forward
         self.map_directions: Callable[..., Iterable] = map  # over the directions
         if self.runs_directions_in_threads:
-            half = (threads // 2,)
+            half = (self.n_threads // 2,)
             self.map_directions = ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=half).map
 
     @property
@@ -102,8 +102,8 @@ class TrainStep:
             found: Gradients = []
             for side, grads in zip(sides, (ahead, back), strict=True):
                 found += zip(_trainable(side.direction), grads[3:], strict=True)
-            found.append((bilm.softmax_weight, ahead[1] + back[1]))
-            found.append((bilm.softmax_bias, ahead[2] + back[2]))
+            found.append((bilm.softmax_weight, ahead[1].add_(back[1])))
+            found.append((bilm.softmax_bias, ahead[2].add_(back[2])))
             d_inputs = [ahead[0], reverse_padded(back[0], batch.lengths)]
             if inputs[0] is inputs[1]:
                 inputs, d_inputs = inputs[:1], [d_inputs[0] + d_inputs[1]]
@@ -127,9 +127,9 @@ class TrainStep:
             leaves, dropout=dropout, dtype=self.dtype, use_fused_kernels=self.use_fused_kernels
         )
         if drawn is None:
-            loss = ChunkedCrossEntropy.apply(hidden, weight, bias, side.targets, logit_chunk_size(x.device))
+            loss = ChunkedCrossEntropy.apply(hidden, weight, bias, side.targets, self.dtype)
         else:
-            loss = sampled_softmax_loss(hidden, weight, bias, side.targets, drawn)
+            loss = sampled_softmax_loss(hidden, weight, bias, side.targets, drawn, self.dtype)
         mean = loss / (2 * side.n)
         return loss.detach(), torch.autograd.grad(mean, [x, weight, bias, *_requires_grad(leaves)])
 
@@ -137,7 +137,10 @@ class TrainStep:
 def accumulate(gradients: Iterable[tuple[Tensor, Tensor]]) -> None:
     """Add gradients to those that the parameters have."""
     for parameter, gradient in gradients:
-        parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        if parameter.grad is None:
+            parameter.grad = gradient
+        else:
+            parameter.grad.add_(gradient)
 
 
 def _trainable(module: nn.Module) -> list[nn.Parameter]:

@@ -1,0 +1,164 @@
+"""Training on the CPU by the native kernel: a layer of one direction, and the softmax with its loss.
+
+Weights are packed for each step. Products use the processor's tiles where it has them. Cells and exponentials
+are computed while their sums are in the cache (native/lstm_training.h, native/softmax_training.h).
+Results are equal to the bit for any number of threads. Without the kernel torch does the same (lstm.py,
+softmax.py).
+"""
+
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..locks import ForkSafeLock
+from .binding import available, call, check_shape, target_number
+
+LARGE = 1 << 21  # bytes from which on memory is wanted in large pages
+DTYPES = (None, torch.float32, torch.bfloat16)
+
+
+def trains(x: Tensor, dtype: torch.dtype | None = None) -> bool:
+    """Whether the kernel takes an input, with products of a type (None: as the input)."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and dtype in DTYPES and available()
+
+
+def rows_by_step(lengths: Tensor, steps: int) -> Tensor:
+    """Count the rows that each step computes: (B,) lengths -> (steps,) int64.
+
+    A step computes a row if that or a later one has a unit there: with descending lengths none in vain.
+    """
+    longest = lengths.flip(0).cummax(0).values  # from each row on, the last one first
+    return (longest[:, None] > torch.arange(steps)[None]).sum(0)
+
+
+class Rooms:
+    """Memory for what a step keeps and works in. The next steps reuse it: the first use of a page is slow."""
+
+    MOST = 16  # pieces
+
+    def __init__(self) -> None:
+        self._free: list[Tensor] = []
+        self._lock = ForkSafeLock()
+
+    def take(self, size: int) -> Tensor:
+        """At least `size` bytes."""
+        with self._lock:
+            fitting = [i for i, room in enumerate(self._free) if size <= len(room) <= 2 * size]
+            if fitting:
+                return self._free.pop(min(fitting, key=lambda i: len(self._free[i])))
+        if size < LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+            return torch.empty(size, dtype=torch.uint8)
+        memory = mmap.mmap(-1, -(-size // LARGE) * LARGE)
+        memory.madvise(mmap.MADV_HUGEPAGE)
+        return torch.frombuffer(memory, dtype=torch.uint8)
+
+    def give(self, room: Tensor) -> None:
+        """Keep it for the next one who wants as much."""
+        with self._lock:
+            self._free = [*self._free[-self.MOST + 1 :], room]
+
+    @contextmanager
+    def lend(self, size: int) -> Iterator[Tensor]:
+        """At least `size` bytes for a while."""
+        room = self.take(size)
+        try:
+            yield room
+        finally:
+            self.give(room)
+
+
+ROOMS = Rooms()
+
+
+class NativeLayer(torch.autograd.Function):
+    """A layer of nn.LSTM (formulas: lstm.LSTMStack, without clips)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        w_ih: Tensor,
+        w_hh: Tensor,
+        bias: Tensor,
+        w_hr: Tensor | None,
+        sizes: Tensor,
+        half: bool,
+    ) -> Tensor:
+        """Compute the states of a layer: (B, T, P) -> (B, T, P) float32, zeros where no unit is.
+
+        Weights are those of nn.LSTM; bias: (4H,); sizes: see rows_by_step. half: products of bfloat16, with
+        sums and cell states of float32.
+        """
+        rows, steps, width = x.shape
+        hidden = w_hh.shape[0] // 4
+        check_shape("weight_ih", w_ih, (4 * hidden, width))
+        check_shape("weight_hh", w_hh, (4 * hidden, width))
+        check_shape("bias", bias, (4 * hidden,))
+        if w_hr is not None:
+            check_shape("weight_hr", w_hr, (width, hidden))
+        _check_sizes(sizes, rows, steps)
+        shape = target_number(None), half, rows, steps, width, hidden
+        needed = torch.zeros(2, dtype=torch.int64)
+        call("elmo_lstm_room", *shape, w_hr is not None, sizes, needed)
+        kept = ROOMS.take(int(needed[0]))
+        weights = w_ih.contiguous(), w_hh.contiguous(), bias.contiguous()
+        projection = None if w_hr is None else w_hr.contiguous()
+        y = torch.empty_like(x, memory_format=torch.contiguous_format)
+        threads = torch.get_num_threads()
+        call("elmo_lstm_forward", *shape, sizes, *weights, projection, x.contiguous(), y, kept, threads)
+        if not any(ctx.needs_input_grad):
+            ROOMS.give(kept)
+            return y
+        ctx.save_for_backward(*weights[:2], projection, sizes)
+        ctx.shape, ctx.kept, ctx.work = shape, kept, int(needed[1])
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:
+        w_ih, w_hh, w_hr, sizes = ctx.saved_tensors
+        found = [torch.empty_like(w_ih), torch.empty_like(w_hh), w_ih.new_empty(len(w_ih))]
+        d_w_hr = None if w_hr is None else torch.empty_like(w_hr)
+        d_y = d_y.contiguous()
+        d_x = torch.empty_like(d_y)
+        weights, threads = (w_ih, w_hh, w_hr), torch.get_num_threads()
+        with ROOMS.lend(ctx.work) as work:
+            arguments = sizes, *weights, ctx.kept, d_y, work, d_x, *found, d_w_hr, threads
+            call("elmo_lstm_backward", *ctx.shape, *arguments)
+        ROOMS.give(ctx.kept)
+        del ctx.kept  # a second way back would read what others have written there
+        return d_x, *found, d_w_hr, None, None
+
+
+def _check_sizes(sizes: Tensor, rows: int, steps: int) -> None:
+    check_shape("sizes", sizes, (steps,))
+    if int(sizes.min()) < 0 or int(sizes.max()) > rows or bool((sizes.diff() > 0).any()):
+        raise ValueError(f"The rows of steps must not grow, and be 0 to {rows}.")
+
+
+def softmax_loss(
+    x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, half: bool, gradients: bool
+) -> tuple[Tensor, list[Tensor | None]]:
+    """Sum -log softmax(x W^T + b)[target], and compute its gradients for x, W and b where they are wanted.
+
+    x: (N, P) float32; weight: (V, P); bias: (V,); targets: (N,), where a negative one is left out. half:
+    products of bfloat16. Raises an IndexError for a target that is no unit.
+    """
+    n, width = x.shape
+    units = len(weight)
+    check_shape("weight", weight, (units, width))
+    check_shape("bias", bias, (units,))
+    check_shape("targets", targets, (n,))
+    if n and int(targets.max()) >= units:
+        raise IndexError(f"Target {int(targets.max())} of {units} units.")
+    tensors = [t.detach().contiguous() for t in (x, weight, bias)]
+    found = [torch.empty_like(t) if gradients else None for t in tensors]
+    loss = torch.zeros((), dtype=torch.float64)
+    shape = target_number(None), half, n, width, units
+    with ROOMS.lend(call("elmo_softmax_room", *shape, gradients)) as room:
+        arguments = *tensors, targets.contiguous(), room, loss, *found, torch.get_num_threads()
+        call("elmo_softmax_loss", *shape, *arguments)
+    return loss.float(), found
