@@ -26,7 +26,6 @@ from .layers.bilm import get_bilm_shim
 from .layers.disk_store import DiskStore
 from .layers.errors import as_config_error
 from .listening import ListenedTo
-from .unknown_characters import UnknownCharacterCheck
 
 ANY_LANGUAGE = {"xx", "mul"}  # spaCy's codes of several languages; models of others have "xx"
 
@@ -100,7 +99,6 @@ class Elmo(ListenedTo, TrainablePipe):
         self.segmenter = segmenter
         self.lang = lang
         self._pipeline_checked = False
-        self._unknown_characters = UnknownCharacterCheck()
         self._patience = PATIENCE
         ListenedTo.__init__(self)
         if cache_mb < 0:
@@ -114,7 +112,6 @@ class Elmo(ListenedTo, TrainablePipe):
         """The layers of each Doc's tokens, (L, n_tokens, D) float32."""
         docs = list(docs)
         self._check_pipeline()
-        self._check_characters(docs)
         return self.model.predict(docs)
 
     def set_annotations(self, docs: Iterable[Doc], scores: Sequence[np.ndarray]) -> None:
@@ -137,7 +134,6 @@ class Elmo(ListenedTo, TrainablePipe):
         """Run on docs that are trained on, whose vectors are kept for the next epoch."""
         docs = list(docs)
         self._check_pipeline()
-        self._check_characters(docs)
         shim = get_bilm_shim(self.model)
         if shim.cache is None and self.cache_mb > 0:
             shim.cache = self._make_cache()  # a training begins: its epochs are alike
@@ -164,9 +160,6 @@ class Elmo(ListenedTo, TrainablePipe):
                 f'pipeline cuts them with "{self.segmenter}": use that segmenter or a model of characters.',
                 stacklevel=2,
             )
-
-    def _check_characters(self, docs: Sequence[Doc]) -> None:
-        self._unknown_characters.check(docs, get_bilm_shim(self.model).bilm, self.name)
 
     # --- Training ---
 

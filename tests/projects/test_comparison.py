@@ -30,6 +30,7 @@ def test_every_command_and_path_of_the_project_is_there():
     commands = {each["name"]: each for each in project["commands"]}
     assert project["workflows"]["all"] == ["assets", "corpus", "pretrain", "train", "evaluate", "report"]
     made = {path for each in commands.values() for path in each.get("outputs", [])}
+    made |= {asset["dest"] for asset in project["assets"]}
     for each in commands.values():
         for path in each["deps"]:
             assert path in made or (PROJECT / path).exists(), path
