@@ -31,7 +31,7 @@ def encode(
     backend: str | None = None,
     out: Sequence[np.ndarray | None] | None = None,
 ) -> list[np.ndarray]:
-    """See BiLM.encode. backend: one of inference.routes.routes(), on the CPU; None: the best."""
+    """See BiLM.encode. backend: one of backends.available_backends(), on the CPU; None: the best."""
     places = [None] * len(sentences) if out is None else _checked(out, bilm, sentences)
     dtype = compute_dtype_of(bilm, precision)
     with torch.inference_mode():

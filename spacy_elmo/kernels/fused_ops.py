@@ -2,7 +2,7 @@
 
 A step of an LSTM is two small products and a dozen elementwise operations; torch runs these one after
 another, each through memory. Triton's kernels run them in one; without them torch's own operations take their
-place (see lstm.py, softmax.py). On the CPU the native kernel computes whole layers: native_training.py.
+place (see lstm.py, cross_entropy.py). On the CPU the native kernel computes whole layers: native_training.py.
 """
 
 from collections.abc import Callable

@@ -3,7 +3,7 @@
 Weights are packed for each step. Products use the processor's tiles where it has them. Cells and exponentials
 are computed while their sums are in the cache (native/lstm_training.h, native/softmax_training.h).
 Results are equal to the bit for any number of threads. Without the kernel torch does the same (lstm.py,
-softmax.py).
+cross_entropy.py).
 """
 
 import mmap

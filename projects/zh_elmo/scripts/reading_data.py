@@ -58,7 +58,7 @@ def simplify_squad(data: Squad, convert: Any) -> Squad:
 
 
 def is_traditional(path: Path) -> bool:
-    """Whether a file is of DRCD, the one set in traditional script."""
+    """Return whether a file is of DRCD, the one set in traditional script."""
     return path.name.upper().startswith("DRCD")
 
 

@@ -25,7 +25,7 @@ Sentences = Sequence[Sequence[str]]
 
 
 class NgramVectors(NamedTuple):
-    """What is added to the vectors of units, see embed.add_ngram_embeddings."""
+    """What is added to the vectors of units, see token_encoder.add_ngram_embeddings."""
 
     vectors: Tensor
     """(_, W) float32, W <= P; row 0 is zero, and stands for none"""
@@ -160,7 +160,7 @@ class CachedInputs:
         return EncodedInputs(ids, torch.from_numpy(table))
 
     def forget(self) -> None:
-        """Start anew at once."""
+        """Clear the cache at once."""
         self._kept.clear()
 
     def _encode(self, units: list[str]) -> np.ndarray:

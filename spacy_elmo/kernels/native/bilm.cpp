@@ -37,7 +37,7 @@ using namespace elmo;
 
 extern "C" {
 
-// Of the functions below: to be counted up with every change of what they take, as binding.py's INTERFACE is.
+// Version of the functions below. Raise it, and ABI_VERSION of binding.py, when their parameters change.
 PUBLIC int elmo_interface() { return 4; }
 
 // Name of instruction set `isa`, best first; null behind the last.
