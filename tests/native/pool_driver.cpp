@@ -1,9 +1,9 @@
 // Drives the kernel's threads under a sanitizer, without Python: callers at once, teams, exceptions, forks, buffers.
 // Ends with 0 and "ok" if every result is right.
 
-#include "buffer.h"
-#include "team.h"
-#include "threads.h"
+#include "aligned_buffer.h"
+#include "lockstep_team.h"
+#include "parallel_for.h"
 
 #include <cstdio>
 #include <cstdlib>
@@ -24,12 +24,12 @@ static void check(bool right, const char* what) {
 // The sum of 0..n, by pieces that need memory of their own.
 static long sum(long threads, long n) {
     std::vector<long> parts(n);
-    const Outcome outcome = in_threads(threads, n, [&](long i) {
-        const Buffer<long> own(i % 7 == 0 ? LARGE_PAGE / sizeof(long) : 16);
+    const Status status = parallel_for(threads, n, [&](long i) {
+        const AlignedBuffer<long> own(i % 7 == 0 ? LARGE_PAGE / sizeof(long) : 16);
         own.get()[i % 16] = i;
         parts[i] = own.get()[i % 16];
     });
-    check(outcome == DONE, "outcome");
+    check(status == OK, "status");
     long all = 0;
     for (long part : parts) all += part;
     return all;
@@ -37,15 +37,15 @@ static long sum(long threads, long n) {
 
 // Each round all members of a team write a share, and number 0 adds them up.
 static long rounds(long threads, long n) {
-    Team team;
+    LockstepTeam team;
     std::vector<long> shares(threads);
     long all = 0;
     team.run(threads, [&](long me) {
         for (long i = 0; i < n; i++) {
             shares[me] = i;
-            if (!team.meet(me)) continue;
+            if (!team.arrive_and_wait(me)) continue;
             for (long k = 0; k < team.size(); k++) all += shares[k] * threads / team.size();
-            team.go();
+            team.release();
         }
     });
     return all;
@@ -65,22 +65,22 @@ static void errors() {
     for (long thrower = 0; thrower < 4; thrower++) {
         std::atomic<long> done(0);
         throws<std::runtime_error>([&] {
-            on_threads(4, [](long) {}, [&](long me) {
+            run_parallel(4, [](long) {}, [&](long me) {
                 if (me == thrower % 2) throw std::runtime_error("worker");
                 done++;
             });
         }, "an exception of a worker");
         throws<std::bad_alloc>([&] {
-            Team team;
+            LockstepTeam team;
             team.run(4, [&](long me) {
                 for (long i = 0; i < 100; i++) {
                     if (i == 50 && me == thrower % team.size()) throw std::bad_alloc();
-                    if (team.meet(me)) team.go();
+                    if (team.arrive_and_wait(me)) team.release();
                 }
             });
         }, "an exception in a team");
-        check(in_threads(4, 100, [&](long i) { if (i == thrower) throw std::bad_alloc(); }) == NO_MEMORY, "no memory");
-        check(in_threads(4, 100, [&](long i) { if (i == thrower) throw 1; }) == FAILED, "failed");
+        check(parallel_for(4, 100, [&](long i) { if (i == thrower) throw std::bad_alloc(); }) == OUT_OF_MEMORY, "no memory");
+        check(parallel_for(4, 100, [&](long i) { if (i == thrower) throw 1; }) == FAILED, "failed");
     }
 }
 

@@ -3,7 +3,7 @@
 // A plain C interface, loaded with ctypes: it depends on no version of Python or torch.
 
 #include "isas.h"
-#include "threads.h"
+#include "parallel_for.h"
 
 #include <memory>
 
@@ -64,7 +64,7 @@ PUBLIC void* elmo_new(int isa, int type, long layers, long P, long H, int skip, 
     m->K = round_up(P, group_of(isa, m->type));
     m->M = round_up(H, group_of(isa, m->type));
     m->P_row = round_up(P, GATES * V);
-    m->H_row = round_up(H, V) + LINE / sizeof(float);  // rows a power of 2 apart would share a set of the cache
+    m->H_row = round_up(H, V) + CACHE_LINE / sizeof(float);  // rows a power of 2 apart would share a set of the cache
     m->skip = skip;
     m->projects = weights[3] != nullptr;
     m->cell_clip = cell_clip;
@@ -86,7 +86,7 @@ PUBLIC void* elmo_new(int isa, int type, long layers, long P, long H, int skip, 
 PUBLIC void elmo_free(void* model) { delete static_cast<Model*>(model); }
 
 // See Task and Ngrams; both directions. ids and ngram_rows: of all units, sentence by sentence. K: 0 without n-grams.
-// threads: to use at most. Returns an Outcome.
+// threads: to use at most. Returns a Status.
 PUBLIC int elmo_encode(const void* model, long rows, const int64_t* lengths, const int64_t* ids, const float* vectors,
                        float scale, long K, long W, const float* ngrams, const int64_t* ngram_rows, float* const* out,
                        const int64_t* layer, int threads) try {
@@ -102,17 +102,17 @@ PUBLIC int elmo_encode(const void* model, long rows, const int64_t* lengths, con
     if (work < WORTH_A_THREAD) threads = 1;
     long n = threads / 2;
     if (n > rows / FEWEST_ROWS) n = rows / FEWEST_ROWS;
-    const std::vector<long> cuts = slices(lengths, rows, n < 1 ? 1 : n);
+    const std::vector<long> cuts = split_rows(lengths, rows, n < 1 ? 1 : n);
     const double weights = static_cast<double>(8 * m->P * m->H + m->P * m->H) * (m->type == FLOAT32 ? 4 : 2);
     const bool together = threads > 1 && rows < FEWEST_ROWS && weights > LARGE;
     const long team = !together ? 1 : threads < LARGEST_TEAM ? threads : LARGEST_TEAM;
-    return in_threads(together ? 1 : threads, 2 * (static_cast<long>(cuts.size()) - 1), [&](long i) {
+    return parallel_for(together ? 1 : threads, 2 * (static_cast<long>(cuts.size()) - 1), [&](long i) {
         Task task = {m, static_cast<int>(i % 2), rows, lengths, own.data(), vectors, scale,
                      {K, W, ngrams, its_ngrams.data()}, out, layer, team};
         run_slice(task, cuts[i / 2], cuts[i / 2 + 1]);
     });
 } catch (const std::bad_alloc&) {
-    return NO_MEMORY;
+    return OUT_OF_MEMORY;
 } catch (...) {
     return FAILED;
 }
@@ -179,9 +179,9 @@ PUBLIC int elmo_tokens(int isa, long docs, const int64_t* sizes, const float* co
         lengths += sizes[0];
     }
     if (MOVING * static_cast<double>(units * L * D) < WORTH_A_THREAD) threads = 1;
-    return in_threads(threads, docs, [&](long doc) { ISAS[isa].tasks.token_layers(each[doc], out[doc]); });
+    return parallel_for(threads, docs, [&](long doc) { ISAS[isa].tasks.token_layers(each[doc], out[doc]); });
 } catch (const std::bad_alloc&) {
-    return NO_MEMORY;
+    return OUT_OF_MEMORY;
 } catch (...) {
     return FAILED;
 }
@@ -202,14 +202,14 @@ PUBLIC int elmo_mix(int isa, long docs, const int64_t* tokens, const float* cons
             pieces.push_back({doc, first, last, all});
         }
     if (MOVING * static_cast<double>(all * L * D) < WORTH_A_THREAD) threads = 1;
-    return in_threads(threads, static_cast<long>(pieces.size()), [&](long i) {
+    return parallel_for(threads, static_cast<long>(pieces.size()), [&](long i) {
         const Piece& p = pieces[i];
         ISAS[isa].tasks.mix(layers[p.doc], L, tokens[p.doc], D, weights, epsilon, S ? beside[p.doc] : nullptr, S,
                             p.first, p.last, y[p.doc], norms ? norms + p.at * L : nullptr,
                             std::vector<float>(L).data());
     });
 } catch (const std::bad_alloc&) {
-    return NO_MEMORY;
+    return OUT_OF_MEMORY;
 } catch (...) {
     return FAILED;
 }
@@ -227,13 +227,13 @@ PUBLIC void* elmo_maxout_new(int isa, int type, long I, long O, const float* wei
     m->O = O;
     m->tiles = in_tiles(isa, m->type);
     m->K = round_up(I, group_of(isa, m->type));
-    m->row = round_up(I, V) + LINE / sizeof(float);  // see H_row
+    m->row = round_up(I, V) + CACHE_LINE / sizeof(float);  // see H_row
     m->epsilon = epsilon;
     if (m->type == INT16) pack_maxout<int16_t>(*m, V, weights, bias);
     else if (m->type == BFLOAT16) pack_maxout<bf16>(*m, V, weights, bias);
     else pack_maxout<float>(*m, V, weights, bias);
-    m->gain = Buffer<float>(round_up(O, V));
-    m->shift = Buffer<float>(round_up(O, V));
+    m->gain = AlignedBuffer<float>(round_up(O, V));
+    m->shift = AlignedBuffer<float>(round_up(O, V));
     for (long i = 0; gain && i < O; i++) {
         m->gain.get()[i] = gain[i];
         m->shift.get()[i] = shift[i];
@@ -248,7 +248,7 @@ PUBLIC int elmo_same(const void* a, const void* b, size_t bytes) { return memcmp
 PUBLIC void elmo_maxout_free(void* maxout) { delete static_cast<Maxout*>(maxout); }
 
 // Inputs x side by side, `widths` numbers of each of a row: arrays (tokens, width) of each of `docs` docs, all of the
-// first part first -> y (rows, O). Returns an Outcome.
+// first part first -> y (rows, O). Returns a Status.
 PUBLIC int elmo_maxout(const void* maxout, long docs, const int64_t* tokens, long parts, const int64_t* widths,
                        const float* const* x, float* y, int threads) try {
     const Maxout* m = static_cast<const Maxout*>(maxout);
@@ -258,14 +258,14 @@ PUBLIC int elmo_maxout(const void* maxout, long docs, const int64_t* tokens, lon
             for (long i = 0; i < tokens[doc]; i++) places.push_back(*x + i * widths[part]);
     const long rows = static_cast<long>(places.size()) / parts;
     if (2.0 * static_cast<double>(rows * m->I * m->O * PIECES) < WORTH_A_THREAD) threads = 1;
-    return in_threads(threads, (rows + MAXOUT_ROWS - 1) / MAXOUT_ROWS, [&](long i) {
+    return parallel_for(threads, (rows + MAXOUT_ROWS - 1) / MAXOUT_ROWS, [&](long i) {
         const long first = i * MAXOUT_ROWS, n = rows - first < MAXOUT_ROWS ? rows - first : MAXOUT_ROWS;
         std::vector<Part> own;
         for (long part = 0; part < parts; part++) own.push_back({widths[part], places.data() + part * rows + first});
         ISAS[m->isa].tasks.maxout[m->type](*m, n, own, y + first * m->O);
     });
 } catch (const std::bad_alloc&) {
-    return NO_MEMORY;
+    return OUT_OF_MEMORY;
 } catch (...) {
     return FAILED;
 }

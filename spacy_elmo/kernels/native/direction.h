@@ -10,13 +10,13 @@ struct Direction {
     long steps, units;           // T, N
     std::vector<long> sizes;     // (T,) rows of each step
     std::vector<long> offsets;   // (T + 1,) of a step's first row among the N
-    Buffer<float> current;       // (N, P_row) the layer's input, then its output
-    Buffer<T> inputs;            // (N, P_row) the same as T, where that is another type
-    Buffer<float> c, y;          // (H_row / V, B, V) cell state; (B, H_row or P_row) state before its clip
-    Buffer<T> m, h;              // (B, H_row) before the projection, in tiles as lstm_tiles.h has it; (B, P_row) state
-    Buffer<float> by_input, by_m, by_h;  // (N,), (B,), (B,) of int16, see Scales
-    Buffer<float> sums;          // of the input product: a window of all blocks
-    Buffer<float> scratch;       // sums of a block, for each thread
+    AlignedBuffer<float> current;       // (N, P_row) the layer's input, then its output
+    AlignedBuffer<T> inputs;            // (N, P_row) the same as T, where that is another type
+    AlignedBuffer<float> c, y;          // (H_row / V, B, V) cell state; (B, H_row or P_row) state before its clip
+    AlignedBuffer<T> m, h;              // (B, H_row) before the projection, in tiles as lstm_tiles.h has it; (B, P_row) state
+    AlignedBuffer<float> by_input, by_m, by_h;  // (N,), (B,), (B,) of int16, see Scales
+    AlignedBuffer<float> sums;          // of the input product: a window of all blocks
+    AlignedBuffer<float> scratch;       // sums of a block, for each thread
     static constexpr long SPARE = Size<T>::spare;
     explicit Direction(const Task& t);
     float* c_of(long block) const { return c.get() + block * task.rows * LANES; }
@@ -91,7 +91,7 @@ INLINE void fetch_unit(const Model& model, const Task& task, long row, long at) 
     for (long k = 0; k <= task.ngrams.K; k++) {
         const float* vector = vector_of(model, task, row, at, k);
         const long n = k ? task.ngrams.W : model.P;
-        for (long i = 0; vector && i < n; i += LINE / sizeof(float)) __builtin_prefetch(vector + i);
+        for (long i = 0; vector && i < n; i += CACHE_LINE / sizeof(float)) __builtin_prefetch(vector + i);
     }
 }
 

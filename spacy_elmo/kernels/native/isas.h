@@ -3,8 +3,8 @@
 
 #include "pack.h"
 #include "shapes.h"
-#include "team.h"
-#include "threads.h"
+#include "lockstep_team.h"
+#include "parallel_for.h"
 
 #include <cmath>
 #include <limits>

@@ -20,7 +20,7 @@ TARGET NOINLINE void step_tile(
     V acc[R][GATES];
     sums_of(acc, from, from_row, x, x_row, w, k, by, next);
     // By way of memory: with all sums in registers there are none left to overlap the steps of rows.
-    alignas(LINE) float sums[R * GATES * LANES];
+    alignas(CACHE_LINE) float sums[R * GATES * LANES];
     store_sums(acc, sums, GATES * LANES);
     for (int r = 0; r < R; r++) {
         const float* of = sums + r * GATES * LANES;
@@ -128,13 +128,13 @@ TARGET static void project(Direction<T>& d, const Layer& layer, const T* next, l
 
 // The share of one of a team's threads, number `me`. No bit depends on how blocks are shared.
 template <class T>
-TARGET static void run_layer(Direction<T>& d, long number, Team& team, long me) {
+TARGET static void run_layer(Direction<T>& d, long number, LockstepTeam& team, long me) {
     const Model& model = d.model;
     const Layer& layer = model.directions[d.task.side][number];
     const long row = GATES * LANES, blocks = (model.H + LANES - 1) / LANES;
-    const long own_first = team.begin(blocks, me), own_last = team.begin(blocks, me + 1), n = own_last - own_first;
+    const long own_first = team.share_begin(blocks, me), own_last = team.share_begin(blocks, me + 1), n = own_last - own_first;
     const long outputs = model.P_row / row;  // blocks of the projection
-    const long out_first = team.begin(outputs, me), out_last = team.begin(outputs, me + 1);
+    const long out_first = team.share_begin(outputs, me), out_last = team.share_begin(outputs, me + 1);
     T* inputs = as_inputs(d.current.get(), d.inputs.get());
     float *sums = d.sums.get(), *scratch = d.scratch.get() + me * (d.task.rows + d.SPARE) * row;
     memset(d.c_of(own_first), 0, n * d.task.rows * LANES * sizeof(float));
@@ -155,17 +155,17 @@ TARGET static void run_layer(Direction<T>& d, long number, Team& team, long me) 
                 step_block<T>(d, layer, j, next, window ? nullptr : x, window ? sums + place * row : nullptr, scratch, t);
             }
             if (model.projects) {
-                if (team.meet(me)) {
+                if (team.arrive_and_wait(me)) {
                     if (model.type == INT16) scale_m(d, t);
-                    team.go();
+                    team.release();
                 }
                 const T* next = weights_of<T>(d, layer, own_first + turn(0, n, t + 1), window);
                 project<T>(d, layer, next, t, out_first, out_last);
             }
-            if (!team.meet(me)) continue;
+            if (!team.arrive_and_wait(me)) continue;
             finish<T>(d, number, t);
             if (!t) share_first(d);
-            team.go();
+            team.release();
         }
     }
 }
@@ -174,7 +174,7 @@ template <class T>
 TARGET static void run_as(const Task& task) {
     Direction<T> d(task);
     embed<T>(d);
-    Team team;
+    LockstepTeam team;
     team.run(task.team, [&](long me) {
         Tiles tiles;
         for (long number = 0; number < d.model.layers; number++) run_layer<T>(d, number, team, me);

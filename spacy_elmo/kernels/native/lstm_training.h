@@ -33,7 +33,7 @@ struct Lstm {
         long at = 0;
         const auto take = [&](long n, long size) {
             char* found = memory + at;
-            at += round_up(n * size, LINE);
+            at += round_up(n * size, CACHE_LINE);
             return found;
         };
         const long rows = N + Size<T>::spare;
@@ -87,7 +87,7 @@ TARGET static void forward_rows(const Lstm<T>& l, const LstmForward& a, const Co
                                 long last) {
     const LstmShape& s = l.s;
     const long most = last - first + MOST_SPARE;
-    const Buffer<float> scratch(most * BLOCK, false), y(most * l.P_row, false);
+    const AlignedBuffer<float> scratch(most * BLOCK, false), y(most * l.P_row, false);
     for (long t = 0; t < s.steps; t++) {
         const long n = larger(0, smaller(last, s.sizes[t]) - first);
         for (long r = n; r < last - first; r++)
@@ -158,8 +158,8 @@ TARGET static void backward_rows(const Lstm<T>& l, const LstmBackward& a, const 
                                  long first, long last) {
     const LstmShape& s = l.s;
     const long most = last - first + MOST_SPARE, own = last - first;
-    const Buffer<float> scratch(most * BLOCK, false), before(most * l.P_row), d_c(l.J * own * LANES), state(l.H_row);
-    const Buffer<T> sums(RowsOf<T>::size(own, l.G));
+    const AlignedBuffer<float> scratch(most * BLOCK, false), before(most * l.P_row), d_c(l.J * own * LANES), state(l.H_row);
+    const AlignedBuffer<T> sums(RowsOf<T>::size(own, l.G));
     const auto rows = RowsOf<T>::grouped(sums.get(), own, l.G);
     for (long t = s.steps - 1, follow = 0; t >= 0; t--) {
         const long n = larger(0, smaller(last, s.sizes[t]) - first), at = l.offsets[t] + first;
@@ -218,13 +218,13 @@ template <class T>
 TARGET static int lstm_forward(const LstmShape& s, const LstmForward& a) {
     Lstm<T> l(s);
     l.keep(a.kept);
-    const Buffer<T> packed(2 * ColumnsOf<T>::size(l.K, l.G) + ColumnsOf<T>::size(l.M, s.P));
+    const AlignedBuffer<T> packed(2 * ColumnsOf<T>::size(l.K, l.G) + ColumnsOf<T>::size(l.M, s.P));
     const ColumnsOf<T> w_ih = {packed.get(), l.K}, w_hh = {w_ih.data + ColumnsOf<T>::size(l.K, l.G), l.K};
     const ColumnsOf<T> w[] = {w_ih, w_hh, {w_hh.data + ColumnsOf<T>::size(l.K, l.G), l.M}};
     pack_rows([&](long o) { return l.gate_row(a.w_ih, o); }, l.G, s.P, w[0]);
     pack_rows([&](long o) { return l.gate_row(a.w_hh, o); }, l.G, s.P, w[1]);
     if (s.projects) pack_rows([&](long o) { return a.w_hr + o * s.H; }, s.P, s.H, w[2]);
-    const Buffer<float> bias(l.G);
+    const AlignedBuffer<float> bias(l.G);
     for (long o = 0; o < l.G; o++)
         if (o / BLOCK * LANES + o % LANES < s.H)
             bias.get()[o] = a.bias[o % BLOCK / LANES * s.H + o / BLOCK * LANES + o % LANES];
@@ -233,7 +233,7 @@ TARGET static int lstm_forward(const LstmShape& s, const LstmForward& a) {
     clear_gaps(l, l.kept.m, l.M);
     memset(l.kept.h, 0, l.offsets[1] * l.K * sizeof(T));
     const std::vector<long> cuts = shares(s.rows, s.threads);
-    return in_threads(s.threads, static_cast<long>(cuts.size()) - 1, [&](long i) {
+    return parallel_for(s.threads, static_cast<long>(cuts.size()) - 1, [&](long i) {
         const Tiles tiles;
         forward_rows(l, a, w, bias.get(), cuts[i], cuts[i + 1]);
     });
@@ -251,7 +251,7 @@ struct Work {
         long at = 0;
         const auto take = [&](long n, long size) {
             char* found = memory + at;
-            at += round_up(n * size, LINE);
+            at += round_up(n * size, CACHE_LINE);
             return found;
         };
         const long P = l.s.P, F = 2 * P + 1, spare = Size<T>::spare;
@@ -292,8 +292,8 @@ TARGET static void sum_weights(const Lstm<T>& l, const Work<T>& k, long threads)
     const long P = l.s.P, F = 2 * P + 1, spare = Size<T>::spare, outputs = l.s.projects ? l.H_row / BLOCK : 0;
     for (long begin = 0; begin < l.N; begin += SPAN_OF_UNITS) {
         const long n = smaller(SPAN_OF_UNITS, l.N - begin);
-        in_threads(threads, n / GROUP, [&](long i) { turn_units(l, k, begin + i * GROUP, i * GROUP); });
-        in_threads(threads, l.J + outputs, [&](long j) {
+        parallel_for(threads, n / GROUP, [&](long i) { turn_units(l, k, begin + i * GROUP, i * GROUP); });
+        parallel_for(threads, l.J + outputs, [&](long j) {
             const Tiles tiles;
             if (j < l.J) {
                 product(begin > 0, k.inputs, F, k.d_sums, begin, n, j * BLOCK, k.weights + j * (F + spare) * BLOCK, BLOCK);
@@ -335,7 +335,7 @@ TARGET static int lstm_backward(const LstmShape& s, const LstmBackward& a) {
     l.keep(const_cast<char*>(a.kept));
     const Work<T> k(l, a.work);
     const long up = ColumnsOf<T>::size(l.K, s.H), down = ColumnsOf<T>::size(l.G, s.P);
-    const Buffer<T> packed(up + 2 * down);
+    const AlignedBuffer<T> packed(up + 2 * down);
     const ColumnsOf<T> w[] = {{packed.get(), l.K}, {packed.get() + up, l.G}, {packed.get() + up + down, l.G}};
     if (s.projects) pack_columns([&](long p) { return p < s.P ? a.w_hr + p * s.H : nullptr; }, s.H, w[0]);
     pack_columns([&](long o) { return l.gate_row(a.w_hh, o); }, s.P, w[1]);
@@ -344,7 +344,7 @@ TARGET static int lstm_backward(const LstmShape& s, const LstmBackward& a) {
     for (long unit = l.offsets.back(); unit < l.N; unit += 2)
         for (long o = 0; o < l.G; o += LANES) put_two(k.d_sums.at(unit, o), set1(0.f), set1(0.f));
     const std::vector<long> cuts = shares(s.rows, s.threads);
-    const int failed = in_threads(s.threads, static_cast<long>(cuts.size()) - 1, [&](long i) {
+    const int failed = parallel_for(s.threads, static_cast<long>(cuts.size()) - 1, [&](long i) {
         const Tiles tiles;
         backward_rows(l, a, w, k.d_h, k.d_sums, cuts[i], cuts[i + 1]);
     });

@@ -3,7 +3,7 @@
 // Letters: P projection width, H cells, L LSTM layers, K inputs of a product, V lanes of a vector register.
 #pragma once
 
-#include "buffer.h"
+#include "aligned_buffer.h"
 
 #include <cstdint>
 
@@ -36,10 +36,10 @@ inline bf16 to_bf16(float x) {  // to nearest, ties to even; a NaN stays one
 //   scales   of int16: [inputs, state][H / V blocks][GATES][V], [P / 4V blocks][4][V]; see Scales
 // pair: 1 for float32; 2 for the others, where a register holds two inputs of each lane.
 struct Layer {
-    Buffer<char> gates;
-    Buffer<float> bias;
-    Buffer<char> project;
-    Buffer<float> scales;
+    AlignedBuffer<char> gates;
+    AlignedBuffer<float> bias;
+    AlignedBuffer<char> project;
+    AlignedBuffer<float> scales;
 };
 
 // What int16 stands for: an input is rows[row] / MOST_INPUT times its number, a weight MOST_INPUT * weights[output]
@@ -80,8 +80,8 @@ struct Maxout {
     long K;    // I, likewise
     long row;  // elements from one row of the inputs to the next
     float epsilon;
-    Buffer<char> weights;
-    Buffer<float> bias, scales, gain, shift;
+    AlignedBuffer<char> weights;
+    AlignedBuffer<float> bias, scales, gain, shift;
 };
 
 // Of the inputs of a task's rows: where each row's numbers stand, `width` of them.

@@ -123,7 +123,7 @@ INLINE void put_row(T* to, const float* from, long n, long size) {
 template <class T, class Row>
 TARGET static void pack_rows(const Row& row_of, long outputs, long n, ColumnsOf<T> to) {
     constexpr long pair = Pack<T>::pair;
-    const Buffer<T> row(to.K);
+    const AlignedBuffer<T> row(to.K);
     for (long o = 0; o < outputs; o++) {
         const float* from = row_of(o);
         put_row(row.get(), from, from ? n : 0, to.K);
@@ -136,7 +136,7 @@ TARGET static void pack_rows(const Row& row_of, long outputs, long n, ColumnsOf<
 template <class T, class Row>
 TARGET static void pack_columns(const Row& row_of, long n, ColumnsOf<T> to) {
     const long N = static_cast<long>(round_up(n, BLOCK));
-    const Buffer<float> rows(2 * N);
+    const AlignedBuffer<float> rows(2 * N);
     float *even = rows.get(), *odd = even + N;
     for (long k = 0; k < to.K; k += 2) {
         put_row(even, row_of(k), row_of(k) ? n : 0, N);

@@ -59,7 +59,7 @@ static bool finite(const float* x, long n) {
 }
 
 // No int16 is a NaN: the scales show what is damaged.
-static void show_damage(const Buffer<float>& scales, long n, bool sound) {
+static void show_damage(const AlignedBuffer<float>& scales, long n, bool sound) {
     if (!sound) std::fill_n(scales.get(), n, std::numeric_limits<float>::quiet_NaN());
 }
 
@@ -71,7 +71,7 @@ static void pack_projection(const Model& m, Layer& layer, const float* w) {
     const long V = m.lanes, row = GATES * V, blocks = (m.H + V - 1) / V;
     std::vector<long> rows(row);
     float* scales = m.type == INT16 ? layer.scales.get() + 2 * blocks * row : nullptr;
-    layer.project = Buffer<char>(m.P_row / row * m.M * row * sizeof(T));
+    layer.project = AlignedBuffer<char>(m.P_row / row * m.M * row * sizeof(T));
     T* to = reinterpret_cast<T*>(layer.project.get());
     for (long first = 0; first < m.P; first += row, to += m.M * row) {
         for (long i = 0; i < row; i++) rows[i] = first + i < m.P ? first + i : -1;
@@ -87,11 +87,11 @@ static void pack_layer(const Model& m, Layer& layer, const float* const* weights
     const float exponents[GATES] = {-log2e, -log2e, -2 * log2e, -log2e};
     const long V = m.lanes, row = GATES * V, blocks = (m.H + V - 1) / V;
     std::vector<long> rows(row);
-    layer.gates = Buffer<char>(blocks * 2 * m.K * row * sizeof(T));
-    layer.bias = Buffer<float>(blocks * row);
+    layer.gates = AlignedBuffer<char>(blocks * 2 * m.K * row * sizeof(T));
+    layer.bias = AlignedBuffer<float>(blocks * row);
     const bool scaled = m.type == INT16;
     const long all = 2 * blocks * row + m.P_row;
-    layer.scales = Buffer<float>(scaled ? all : 0);
+    layer.scales = AlignedBuffer<float>(scaled ? all : 0);
     float* scales = scaled ? layer.scales.get() : nullptr;
     T* to = reinterpret_cast<T*>(layer.gates.get());
     for (long j = 0; j < blocks; j++, to += m.K * row) {
@@ -139,10 +139,10 @@ static void pack_maxout(Maxout& m, long V, const float* weights, const float* bi
     const long row = PIECES * V, blocks = (m.O + V - 1) / V;
     std::vector<long> rows(row);
     const long outputs = m.tiles ? registers_of(m, V) * V : blocks * row;
-    m.weights = Buffer<char>(m.K * outputs * sizeof(T));
-    m.bias = Buffer<float>(blocks * row);
+    m.weights = AlignedBuffer<char>(m.K * outputs * sizeof(T));
+    m.bias = AlignedBuffer<float>(blocks * row);
     const bool scaled = m.type == INT16;
-    m.scales = Buffer<float>(scaled ? blocks * row : 0);
+    m.scales = AlignedBuffer<float>(scaled ? blocks * row : 0);
     T* to = reinterpret_cast<T*>(m.weights.get());
     for (long j = 0; j < blocks; j++, to += m.K * row) {
         for (long i = 0; i < row; i++) {

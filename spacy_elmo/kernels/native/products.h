@@ -12,11 +12,11 @@ template <int R, int G>
 INLINE void fetch(const void* w, const char* next, long i, long n) {
     constexpr long STEP = G * LANES * sizeof(float), STEPS = AHEAD / STEP;
     if (R >= 3) {
-        __builtin_prefetch(next + i * LINE);
+        __builtin_prefetch(next + i * CACHE_LINE);
         return;
     }
     const char* from = i + STEPS < n ? (const char*)w + AHEAD : next + (i + STEPS - n) * STEP;
-    for (long at = 0; at < STEP; at += LINE) __builtin_prefetch(from + at);
+    for (long at = 0; at < STEP; at += CACHE_LINE) __builtin_prefetch(from + at);
 }
 
 // acc[r][g] += x[r][0..k] * w[0..k][g], for the G registers of a block. next: weights that will be wanted soon.
@@ -69,7 +69,7 @@ INLINE void multiply(V (&acc)[R][G], const int16_t* x, long x_row, const int16_t
             UNROLL for (int g = 0; g < G; g++) sums[r][g] = nothing();
         long i = done;
         for (; R > 1 && i + 2 * SPAN <= end; i += 2 * SPAN, w += 2 * SPAN * G * LANES) {
-            __builtin_prefetch(next + i / 2 / SPAN * LINE);
+            __builtin_prefetch(next + i / 2 / SPAN * CACHE_LINE);
             UNROLL for (int j = 0; j < SPAN; j++) add_pair<R, G>(sums, x + i + 2 * j, x_row, w + 2 * j * G * LANES);
         }
         for (; i < end; i += 2, w += 2 * G * LANES) {

@@ -24,7 +24,7 @@ struct Softmax {
         long at = 0;
         const auto take = [&](long n, long size) {
             char* found = memory + at;
-            at += round_up(n * size, LINE);
+            at += round_up(n * size, CACHE_LINE);
             return found;
         };
         const long spare = Size<T>::spare, slices = chunk / SLICE;
@@ -124,7 +124,7 @@ TARGET static void raise_base(const Softmax<T>& k, long first, long n, float* sc
 template <class T>
 TARGET static bool sum_slice(const Softmax<T>& k, long begin, long first, long n, float* scores) {
     const long slice = first / SLICE;
-    const Buffer<float> partial(n * LANES);
+    const AlignedBuffer<float> partial(n * LANES);
     const auto x = RowsOf<T>::plain(k.x + first * k.K, k.K);
     RowsOf<T> rows = x;
     if (k.a.d_x) rows = RowsOf<T>::grouped(k.exponentials + slice * RowsOf<T>::size(SLICE, SLICE_UNITS), SLICE, SLICE_UNITS);
@@ -198,10 +198,10 @@ TARGET static int softmax_loss(const SoftmaxLoss& a, double* loss) {
     *loss = 0;
     for (long begin = 0; begin < a.n; begin += k.chunk) {
         const long n = smaller(k.chunk, a.n - begin), whole = round_up(n, GROUP);
-        int failed = in_threads(a.threads, (n + SLICE - 1) / SLICE, [&](long i) {
+        int failed = parallel_for(a.threads, (n + SLICE - 1) / SLICE, [&](long i) {
             const Tiles tiles;
             const long first = i * SLICE, own = smaller(SLICE, n - first);
-            const Buffer<float> scores((own + MOST_SPARE) * BLOCK, false);
+            const AlignedBuffer<float> scores((own + MOST_SPARE) * BLOCK, false);
             for (long r = 0; r < own; r++) begin_row(k, begin, first + r);
             if (sum_slice(k, begin, first, own, scores.get())) return;
             raise_base(k, first, own, scores.get());
@@ -214,10 +214,10 @@ TARGET static int softmax_loss(const SoftmaxLoss& a, double* loss) {
         for (long r = n; r < whole; r++) *k.inputs.at(a.P, r) = 0;
         for (long r = even(n); r < whole; r += 2)
             for (long o = 0; o < k.V; o += LANES) put_two(k.numbers.at(r, o), set1(0.f), set1(0.f));
-        in_threads(a.threads, whole / GROUP, [&](long i) {
+        parallel_for(a.threads, whole / GROUP, [&](long i) {
             transpose(k.x + i * GROUP * k.K, k.K, GROUP, a.P, k.inputs, 0, i * GROUP);
         });
-        failed = in_threads(a.threads, k.V / BLOCK, [&](long i) {
+        failed = parallel_for(a.threads, k.V / BLOCK, [&](long i) {
             const Tiles tiles;
             float* to = k.d_weight + i * BLOCK * (k.F + Size<T>::spare);
             product(begin > 0, k.inputs, k.F, k.numbers, 0, whole, i * BLOCK, to, BLOCK);

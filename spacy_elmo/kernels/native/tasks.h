@@ -101,7 +101,7 @@ template <class T>
 TARGET static void maxout_sums(const Maxout& m, long rows, const T* x, const float* by, float* y) {
     constexpr long row = PIECES * LANES;
     const long last = (m.K - 1) / Size<T>::segment * Size<T>::segment;
-    const Buffer<float> sums(last ? rows * row : 0, false);
+    const AlignedBuffer<float> sums(last ? rows * row : 0, false);
     const T* w = (const T*)m.weights.get();
     const float *bias = m.bias.get(), *scales = m.type == INT16 ? m.scales.get() : nullptr;
     for (long at = 0; at < m.O; at += LANES, bias += row) {
@@ -123,7 +123,7 @@ TARGET static void maxout_sums(const Maxout& m, long rows, const T* x, const flo
 template <>
 TARGET void maxout_sums<bf16>(const Maxout& m, long rows, const bf16* x, const float*, float* y) {
     const long row = registers_of(m, LANES) * LANES, block = GATES * LANES;
-    const Buffer<float> sums((rows + MOST_SPARE) * row, false);
+    const AlignedBuffer<float> sums((rows + MOST_SPARE) * row, false);
     const bf16* w = (const bf16*)m.weights.get();
     const Tiles tiles;
     for (long at = 0; at < row; at += block, w += m.K * block)
@@ -143,7 +143,7 @@ TARGET void maxout_sums<bf16>(const Maxout& m, long rows, const bf16* x, const f
 // Rows of I numbers as T, filled up with zeros -> to (rows, m.row), and their scales. A row's numbers stand in `parts`.
 template <class T>
 TARGET static void put_rows(const Maxout& m, long rows, const std::vector<Part>& parts, T* to, float* by) {
-    const Buffer<float> row(m.row);
+    const AlignedBuffer<float> row(m.row);
     for (long r = 0; r < rows; r++, to += m.row) {
         float* at = row.get();
         for (const Part& part : parts) {
@@ -157,8 +157,8 @@ TARGET static void put_rows(const Maxout& m, long rows, const std::vector<Part>&
 // Inputs in parts, I of a row -> y (rows, O).
 template <class T>
 TARGET static void maxout_rows(const Maxout& m, long rows, const std::vector<Part>& parts, float* y) {
-    const Buffer<T> inputs((rows + Size<T>::spare) * m.row, false);
-    const Buffer<float> by(rows, false);
+    const AlignedBuffer<T> inputs((rows + Size<T>::spare) * m.row, false);
+    const AlignedBuffer<float> by(rows, false);
     put_rows(m, rows, parts, inputs.get(), by.get());
     maxout_sums<T>(m, rows, inputs.get(), by.get(), y);
     for (long r = 0; m.normalizes && r < rows; r++, y += m.O) {

@@ -24,7 +24,7 @@ struct TileShapes {
     uint8_t rows[16] = {};
     explicit TileShapes(long n) {
         for (int i = 0; i < 8; i++) {
-            bytes[i] = LINE;
+            bytes[i] = CACHE_LINE;
             rows[i] = static_cast<uint8_t>(i < 6 ? n : TILE_ROWS);
         }
     }
@@ -87,7 +87,7 @@ struct Ahead {
     const char* next;
     long lines;
     void fetch() {
-        for (const char* end = next + lines * LINE; next < end; next += LINE) __builtin_prefetch(next, 0, 2);
+        for (const char* end = next + lines * CACHE_LINE; next < end; next += CACHE_LINE) __builtin_prefetch(next, 0, 2);
     }
 };
 
@@ -117,9 +117,9 @@ INLINE void store_sums(Sums to, long second) {
 // Tile 4 becomes a group of inputs, and is multiplied by two tiles of weights, 6 and 7, for sums 0 and 1.
 INLINE void multiply_first(const bf16* rows, long row, const bf16* w) {
     TILE_LOAD(4, rows, row * sizeof(bf16));
-    TILE_LOAD(6, w, 2 * LINE);
+    TILE_LOAD(6, w, 2 * CACHE_LINE);
     TILE_DOT(0, 4, 6);
-    TILE_LOAD(7, w + 2 * LANES, 2 * LINE);
+    TILE_LOAD(7, w + 2 * LANES, 2 * CACHE_LINE);
     TILE_DOT(1, 4, 7);
 }
 
@@ -147,9 +147,9 @@ TARGET static NOINLINE void sum_tile_of_rows(Sums from, Inputs x, Inputs h, Sums
         for (long i = 0; i < in.groups; i++, a += in.group, w += TILE_INPUTS * HALF) {
             ahead.fetch();
             multiply_first(a, in.row, w);
-            TILE_LOAD(6, w + in.half, 2 * LINE);
+            TILE_LOAD(6, w + in.half, 2 * CACHE_LINE);
             TILE_DOT(2, 4, 6);
-            TILE_LOAD(7, w + in.half + 2 * LANES, 2 * LINE);
+            TILE_LOAD(7, w + in.half + 2 * LANES, 2 * CACHE_LINE);
             TILE_DOT(3, 4, 7);
         }
     }
@@ -159,7 +159,7 @@ TARGET static NOINLINE void sum_tile_of_rows(Sums from, Inputs x, Inputs h, Sums
 // n rows of a block, over the inputs x and h: PASS of them at most. after: weights that are wanted after these.
 TARGET static void sum_pass(Sums from, Inputs x, Inputs h, const bf16* after, Sums to, long n) {
     const long rows = fit_tiles(n), tiles = (n + rows - 1) / rows, both = tiles / 2;
-    const long lines = 2 * HALF * TILE_INPUTS * (long)sizeof(bf16) / LINE;  // of a group of inputs, and both halves
+    const long lines = 2 * HALF * TILE_INPUTS * (long)sizeof(bf16) / CACHE_LINE;  // of a group of inputs, and both halves
     Ahead ahead = {(const char*)after, tiles > 1 ? (lines + tiles - 1) / tiles : 0};  // one waits for its own weights
     for (long side = 0; side < 2; side++)
         for (long i = 0; i < both; i++) {
