@@ -118,8 +118,7 @@ def build_elmo_tok2vec_v1(
 
     `nlp.replace_listeners` puts it in a listener's place. bilm: a spacy-elmo.BiLM.v1, frozen here too; None
     only in the elmo of a ConcatOutput, whose tok2vec has one. mix_dropout, weight_penalty, layer_norm,
-    use_static_vectors: of the listener. width: D (+ S); None: it is inferred at initialization. spaCy's
-        entity linker needs it where this layer is the whole of its tok2vec.
+    use_static_vectors: of the listener. width: D (+ S); None: it is inferred at initialization.
     l2, static: the names of weight_penalty and use_static_vectors in pipelines of format version 1.
     List[Doc] -> List[Floats2d (n_tokens, D)], or D + S with static vectors.
     """

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from thinc.api import Model
 
 from .layers.bilm import get_bilm_shim
-from .layers.listener import connect, listens_to, set_residual_widths
+from .layers.listener import connect, listens_to, whole_tok2vec_width
+from .layers.residual_widths import set_residual_widths
 from .onednn_ops import accelerate
 
 
@@ -57,7 +58,9 @@ class ListenedTo:
         for listener in listeners:
             self.add_listener(listener, component.name)
         if listeners:
-            set_residual_widths(component.model)
+            width = whole_tok2vec_width(component.model)
+            if width is not None:
+                set_residual_widths(component.model, width)
             accelerate(component.model, get_bilm_shim(self.model).precision)
 
     def add_listener(self, listener: Model, component_name: str) -> None:

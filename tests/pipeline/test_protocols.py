@@ -1,5 +1,6 @@
 """What works with spaCy's own tok2vec works with elmo: renaming, sourcing, the entity linker, debugging."""
 
+import shutil
 import subprocess
 import sys
 import warnings
@@ -11,7 +12,7 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span, Token
 from spacy.training import Example
 
-from .helpers import blank, examples, tagger_config, tok2vec, train
+from .helpers import blank, examples, make_bilm, tagger_config, tok2vec, train
 
 TEXT = "我去银行取钱。"
 
@@ -100,15 +101,11 @@ def mentions(doc):
 LISTENER = {"@architectures": "spacy-elmo.ElmoListener.v1"}
 
 
-@pytest.mark.parametrize("kind", ["embed", "listener", "private"])
-def test_entity_linker(char_model, kind):
-    """spaCy predicts on the sentence of a mention, span.as_doc()."""
-    bilm = {"@architectures": "spacy-elmo.BiLM.v1", "path": str(char_model)}
-    private = {"@architectures": "spacy-elmo.ElmoTok2Vec.v1", "bilm": bilm, "width": 16}
+def linker_nlp(char_model, model):
+    """A pipeline with an entity linker on a tok2vec, and what it is trained on."""
     nlp = blank(char_model)
     nlp.add_pipe("sentencizer", config={"punct_chars": ["。"]})
     nlp.add_pipe("elmo_test_mentions")
-    model = {"embed": tok2vec(), "listener": LISTENER, "private": private}[kind]
     linker = nlp.add_pipe(
         "entity_linker", config={"model": {"@architectures": "spacy.EntityLinker.v2", "tok2vec": model}}
     )
@@ -128,15 +125,53 @@ def test_entity_linker(char_model, kind):
         gold["sent_starts"] = [1 if i == 0 or doc[i - 1].text == "。" else -1 for i in range(len(doc))]
         data.append(Example.from_dict(doc, gold))
     linker.set_kb(kb)
+    return nlp, data
+
+
+def private_bilm(char_model, **settings):
+    bilm = {"@architectures": "spacy-elmo.BiLM.v1", "path": str(char_model)}
+    return {"@architectures": "spacy-elmo.ElmoTok2Vec.v1", "bilm": bilm, **settings}
+
+
+@pytest.mark.parametrize("kind", ["embed", "listener", "private", "private of a width"])
+def test_entity_linker(char_model, kind):
+    """spaCy predicts on the sentence of a mention, span.as_doc()."""
+    models = {
+        "embed": tok2vec(),
+        "listener": LISTENER,
+        "private": private_bilm(char_model),
+        "private of a width": private_bilm(char_model, width=16),
+    }
+    nlp, data = linker_nlp(char_model, models[kind])
     optimizer = nlp.initialize(lambda: data)
     for _ in range(20):
         nlp.update(data, sgd=optimizer, annotates=["sentencizer", "elmo_test_mentions"])
     assert [ent.kb_id_ for eg in data for ent in nlp(eg.text).ents] == ["Q1", "Q2"]
 
 
+def test_entity_linker_on_a_private_bilm_is_loaded_beside_another_model(char_model, tmp_path):
+    """Its path may lead to a model of another width on the machine where it is loaded."""
+    path = tmp_path / "bilm"
+    make_bilm("char").save(path)
+    model = private_bilm(path)
+    nlp, data = linker_nlp(char_model, model)
+    optimizer = nlp.initialize(lambda: data)
+    for _ in range(20):
+        nlp.update(data, sgd=optimizer, annotates=["sentencizer", "elmo_test_mentions"])
+    links = [[ent.kb_id_ for ent in nlp(eg.text).ents] for eg in data]
+    nlp.to_disk(tmp_path / "nlp")
+    shutil.rmtree(path)
+    make_bilm("char", projection_dim=12).save(path)
+    again = spacy.load(tmp_path / "nlp")
+    assert [[ent.kb_id_ for ent in again(eg.text).ents] for eg in data] == links
+    sourced = spacy.blank("zh")
+    for name in again.pipe_names:
+        sourced.add_pipe(name, source=again)
+    assert [[ent.kb_id_ for ent in sourced(eg.text).ents] for eg in data] == links
+
+
 def test_a_private_bilm_of_another_width_than_told(char_model):
-    bilm = {"@architectures": "spacy-elmo.BiLM.v1", "path": str(char_model)}
-    model = {"@architectures": "spacy-elmo.ElmoTok2Vec.v1", "bilm": bilm, "width": 20}
+    model = private_bilm(char_model, width=20)
     nlp = spacy.blank("zh")
     nlp.add_pipe("tagger", config={"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": model}})
     with pytest.raises(ValueError, match="width = 20, but its model 16"):

@@ -1,6 +1,8 @@
 """A private biLM with its own mix, for a component that stands alone."""
 
+import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any
 
 from spacy.tokens import Doc
@@ -9,6 +11,7 @@ from thinc.types import Floats2d
 
 from ..annotations.static_vectors import compute_static_vectors
 from .bilm import BiLMShim, get_bilm_shim
+from .residual_widths import set_residual_widths
 from .scalar_mix import MixInputs
 from .shared_outputs import SharedOutputs
 
@@ -65,8 +68,25 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     if model.has_dim("nO") and model.get_dim("nO") != width:
         raise ValueError(f"A {PRIVATE} has width = {model.get_dim('nO')}, but its model {width}: give that.")
     model.set_dim("nO", width)
+    consumer = _find_initialized_model()
+    if consumer is not None and consumer.maybe_get_ref("tok2vec") is model:
+        set_residual_widths(consumer, width)
     mix.set_dim("nL", get_bilm_shim(bilm).bilm.n_layers)
     mix.initialize()
+
+
+def _find_initialized_model() -> Model | None:
+    """Return the model whose initialization has led here: thinc does not tell a layer what it is a part of.
+
+    The width cannot be known sooner, for a saved pipeline loads whatever lies at the path of its model.
+    """
+    found = None
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code is Model.initialize.__code__:
+            found = frame.f_locals.get("self")
+        frame = frame.f_back
+    return found
 
 
 def _parts(model: Model) -> list[Model]:

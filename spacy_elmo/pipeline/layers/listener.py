@@ -104,21 +104,12 @@ def upstream_of(model: Model) -> Any:
     return _upstreams.get(model.id)
 
 
-def set_residual_widths(model: Model) -> None:
-    """Set the widths of residual layers in a model that has a listener as the whole of its tok2vec.
-
-    spaCy's entity linker makes them as wide as the tok2vec, if that knows its width when the model is built.
-    A listener knows it later, and an initialization would infer the width of the entities' vectors instead.
-    """
+def whole_tok2vec_width(model: Model) -> int | None:
+    """Return the width of the listener that is the whole tok2vec of a model; None where there is none."""
     listener = model.maybe_get_ref("tok2vec")
     if listener is None or listener.name != NAME or not listener.attrs["width"]:
-        return
-    width = sum(_widths(listener))
-    inner = [node.layers[0] for node in model.walk() if node.name.startswith("residual")]
-    for layer in (layer for each in inner for layer in each.walk()):
-        if layer.has_dim("nI") is not False and layer.has_dim("nO") is not False and not layer.has_param("W"):
-            layer.set_dim("nO", width, force=True)
-            layer.set_dim("nI", width, force=True)
+        return None
+    return sum(_widths(listener))
 
 
 def _annotate_missing(model: Model, docs: Sequence[Doc]) -> None:
