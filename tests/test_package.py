@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 from configparser import ConfigParser
 from pathlib import Path
@@ -57,6 +58,22 @@ def test_every_dependency_has_a_reason():
     text = (ROOT / "setup.cfg").read_text(encoding="utf8")
     explained = re.findall(r"^#   (\S+)  +\S", text, re.MULTILINE)
     assert sorted(explained) == sorted(names(setup_cfg()["options"]["install_requires"]))
+
+
+def test_no_import_changes_the_filters_of_warnings():
+    """They are the process's own."""
+    others = "import spacy, thinc.api, torch, torch.distributed, safetensors.torch, joblib, typer, warnings"
+    code = (
+        f"{others}, importlib, pkgutil, spacy_elmo\n"
+        "before = list(warnings.filters)\n"
+        "for module in pkgutil.walk_packages(spacy_elmo.__path__, 'spacy_elmo.'):\n"
+        "    if not module.name.endswith('__main__'):\n"
+        "        try: importlib.import_module(module.name)\n"
+        "        except ImportError: pass\n"  # of an extra that is not installed
+        "assert warnings.filters == before, set(warnings.filters) - set(before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_the_citation_has_the_version():

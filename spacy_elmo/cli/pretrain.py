@@ -2,12 +2,19 @@
 
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import typer
 from wasabi import msg, table
 
 from .app import command, is_interactive, is_main_process
+
+# torch's words about LSTMs with projections: true, and nothing that a user could do about it.
+NO_ADVICE = (
+    "LSTM with projections is not supported with oneDNN",
+    "RNN module weights are not part of single contiguous chunk",
+)
 
 
 @command("pretrain", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -32,6 +39,8 @@ def pretrain(
     from ..pretraining.trainer import MODEL
     from ..pretraining.trainer import pretrain as train
 
+    for message in NO_ADVICE:
+        warnings.filterwarnings("ignore", message=message)
     overrides = parse_config_overrides(list(ctx.args))
     if init_from is not None:
         overrides["paths.init_from"] = str(init_from)

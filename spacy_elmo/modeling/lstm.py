@@ -1,6 +1,5 @@
 """One direction of the biLM: LSTM layers with projection, skip connection and optional clips."""
 
-import warnings
 from contextlib import nullcontext
 
 import torch
@@ -12,10 +11,6 @@ from ..kernels.cudnn import cudnn_supports_lstm, no_tf32
 from ..kernels.fused_ops import LSTMFunction, fused_ops_for
 from ..kernels.native_training import NativeLayer, rows_by_step, trains
 from .config import BiLMConfig
-
-# True, and nothing that a user could do about it.
-warnings.filterwarnings("ignore", message="LSTM with projections is not supported with oneDNN")
-warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
 
 
 class Dropout:
