@@ -4,6 +4,8 @@ import gzip
 import json
 import lzma
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
@@ -14,6 +16,7 @@ import spacy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spacy_elmo.pretraining.data import corpus_builder
 from spacy_elmo.pretraining.data.segmentation import make_segmenter, sentences
 from spacy_elmo.pretraining.data.text_files import CorpusError, find_files, read_lines
 from spacy_elmo.text import normalize
@@ -182,3 +185,30 @@ def test_jieba_that_is_not_installed(monkeypatch):
     monkeypatch.delitem(sys.modules, "spacy_elmo.pretraining.data.fast_jieba", raising=False)
     with pytest.raises(CorpusError, match='segmenter "jieba" does not start'):
         make_segmenter("word", "jieba", "zh")
+
+
+def test_threads_load_a_segmenter_once(monkeypatch):
+    loaded, gate = [], threading.Barrier(8)
+
+    def load(*what, **settings):
+        sum(range(100_000))  # long enough for the others to come in between
+        loaded.append(object())
+        return loaded[-1]
+
+    monkeypatch.setattr(corpus_builder, "make_segmenter", load)
+    cut = corpus_builder.SegmentationSettings(lang="thread test")
+
+    def work(_):
+        gate.wait()
+        return cut.segment()
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(work, range(8)))
+    finally:
+        sys.setswitchinterval(before)
+    assert len(loaded) == 1
+    assert all(each is loaded[0] for each in found)
+    assert corpus_builder.SegmentationSettings(lang="another").segment() is loaded[1]

@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from hashlib import blake2b, sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...atomic_io import END, PathLike, atomic_folder, check_apart, check_replaceable, locked, write_atomic
+from ...locks import ForkSafeLock
 from . import parallel
 from .corpus import CORPUS, FORMAT_VERSION, MANIFEST, VOCAB_COUNTS_FILE, folder_digest
 from .corpus_parts import CorpusPart, encode_part, merge_counts
@@ -23,6 +23,10 @@ from .text_files import BLOCK, CorpusError, ReadStats, find_files, iter_blocks
 SHARD_UNITS = 2**24
 MAX_TYPES = 1_000_000
 SEGMENTERS = {"jieba": "jieba", "pkuseg": "spacy-pkuseg"}  # the packages behind spaCy's names
+
+
+_loading = ForkSafeLock()
+_last_segmenter: tuple[tuple[str, str, str, bool], Segmenter] | None = None  # and what it was made for
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,16 @@ class SegmentationSettings:
     max_sentence_length: int = 128
 
     def segment(self) -> Segmenter:
-        """The segmenter; it is loaded once in a process."""
-        return _segmenter(self.units, self.segmenter, self.lang, self.fold_fullwidth)
+        """The segmenter; it is loaded once in a process, whatever threads ask for it."""
+        global _last_segmenter
+        key = self.units, self.segmenter, self.lang, self.fold_fullwidth
+        with _loading:
+            if _last_segmenter is None or _last_segmenter[0] != key:
+                _last_segmenter = (
+                    key,
+                    make_segmenter(self.units, self.segmenter, self.lang, fold_fullwidth=self.fold_fullwidth),
+                )
+            return _last_segmenter[1]
 
     def versions(self) -> dict[str, str]:
         """What the cuts depend on besides: packages, and the files of a segmenter that is a folder."""
@@ -52,13 +64,6 @@ class SegmentationSettings:
         if folder.is_dir():
             found["sha256"] = folder_digest(folder)
         return found
-
-
-_segmenter = lru_cache(maxsize=1)(
-    lambda units, segmenter, lang, fold_fullwidth: make_segmenter(
-        units, segmenter, lang, fold_fullwidth=fold_fullwidth
-    )
-)
 
 
 def build_corpus(
