@@ -1,18 +1,33 @@
-"""`spacy elmo info`: what a model folder holds."""
+"""`spacy elmo info`: what a model folder holds, and what computes it here."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
-from wasabi import table
+from tqdm.auto import tqdm
+from wasabi import msg, table
 
-from .app import command
+from .app import command, is_interactive
+
+if TYPE_CHECKING:
+    from ..inference.benchmark import Speed
+    from ..inference.bilm import BiLM
+
+SECONDS = 10.0  # of the benchmark
+BAR = "{desc} {percentage:3.0f}%|{bar}| {remaining} left"
 
 
 @command("info")
 def info(
     model: Path | None = typer.Argument(None, help="A model folder; the bundled model when left out"),
+    benchmark: bool = typer.Option(
+        False, "--benchmark", help="Measure for ten seconds how fast each backend of this machine is"
+    ),
 ) -> None:
-    """Describe a model: units, sizes, vocabulary, origin. The weights are read and checked."""
+    """Describe a model: units, sizes, vocabulary, origin; and what computes it here, and why.
+
+    The weights are read and checked.
+    """
     from ..about import __version__
     from ..inference.loading import load, resolve_model_path
 
@@ -37,22 +52,84 @@ def info(
         "LSTM": f"{config.n_layers} x {config.hidden_size}, projection {config.projection_dim}, "
         "each direction",
         "parameters": f"{sum(p.numel() for p in bilm.parameters()):,}",
-        "runs on": _backend(),
+        **_backend(bilm),
         "on disk": f"{sum(p.stat().st_size for p in folder.iterdir()) / 2**20:.1f} MiB",
         **config.meta,
         "spacy-elmo": __version__,
     }
     print(table([(key, str(value)) for key, value in rows.items()]))
+    if benchmark:
+        _benchmark(bilm)
 
 
-def _backend() -> str:
-    """How vectors are computed on this processor, see inference.backends."""
+def _backend(bilm: "BiLM") -> dict[str, str]:
+    """How vectors are computed on this machine, and why so; see inference.backends."""
     import torch
 
-    from ..inference.backends import TORCH, available_backends
-    from ..kernels.precision import DTYPE_NAMES, resolve_compute_dtype
+    from ..inference.backends import available_backends, explain_choice
+    from ..inference.encode import compute_dtype_of
+    from ..kernels.precision import DTYPE_NAMES
 
-    best = available_backends()[0]
-    hint = "; the native kernel is not there: it wants a C++ compiler at installation" * (best == TORCH)
-    dtype = DTYPE_NAMES[resolve_compute_dtype("auto", torch.device("cpu"))]
-    return f"{best}, {dtype} where precision is auto{hint}"
+    dtype = DTYPE_NAMES[compute_dtype_of(bilm, "auto")]
+    rows = {
+        "runs on": f"{available_backends()[0]}, {dtype} where precision is auto",
+        "because": explain_choice(),
+    }
+    if bilm.config.stacked_bidirectional:
+        rows["runs on"] = f"torch, {dtype} where precision is auto"
+        rows["because"] = "Its LSTM layers read both directions, which the network in torch computes."
+    if torch.cuda.is_available():
+        rows["on the GPU"] = f"{torch.cuda.get_device_name()}, after spacy.require_gpu()"
+    return rows
+
+
+def _benchmark(bilm: "BiLM") -> None:
+    """Measure every backend, and onnxruntime if it is installed, and print a table."""
+    import torch
+
+    from ..formats import FormatError
+    from ..formats.onnx_runtime import make_onnx_encoder
+    from ..inference import benchmark
+    from ..inference.encode import compute_dtype_of
+    from ..kernels.precision import DTYPE_NAMES
+
+    runs = benchmark.backend_runs(bilm)
+    missing = None
+    try:
+        runs["onnxruntime", "f32"] = make_onnx_encoder(bilm)
+    except (FormatError, ImportError):
+        missing = "onnxruntime is not measured: pip install onnxruntime 'spacy-elmo[onnx]'"
+    sentences = benchmark.sample_sentences(bilm)
+    with tqdm(
+        desc="benchmark", total=SECONDS, bar_format=BAR, disable=not is_interactive(), leave=False
+    ) as bar:
+        speeds = benchmark.measure(runs, sentences, SECONDS, lambda passed: bar.update(passed - bar.n))
+    used = next(iter(runs))[0], DTYPE_NAMES[compute_dtype_of(bilm, "auto")]
+    print(_speed_table(speeds, used, "characters" if bilm.config.units == "char" else "words"))
+    threads = torch.get_num_threads()
+    units = sum(map(len, sentences))
+    print(
+        f"Batches of {len(sentences)} sentences, {units:,} in all; one sentence of {benchmark.MEAN_LENGTH}; "
+        f"{threads} thread{'s' * (threads > 1)}; medians of {SECONDS:.0f} seconds in turns."
+    )
+    if missing:
+        msg.info(missing)
+
+
+def _speed_table(speeds: "dict[tuple[str, str], Speed]", used: tuple[str, str], units: str) -> str:
+    slowest = speeds.get(("torch", "f32"))
+    rows = []
+    for (backend, precision), speed in speeds.items():
+        ratio = f"{speed.units_per_second / slowest.units_per_second:.1f}x" if slowest else ""
+        rows.append(
+            (
+                backend,
+                precision,
+                f"{speed.units_per_second:,.0f}",
+                ratio,
+                f"{1000 * speed.seconds_per_sentence:.2f}",
+                "precision auto" if (backend, precision) == used else "",
+            )
+        )
+    header = ("backend", "precision", f"{units}/s", "by torch f32", "ms a sentence", "")
+    return table(rows, header=header, divider=True, aligns=("l", "l", "r", "r", "r", "l"))

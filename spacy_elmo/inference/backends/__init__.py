@@ -1,11 +1,13 @@
 """The ways to compute layers on this machine, best first. They differ by rounding only."""
 
+import sys
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 
+from ...kernels import binding
 from ...kernels.binding import supported_targets
 from ..inputs.input_vectors import EncodedInputs
 from .lstm_weights import LSTMOptions, LSTMWeights
@@ -28,6 +30,26 @@ class Backend(Protocol):
 def available_backends() -> list[str]:
     """Names of those of the CPU: "native " and an instruction set, for each that it has, and "torch"."""
     return [*(NATIVE + name for name in supported_targets()), TORCH]
+
+
+def explain_choice() -> str:
+    """Say in one sentence why the first of available_backends() is taken."""
+    names = list(supported_targets())
+    if names:
+        return (
+            f"Of the native kernel's variants this processor runs {', '.join(names)}; the first is the best."
+        )
+    if sys.platform == "win32":
+        return "Under Windows there is no native kernel, so torch computes, more slowly."
+    if not any(binding.FOLDER.glob("_native*.so")):
+        return (
+            "The native kernel was not built, so torch computes, more slowly: "
+            "install a C++ compiler (GCC or Clang), then spacy-elmo again."
+        )
+    return (
+        "The native kernel was built for another version or another kind of machine, so torch computes, "
+        "more slowly: install spacy-elmo again."
+    )
 
 
 def create_backend(
