@@ -52,7 +52,7 @@ LAYERS = {
         "pipeline.annotations",
         "pipeline.layers",
     ],
-    "tasks.reading": ["shared", "pipeline.annotations", "pipeline.layers"],
+    "tasks.reading": ["shared", "kernels", "pipeline.annotations", "pipeline.layers"],
     "tasks": [],
     "models": [],
 }

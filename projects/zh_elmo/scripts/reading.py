@@ -185,8 +185,6 @@ def main(
     seeds: str = typer.Option("0 1 2", help="Seeds, as one argument."),
     questions: str = typer.Option("0", help='Numbers of training questions, such as "1000 2000 0"; 0: all.'),
     steps: int = typer.Option(2500, help="Steps of each training."),
-    modeling_layers: int = typer.Option(2, help="Of the network."),
-    hidden_size: int = typer.Option(100, help="Of the network."),
 ) -> None:
     """Train and test all runs."""
     unknown = set(systems.split()) - set(SYSTEMS)
@@ -199,8 +197,6 @@ def main(
         for system in systems.split()
     ]
     overrides = ["--training.max_steps", str(steps), "--training.eval_frequency", str(max(steps // 10, 1))]
-    overrides += ["--components.reader.model.modeling_layers", str(modeling_layers)]
-    overrides += ["--components.reader.model.hidden_size", str(hidden_size)]
     tests = [data / f"{name}.json" for name in test]
     try:
         for line in run_all(runs, output, metrics, configs, data, tests, model, overrides):

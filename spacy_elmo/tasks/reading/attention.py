@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class BidirectionalAttention(nn.Module):
-    """G = [h; a; h * a; h * b] for each character h of a passage, as its four parts.
+    """For each character h of a passage, a question's answer to it, a; and for all of them together, b.
 
     Similarity S_tu = w_h . h_t + w_u . u_u + w_m . (h_t * u_u), computed as three products, so that no
     (P, T, U, 2H) is made. a_t: the question's states, weighted by softmax_u(S_tu); b: the passage's states,
@@ -19,13 +19,13 @@ class BidirectionalAttention(nn.Module):
         self.product_weight = nn.Parameter(torch.empty(width))
         nn.init.normal_(self.product_weight, std=width**-0.5)
 
-    def forward(self, H: Tensor, U: Tensor, mask: Tensor, question_mask: Tensor) -> list[Tensor]:
-        """H (P, T, width), U (P, U, width), masks that are True at characters -> 4 times (P, T, width)."""
+    def forward(self, H: Tensor, U: Tensor, mask: Tensor, question_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """H (P, T, width), U (P, U, width) -> a (P, T, width), b (P, width). Masks are True at characters."""
         S = self._similarity(H, U, question_mask)  # (P, T, U)
-        A = torch.bmm(S.softmax(-1), U)  # (P, T, width)
+        A = torch.bmm(S.softmax(-1).to(U.dtype), U)  # (P, T, width)
         weights = S.amax(-1).masked_fill(~mask, float("-inf")).softmax(-1)  # (P, T)
-        B = torch.bmm(weights[:, None], H)  # (P, 1, width)
-        return [H, A, H * A, H * B]
+        B = torch.bmm(weights[:, None].to(H.dtype), H)  # (P, 1, width)
+        return A, B[:, 0]
 
     def passage_to_question(self, H: Tensor, U: Tensor, question_mask: Tensor) -> Tensor:
         """(P, T, U): the weights with which each character of the passage reads the question."""

@@ -36,6 +36,7 @@ DEFAULT_CONFIG = {
     "max_answer_length": 60,
     "window": 640,
     "stride": 320,
+    "training_window": 400,
     "extension": "answer",
     "scorer": {"@scorers": "spacy-elmo.reader_scorer.v1"},
 }
@@ -58,6 +59,7 @@ def make_reader(
     max_answer_length: int,
     window: int,
     stride: int,
+    training_window: int,
     extension: str,
     scorer: Callable | None,
 ) -> "Reader":
@@ -65,7 +67,8 @@ def make_reader(
 
     model: a spacy-elmo.BiDAF.v1. threshold: a question stays unanswered where "no answer" is more probable
     than this; 1: never. max_answer_length: of an answer, in characters. window, stride: characters of a
-    passage that are read at once, and from the beginning of one window to that of the next. extension:
+    passage that are read at once, and from the beginning of one window to that of the next. training_window:
+    characters of those that are trained on, which begin three quarters of that apart. extension:
     `doc._.<extension>(question)` answers. scorer: by default spacy-elmo.reader_scorer.v1.
     """
     return Reader(
@@ -76,6 +79,7 @@ def make_reader(
         max_answer_length=max_answer_length,
         window=window,
         stride=stride,
+        training_window=training_window,
         extension=extension,
         scorer=scorer,
     )
@@ -98,6 +102,7 @@ class Reader(TrainablePipe):
         max_answer_length: int = 60,
         window: int = 640,
         stride: int = 320,
+        training_window: int = 400,
         extension: str = "answer",
         scorer: Callable | None = None,
     ):
@@ -111,6 +116,7 @@ class Reader(TrainablePipe):
         self.scorer = scorer
         self.window = window
         self.stride = stride
+        self.training_window = min(window, training_window)
         self.max_answer_length = max_answer_length
         self.extension = extension
         self.cfg: dict[str, Any] = {"threshold": threshold, "temperature": 1.0, "no_answer_bias": 0.0}
@@ -248,7 +254,11 @@ class Reader(TrainablePipe):
         examples = list(examples)
         validate_examples(examples, "Reader.update")
         batch, targets = make_training_batch(
-            examples, vocab=self.vocab, docs=self.docs, window=self.window, stride=self.stride
+            examples,
+            vocab=self.vocab,
+            docs=self.docs,
+            window=self.training_window,
+            stride=max(1, self.training_window * 3 // 4),
         )
         if not batch.pairs:
             return losses

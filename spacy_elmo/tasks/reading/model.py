@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from thinc.api import Model, get_torch_default_device, torch2xp, xp2torch
 
+from ...kernels.precision import resolve_compute_dtype
 from .features import Batch, char_rows_of, fold, match_features, pad_char_ids, pad_vectors
 from .network import BiDAF, BiDAFConfig, Sequences, SpanScores
 from .shim import NetworkShim
@@ -14,7 +15,7 @@ from .shim import NetworkShim
 NAME = "bidaf"
 INPUT = "tok2vec"  # names of the layers that give vectors, and of the dimensions of those
 OUTPUT = "output_tok2vec"
-SIZES = ("char_dim", "hidden_size", "n_highway", "modeling_layers")
+SIZES = ("char_dim", "hidden_size", "n_highway", "modeling_layers", "end_layers")
 
 
 def BiDAFLayer(
@@ -43,8 +44,13 @@ def forward(model: Model, batch: Batch, is_train: bool) -> tuple[SpanScores, Cal
     vectors, backprop_input = _run(model, INPUT, [*batch.passages, *batch.questions], is_train)
     output, backprop_output = _run(model, OUTPUT, batch.passages, is_train)
     inputs = _Inputs(model, batch, vectors, output)
-    with torch.set_grad_enabled(is_train):
+    device = inputs.device
+    with (
+        torch.set_grad_enabled(is_train),
+        torch.autocast("cpu", torch.bfloat16, enabled=is_train and _trains_in_bf16(device)),
+    ):
         scores = network(*inputs.args(is_train), dropout=model.attrs["dropout_rate"])
+    scores = SpanScores(*(side.float() for side in scores))
 
     def backprop(d_scores: SpanScores) -> list:
         torch.autograd.backward(list(scores), [xp2torch(d, device=scores[0].device) for d in d_scores])
@@ -114,7 +120,7 @@ class _Inputs:
         self._batch = batch
         self._vectors = vectors
         self._output = output
-        self._device = get_torch_default_device() if model.ops.device_type != "cpu" else torch.device("cpu")
+        self.device = get_torch_default_device() if model.ops.device_type != "cpu" else torch.device("cpu")
         rows = char_rows_of(get_shim(model).network.config.characters)
         n = len(batch.passages)
         passages = [fold(text) for text in batch.passage_texts]
@@ -132,7 +138,7 @@ class _Inputs:
         for tensor in (self.windows.vectors, self.questions.vectors, self._output_vectors):
             if tensor is not None:
                 tensor.requires_grad_(is_train)
-        pairs = torch.tensor(self._batch.pairs, dtype=torch.int64, device=self._device)
+        pairs = torch.tensor(self._batch.pairs, dtype=torch.int64, device=self.device)
         return self.windows, self.questions, pairs, self._matches, self._output_vectors
 
     def input_grads(self) -> list:
@@ -160,12 +166,17 @@ class _Inputs:
         return [vectors[i][start:end] for i, start, end in self._batch.windows]
 
     def _sequences(self, texts: Sequence[str], rows: dict[str, int], vectors: Sequence | None) -> Sequences:
-        ids = torch.from_numpy(pad_char_ids(texts, rows)).to(self._device)
+        ids = torch.from_numpy(pad_char_ids(texts, rows)).to(self.device)
         lengths = torch.tensor([len(text) for text in texts])
         return Sequences(ids, lengths, None if vectors is None else self._tensor(pad_vectors(vectors)))
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(array).to(self._device)
+        return torch.from_numpy(array).to(self.device)
+
+
+def _trains_in_bf16(device: torch.device) -> bool:
+    """Whether products are of bfloat16 in training: on a CPU that has them. Predictions are of float32."""
+    return device.type == "cpu" and resolve_compute_dtype("auto", device) == torch.bfloat16
 
 
 def _grad(tensor: torch.Tensor | None) -> np.ndarray:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import BidirectionalAttention, length_mask
+from .bilstm import BiLSTM
 
 UNKNOWN = 1  # row of the character embedding; 0 is padding
 N_MATCHES = 3  # columns of exact matches, see features.match_features
@@ -32,7 +33,8 @@ class BiDAFConfig:
     char_dim: int = 64
     hidden_size: int = 100
     n_highway: int = 2
-    modeling_layers: int = 2
+    modeling_layers: int = 1
+    end_layers: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values."""
@@ -75,59 +77,15 @@ class Highway(nn.Module):
         return torch.lerp(x, F.relu(transformed), torch.sigmoid(gate))
 
 
-class LinearOfParts(nn.Module):
-    """A linear layer of the concatenation of its inputs, which is not made: that saves its memory.
-
-    sizes: columns of each input; width: of the output.
-    """
-
-    def __init__(self, sizes: Sequence[int], width: int):
-        super().__init__()
-        self.sizes = list(sizes)
-        self.linear = nn.Linear(sum(sizes), width)
-
-    def forward(self, parts: Sequence[Tensor]) -> Tensor:
-        weights = self.linear.weight.split(self.sizes, 1)
-        out = F.linear(parts[0], weights[0], self.linear.bias)
-        for part, weight in zip(parts[1:], weights[1:], strict=True):
-            out = out + F.linear(part, weight)
-        return out
-
-
-class BiLSTM(nn.Module):
-    """One bidirectional LSTM over padded sequences: (B, T, I) -> (B, T, 2H).
-
-    Two LSTMs, the second on sequences that are reversed within their lengths, so that padding comes after
-    what counts; its states there are to be masked. Packed sequences would do without padding, but torch's
-    backward pass takes thirty times as long with them on a CPU.
-    """
-
-    def __init__(self, input_size: int, hidden_size: int):
-        super().__init__()
-        self.forward_lstm = nn.LSTM(input_size, hidden_size, batch_first=True)
-        self.backward_lstm = nn.LSTM(input_size, hidden_size, batch_first=True)
-
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        B, T, _ = x.shape
-        positions = torch.arange(T)
-        reverse = lengths[:, None] - 1 - positions
-        reverse = torch.where(reverse < 0, positions, reverse) + T * torch.arange(B)[:, None]
-        rows = reverse.flatten().to(x.device)  # (B * T,), its own inverse
-        ahead, _ = self.forward_lstm(x)
-        back, _ = self.backward_lstm(x.flatten(0, 1).index_select(0, rows).view_as(x))
-        back = back.flatten(0, 1).index_select(0, rows).view_as(ahead)
-        return torch.cat([ahead, back], -1)
-
-
 class BiDAF(nn.Module):
     """Scores of start, end and "no answer" for pairs of a passage's window and a question.
 
     Input layer: [character embedding; vectors] -> linear -> highways, one for both sides, then the contextual
     BiLSTM. Each window and each question is encoded once, however many pairs it belongs to. Attention in both
-    directions, with the exact matches of characters beside it, goes through a linear layer to 2H columns, as
-    in DocQA (Clark & Gardner 2018), which makes the modelling BiLSTMs a third of the work of BiDAF's own. The
-    start is scored on the modelling layer's output, the end on that of one more BiLSTM; vectors of
-    `output_dim` columns join both, where Peters et al. (2018) put ELMo for the second time.
+    directions, with the exact matches of characters, goes through a linear layer to 2H columns, as in DocQA
+    (Clark & Gardner 2018), then through the modelling BiLSTMs. The start is scored on their output, the end
+    on that of `end_layers` more, given the expected state at the start as in a pointer network (Wang & Jiang
+    2017). Vectors of `output_dim` columns join both, where Peters et al. (2018) put ELMo for the second time.
     """
 
     def __init__(self, config: BiDAFConfig):
@@ -142,12 +100,13 @@ class BiDAF(nn.Module):
         self.highways = nn.ModuleList(Highway(width) for _ in range(config.n_highway))
         self.contextual = BiLSTM(width, hidden)
         self.attention = BidirectionalAttention(width)
-        self.merge = LinearOfParts([width] * 4 + [N_MATCHES], width)
+        self.merge = nn.Linear(4 * width + N_MATCHES, width)
         self.modeling = nn.ModuleList(BiLSTM(width, hidden) for _ in range(config.modeling_layers))
-        self.end_encoder = BiLSTM(width, hidden)
-        scored = [width, width, config.output_dim] if config.output_dim else [width, width]
-        self.start_scorer = LinearOfParts(scored, 1)
-        self.end_scorer = LinearOfParts(scored, 1)
+        self.end_encoder = nn.ModuleList(BiLSTM(width, hidden) for _ in range(config.end_layers))
+        self.end_given_start = nn.Linear(width, width)
+        nn.init.zeros_(self.end_given_start.weight)
+        self.start_scorer = nn.Linear(2 * width + config.output_dim, 1)
+        self.end_scorer = nn.Linear(2 * width + config.output_dim, 1)
         self.no_answer_hidden = nn.Linear(2 * width, hidden)
         self.no_answer_scorer = nn.Linear(hidden, 1)
 
@@ -172,17 +131,21 @@ class BiDAF(nn.Module):
         U = self._encode(questions, dropout)[question_ids]  # (P, U, 2H)
         question_mask = length_mask(questions.lengths, U.shape[1], U.device)[question_ids]
         mask = length_mask(lengths, H.shape[1], H.device)
-        G = F.relu(self.merge([*self.attention(H, U, mask, question_mask), matches]))  # (P, T, 2H)
+        A, b = self.attention(H, U, mask, question_mask)
+        G = F.relu(self._merge(H, A, b, matches))  # (P, T, 2H)
         M = G
         for layer in self.modeling:
             M = layer(self._drop(M, dropout), lengths)
-        E = self.end_encoder(self._drop(M, dropout), lengths)
-        joined = [G] if output_vectors is None else [G, output_vectors[window_ids]]
-        joined = [self._drop(part, dropout) for part in joined]
-        start = self.start_scorer([joined[0], self._drop(M, dropout), *joined[1:]]).squeeze(-1)
-        end = self.end_scorer([joined[0], self._drop(E, dropout), *joined[1:]]).squeeze(-1)
-        pooled = torch.cat([_pool(start, M, mask), _pool(end, E, mask)], -1)  # (P, 4H)
-        no_answer = self.no_answer_scorer(F.relu(self.no_answer_hidden(self._drop(pooled, dropout))))
+        E = M
+        for layer in self.end_encoder:
+            E = layer(self._drop(E, dropout), lengths)
+        output = [] if output_vectors is None else [output_vectors[window_ids]]
+        start = self._score(self.start_scorer, [G, M, *output], dropout)
+        at_start = _pool(start, M, mask)  # (P, 2H)
+        end = self._score(self.end_scorer, [G, E, *output], dropout)
+        end = end + torch.bmm(E, self.end_given_start(at_start)[:, :, None].to(E.dtype)).squeeze(-1)
+        pooled = torch.cat([at_start, _pool(end, E, mask)], -1)  # (P, 4H)
+        no_answer = self.no_answer_scorer(F.relu(self.no_answer_hidden(pooled)))
         return SpanScores(start, end, no_answer.squeeze(-1))
 
     def attention_map(self, window: Sequences, question: Sequences) -> Tensor:
@@ -201,6 +164,27 @@ class BiDAF(nn.Module):
             x = highway(x)
         return self.contextual(self._drop(x, dropout), sequences.lengths)
 
+    def _merge(self, H: Tensor, A: Tensor, b: Tensor, matches: Tensor) -> Tensor:
+        """(P, T, 2H): a linear layer of [h; a; h * a; h * b; matches] for each character.
+
+        The concatenation is not made, and b, the same for all h of a pair, scales weights: that saves memory
+        and time.
+        """
+        width = H.shape[-1]
+        of_h, of_a, of_h_a, of_h_b, of_matches = self.merge.weight.split([width] * 4 + [N_MATCHES], 1)
+        scaled = of_h + b[:, None] * of_h_b  # (P, 2H, 2H)
+        G = torch.bmm(H, scaled.to(H.dtype).transpose(1, 2)) + F.linear(A, of_a, self.merge.bias)
+        return G + F.linear(H * A, of_h_a) + F.linear(matches, of_matches)
+
+    def _score(self, scorer: nn.Linear, parts: Sequence[Tensor], dropout: float) -> Tensor:
+        """(P, T): one output for the concatenation of parts (P, T, D). Dropout goes to the weights."""
+        total: Tensor = scorer.bias
+        weights = scorer.weight.split([part.shape[-1] for part in parts], 1)  # (1, D) each
+        for part, weight in zip(parts, weights, strict=True):
+            own = self._drop(weight.expand(len(part), -1), dropout).to(part.dtype)  # (P, D)
+            total = total + torch.bmm(part, own[:, :, None]).squeeze(-1)
+        return total
+
     def _drop(self, x: Tensor, rate: float) -> Tensor:
         """Drop columns of (B, ..., D), the same at all positions of a sequence (Gal & Ghahramani 2016)."""
         if not rate or not self.training:
@@ -210,6 +194,6 @@ class BiDAF(nn.Module):
 
 
 def _pool(scores: Tensor, states: Tensor, mask: Tensor) -> Tensor:
-    """(P, 2H): the states (P, T, 2H), weighted by the softmax of the scores (P, T)."""
+    """(P, 2H): the states (P, T, 2H), averaged by the softmax of the scores (P, T)."""
     weights = scores.masked_fill(~mask, float("-inf")).softmax(-1)
-    return torch.bmm(weights[:, None], states)[:, 0]
+    return torch.bmm(weights[:, None].to(states.dtype), states)[:, 0]

@@ -1,5 +1,6 @@
 """From Examples to a batch of windows and questions with the spans that are right."""
 
+import random
 from collections.abc import Sequence
 
 from spacy.training import Example
@@ -11,37 +12,67 @@ from .passages import CharacterDocs
 
 
 def make_training_batch(
-    examples: Sequence[Example], *, vocab: Vocab, docs: CharacterDocs, window: int, stride: int
+    examples: Sequence[Example],
+    *,
+    vocab: Vocab,
+    docs: CharacterDocs,
+    window: int,
+    stride: int,
+    unanswered: float = 0.2,
 ) -> tuple[Batch, list[list[tuple[int, int]]]]:
-    """A batch of all windows of each Example's passage with all its questions.
+    """A batch of windows of the Examples' passages with their questions.
 
-    Returns the batch and, for each pair, the right spans inside of the window; none: "no answer" is right
-    there. Questions of which nothing is known are left out, and those that are only white space.
+    Each question is read with one of the windows that have its answer, drawn by chance, and with each of the
+    others with probability `unanswered`. Returns the batch and, for each pair, the right spans inside of the
+    window; none: "no answer" is right there. Questions of which nothing is known are left out, and those that
+    are only white space. The longest passages come first: the network's kernel skips their padding.
     """
     batch = Batch()
     targets: list[list[tuple[int, int]]] = []
     texts = batch.question_texts
-    for eg in examples:
+    for eg in sorted(examples, key=lambda eg: -len(eg.reference.text)):
         questions = [
             q for q in get_questions(eg.reference) if (q.spans or q.is_impossible) and q.text.strip()
         ]
         text = eg.reference.text
         cuts = split_windows(len(text), window, stride)
-        if not questions or not cuts:
+        read = {q: _draw_windows(q, cuts, unanswered) for q in questions}
+        if not any(read.values()):
             continue
         ready = docs.is_ready(eg.predicted)
         doc = eg.predicted if ready else docs.make(vocab, [text], is_train=True)[0]
         batch.passages.append(doc)
         batch.passage_texts.append(text)
-        windows = range(len(batch.windows), len(batch.windows) + len(cuts))
-        batch.windows += [Window(len(batch.passages) - 1, *cut) for cut in cuts]
+        numbers: dict[int, int] = {}  # of a cut: its window in the batch
         for question in questions:
+            if not read[question]:
+                continue
             texts.append(question.text)
-            for w in windows:
-                batch.pairs.append((w, len(texts) - 1))
-                targets.append(_inside(question, batch.windows[w]))
+            for i in read[question]:
+                if i not in numbers:
+                    numbers[i] = len(batch.windows)
+                    batch.windows.append(Window(len(batch.passages) - 1, *cuts[i]))
+                batch.pairs.append((numbers[i], len(texts) - 1))
+                targets.append(_inside(question, batch.windows[numbers[i]]))
     batch.questions = docs.make(vocab, texts, is_train=True) if texts else []
     return batch, targets
+
+
+def _draw_windows(question: Question, cuts: Sequence[tuple[int, int]], unanswered: float) -> list[int]:
+    """Indices of the windows that a question is read with."""
+    having = [
+        i
+        for i, (first, after) in enumerate(cuts)
+        if any(first <= s and e <= after for s, e in question.spans)
+    ]
+    others = [i for i in range(len(cuts)) if i not in having]
+    if not having:  # impossible, or longer than a window: one window at least teaches to refuse
+        having = [others.pop(random.randrange(len(others)))] if others else []
+    return (
+        sorted([random.choice(having), *(i for i in others if random.random() < unanswered)])
+        if having
+        else []
+    )
 
 
 def _inside(question: Question, window: Window) -> list[tuple[int, int]]:

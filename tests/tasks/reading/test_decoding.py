@@ -8,12 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_elmo.tasks.reading.attention import BidirectionalAttention
+from spacy_elmo.tasks.reading.attention import BidirectionalAttention, length_mask
+from spacy_elmo.tasks.reading.bilstm import BiLSTM
 from spacy_elmo.tasks.reading.calibration import CalibrationCase, fit_calibration
 from spacy_elmo.tasks.reading.decoding import Calibration, best_spans, span_scores
 from spacy_elmo.tasks.reading.features import match_features, split_windows
 from spacy_elmo.tasks.reading.loss import span_loss
-from spacy_elmo.tasks.reading.network import BiDAF, BiDAFConfig, BiLSTM, Sequences, SpanScores
+from spacy_elmo.tasks.reading.network import BiDAF, BiDAFConfig, Sequences, SpanScores
 
 scores = st.lists(st.floats(-5, 5), min_size=1, max_size=9)
 
@@ -60,28 +61,49 @@ def test_attention_is_the_papers():
     H, U = torch.randn(2, 5, 6), torch.randn(2, 4, 6)
     mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
     question_mask = torch.tensor([[True] * 4, [True] * 2 + [False] * 2])
-    G = torch.cat(layer(H, U, mask, question_mask), -1)
+    a, b = layer(H, U, mask, question_mask)
     w = torch.cat([layer.passage_weight.weight[0], layer.question_weight.weight[0], layer.product_weight])
     h, u = H[1, :3], U[1, :2]
     S = torch.stack([torch.stack([w @ torch.cat([x, y, x * y]) for y in u]) for x in h])
-    A = S.softmax(1) @ u
-    b = S.max(1).values.softmax(0) @ h
-    expected = torch.cat([h, A, h * A, h * b], 1)
-    torch.testing.assert_close(G[1, :3], expected)
+    torch.testing.assert_close(a[1, :3], S.softmax(1) @ u)
+    torch.testing.assert_close(b[1], S.max(1).values.softmax(0) @ h)
 
 
-def test_bilstm_is_torchs_on_each_sequence():
+@pytest.mark.parametrize("training", [False, True])
+def test_bilstm_is_torchs_on_each_sequence(training):
+    """By the native kernel in training, where there is one."""
     torch.manual_seed(0)
-    layer = BiLSTM(3, 4)
-    both = torch.nn.LSTM(3, 4, batch_first=True, bidirectional=True)
-    for name, p in layer.forward_lstm.named_parameters():
-        getattr(both, name).data = p.data
-    for name, p in layer.backward_lstm.named_parameters():
-        getattr(both, f"{name}_reverse").data = p.data
-    x, lengths = torch.randn(3, 7, 3), torch.tensor([7, 2, 5])
-    out = layer(x, lengths)
+    layer = BiLSTM(5, 16)
+    both = torch.nn.LSTM(16, 16, batch_first=True, bidirectional=True)
+    for direction, suffix in ((layer.forward_lstm, ""), (layer.backward_lstm, "_reverse")):
+        for name, p in direction.named_parameters():
+            getattr(both, f"{name}{suffix}").data = p.data
+    x, lengths = torch.randn(3, 7, 5), torch.tensor([7, 5, 2])
+    with torch.set_grad_enabled(training):
+        out = layer(x, lengths)
+    ahead, back = layer.reduction(x).detach().chunk(2, -1)
     for i, n in enumerate(lengths.tolist()):
-        torch.testing.assert_close(out[i, :n], both(x[i : i + 1, :n])[0][0])
+        expected = torch.cat(
+            [both(ahead[i : i + 1, :n])[0][0, :, :16], both(back[i : i + 1, :n])[0][0, :, 16:]], 1
+        )
+        torch.testing.assert_close(out[i, :n], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_bilstm_gradients_are_torchs(monkeypatch):
+    torch.manual_seed(0)
+    layer = BiLSTM(5, 16)
+    x, lengths = torch.randn(3, 7, 5), torch.tensor([7, 5, 2])
+    mask, weights = length_mask(lengths, 7, x.device)[..., None], torch.randn(3, 7, 32)
+
+    def gradients():
+        layer.zero_grad()
+        (layer(x, lengths) * mask * weights).sum().backward()
+        return {name: p.grad.clone() for name, p in layer.named_parameters()}
+
+    found = gradients()
+    monkeypatch.setattr("spacy_elmo.tasks.reading.bilstm.trains", lambda x: False)
+    for name, expected in gradients().items():
+        torch.testing.assert_close(found[name], expected, atol=1e-4, rtol=1e-4, msg=name)
 
 
 def test_scores_do_not_depend_on_padding():
