@@ -180,7 +180,8 @@ class Elmo(ListenedTo, TrainablePipe):
             with as_config_error():
                 get_bilm_shim(self.model).bilm = loading.load(path)
         self.model.initialize()
-        get_bilm_shim(self.model).cache, self._patience = None, PATIENCE  # that of a training before
+        get_bilm_shim(self.model).end_cache()  # that of a training before
+        self._patience = PATIENCE
         if nlp is not None:
             self.segmenter, self.lang = segmenter_of(nlp), nlp.lang
             _pipelines[self] = ref(nlp)

@@ -122,10 +122,10 @@ def train(nlp: Language, steps: int = 5, *, drop: float = 0.1, **kwargs) -> dict
     return losses
 
 
-def blank(model: Path) -> Language:
+def blank(model: Path, **settings) -> Language:
     """A Chinese pipeline with elmo alone."""
     nlp = spacy.blank("zh")
-    nlp.add_pipe("elmo", config={"model": {"path": str(model)}})
+    nlp.add_pipe("elmo", config={"model": {"path": str(model)}, **settings})
     return nlp
 
 

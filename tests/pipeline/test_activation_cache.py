@@ -179,6 +179,13 @@ def test_much_prediction_ends_the_cache(char_model, monkeypatch):
     assert cache_of(nlp) is not None
 
 
+def test_one_large_prediction_ends_the_cache(char_model, monkeypatch):
+    monkeypatch.setattr("spacy_elmo.pipeline.component.PATIENCE", 20)
+    nlp = trained_with(char_model)
+    nlp("我去银行取钱。" * 10)
+    assert cache_of(nlp) is None
+
+
 def test_an_evaluation_that_ended_the_cache_does_so_no_more(char_model, monkeypatch):
     monkeypatch.setattr("spacy_elmo.pipeline.component.PATIENCE", 20)
     nlp = blank(char_model)

@@ -1,8 +1,10 @@
 """Vectors on disk: found again, by other processes too, and computed anew where files are damaged or full."""
 
+import gc
 import multiprocessing
 import os
 import warnings
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from spacy_elmo.pipeline.layers.activation_cache import ActivationCache, sentence_key
 from spacy_elmo.pipeline.layers.disk_store import DiskStore
 
-from .helpers import blank, make_bilm
+from .helpers import blank, examples, make_bilm, tagger_config, train
 
 SHAPE = (3, 4)
 
@@ -116,6 +118,53 @@ def test_a_fork_writes_nothing_into_its_parents_files(tmp_path):
     fresh = DiskStore(tmp_path, SHAPE, half=True)
     assert holds(fresh, "他打")
     assert not holds(fresh, "他打字")
+
+
+def test_closed_files(tmp_path):
+    with filled(tmp_path, ["我打球"]) as store:
+        assert holds(store, "我打球")
+    store.close()  # a second time: nothing to do
+    assert store.get(sentence_key("我打球")) is None
+    store.put(sentence_key("他打字"), layers("他打字"))
+    fresh = DiskStore(tmp_path, SHAPE, half=True)
+    assert holds(fresh, "我打球")
+    assert not holds(fresh, "他打字")
+
+
+@pytest.mark.parametrize("end", ["initialize", "prediction", "other weights", "error", "deletion"])
+def test_no_file_stays_open_after_a_training(char_model, tmp_path, monkeypatch, end):
+    monkeypatch.setattr("spacy_elmo.pipeline.component.PATIENCE", 20)
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        nlp = blank(char_model, cache_dir=str(tmp_path))
+        nlp.add_pipe("tagger", config=tagger_config())
+        train(nlp, steps=2)
+        assert open_files(tmp_path)
+        if end == "initialize":
+            nlp.initialize(lambda: examples(nlp))
+        elif end == "prediction":
+            nlp("我去银行取钱。" * 10)
+        elif end == "other weights":
+            nlp.get_pipe("elmo").model.shims[0].bilm = make_bilm("char", seed=7)
+        elif end == "error":
+            with pytest.raises(TypeError):
+                nlp.update([None])
+            nlp = None
+        else:
+            nlp = None
+        gc.collect()
+        assert not open_files(tmp_path)
+    assert not [w for w in caught if issubclass(w.category, ResourceWarning)]
+
+
+def open_files(folder) -> list[str]:
+    """Files of a folder that this process has open."""
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("needs /proc")
+    targets = []
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            targets.append(os.readlink(f"/proc/self/fd/{number}"))
+    return [target for target in targets if target.startswith(str(folder))]
 
 
 def test_folders_are_those_of_weights_and_precision(char_model, wide_model, tmp_path):

@@ -34,6 +34,7 @@ class VectorStore(Protocol):
     def __len__(self) -> int: ...
     def get(self, key: bytes) -> np.ndarray | None: ...
     def put(self, key: bytes, layers: np.ndarray) -> None: ...
+    def close(self) -> None: ...
 
 
 class InMemoryStore:
@@ -55,6 +56,10 @@ class InMemoryStore:
         if self._layers.setdefault(key, layers) is layers:
             self.used += layers.nbytes
 
+    def close(self) -> None:
+        """Let go of everything."""
+        self._layers = {}
+
 
 class ActivationCache:
     """Layers of sentences, by their units. Safe for threads.
@@ -75,6 +80,10 @@ class ActivationCache:
         self.half = half
         self._lock = ForkSafeLock()
         self.store: VectorStore = InMemoryStore() if store is None else store
+
+    def close(self) -> None:
+        """End it: what it has open is closed. A thread that still uses it finds nothing there."""
+        self.store.close()
 
     @property
     def is_over(self) -> bool:

@@ -69,9 +69,15 @@ class BiLMShim(Shim):
     @bilm.setter
     def bilm(self, bilm: BiLM) -> None:
         run_in_children(_use_one_thread)
-        self.cache = None
+        self.end_cache()
         self.shared_outputs = None if self.shared_outputs is None else SharedOutputs()
         self._model = bilm.to(get_torch_default_device()).eval().requires_grad_(False)
+
+    def end_cache(self) -> None:
+        """End the cache of a training, and close what it has open."""
+        cache, self.cache = self.cache, None
+        if cache is not None:
+            cache.close()
 
     @property
     def rounds_to_fp16(self) -> bool:
@@ -146,11 +152,11 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[np.
     alignments = [align_doc(doc, bilm.config) for doc in docs]
     encode = partial(bilm.encode, precision=shim.precision)
     cache = shim.cache
-    if cache is not None and cache.is_over and not is_train:
-        cache = shim.cache = None  # the training has ended; the pipeline predicts
     if cache is not None:  # its states are for several calls, so Docs get copies
         read = partial(cache.encode, encode, is_train=is_train)
         layers = _encode_docs(bilm, lambda sentences, out: read(sentences), alignments, False)
+        if cache.is_over and not is_train and shim.cache is cache:
+            shim.end_cache()  # the training has ended; the pipeline predicts
     else:
         most = MAX_UNITS_IN_FLIGHT if bilm.device.type == "cpu" else sys.maxsize
         some_each = minibatch_by_size(alignments, most, lambda each: 0 if each.is_identity else each.n_units)

@@ -26,7 +26,8 @@ class DiskStore:
     """See cache.VectorStore. folder: is made at the first vector; shape: L and D of all vectors; half: as
     float16.
 
-    Safe for threads. A full disk ends the keeping, with a warning, and not the training.
+    Safe for threads. A full disk ends the keeping, with a warning, and not the training. `close`, the end of
+    a `with` block and the end of the object close its files; what was put there stays for later stores.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, int], *, half: bool):
@@ -39,13 +40,34 @@ class DiskStore:
         self._own: Path | None = None
         self._files: tuple[FileIO, FileIO] | None = None
         self._process = os.getpid()
-        self._failed = False
+        self._failed = self._closed = False
         self._lock = ForkSafeLock()
         for index in sorted(folder.glob("*.index")):
             self._read_index(index)
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def __enter__(self) -> "DiskStore":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self._close_files()  # no lock: nobody else has it
+
+    def close(self) -> None:
+        """Close the files. A thread that still computes finds and keeps nothing here from then on."""
+        with self._lock:
+            self._closed = True
+            self._places, self._maps = {}, {}
+            self._close_files()
+
+    def _close_files(self) -> None:
+        files, self._files = getattr(self, "_files", None), None
+        for file in files or ():
+            file.close()
 
     def get(self, key: bytes) -> np.ndarray | None:
         """What was put there, in this process or in one before."""
@@ -70,7 +92,7 @@ class DiskStore:
         try:
             with self._lock:
                 # A fork shares its parent's files.
-                if self._failed or os.getpid() != self._process or key in self._places:
+                if self._failed or self._closed or os.getpid() != self._process or key in self._places:
                     return
                 self._write(key, np.ascontiguousarray(layers))
         except OSError as error:
@@ -85,7 +107,12 @@ class DiskStore:
         if self._files is None or self._own is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._own = self.folder / f"{uuid.uuid4().hex}.layers"
-            self._files = _open(self._own), _open(self._own.with_suffix(".index"))
+            data = _open(self._own)
+            try:
+                self._files = data, _open(self._own.with_suffix(".index"))
+            except BaseException:
+                data.close()
+                raise
         data, index = self._files
         begin = data.tell()
         _append(data, layers.data)
