@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import ElmoError
+from ..locks import ForkSafeLock
 from ..modeling.collate import collate
 from ..modeling.config import BiLMConfig
 from ..modeling.lstm import LSTMStack, lstm_cell, reverse_padded
@@ -20,14 +21,17 @@ class LSTMStates:
     """The states of each row of a batch, where its last sentence left them; zero at first.
 
     A batch of fewer rows than another before it leaves the states of the rows behind it as they are.
+    lock: held for a whole batch, so that those of several threads come one after another.
     """
 
     def __init__(self) -> None:
+        self.lock = ForkSafeLock()
         self._states: dict[tuple[int, int], State] = {}
 
     def reset(self) -> None:
         """Begin again from zero states."""
-        self._states.clear()
+        with self.lock:
+            self._states.clear()
 
     def run(self, side: int, direction: LSTMStack, x: Tensor, lengths: Tensor) -> list[Tensor]:
         """LSTMStack.forward on (B, T, P) from the states kept here. side: tells the directions apart."""
@@ -82,7 +86,7 @@ def encode_stateful(
         raise ElmoError('The encoder "lstm" of ELMoForManyLangs carries no state: leave stateful out.')
     if not sentences:
         return []
-    with torch.inference_mode():
+    with states.lock, torch.inference_mode():
         batch = collate(bilm, sentences).to(bilm.device)
         inputs, lengths = bilm.token_encoder(batch), batch.lengths
         ahead = states.run(0, bilm.forward_lm, inputs[0], lengths)

@@ -1,6 +1,8 @@
 """Stateful inference: each row goes on from its last sentence, as other systems did."""
 
 import copy
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -67,3 +69,22 @@ def test_a_saved_model_carries_nothing(tmp_path):
     bilm.save(tmp_path / "model")
     again = loading.load(tmp_path / "model").encode([["我"]], stateful=True)[0]
     np.testing.assert_allclose(again, first, atol=1e-6)  # mapped weights lie elsewhere: other roundings
+
+
+def test_batches_of_threads_come_one_after_another():
+    """Each thread's batches are whole: both directions go on from the states of the same batch before."""
+    bilm = make_bilm(n_layers=3)
+    batch = [[list(WORDS[:3]), list(WORDS[1:])]] * 40
+    single = [bilm.encode(each, stateful=True) for each in batch]
+    bilm.reset_states()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda each: bilm.encode(each, stateful=True), batch))
+    finally:
+        sys.setswitchinterval(before)
+    for each in single:  # in some order
+        matching = [i for i, other in enumerate(found) if all(map(np.array_equal, each, other))]
+        assert matching
+        del found[matching[0]]
