@@ -217,6 +217,16 @@ def test_unknown_characters_warn_once(char_model):
     assert "11 of the 12 units read" in str(warning.message)
 
 
+@pytest.mark.parametrize(("share", "warned"), [(3, False), (1, True)])
+def test_words_may_be_rare(word_model, share, warned):
+    """A third of the words is unknown in another domain, all of them in another language."""
+    nlp = blank(word_model)
+    words = ["银行" if i % share else f"词{i}" for i in range(90)]
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        nlp.get_pipe("elmo")(Doc(nlp.vocab, words=words, spaces=[False] * len(words)))
+    assert any("are not in the vocabulary" in str(w.message) for w in caught) == warned
+
+
 def test_a_few_unknown_characters_are_no_reason_to_warn(char_model):
     nlp = blank(char_model)
     with warnings.catch_warnings():
