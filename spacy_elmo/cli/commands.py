@@ -12,8 +12,10 @@ from .estimate import estimate
 from .evaluate import evaluate
 from .export import export
 from .info import info
+from .layer_weights import layer_weights
 from .lexicon import lexicon
 from .nearest import nearest
+from .plot import plot
 from .pretrain import pretrain
 
 __all__ = [
@@ -26,7 +28,9 @@ __all__ = [
     "evaluate",
     "export",
     "info",
+    "layer_weights",
     "lexicon",
     "nearest",
+    "plot",
     "pretrain",
 ]

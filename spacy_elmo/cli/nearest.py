@@ -11,6 +11,8 @@ from wasabi import msg
 
 from ..errors import ElmoError
 from .app import command, progress
+from .nearest_html import make_page
+from .pictures import check_file
 
 if TYPE_CHECKING:
     from ..inference.bilm import BiLM
@@ -40,11 +42,13 @@ def nearest(
     segmenter: str | None = typer.Option(
         None, help='What is a token for --all-tokens: "char" (when left out), "jieba" or "pkuseg"'
     ),
+    html: Path | None = typer.Option(None, "--html", help="Write them to this page, NAME.html, too"),
 ) -> None:
     """Show the occurrences of a word that are nearest to the one in the sentence, by cosine.
 
     The word is found as a string: no segmenter need agree with you on what a word is.
     """
+    from ..atomic_io import check_apart, write_atomic
     from ..inference.loading import read_config, resolve_model_path
     from ..pipeline.architectures import build_bilm_v1
     from ..pipeline.concordance import TopK, iter_tokens, occurrence_vectors, occurrences, select_layer
@@ -52,6 +56,9 @@ def nearest(
     from ..pretraining.data.segmentation import make_segmenter
     from ..pretraining.data.text_files import find_files, read_lines
 
+    if html is not None:
+        check_file(html, (".html",))
+        check_apart(texts, html)
     folder = resolve_model_path(model)
     config = read_config(folder)
     fold, of_words = config.fold_fullwidth, config.units == "word"
@@ -84,14 +91,19 @@ def nearest(
         raise ElmoError(f"There is {other} in {source}: give another text.")
     compared = f"{result.compared:,} {'tokens' if any_token else 'occurrences'}"
     by = "the mean of the layers" if index is None else f"layer {index}"
-    _show(query_occurrence, result, f"{compared} in {source}, by {by} of {folder.name}")
+    summary = f"{len(result.best)} nearest of {compared} in {source}, by {by} of {folder.name}"
+    _show(query_occurrence, result, summary)
+    if html is not None:
+        page = make_page(query_occurrence, result.best, word, summary)
+        write_atomic(html, page.encode("utf8"))
+        msg.good(str(html))
 
 
-def _show(query_occurrence: "Occurrence", result: "TopK", of_what: str) -> None:
+def _show(query_occurrence: "Occurrence", result: "TopK", summary: str) -> None:
     print(f"{'':6}  {_in_context(query_occurrence)}")
     for neighbour in result.best:
         print(f"{neighbour.similarity:6.3f}  {_in_context(neighbour.occurrence)}")
-    print(f"{len(result.best)} nearest of {of_what}")
+    print(summary)
 
 
 def _layer_index(layer: str | None, top: int) -> int | None:

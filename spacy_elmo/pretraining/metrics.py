@@ -150,22 +150,38 @@ def _open_events(folder: Path, step: int) -> Any:
 
 
 def draw_curve(record: dict[str, Any], path: Path) -> None:
-    """Perplexity over the units that were read, as a picture; nothing where matplotlib is not installed."""
+    """Draw a run's perplexity as a picture (PNG); nothing where matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         return
-    rows = record["log"]
     figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for name in ("forward", "backward"):
-        axes.plot([r["step"] for r in rows], [r["dev"][name] for r in rows], label=f"held-out, {name}")
-    trained = [(r["step"], perplexity(r["loss"], 1)) for r in rows if "loss" in r]
-    if trained:
-        axes.plot(*zip(*trained, strict=True), "--", label="training, with dropout")
-    axes.set(xlabel="step", ylabel="perplexity", yscale="log")
-    axes.grid(True, which="both", alpha=0.3)
-    axes.legend()
+    plot_perplexity(figure.subplots(), {"": record})
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=120)
     write_atomic(path, picture.getvalue())
+
+
+def plot_perplexity(axes: Any, records: dict[str, dict[str, Any]]) -> None:
+    """Draw held-out perplexity by step into matplotlib's axes; of a single run that of training, too.
+
+    records: contents of run.json by the name of the run.
+    """
+    from matplotlib.ticker import LogLocator
+
+    for i, (name, record) in enumerate(records.items()):
+        rows = record["log"]
+        for side, line in (("forward", "-"), ("backward", "--")):
+            label = f"{name}, {side}" if len(records) > 1 else f"held-out, {side}"
+            points = [row["step"] for row in rows], [row["dev"][side] for row in rows]
+            axes.plot(*points, line, color=f"C{i}", marker="." if len(rows) < 20 else "", label=label)
+        trained = [(row["step"], perplexity(row["loss"], 1)) for row in rows if "loss" in row]
+        if trained and len(records) == 1:
+            axes.plot(*zip(*trained, strict=True), ":", color="C1", label="training, with dropout")
+    axes.set(xlabel="step", ylabel="perplexity", yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:,g}")
+    axes.yaxis.set_minor_formatter("")
+    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.grid(True, which="both", alpha=0.3)
+    axes.legend()

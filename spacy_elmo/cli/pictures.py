@@ -1,0 +1,47 @@
+"""Files for people, that a command may write again: pictures by matplotlib, pages of HTML."""
+
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ElmoError
+from ..ownership import OutputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MARK = "spacy-elmo"  # who made it; in every file
+FORMATS = (".svg", ".png")
+
+
+def check_file(path: Path, suffixes: tuple[str, ...] = FORMATS) -> None:
+    """Raise an OutputError unless `path` has such a name and is new, or was written by such a command."""
+    if path.suffix not in suffixes:
+        raise OutputError(f"{path} does not end in {' or '.join(suffixes)}: name the file so.")
+    if path.is_dir() or (path.exists() and MARK.encode() not in path.read_bytes()):
+        raise OutputError(f"Cannot write {path}: it is there and another program's; name a new file.")
+
+
+def make_figure(width: float, height: float) -> "Figure":
+    """Return an empty figure; sizes in inches. Raises an ElmoError where matplotlib is missing."""
+    try:
+        from matplotlib import rcParams
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ElmoError(
+            "The package matplotlib, which draws, is missing: pip install 'spacy-elmo[monitoring]'."
+        ) from error
+    rcParams["svg.fonttype"] = "none"  # text stays text: it can be searched, and its font is the reader's
+    rcParams["svg.hashsalt"] = MARK  # the same picture has the same bytes
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Write a figure as SVG or PNG, as its name says, marked as ours and without a date."""
+    from ..atomic_io import write_atomic
+
+    picture = BytesIO()
+    svg = path.suffix == ".svg"
+    metadata = {"Creator": MARK, "Date": None} if svg else {"Software": MARK}
+    figure.savefig(picture, format=path.suffix[1:], dpi=120, metadata=metadata)
+    write_atomic(path, picture.getvalue())

@@ -1,0 +1,51 @@
+"""`spacy elmo plot`: the curve of a pretraining as a picture."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+from wasabi import msg
+
+from ..errors import ElmoError
+from .app import command
+from .pictures import check_file, make_figure, save_figure
+
+
+@command("plot")
+def plot(
+    runs: list[Path] = typer.Argument(..., help="Output folders of `spacy elmo pretrain`, one or several"),
+    output: Path = typer.Argument(..., help="Picture to write, NAME.svg or NAME.png"),
+) -> None:
+    """Draw the held-out perplexity of pretraining runs, and that of training for a single run."""
+    from ..pretraining.metrics import plot_perplexity
+
+    check_file(output)
+    names = [run.resolve().name for run in runs]
+    if len(set(names)) < len(names):
+        names = list(map(str, runs))
+    records = {name: _read(run) for name, run in zip(names, runs, strict=True)}
+    figure = make_figure(7, 4.5)
+    plot_perplexity(figure.subplots(), records)
+    save_figure(figure, output)
+    for name, record in records.items():
+        last = record["log"][-1]
+        dev = f"{last['dev']['forward']:.2f} forward, {last['dev']['backward']:.2f} backward"
+        print(f"{name}: held-out perplexity {dev} at step {last['step']:,}")
+    msg.good(str(output))
+
+
+def _read(run: Path) -> dict[str, Any]:
+    from ..pretraining.trainer import RUN
+
+    path = run / RUN
+    if not path.is_file():
+        raise ElmoError(f"There is no {RUN} in {run}: name the folder that --output of pretrain named.")
+    try:
+        record = json.loads(path.read_bytes())
+        sizes = [row["step"] + row["dev"]["forward"] + row["dev"]["backward"] for row in record["log"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ElmoError(f"{path} is damaged: it is no record of a pretraining.") from error
+    if not sizes:
+        raise ElmoError(f"{run} has no measurement yet: draw it after the first one.")
+    return record
