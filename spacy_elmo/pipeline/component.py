@@ -29,7 +29,7 @@ from .listening import ListenedTo
 
 ANY_LANGUAGE = {"xx", "mul"}  # spaCy's codes of several languages; models of others have "xx"
 
-# The pipeline that a component was initialized with.
+# The pipeline that a component was made for, or initialized with.
 _pipelines: WeakKeyDictionary["Elmo", ref[Language]] = WeakKeyDictionary()
 
 DEFAULT_CONFIG = {
@@ -51,7 +51,7 @@ def make_elmo(
     (2 * L * D bytes a unit in bf16, twice that in f32) that are kept from epoch to epoch while consumers are
     trained; 0: none. cache_dir: a folder to keep them in, for later trainings, too; None: in memory.
     """
-    return Elmo(
+    elmo = Elmo(
         nlp.vocab,
         model,
         name=name,
@@ -61,6 +61,8 @@ def make_elmo(
         segmenter=segmenter_of(nlp),
         lang=nlp.lang,
     )
+    _pipelines[elmo] = ref(nlp)
+    return elmo
 
 
 def segmenter_of(nlp: Language) -> str:
@@ -187,11 +189,13 @@ class Elmo(ListenedTo, TrainablePipe):
             _pipelines[self] = ref(nlp)
         self._weights_changed()
 
-    def is_enabled(self) -> bool:
-        """Return whether the pipeline that the component was initialized with runs it."""
+    def runs_before(self, consumer: str) -> bool:
+        """Return whether the component's pipeline runs it, and before the component `consumer`."""
         known = _pipelines.get(self)
         nlp = known() if known else None
-        return nlp is not None and any(pipe is self for _, pipe in nlp.pipeline)
+        running = [] if nlp is None else nlp.pipeline
+        place = next((i for i, (_, pipe) in enumerate(running) if pipe is self), None)
+        return place is not None and consumer in [name for name, _ in running[place:]]
 
     def update(
         self,

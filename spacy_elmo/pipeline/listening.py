@@ -3,6 +3,7 @@
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from spacy.pipeline import EntityLinker
 from thinc.api import Model
 
 from .layers.bilm import get_bilm_shim
@@ -57,6 +58,8 @@ class ListenedTo:
         listeners = [node for node in component.model.walk() if listens_to(node, self)]
         for listener in listeners:
             self.add_listener(listener, component.name)
+            # It scores itself by the sentences of copies of docs, see its use_gold_ents.
+            listener.attrs["reads_parts"] = isinstance(component, EntityLinker)
         if listeners:
             width = whole_tok2vec_width(component.model)
             if width is not None:

@@ -205,3 +205,16 @@ def test_training_without_a_listener_warns_once(elmo_nlp):
 
 def test_training_with_a_listener_does_not_warn(tagger_nlp):
     assert not heard(tagger_nlp)
+
+
+def test_an_entity_linker_scores_itself(char_model, tmp_path):
+    """With use_gold_ents, spaCy predicts on sentences of copies of docs: they lead to no vectors."""
+    nlp, data = linker_nlp(char_model, LISTENER)
+    optimizer = nlp.initialize(lambda: data)
+    for _ in range(20):
+        nlp.update(data, sgd=optimizer, annotates=["sentencizer", "elmo_test_mentions"])
+    assert nlp.evaluate(data)["nel_micro_f"] == 1.0
+    nlp.to_disk(tmp_path / "pipeline")
+    assert spacy.load(tmp_path / "pipeline").evaluate(data)["nel_micro_f"] == 1.0
+    with nlp.select_pipes(disable="elmo"), pytest.raises(ValueError, match="has not run"):
+        nlp.evaluate(data)

@@ -37,9 +37,10 @@ def ElmoListener(mix: Model, *, upstream: str = "*", use_static_vectors: bool = 
         consumer   the component that it is a part of
         n_layers, width, static_width   L, D and S of the source, None while its weights cannot be found
         use_static_vectors  whether the static vectors are wanted; a source without any has S = 0
+        reads_parts  whether the consumer reads parts of copies of docs, which lead to no vectors
     """
     attrs = dict.fromkeys(("source", "consumer", "n_layers", "width", "static_width"))
-    attrs |= {"upstream": upstream, "use_static_vectors": use_static_vectors}
+    attrs |= {"upstream": upstream, "use_static_vectors": use_static_vectors, "reads_parts": False}
     return Model(NAME, forward, init=init, layers=[mix], dims={"nO": None}, attrs=attrs)
 
 
@@ -117,7 +118,7 @@ def _annotate_missing(model: Model, docs: Sequence[Doc]) -> None:
     upstream = _upstreams.get(model.id)
     if upstream is not None:
         missing = [doc for doc in docs if find_vectors(doc, model.attrs["source"]) is None]
-        if missing and upstream.is_enabled():
+        if missing and upstream.runs_before(model.attrs["consumer"]):
             upstream.annotate(missing)
 
 
@@ -129,6 +130,11 @@ def _read(model: Model, doc: Doc, is_train: bool) -> Vectors:
     if vectors is None:
         if not is_train and doc in _init_docs.get(model.id, ()):
             return _zeros(model, len(doc))
+        upstream = _upstreams.get(model.id)
+        if model.attrs.get("reads_parts") and upstream is not None and upstream.runs_before(consumer):
+            upstream.set_annotations([doc], upstream.predict([doc]))
+            vectors = find_vectors(doc, source)
+    if vectors is None:
         raise ValueError(
             f'"{consumer}" needs the vectors of "{source}", which has not run on this Doc: '
             f'put "{source}" before it and do not disable or exclude it, and in training leave it out of '
