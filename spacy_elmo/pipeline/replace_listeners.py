@@ -7,7 +7,7 @@ from typing import Any
 from thinc.api import Model
 
 from .layers.bilm import get_bilm_shim
-from .layers.elmo_tok2vec import OUTPUT, PRIVATE, ElmoTok2Vec
+from .layers.elmo_tok2vec import PRIVATE, WITH_TWO, ElmoTok2Vec
 from .layers.listener import upstream_of
 from .layers.shared_outputs import SharedOutputs
 
@@ -83,12 +83,12 @@ class ListenerReplacer:
 
 
 def _share_bilm_section(a: dict, b: dict, tok2vec: dict) -> bool:
-    """Whether of two new sections one is the elmo of a ConcatOutput and the other all that its tok2vec has.
+    """Whether of two new sections one is the elmo of one of WITH_TWO and the other all that its tok2vec has.
 
     Then the config says of the first that it has no biLM of its own, see share_bilm_layer.
     """
     for _, section in _sections(tok2vec):
-        if _is(section, OUTPUT):
+        if section.get("@architectures") in WITH_TWO:
             inner = [each for _, each in _sections(section.get("tok2vec")) if _is(each, PRIVATE)]
             for outer, other in ((a, b), (b, a)):
                 if section.get("elmo") is outer and len(inner) == 1 and inner[0] is other:

@@ -54,7 +54,8 @@ def make_config(run: Run, configs: Path, model: Path | None) -> Config:
     network = config["components"]["reader"]["model"]
     listener = network["tok2vec"]
     if run.system == "elmo_twice":
-        network["output_tok2vec"] = dict(listener)
+        both = {"@architectures": "spacy-elmo.BothEnds.v1", "tok2vec": listener, "elmo": dict(listener)}
+        network["tok2vec"] = both
     elif run.system == "elmo_lexicon":
         lexicon = {"@architectures": "spacy-elmo.LexiconFeatures.v1", "path": model and str(model)}
         network["tok2vec"] = {

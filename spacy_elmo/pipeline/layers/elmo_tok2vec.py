@@ -19,6 +19,7 @@ PRIVATE = "spacy-elmo.ElmoTok2Vec.v1"
 
 
 OUTPUT = "spacy-elmo.ConcatOutput.v1"
+WITH_TWO = (OUTPUT, "spacy-elmo.BothEnds.v1")  # architectures with an elmo that shares its tok2vec's biLM
 
 
 NAME = "elmo-tok2vec"
@@ -92,8 +93,8 @@ def _find_initialized_model() -> Model | None:
 def _parts(model: Model) -> list[Model]:
     if len(model.layers) == 1:
         raise ValueError(
-            f"A {PRIVATE} has no biLM: give it one in [bilm]; only one that is the elmo of a {OUTPUT} may go "
-            "without, and takes that of the tok2vec beside it."
+            f"A {PRIVATE} has no biLM: give it one in [bilm]; only one that is the elmo of a "
+            f"{' or a '.join(WITH_TWO)} may go without, and takes that of the tok2vec beside it."
         )
     return model.layers
 

@@ -30,7 +30,6 @@ DEFAULT_CONFIG = {
             "weight_penalty": 0.0,
             "layer_norm": True,
         },
-        "output_tok2vec": None,
     },
     "threshold": 0.5,
     "max_answer_length": 60,

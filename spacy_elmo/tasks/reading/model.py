@@ -15,24 +15,32 @@ from .shim import NetworkShim
 NAME = "bidaf"
 INPUT = "tok2vec"  # names of the layers that give vectors, and of the dimensions of those
 OUTPUT = "output_tok2vec"
+BOTH_ENDS = "both-ends"
 SIZES = ("char_dim", "hidden_size", "n_highway", "modeling_layers", "end_layers")
 
 
+def BothEnds(tok2vec: Model, elmo: Model) -> Model:
+    """Layers for the two places of a BiDAFLayer, which runs them; this one does not run."""
+    return Model(BOTH_ENDS, _refuse, layers=[tok2vec, elmo])
+
+
 def BiDAFLayer(
-    tok2vec: Model | None, output_tok2vec: Model | None, *, max_grad_norm: float = 5.0, **sizes: int
+    tok2vec: Model | None, *, max_grad_norm: float = 5.0, **sizes: int
 ) -> Model[Batch, SpanScores]:
     """Batch -> SpanScores of its pairs, as arrays.
 
-    tok2vec: List[Doc] -> List[Floats2d] for passages and questions, at the input; output_tok2vec: for the
-    passages, after the modelling layer; None: no vectors there. sizes: of BiDAFConfig.
+    tok2vec: List[Doc] -> List[Floats2d] for passages and questions, at the input; or a BothEnds, whose second
+    layer gives vectors of the passages after the modelling layer. None: no vectors. sizes: of BiDAFConfig.
     """
-    layers = [layer for layer in (tok2vec, output_tok2vec) if layer is not None]
+    at_input, at_output = tok2vec, None
+    if tok2vec is not None and tok2vec.name == BOTH_ENDS:
+        at_input, at_output = tok2vec.layers
     return Model(
         NAME,
         forward,
         init=init,
-        layers=layers,
-        refs={INPUT: tok2vec, OUTPUT: output_tok2vec},
+        layers=[] if tok2vec is None else [tok2vec],
+        refs={INPUT: at_input, OUTPUT: at_output},
         attrs={"dropout_rate": 0.0, "characters": "", **sizes},
         shims=[NetworkShim(max_grad_norm=max_grad_norm)],
     )
@@ -111,6 +119,10 @@ def _run(model: Model, name: str, docs: Sequence, is_train: bool) -> tuple[list 
         return None, list
     vectors, backprop = layer(docs, is_train)
     return [model.ops.to_numpy(v) for v in vectors], backprop
+
+
+def _refuse(model: Model, X: Any, is_train: bool) -> Any:
+    raise ValueError('A "spacy-elmo.BothEnds.v1" is the tok2vec of a "spacy-elmo.BiDAF.v1", nothing else.')
 
 
 class _Inputs:

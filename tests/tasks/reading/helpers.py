@@ -39,7 +39,8 @@ BASELINE = {
 }
 LISTENER = {"@architectures": "spacy-elmo.ElmoListener.v1", "mix_dropout": 0.0, "weight_penalty": 0.0}
 WITH_ELMO = {**BASELINE, "tok2vec": LISTENER}
-WITH_ELMO_TWICE = {**WITH_ELMO, "output_tok2vec": LISTENER}
+BOTH_ENDS = {"@architectures": "spacy-elmo.BothEnds.v1", "tok2vec": LISTENER, "elmo": LISTENER}
+WITH_ELMO_TWICE = {**BASELINE, "tok2vec": BOTH_ENDS}
 
 
 def blank(model: dict = BASELINE, *, bilm: Path | None = None, **settings) -> Language:

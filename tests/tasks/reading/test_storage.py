@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from spacy_elmo.errors import ElmoError
 from spacy_elmo.tasks.reading.annotations import get_answers, set_questions
 
-from .helpers import PASSAGES, WITH_ELMO, all_answers, blank, train
+from .helpers import PASSAGES, WITH_ELMO, WITH_ELMO_TWICE, all_answers, blank, train
 
 
 def assert_same(a, b):
@@ -78,14 +78,21 @@ def test_two_processes(pipeline, request):
         assert_same(a, b)
 
 
-def test_replaced_listener(bilm, tmp_path):
-    nlp = blank(WITH_ELMO, bilm=bilm)
+@pytest.mark.parametrize(
+    ("model", "paths"),
+    [(WITH_ELMO, ["model.tok2vec"]), (WITH_ELMO_TWICE, ["model.tok2vec.tok2vec", "model.tok2vec.elmo"])],
+    ids=["input", "both ends"],
+)
+def test_replaced_listeners(bilm, tmp_path, model, paths):
+    nlp = blank(model, bilm=bilm)
     train(nlp, 2)
     nlp.get_pipe("reader").threshold = 1.0
     before = all_answers(nlp)
-    nlp.replace_listeners("elmo", "reader", ["model.tok2vec"])
+    nlp.replace_listeners("elmo", "reader", paths)
     nlp.remove_pipe("elmo")
     assert_same(all_answers(nlp), before)
+    layers = [node for node in nlp.get_pipe("reader").model.walk() if node.name == "elmo-bilm"]
+    assert len(layers) == 1, "both ends share one biLM"
     nlp.to_disk(tmp_path / "alone")
     assert_same(all_answers(spacy.load(tmp_path / "alone")), before)
 
