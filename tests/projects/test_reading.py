@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import reading
 import reading_data
+import reading_page
 import reading_report
 import spacy
 import srsly
@@ -79,9 +80,12 @@ def test_a_run_leaves_its_scores_and_is_not_repeated(data, tmp_path):
     assert not (tmp_path / "training" / "baseline_all_0" / "log.txt").exists()
     table = reading_report.table(tmp_path / "metrics")
     assert "BiDAF without ELMo" in table
-    page = reading_report.page(tmp_path / "training" / "baseline_all_0" / "model-best", data / "quiz.json", 1)
-    assert page.count("<article>") == 1
-    assert "<mark>" in page
+    pipeline = reading_page.find_pipeline(tmp_path / "training")
+    assert pipeline == tmp_path / "training" / "baseline_all_0" / "model-best"
+    page = reading_page.page(pipeline, data / "quiz.json", 2)
+    assert page.count("<article>") == page.count("<table>") == 2
+    assert "<mark" in page
+    assert reading_page.find_pipeline(data) is None
 
 
 @pytest.mark.parametrize("system", ["elmo", "elmo_twice", "elmo_lexicon"])
