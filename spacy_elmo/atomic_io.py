@@ -138,8 +138,8 @@ def locked(path: PathLike, kind: str, *, wait: bool = False) -> Iterator[None]:
             file = _lock(name, wait=wait)
         if file is None:
             raise OutputError(
-                f"Cannot write {kind} to {target}: another process is writing there; wait for it, or name "
-                "another place."
+                f"Cannot write {kind} to {target}: another process is writing there; wait until it has "
+                "finished, or name another output."
             )
         try:
             yield

@@ -71,7 +71,7 @@ def check_replaceable(path: PathLike, kind: FolderKind, *, marker_only: bool = F
         for parent in target.parents:
             if parent.exists():
                 if not parent.is_dir():
-                    raise OutputError(f"Cannot write {what} to {target}: {parent} is a file.")
+                    raise OutputError(f"Cannot write {what} to {target}: {parent} is a file, not a folder.")
                 break
     except OSError as error:
         raise OutputError(f"Cannot write {what} to {target}: {error.strerror}.") from error
@@ -84,11 +84,11 @@ def check_apart(sources: Iterable[PathLike], output: PathLike) -> None:
     for source in sources:
         place = Path(source).resolve()
         if place == target or _same_file(place, target):
-            raise OutputError(f"{output} is what is read: name another output.")
+            raise OutputError(f"{output} is also an input: name another output.")
         if place in target.parents:
-            raise OutputError(f"{output} is inside of {source}, which is read: name an output elsewhere.")
+            raise OutputError(f"{output} is inside the input {source}: name an output elsewhere.")
         if target in place.parents:
-            raise OutputError(f"{source}, which is read, is inside of {output}: name an output elsewhere.")
+            raise OutputError(f"The input {source} is inside {output}: name an output elsewhere.")
 
 
 def _same_file(one: Path, other: Path) -> bool:

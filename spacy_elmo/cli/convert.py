@@ -25,15 +25,17 @@ SOURCES = "; ".join(f"{name}: {sources}" for name, sources in FORMATS.items())
 
 @command("convert")
 def convert(
-    sources: list[Path] = typer.Argument(..., metavar="SOURCE...", help=f"What to read. {SOURCES}"),
+    sources: list[Path] = typer.Argument(
+        ..., metavar="SOURCE...", help=f"Files or folder to read. {SOURCES}"
+    ),
     output: Path = typer.Argument(..., help="Folder to write"),
     source_format: str = typer.Option(OURS, "--from", help=f"Format to read: {', '.join(FORMATS)}"),
     target_format: str = typer.Option(
         OURS, "--to", help=f'Format to write: "{OURS}", or "{BILM_TF}" for other programs'
     ),
-    lang: str | None = typer.Option(None, help="Language of the model, an ISO code as spaCy's"),
+    lang: str | None = typer.Option(None, help="Language of the model, an ISO code as in spaCy"),
     segmenter: str | None = typer.Option(
-        None, help='What cut its words: "jieba", "pkuseg", a tokenizer class'
+        None, help='Segmenter of its training text: "jieba", "pkuseg", a tokenizer class'
     ),
 ) -> None:
     """Convert a model of another system exactly, to a folder that the component "elmo" reads, or back.
@@ -68,16 +70,16 @@ def _reader(source_format: str, n: int, lang: str | None, segmenter: str | None)
 
     allowed = {BILM_TF: (2, 3, 4), "allennlp": (2,)}.get(source_format, (1,))
     if n not in allowed:
-        given = f"{n} source{'' if n == 1 else 's'}"
+        given = "1 source was" if n == 1 else f"{n} sources were"
         raise FormatError(
-            f"--from {source_format} reads {FORMATS[source_format]}, "
-            f"but {given} stood before the folder to write."
+            f"--from {source_format} takes {FORMATS[source_format]}, "
+            f"but {given} given before the output folder."
         )
     made = {"lang": lang, "segmenter": segmenter}
     if source_format == OURS:
         if lang or segmenter:
             raise FormatError(
-                "A model folder of ours knows its language and segmenter: leave the options out."
+                "A spacy-elmo folder records its language and segmenter: omit --lang and --segmenter."
             )
         return load
     if source_format == "elmoformanylangs":

@@ -12,23 +12,25 @@ from .app import command, is_interactive
 
 @command("corpus")
 def corpus(
-    inputs: list[Path] = typer.Argument(..., help="UTF-8 text: .txt, .jsonl, also .gz, .xz, .zst; folders"),
+    inputs: list[Path] = typer.Argument(
+        ..., help="UTF-8 text files or folders: .txt, .jsonl, also .gz, .xz, .zst"
+    ),
     output: Path = typer.Argument(..., help="Folder to write the corpus to"),
-    units: str = typer.Option("char", help='What the biLM will read: "char" or "word"'),
+    units: str = typer.Option("char", help='Units that the biLM reads: "char" or "word"'),
     segmenter: str = typer.Option(
         "char",
-        help='For words, spaCy\'s Chinese segmenter ("jieba", "pkuseg", or "pkuseg:MODEL" with a name or '
-        "folder), or a pipeline's name or folder",
+        help='Segmenter for words: one of spaCy\'s for Chinese ("jieba", "pkuseg", or "pkuseg:MODEL" with a '
+        "name or folder), or the name or folder of a pipeline",
     ),
-    lang: str = typer.Option("zh", help="Language, an ISO code as spaCy's"),
+    lang: str = typer.Option("zh", help="Language of the text, an ISO code as in spaCy"),
     max_sentence_length: int = typer.Option(
         128, min=1, help="Cut longer sentences into pieces of this many units"
     ),
-    dedup: bool = typer.Option(False, "--dedup", help="Of lines that are equal keep only the first"),
-    min_count: int = typer.Option(1, min=1, help="List units that occur this often"),
-    max_vocab: int = typer.Option(1_000_000, min=1, help="List at most this many distinct units"),
-    n_process: int = typer.Option(1, help="Processes that cut the text; -1: one for each core"),
-    backend: str = typer.Option("loky", help='Where they run: "loky" (here), "dask" or "ray" (a cluster)'),
+    dedup: bool = typer.Option(False, "--dedup", help="Keep only the first of equal lines"),
+    min_count: int = typer.Option(1, min=1, help="Least count of a unit in the vocabulary"),
+    max_vocab: int = typer.Option(1_000_000, min=1, help="Largest size of the vocabulary"),
+    n_process: int = typer.Option(1, help="Processes that segment the text; -1: one per core"),
+    backend: str = typer.Option("loky", help='"loky" (this machine), "dask" or "ray" (a cluster)'),
 ) -> None:
     """Cut text into sentences and units and write their ids for pretraining.
 
@@ -42,7 +44,7 @@ def corpus(
     if units not in ("char", "word"):
         raise ConfigError(f'--units {units} is not known: use "char" or "word".')
     if n_process < 1 and n_process != -1:
-        raise ConfigError(f"--n-process {n_process} is no number of processes: use 1 or more, or -1.")
+        raise ConfigError(f"--n-process {n_process} is not valid: use 1 or more, or -1.")
     manifest = build_corpus(
         inputs,
         output,
@@ -58,12 +60,12 @@ def corpus(
     )
     text = manifest["text"]
     if text["invalid_bytes"]:
-        msg.warn(f"{text['invalid_bytes']:,} bytes were not UTF-8 and became U+FFFD")
+        msg.warn(f"{text['invalid_bytes']:,} bytes were not UTF-8 and were replaced by U+FFFD")
     if dedup:
-        msg.info(f"{text['duplicate_lines']:,} of {text['lines']:,} lines were there before and left out")
+        msg.info(f"{text['duplicate_lines']:,} of {text['lines']:,} lines were duplicates and were skipped")
     msg.good(
         f"{output}: {manifest['sentences']:,} sentences, {manifest['tokens']:,} units, "
-        f"{manifest['distinct']:,} of them distinct"
+        f"{manifest['distinct']:,} distinct"
     )
 
 

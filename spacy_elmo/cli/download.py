@@ -11,8 +11,8 @@ from .app import command, is_interactive
 
 @command("download")
 def download(
-    name: str | None = typer.Argument(None, help="A known model; left out: list them"),
-    output: Path | None = typer.Argument(None, help="Folder for its files; its name when left out"),
+    name: str | None = typer.Argument(None, help="Name of a model; without it, list the names"),
+    output: Path | None = typer.Argument(None, help="Folder to write; default: the name of the model"),
 ) -> None:
     """Fetch a published model as it is, and say how to convert it. Nothing else here uses the network."""
     from ..formats.download import fetch, find, known_models

@@ -14,7 +14,8 @@ from .app import command, is_interactive
 def embed(
     model: Path = typer.Argument(..., help="A model folder, or zh_elmo_sm"),
     text: Path = typer.Argument(
-        ..., help="UTF-8 text, a sentence a line, its words parted by white space; .jsonl, .gz, .xz, .zst too"
+        ...,
+        help="UTF-8 text, one sentence per line, words separated by white space; also .jsonl, .gz, .xz, .zst",
     ),
     output: Path = typer.Argument(..., help="HDF5 file to write"),
     layers: str = typer.Option("all", help='"all", "average", "top", or the number of a layer'),

@@ -12,13 +12,17 @@ from .app import command
 def estimate(
     ctx: typer.Context,
     config: Path = typer.Argument(..., help="A pretrain.cfg"),
-    corpus_size: str | None = typer.Option(None, help="Size of the text, like 3GB; left out: of the corpus"),
+    corpus_size: str | None = typer.Option(
+        None, help="Size of the text, such as 3GB; default: of [paths] train"
+    ),
     gpus: int = typer.Option(1, min=1, help="Processes that train together"),
-    memory: str = typer.Option("22GB", help='Of one GPU, for batch_tokens = "auto"'),
-    units: str = typer.Option("char", help='"char" or "word", where there is no corpus yet'),
-    vocab_size: int | None = typer.Option(None, min=1, help="Units, where nothing else tells"),
+    memory: str = typer.Option("22GB", help='Memory of one GPU, for batch_tokens = "auto"'),
+    units: str = typer.Option("char", help='Units if there is no corpus yet: "char" or "word"'),
+    vocab_size: int | None = typer.Option(
+        None, min=1, help="Size of the vocabulary if neither corpus nor config gives it"
+    ),
     tokens_per_second: float | None = typer.Option(
-        None, min=0.001, help="Of one process; left out: measured here and now"
+        None, min=0.001, help="Speed of one process; default: measured on this machine"
     ),
 ) -> None:
     """Work out a run: parameters, memory of a process by part, units, operations, days.
@@ -44,22 +48,22 @@ def estimate(
     )
     rows = [("parameters", part, f"{n / 1e6:,.1f} M") for part, n in found.parameters.items()]
     rows += [("", "all", f"{sum(found.parameters.values()) / 1e6:,.1f} M")]
-    rows += [("memory of a process", part, f"{n / 1e9:,.2f} GB") for part, n in found.memory.items()]
+    rows += [("memory per process", part, f"{n / 1e9:,.2f} GB") for part, n in found.memory.items()]
     rows += [("", "all", f"{sum(found.memory.values()) / 1e9:,.2f} GB")]
     rows += [
-        ("operations a unit", part, f"{n / 1e6:,.0f} MFLOP") for part, n in found.flops_per_token.items()
+        ("operations per unit", part, f"{n / 1e6:,.0f} MFLOP") for part, n in found.flops_per_token.items()
     ]
     rows += [
-        ("run", "units of a batch", f"{found.batch_tokens:,}"),
+        ("run", "units per batch", f"{found.batch_tokens:,}"),
         ("", "units", f"{found.tokens / 1e6:,.0f} M"),
         ("", "epochs", f"{found.epochs:.1f}"),
         ("", "operations", f"{found.flops:.2g} FLOP"),
-        ("speed", "of one process", f"{found.tokens_per_second:,.0f} units/s"),
+        ("speed", "per process", f"{found.tokens_per_second:,.0f} units/s"),
     ]
     shown, seen = [], ""
     for head, part, value in rows:
         shown.append(("" if head == seen else head, part, value))
         seen = head or seen
     print(table(shown, aligns=("l", "l", "r")))
-    source = "measured here" if tokens_per_second is None else "given"
-    msg.good(f"{found.days:,.2f} days on {found.gpus} like the one whose speed was {source}")
+    source = "measured on this machine" if tokens_per_second is None else "as given"
+    msg.good(f"{found.days:,.2f} days on {found.gpus} GPU(s) or processes; speed of one: {source}")

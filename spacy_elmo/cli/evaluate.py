@@ -12,7 +12,7 @@ from .app import command
 @command("evaluate")
 def evaluate(
     model: Path = typer.Argument(..., help="A model folder, or zh_elmo_sm"),
-    text: Path = typer.Argument(..., help="UTF-8 text that the model did not see"),
+    text: Path = typer.Argument(..., help="UTF-8 text that the model was not trained on"),
     output: Path | None = typer.Option(None, "--output", "-o", help="Write the figures to this JSON file"),
 ) -> None:
     """Full-softmax perplexity of both directions, per prediction and per character, and unknown rate.

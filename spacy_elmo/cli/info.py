@@ -19,9 +19,9 @@ BAR = "{desc} {percentage:3.0f}%|{bar}| {remaining} left"
 
 @command("info")
 def info(
-    model: Path | None = typer.Argument(None, help="A model folder; the bundled model when left out"),
+    model: Path | None = typer.Argument(None, help="A model folder; default: the bundled model"),
     benchmark: bool = typer.Option(
-        False, "--benchmark", help="Measure for ten seconds how fast each backend of this machine is"
+        False, "--benchmark", help="Measure the speed of each backend on this machine, for ten seconds"
     ),
 ) -> None:
     """Describe a model: units, sizes, vocabulary, origin; and what computes it here, and why.

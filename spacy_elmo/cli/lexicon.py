@@ -11,11 +11,15 @@ from .app import command
 
 @command("lexicon")
 def lexicon(
-    inputs: list[Path] = typer.Argument(..., help="UTF-8 text: .txt, .jsonl, also .gz, .xz, .zst; folders"),
+    inputs: list[Path] = typer.Argument(
+        ..., help="UTF-8 text files or folders: .txt, .jsonl, also .gz, .xz, .zst"
+    ),
     output: Path = typer.Argument(..., help="The lexicon file to write"),
-    strings: int = typer.Option(200_000, min=2, help="Characters and strings of 2 to 4 to list, at most"),
+    strings: int = typer.Option(
+        200_000, min=2, help="Largest number of entries: characters and strings of 2 to 4"
+    ),
     width: int = typer.Option(64, min=1, help="Width of their vectors"),
-    n_process: int = typer.Option(1, help="Processes that cut the text; -1: one for each core"),
+    n_process: int = typer.Option(1, help="Processes that segment the text; -1: one per core"),
 ) -> None:
     """Count text for the `path` of spacy-elmo.LexiconFeatures.v1.
 

@@ -28,19 +28,19 @@ def nearest(
     sentence: str = typer.Argument(..., help="A sentence"),
     word: str = typer.Argument(..., help="A word in it, of one character or more"),
     texts: list[Path] = typer.Argument(
-        ..., help="UTF-8 text to look in: .txt, .jsonl, also .gz and .xz, or folders"
+        ..., help="UTF-8 text files or folders to search: .txt, .jsonl, also .gz, .xz, .zst"
     ),
-    model: Path | None = typer.Option(None, help="A model folder; the bundled model when left out"),
+    model: Path | None = typer.Option(None, help="A model folder; default: the bundled model"),
     n: int = typer.Option(10, "-n", min=1, help="How many to show"),
     layer: str | None = typer.Option(
-        None, help='Layer to compare by: 0, 1, 2 or "mean"; the top layer when left out'
+        None, help='Layer to compare: 0, 1, 2 or "mean"; default: the top layer'
     ),
     occurrence: int | None = typer.Option(
-        None, min=1, help="Which one, from 1, of a word that occurs more than once in the sentence"
+        None, min=1, help="If the word occurs several times in the sentence: which one, from 1"
     ),
     any_token: bool = typer.Option(False, "--all-tokens", help="Compare with every token of the text"),
     segmenter: str | None = typer.Option(
-        None, help='What is a token for --all-tokens: "char" (when left out), "jieba" or "pkuseg"'
+        None, help='Tokens of --all-tokens: "char" (default), "jieba" or "pkuseg"'
     ),
     html: Path | None = typer.Option(None, "--html", help="Write them to this page, NAME.html, too"),
 ) -> None:
@@ -63,7 +63,7 @@ def nearest(
     config = read_config(folder)
     fold, of_words = config.fold_fullwidth, config.units == "word"
     if segmenter is not None and (of_words or not any_token):
-        raise ElmoError("--segmenter goes with --all-tokens and a model of characters only: leave it out.")
+        raise ElmoError("--segmenter needs --all-tokens and a model of characters: leave it out.")
     index = _layer_index(layer, config.total_layers - 1)
     found = [each for places in occurrences(sentence, word, fold_fullwidth=fold) for each in places]
     query_occurrence = _choose(found, word, occurrence)
@@ -88,7 +88,7 @@ def nearest(
     source = str(texts[0]) if len(texts) == 1 else f"{len(texts)} inputs"
     if not result.best:
         other = "no other token" if any_token else f'no "{word}" besides the one in the sentence'
-        raise ElmoError(f"There is {other} in {source}: give another text.")
+        raise ElmoError(f"{source} has {other}: give another text.")
     compared = f"{result.compared:,} {'tokens' if any_token else 'occurrences'}"
     by = "the mean of the layers" if index is None else f"layer {index}"
     summary = f"{len(result.best)} nearest of {compared} in {source}, by {by} of {folder.name}"
@@ -126,7 +126,10 @@ def _choose(found: "list[Occurrence]", word: str, number: int | None) -> "Occurr
             f'"{word}" occurs {times} in the sentence: choose one, --occurrence 1 to {len(found)}.'
         )
     if number is not None and number > len(found):
-        raise ElmoError(f'"{word}" occurs {times} in the sentence: there is no --occurrence {number}.')
+        raise ElmoError(
+            f'"{word}" occurs {times} in the sentence: give an --occurrence of at most {len(found)}, not '
+            f"{number}."
+        )
     return found[(number or 1) - 1]
 
 
@@ -135,7 +138,7 @@ def _warn_of_unknown(bilm: "BiLM", word: str) -> None:
     units = [word] if bilm.config.units == "word" else [c for c in word if not c.isspace()]
     unknown = [unit for unit in units if unit not in bilm.vocab]
     if unknown:
-        msg.warn(f"The model does not know {' '.join(unknown)}: it compares the contexts only.")
+        msg.warn(f"The model does not know {' '.join(unknown)}: it compares only the contexts.")
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -21,11 +21,13 @@ NO_ADVICE = (
 def pretrain(
     ctx: typer.Context,
     config: Path = typer.Argument(..., help="A pretrain.cfg"),
-    output: Path = typer.Option(..., "--output", "-o", help="Folder for the model and the run's records"),
-    init_from: Path | None = typer.Option(
-        None, help="A model folder or checkpoint, or zh_elmo_sm, to go on from"
+    output: Path = typer.Option(
+        ..., "--output", "-o", help="Folder for the model and the records of the run"
     ),
-    gpus: int = typer.Option(1, min=-1, help="Start torchrun with so many processes; -1: one for each GPU"),
+    init_from: Path | None = typer.Option(
+        None, help="Model folder or checkpoint to start from, or zh_elmo_sm"
+    ),
+    gpus: int = typer.Option(1, min=-1, help="Number of processes to start with torchrun; -1: one per GPU"),
 ) -> None:
     """Train a biLM. Settings are overridden by their dotted names: --training.max_steps 100
 

@@ -25,14 +25,16 @@ class ModelArchive:
         self.zip: zipfile.ZipFile | None = None
         self.duplicates: set[str] = set()
         if not self.path.exists():
-            raise FormatError(f"There is no {self.path}: check the path.")
+            raise FormatError(f"{self.path} does not exist: check the path.")
         if self.path.is_dir():
             self.members = {p.name: p.name for p in sorted(self.path.iterdir()) if p.is_file()}
             return
         try:
             self.zip = zipfile.ZipFile(self.path)
         except (zipfile.BadZipFile, OSError) as error:
-            raise FormatError(f"{self.path} is neither a folder nor a whole zip archive.") from error
+            raise FormatError(
+                f"{self.path} is neither a folder nor a complete zip archive: download it again."
+            ) from error
         names = [name for name in self.zip.namelist() if not name.endswith("/")]
         self.members = {Path(name).name: name for name in names}
         count = Counter(Path(name).name for name in names)
@@ -48,9 +50,9 @@ class ModelArchive:
     def read(self, name: str) -> bytes:
         """The content of a file. Raises a FormatError when it is missing or damaged."""
         if name not in self.members:
-            raise FormatError(f"{self.path} has no {name}: it is not such a model, or not all of it.")
+            raise FormatError(f"{self.path} has no {name}: it is another kind of model, or incomplete.")
         if name in self.duplicates:
-            raise FormatError(f"{self.path} holds several {name}: unpack it, and give the folder of one.")
+            raise FormatError(f"{self.path} holds several files {name}: unpack it and give one folder.")
         try:
             if self.zip is not None:
                 member = self.zip.getinfo(self.members[name])
@@ -58,7 +60,7 @@ class ModelArchive:
                 return self.zip.read(member)
             return (self.path / name).read_bytes()
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-            raise FormatError(f"{self.describe(name)} is damaged: get it again.") from error
+            raise FormatError(f"{self.describe(name)} is damaged: download it again.") from error
 
     def file(self, name: str) -> Path | io.BytesIO:
         """For readers that move within a file: its path, or the unpacked bytes."""
@@ -88,7 +90,7 @@ def parse_json(data: bytes, where: str) -> Any:
     try:
         return json.loads(data.decode("utf8"))
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{where} is no JSON file or damaged: get it again.") from error
+        raise FormatError(f"{where} is not a JSON file, or is damaged: download it again.") from error
 
 
 def check_archive(data: bytes, where: str) -> None:
@@ -104,7 +106,7 @@ def unpack_gzip(data: bytes, where: str) -> bytes:
         with gzip.open(io.BytesIO(data)) as file:
             unpacked = file.read(most + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise FormatError(f"{where} is damaged: get it again.") from error
+        raise FormatError(f"{where} is damaged: download it again.") from error
     check_zip_bomb(len(data), len(unpacked), where)
     return unpacked
 
@@ -114,5 +116,5 @@ def split_lines(data: bytes, where: str) -> list[str]:
     try:
         lines = data.decode("utf8").split("\n")  # not splitlines: a word or character may be U+2028
     except UnicodeDecodeError as error:
-        raise FormatError(f"{where} is not UTF-8: get it again, or convert it.") from error
+        raise FormatError(f"{where} is not UTF-8: download it again, or convert it to UTF-8.") from error
     return lines[:-1] if lines[-1] == "" else lines

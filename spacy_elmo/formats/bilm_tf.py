@@ -52,7 +52,7 @@ def load_bilm_tf(
     """
     parsed = parse_json(read_file(options), str(options))
     if not isinstance(parsed, dict):
-        raise FormatError(f"{options} is no JSON object: it describes no such model.")
+        raise FormatError(f"{options} is not a JSON object: give the options.json of the model.")
     lines = None if vocab is None else split_lines(read_file(vocab), str(vocab))
     made = {"lang": lang, "segmenter": segmenter}
     with open_tensors(Path(weights), str(weights)) as stored:
@@ -81,9 +81,9 @@ def build(
     }
     by_bytes = isinstance(options, dict) and "char_cnn" in options
     if not by_bytes and "char_embed" in stored:
-        raise FormatError(f"{where} is a char-CNN, but char_cnn is missing in its options: get them again.")
+        raise FormatError(f"{where} holds a char-CNN, but its options lack char_cnn: download them again.")
     if not by_bytes and vocab is None:
-        raise FormatError(f"{where} is a model of words: give the vocabulary that it was trained with.")
+        raise FormatError(f"{where} is a word model: give the vocabulary that it was trained with.")
     words, rows, n_words = ([], [], 0) if by_bytes or vocab is None else word_rows(vocab)
     projected = any(name.endswith("W_P_0") for name in stored)
     config = config_from(options, where, made, projected=projected)
@@ -117,10 +117,12 @@ def config_from(options: Any, where: str, made: Mapping[str, str | None], *, pro
     hidden, projection = (require(options, "lstm", key, where=where) for key in ("dim", "projection_dim"))
     if not isinstance(hidden, int) or not isinstance(projection, int):
         raise FormatError(
-            f"lstm.dim and lstm.projection_dim in {where} are no whole numbers: get them again."
+            f"lstm.dim and lstm.projection_dim in {where} must be integers: download the options again."
         )
     if options.get("bidirectional", True) is not True:
-        raise FormatError(f"bidirectional is false in {where}, but ELMo needs both directions.")
+        raise FormatError(
+            f"bidirectional is false in {where}, but ELMo needs both directions: give another model."
+        )
     settings: dict[str, Any] = {
         "units": "word",
         "projection_dim": projection,
@@ -158,7 +160,7 @@ def config_from(options: Any, where: str, made: Mapping[str, str | None], *, pro
     try:
         return BiLMConfig.from_dict(settings)
     except ConfigError as error:
-        raise FormatError(f"No biLM is described by {where}: {error}") from error
+        raise FormatError(f"A biLM cannot be built from {where}: {error}") from error
 
 
 def word_rows(lines: Sequence[str]) -> tuple[list[str], list[int], int]:
@@ -170,7 +172,7 @@ def word_rows(lines: Sequence[str]) -> tuple[list[str], list[int], int]:
     for special in (UNKNOWN, BEGIN, END):
         if special not in index:
             raise FormatError(
-                f"The vocabulary has no {special}: give the one that the model was trained with."
+                f"The vocabulary lacks {special}: give the one that the model was trained with."
             )
     specials = [index.pop(special) for special in (UNKNOWN, BEGIN, END)]
     return list(index), [*specials, *index.values()], len(kept)
@@ -210,22 +212,22 @@ def save_bilm_tf(bilm: BiLM, path: PathLike) -> None:
 
 def _check_exportable(config: BiLMConfig) -> None:
     if config.n_ngrams:
-        raise FormatError("bilm-tf has no n-grams: this model cannot be written for it.")
+        raise FormatError("bilm-tf does not support n-grams, so this model cannot be exported.")
     if config.stacked_bidirectional:
-        raise FormatError("bilm-tf has no encoder of joined directions: this model cannot be written for it.")
+        raise FormatError("bilm-tf does not support stacked_bidirectional, so this model cannot be exported.")
     if config.token_encoder == "both":
-        raise FormatError("bilm-tf reads words or characters, not both: this model cannot be written for it.")
+        raise FormatError("bilm-tf reads words or characters, not both, so this model cannot be exported.")
     if config.token_encoder == "char_cnn" and not (config.char_input == "utf8" and config.convolve_padding):
         raise FormatError(
-            'bilm-tf\'s char-CNN reads bytes and padding: only models of char_input = "utf8" and '
-            "convolve_padding = true can be written for it."
+            'The char-CNN of bilm-tf reads bytes and padding, so only models with char_input = "utf8" and '
+            "convolve_padding = true can be exported."
         )
     clip = config.proj_clip
     if (
         config.hidden_size == config.projection_dim and clip is not None and clip < 1
     ):  # a state is within +-1 anyway
         raise FormatError(
-            "bilm-tf clips no state that is not projected: this model cannot be written for it."
+            "bilm-tf cannot clip LSTM states without a projection, so this model cannot be exported."
         )
 
 
@@ -233,8 +235,8 @@ def _check_words(lines: Sequence[str]) -> None:
     read, _, _ = word_rows(lines)
     if read != list(lines[3:]):
         raise FormatError(
-            "A unit of the vocabulary begins or ends in white space or is one of bilm-tf's marks: "
-            "this model cannot be written for it."
+            "A unit of the vocabulary begins or ends in white space or is a special token of bilm-tf, "
+            "so this model cannot be exported."
         )
 
 

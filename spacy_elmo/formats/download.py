@@ -40,7 +40,7 @@ class _SafeRedirects(HTTPRedirectHandler):
         allowed = ("https",) if req.type == "https" else ("http", "https")
         if urlsplit(newurl).scheme not in allowed:
             raise FormatError(
-                f"{req.full_url} leads to {newurl}, which is not encrypted: it is not followed."
+                f"{req.full_url} redirects to {newurl}, which is not encrypted: the download was stopped."
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -72,11 +72,11 @@ class PretrainedModel:
         if not unknown:
             return None
         text = (
-            f"No checksum is published of {', '.join(unknown)}: nothing shows whether somebody has changed "
-            "them. Compare the SHA-256 in download.json with that of somebody you trust first."
+            f"The publisher states no checksum of {', '.join(unknown)}, so changed files cannot be detected. "
+            "First compare the SHA-256 in download.json with one from a source that you trust."
         )
         if plain:
-            text += f" {plain[0]} is not encrypted: anybody on the way can change what comes."
+            text += f" {plain[0]} is not encrypted: the files can be changed on their way."
         return text
 
 
@@ -98,7 +98,7 @@ def find(name: str) -> PretrainedModel:
     """A model of the table. Raises a FormatError."""
     known = known_models()
     if name not in known:
-        raise FormatError(f'There is no known model "{name}": `spacy elmo download` lists them.')
+        raise FormatError(f'The model "{name}" is not known: `spacy elmo download` lists all names.')
     return known[name]
 
 
@@ -121,9 +121,7 @@ def fetch(
         for name, url in model.files.items():
             digest = _get(url, folder / name, partial(progress, name))
             if model.sha256.get(name, digest) != digest:
-                raise FormatError(
-                    f"{url} has another checksum than it should: try again, or ask its publisher."
-                )
+                raise FormatError(f"The checksum of {url} is wrong: try again, or ask its publisher.")
             record["files"][name] = {"url": url, "sha256": digest}
         (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
 
@@ -131,7 +129,7 @@ def fetch(
 def _get(url: str, target: Path, progress: Callable[[int], None]) -> str:
     """Fetch one file; returns its checksum."""
     if urlsplit(url).scheme not in ("http", "https"):
-        raise FormatError(f"{url} is no address of the web: correct the table of known models.")
+        raise FormatError(f"{url} is not a web address: correct pretrained_models.json.")
     digest, size = hashlib.sha256(), 0
     try:
         with urlopen(Request(url, headers={"User-Agent": "spacy-elmo"}), timeout=TIMEOUT) as answer:
@@ -143,7 +141,9 @@ def _get(url: str, target: Path, progress: Callable[[int], None]) -> str:
                     size += len(data)
                     progress(len(data))
     except (OSError, HTTPException) as error:  # URLError is an OSError
-        raise FormatError(f"{url} cannot be fetched ({error}): try again later.") from error
+        raise FormatError(f"{url} cannot be downloaded ({error}): try again later.") from error
     if expected is not None and size != int(expected):
-        raise FormatError(f"{url} broke off after {size:,} of {int(expected):,} bytes: try again.")
+        raise FormatError(
+            f"The download of {url} stopped after {size:,} of {int(expected):,} bytes: try again."
+        )
     return digest.hexdigest()

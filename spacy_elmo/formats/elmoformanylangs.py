@@ -94,14 +94,15 @@ def config_from(described: Any, where: str, *, lang: str | None, segmenter: str 
     kind, name = str(kind).lower(), str(name).lower()
     if kind not in ("elmo", "lstm") or name not in ("cnn", "lstm"):
         raise FormatError(
-            f'The encoder "{kind}" over "{name}" in {where} is not known: "elmo" and "lstm" over "cnn" are.'
+            f'The encoder "{kind}" over "{name}" in {where} is not supported: only "elmo" and "lstm" over '
+            '"cnn" are.'
         )
     sizes = (projection, hidden, n_layers, word_dim, char_dim)
     if not all(isinstance(size, int) for size in sizes) or word_dim <= 0 >= char_dim:
-        raise FormatError(f"Sizes are missing in {where}: get the model again.")
+        raise FormatError(f"Sizes are missing in {where}: download the model again.")
     if name == "lstm" and char_dim > 0:
         raise FormatError(
-            f'Words are spelled with an "lstm" in {where}, which its own program cannot run either.'
+            f'The character encoder "lstm" in {where} is not supported, nor does ELMoForManyLangs run it.'
         )
     settings: dict[str, Any] = {
         "units": "word",
@@ -125,7 +126,9 @@ def config_from(described: Any, where: str, *, lang: str | None, segmenter: str 
     if name == "cnn":
         longest = require(described, "token_embedder", "max_characters_per_token", where=where)
         if not isinstance(longest, int) or longest < 3:
-            raise FormatError(f"max_characters_per_token is no number in {where}: get the model again.")
+            raise FormatError(
+                f"max_characters_per_token in {where} must be an integer above 2: download the model again."
+            )
         settings["max_unit_length"] = longest - 2
     if char_dim > 0:
         keys = {"filters": "char_filters", "n_highway": "n_highway", "activation": "activation"}
@@ -135,7 +138,7 @@ def config_from(described: Any, where: str, *, lang: str | None, segmenter: str 
     try:
         return BiLMConfig.from_dict(settings)
     except ConfigError as error:
-        raise FormatError(f"No biLM is described by {where}: {error}") from error
+        raise FormatError(f"A biLM cannot be built from {where}: {error}") from error
 
 
 def _architecture(source: ModelArchive) -> Any:
@@ -144,7 +147,7 @@ def _architecture(source: ModelArchive) -> Any:
     named = require(config, "config_path", where=source.describe("config.json"))
     if not isinstance(named, str):
         raise FormatError(
-            f"The config_path of {source.describe('config.json')} is no path: get the model again."
+            f"The config_path of {source.describe('config.json')} is not a path: download the model again."
         )
     if source.zip is None and (source.path / named).is_file():
         return ModelArchive((source.path / named).parent).json((source.path / named).name)
@@ -153,7 +156,7 @@ def _architecture(source: ModelArchive) -> Any:
         return source.json(name)
     if name in DEFAULTS:
         return SAMPLE
-    raise FormatError(f"{source.path} has no {name}, which its config.json names: put it there.")
+    raise FormatError(f"{source.path} lacks {name}, which its config.json names: copy that file into it.")
 
 
 def _lexicon(source: ModelArchive, name: str, marks: tuple[str, ...]) -> Lexicon:
@@ -164,12 +167,12 @@ def _lexicon(source: ModelArchive, name: str, marks: tuple[str, ...]) -> Lexicon
             fields.insert(0, "\u3000")
         if len(fields) != 2 or not fields[1].isdecimal():
             raise FormatError(
-                f"Line {number} of {source.describe(name)} is no form and its number: get it again."
+                f'{source.describe(name)}, line {number}: expected "form<TAB>index". Download the file again.'
             )
         index[fields[0]] = int(fields[1])
     for mark in marks:
         if mark not in index:
-            raise FormatError(f"{source.describe(name)} has no {mark}: get the model again.")
+            raise FormatError(f"{source.describe(name)} lacks {mark}: download the model again.")
     return Lexicon(index, marks)
 
 
@@ -185,13 +188,13 @@ def _stored(source: ModelArchive, name: str) -> Mapping[str, LazyTensor]:
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise FormatError(
-            f"{where} is damaged, or holds more than tensors, which could run any code: "
-            "save its state_dict() again with torch.save, where you trust it."
+            f"{where} is damaged, or holds pickled objects other than tensors, which could run any code: "
+            "if you trust it, load it yourself and save its state_dict() with torch.save."
         ) from error
     except Exception as error:  # torch checks little: of damaged bytes, anything can come
-        raise FormatError(f"{where} is no file of torch or damaged: get it again.") from error
+        raise FormatError(f"{where} is not a torch file, or is damaged: download it again.") from error
     if not isinstance(state, Mapping) or not all(_is_plain(t) for t in state.values()):
-        raise FormatError(f"{where} is no state dict of tensors: save its state_dict() with torch.save.")
+        raise FormatError(f"{where} is not a state dict of tensors: save its state_dict() with torch.save.")
     return {str(key): _stored_tensor(t) for key, t in state.items()}
 
 
@@ -200,9 +203,9 @@ def _check_torch(where: str) -> None:
     version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
     if version < SAFE_TORCH:
         raise FormatError(
-            f"{where} is not read by torch {torch.__version__}, in which files of others can run any code "
-            "(CVE-2025-32434, below 2.6) or damage the memory (CVE-2026-24747, below 2.10): update torch to "
-            f"{'.'.join(map(str, SAFE_TORCH))} or newer."
+            f"{where} cannot be read safely with torch {torch.__version__}: a crafted file could run any "
+            "code (CVE-2025-32434, below 2.6) or corrupt memory (CVE-2026-24747, below 2.10). Update torch "
+            f"to {'.'.join(map(str, SAFE_TORCH))} or newer."
         )
 
 

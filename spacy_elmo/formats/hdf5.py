@@ -28,7 +28,7 @@ def open_tensors(file: Path | io.BytesIO, where: str) -> Iterator[dict[str, Lazy
     """The datasets of a file by their paths. where: names it in a FormatError."""
     module = h5py()
     if isinstance(file, Path) and not file.is_file():
-        raise FormatError(f"There is no file {file}: check the path.")
+        raise FormatError(f"The file {file} does not exist: check the path.")
     try:
         with module.File(file, "r") as opened:
             stored: dict[str, LazyTensor] = {}
@@ -41,7 +41,7 @@ def open_tensors(file: Path | io.BytesIO, where: str) -> Iterator[dict[str, Lazy
                 raise OSError(str(error)) from error
             yield stored
     except (OSError, RuntimeError, KeyError) as error:  # h5py's own, of truncated and damaged files
-        raise FormatError(f"{where} is no HDF5 file or damaged: get it again.") from error
+        raise FormatError(f"{where} is not an HDF5 file, or is damaged: download it again.") from error
 
 
 def _add(stored: dict[str, LazyTensor], name: str, item: Any, where: str) -> None:
@@ -50,8 +50,7 @@ def _add(stored: dict[str, LazyTensor], name: str, item: Any, where: str) -> Non
     if isinstance(item, h5py().Dataset):
         if item.external or item.is_virtual:
             raise FormatError(
-                f"{name} in {where} lies in another file, which is not read for it: a file of weights holds "
-                "its own; get it again."
+                f"{name} in {where} refers to another file, which is not read: download the file again."
             )
         stored[name] = LazyTensor(
             item.shape or (), item.dtype.name, lambda: _load(item, f"{name} in {where}")
@@ -63,7 +62,7 @@ def _check_links(group: Any, where: str) -> None:
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py().HardLink):
             place = f"{group.name.rstrip('/')}/{name}"
-            raise FormatError(f"{place} in {where} is a link, which is not followed: get the file again.")
+            raise FormatError(f"{place} in {where} is a link, which is not followed: download it again.")
 
 
 def _load(dataset: Any, where: str) -> Tensor:

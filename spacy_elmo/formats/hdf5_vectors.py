@@ -50,7 +50,7 @@ class ExportSettings:
         numbers = [str(i) for i in range(n_layers)]
         if self.layers not in ("all", "average", "top", *numbers):
             known = f'"all", "average", "top" or one of {", ".join(numbers)}'
-            raise FormatError(f"The model has no layers {self.layers}: use {known}.")
+            raise FormatError(f"--layers {self.layers} is not known: use {known}.")
         if self.dtype not in get_args(Dtype):
             raise FormatError(f'Vectors of {self.dtype} cannot be written: use "float32" or "float16".')
 
@@ -164,8 +164,8 @@ def _open_blocks(target: Path, record: dict[str, Any]) -> Path:
             stored = json.loads((blocks / RECORD).read_bytes())
         if stored != record:
             raise OutputError(
-                f"{blocks} holds an unfinished run of another model, text or settings: "
-                "finish that one, remove the folder, or name another output."
+                f"{blocks} holds an unfinished run with another model, text or settings: "
+                "finish that run, remove the folder, or name another output."
             )
         for scratch in blocks.glob(f".*{END}"):  # of a run that was killed
             scratch.unlink()
@@ -182,7 +182,7 @@ def _scan_text(source: Path, read: Callable[[Path], Iterable[str]]) -> tuple[str
         n += 1
         digest.update(line.encode("utf8") + b"\n")
     if not n:
-        raise FormatError(f"The text {source} is empty: there is no sentence in it.")
+        raise FormatError(f"The text {source} is empty: give a text with at least one sentence.")
     return digest.hexdigest(), n
 
 
@@ -216,7 +216,7 @@ def _write(path: Path, blocks: Path, fill: Callable[[Any], Iterator[None]]) -> N
         flush(path.parent)
     except OSError as error:
         raise OutputError(
-            f"Cannot write {path}: {error.strerror or error}. The same command goes on from here."
+            f"Cannot write {path}: {error.strerror or error}. Run the same command to continue."
         ) from error
     finally:
         with suppress(OSError):

@@ -37,7 +37,7 @@ def save_onnx(bilm: BiLM, path: PathLike) -> None:
     """
     target = Path(path)
     if target.exists() or target.is_symlink():
-        raise OutputError(f"Cannot write an ONNX file to {target}: it exists; name a new file.")
+        raise OutputError(f"Cannot write an ONNX file to {target}: it already exists; name a new file.")
     with torch.no_grad():
         model = build(bilm)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -50,12 +50,12 @@ def build(bilm: BiLM) -> "onnx.ModelProto":
         import onnx  # noqa: F401
     except ImportError as error:
         raise FormatError(
-            "The package onnx, which writes such files, is missing: pip install 'spacy-elmo[onnx]'."
+            "Writing ONNX files needs the package onnx: pip install 'spacy-elmo[onnx]'."
         ) from error
     size = sum(4 * p.numel() for p in bilm.parameters())
     if size > LARGEST:
         raise FormatError(
-            f"The weights take {size:,} bytes, and an ONNX file holds 2 GB: export a smaller model."
+            f"The weights take {size:,} bytes, but an ONNX file holds at most 2 GB: export a smaller model."
         )
     config, graph = bilm.config, GraphBuilder()
     n_characters = config.max_characters_per_token + 2

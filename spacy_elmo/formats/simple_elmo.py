@@ -35,9 +35,7 @@ def _weights(source: ModelArchive) -> str:
     if WEIGHTS in found or not found:
         return WEIGHTS
     if len(found) > 1:
-        raise FormatError(
-            f"{source.path} holds {' and '.join(found)}: give the path of the one that you mean."
-        )
+        raise FormatError(f"{source.path} holds {' and '.join(found)}: give the path of one of them.")
     return found[0]
 
 

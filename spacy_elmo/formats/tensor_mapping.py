@@ -63,7 +63,7 @@ def load_tensors(
 
     Names and shapes are checked before anything is loaded. where: names the file.
     """
-    hint = "check that the options are those of these weights, or get them again"
+    hint = "check that the options belong to these weights, or download them again"
     shapes = {entry.source: entry.shape for entry in entries}
     missing = [name for name in shapes if name not in stored]
     extra = [name for name in stored if name not in shapes]
@@ -72,7 +72,7 @@ def load_tensors(
         raise FormatError(f"{where} lacks {what}: {hint}.")
     if extra:
         what = f"{extra[0]} of shape {stored[extra[0]].shape}{_others(extra)}"
-        raise FormatError(f"{where} holds {what}, where nothing was expected: {hint}.")
+        raise FormatError(f"{where} holds {what}, which is not expected: {hint}.")
     for name, shape in shapes.items():
         if stored[name].shape != shape:
             raise FormatError(
@@ -84,7 +84,7 @@ def load_tensors(
     for entry in entries:
         tensor = stored[entry.source].load().float()
         if not torch.isfinite(tensor).all():
-            raise FormatError(f"{entry.source} in {where} holds NaN or infinite numbers: get the file again.")
+            raise FormatError(f"{entry.source} in {where} holds NaN or infinite values: download it again.")
         read = (t.contiguous() for t in entry.read(tensor))
         parameters.update(zip(entry.targets, read, strict=True))
     return parameters
@@ -105,7 +105,7 @@ def require(options: Any, *path: str, where: str) -> Any:
     """The value at `path` in JSON options. Raises a FormatError when it is not there."""
     for key in path:
         if not isinstance(options, dict) or key not in options:
-            raise FormatError(f"{'.'.join(path)} is missing in {where}: it describes no such model.")
+            raise FormatError(f"{'.'.join(path)} is missing in {where}: check that it is such a model.")
         options = options[key]
     return options
 
@@ -115,7 +115,7 @@ def check_count(what: str, n: int, stored: Mapping[str, LazyTensor], where: str)
     if n > len(stored):
         raise FormatError(
             f"{where} holds {len(stored)} tensors, too few for {what} = {n}: "
-            "check that the options are those of these weights, or get them again."
+            "check that the options belong to these weights, or download them again."
         )
 
 
@@ -123,7 +123,8 @@ def check_zip_bomb(packed: int, unpacked: int, where: str) -> None:
     """Raise a FormatError for a file that would fill the memory with next to nothing. Sizes in bytes."""
     if unpacked > max(MIN_CHECKED_BYTES, MAX_COMPRESSION_RATIO * packed):
         raise FormatError(
-            f"{where} unpacks from {packed:,} to {unpacked:,} bytes or more, as no model does: get it again."
+            f"{where} unpacks from {packed:,} to {unpacked:,} bytes or more, unlike weights: download it "
+            "again."
         )
 
 

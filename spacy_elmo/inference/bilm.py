@@ -55,7 +55,7 @@ class BiLM(BiLMNetwork):
         """
         if stateful:
             if out is not None:
-                raise ElmoError("stateful=True makes arrays of its own: leave out=... out.")
+                raise ElmoError("stateful=True allocates its own arrays: omit the argument out.")
             return encode_stateful(self, sentences, self._states)
         return encode(self, sentences, batch_tokens=batch_tokens, precision=precision, out=out)
 

@@ -47,13 +47,15 @@ def _checked(
 ) -> Sequence[np.ndarray | None]:
     """Places for layers. Raises an ElmoError for one where those of its sentence cannot be written."""
     if len(out) != len(sentences):
-        raise ElmoError(f"out has {len(out)} places for {len(sentences)} sentences: give one, or None, each.")
+        raise ElmoError(
+            f"out has {len(out)} entries for {len(sentences)} sentences: give an array or None for each."
+        )
     for i, (place, sentence) in enumerate(zip(out, sentences, strict=True)):
         shape = bilm.n_layers, len(sentence), bilm.width
         if place is not None and not _is_place(place, shape):
             raise ElmoError(
-                f"out[{i}] cannot take the layers of its sentence: give a writable float32 array {shape}, "
-                "each layer of it in one piece, or None."
+                f"out[{i}] does not fit the layers of its sentence: give a writable float32 array {shape}, "
+                "each layer contiguous, or None."
             )
     return out
 

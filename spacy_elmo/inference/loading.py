@@ -59,7 +59,7 @@ def bundled_model_path() -> Path:
     if not place.is_dir():
         raise ModelFolderError(
             f"This installation of spacy-elmo has no bundled model ({BUNDLED_MODEL}): "
-            "install it again, or give the path of a model folder."
+            "reinstall it, or give the path of a model folder."
         )
     return place
 
@@ -84,15 +84,17 @@ def build_from_tensors(contents: serialization.Contents, source: str) -> BiLM:
         with torch.device("meta"), _SkipRandomInit():  # no random weights that would be thrown away
             bilm = BiLM(config, vocab)
     except ElmoError as error:
-        raise ModelFolderError(f"The vocabulary of {source} fits no biLM: {error}") from error
+        raise ModelFolderError(f"The vocabulary of {source} does not fit its settings: {error}") from error
     expected = bilm.state_dict()
     for name in sorted(expected.keys() | tensors.keys()):
         have, want = (tuple(d[name].shape) if name in d else "nothing" for d in (tensors, expected))
         if have != want:
-            raise ModelFolderError(f"The weights of {source} hold {have} for {name}, expected {want}.")
+            raise ModelFolderError(
+                f"The weights of {source} hold {have} for {name}, expected {want}: copy the model again."
+            )
         if name in tensors and not _is_finite(tensors[name]):
             raise ModelFolderError(
-                f"The weights of {source} hold NaN or infinite numbers in {name}: get the model again."
+                f"The weights of {source} hold NaN or infinite values in {name}: copy the model again."
             )
     weights = {name: t if name == quantization.STATIC_TENSOR else t.float() for name, t in tensors.items()}
     bilm.load_state_dict(weights, assign=True)

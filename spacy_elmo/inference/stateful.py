@@ -83,7 +83,9 @@ def encode_stateful(
     """See BiLM.encode. Raises an ElmoError for joined layers, which never carried a state."""
     config: BiLMConfig = bilm.config
     if config.stacked_bidirectional:
-        raise ElmoError('The encoder "lstm" of ELMoForManyLangs carries no state: leave stateful out.')
+        raise ElmoError(
+            'The encoder "lstm" of ELMoForManyLangs keeps no state between sentences: omit stateful.'
+        )
     if not sentences:
         return []
     with states.lock, torch.inference_mode():

@@ -193,7 +193,7 @@ class Packed:
         assert native is not None
         self.address = call(make, *arguments)
         if self.address is None:
-            raise MemoryError(f"There is no memory for the weights of {what}.")
+            raise MemoryError(f"Not enough memory for the weights of {what}.")
         finalize(self, native.functions[free][0], self.address).atexit = False
 
 
@@ -242,7 +242,7 @@ def _address(array: Any, kind: _Pointer, name: str) -> int:
         return 0
     wanted = "contiguous, writable" if kind.written else "contiguous"
     found = getattr(array, "dtype", type(array).__name__)
-    raise ValueError(f"{name} takes {wanted} arrays of {kind.tensor[0]}, not such a one of {found}.")
+    raise ValueError(f"{name} needs {wanted} arrays of {kind.tensor[0]}, got {found}.")
 
 
 def address_of(tensor: Tensor) -> int:
@@ -266,13 +266,13 @@ def as_indices(array: np.ndarray) -> np.ndarray:
 def check_shape(what: str, array: Array, shape: tuple[int, ...]) -> None:
     """Raise a ValueError unless an array has this shape."""
     if tuple(array.shape) != shape:
-        raise ValueError(f"{what}: an array of {shape} is needed, this one has {tuple(array.shape)}.")
+        raise ValueError(f"{what}: expected shape {shape}, got {tuple(array.shape)}.")
 
 
 def check_indices(what: str, indices: np.ndarray, size: int) -> None:
     """Raise a ValueError unless all of them are rows of a table of `size` rows."""
     if indices.size and not (indices.min() >= 0 and indices.max() < size):
-        raise ValueError(f"{what}: rows {indices.min()} to {indices.max()} of a table of {size}.")
+        raise ValueError(f"{what}: rows {indices.min()} to {indices.max()} are outside the table of {size}.")
 
 
 def check_ascending(what: str, indices: np.ndarray, size: int, *, strictly: bool = True) -> None:
@@ -282,7 +282,7 @@ def check_ascending(what: str, indices: np.ndarray, size: int, *, strictly: bool
     before, after = indices[:-1], indices[1:]
     ordered = (before < after).all() if strictly else (before <= after).all()
     if not (ordered and indices[0] >= 0 and indices[-1] < size):
-        raise ValueError(f"{what}: ascending rows of a table of {size} are needed.")
+        raise ValueError(f"{what}: rows must be ascending and inside the table of {size}.")
 
 
 def check_same(what: str, values: Sequence[Any]) -> None:

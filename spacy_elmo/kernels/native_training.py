@@ -136,7 +136,7 @@ class NativeLayer(torch.autograd.Function):
 def _check_sizes(sizes: Tensor, rows: int, steps: int) -> None:
     check_shape("sizes", sizes, (steps,))
     if int(sizes.min()) < 0 or int(sizes.max()) > rows or bool((sizes.diff() > 0).any()):
-        raise ValueError(f"The rows of steps must not grow, and be 0 to {rows}.")
+        raise ValueError(f"The rows of each step must be 0 to {rows} and must not increase.")
 
 
 def softmax_loss(
@@ -153,7 +153,7 @@ def softmax_loss(
     check_shape("bias", bias, (units,))
     check_shape("targets", targets, (n,))
     if n and int(targets.max()) >= units:
-        raise IndexError(f"Target {int(targets.max())} of {units} units.")
+        raise IndexError(f"Target {int(targets.max())} is outside the {units} units.")
     tensors = [t.detach().contiguous() for t in (x, weight, bias)]
     found = [torch.empty_like(t) if gradients else None for t in tensors]
     loss = torch.zeros((), dtype=torch.float64)

@@ -117,10 +117,10 @@ class BiLMConfig:
                 "set tie_softmax = false."
             )
         if not self.has_softmax and self.tie_softmax:
-            raise ConfigError("A model without a softmax ties none: set tie_softmax = false.")
+            raise ConfigError("tie_softmax needs has_softmax = true: set tie_softmax = false.")
         if self.stacked_bidirectional and self.has_softmax:
             raise ConfigError(
-                "stacked_bidirectional layers have read what a softmax would predict: "
+                "stacked_bidirectional layers read the units that a softmax would predict: "
                 "set has_softmax = false."
             )
         if (
@@ -128,13 +128,13 @@ class BiLMConfig:
             and max(w for w, _ in self.char_filters) > self.max_characters_per_token + 2
         ):
             raise ConfigError(
-                "A filter of char_filters is wider than a word: raise max_characters_per_token."
+                "A filter of char_filters is wider than a token: raise max_characters_per_token."
             )
         if self.hidden_size < self.projection_dim and not self.stacked_bidirectional:
-            raise ConfigError("hidden_size must be at least as large as projection_dim.")
+            raise ConfigError("hidden_size must be at least projection_dim: raise hidden_size.")
         if self.units == "char" and self.token_encoder != "embedding":
             raise ConfigError(
-                'Character units have no characters of their own: use token_encoder = "embedding".'
+                'units = "char" needs token_encoder = "embedding": a character has no characters of its own.'
             )
         if self.n_ngrams and (
             self.units != "char"
@@ -142,12 +142,12 @@ class BiLMConfig:
             or self.effective_embedding_dim != self.projection_dim
         ):
             raise ConfigError(
-                'n_ngrams need units = "char" and embedding_dim equal to projection_dim, '
-                "not stacked_bidirectional: set n_ngrams = 0."
+                'n_ngrams needs units = "char", embedding_dim equal to projection_dim and '
+                "stacked_bidirectional = false: set n_ngrams = 0."
             )
         if self.effective_ngram_dim > self.projection_dim:
             raise ConfigError(
-                "ngram_dim must not be above projection_dim: n-grams are added to the embedding."
+                "ngram_dim must be at most projection_dim, because n-grams are added to the embedding."
             )
 
     def _check_types(self) -> None:
@@ -157,21 +157,21 @@ class BiLMConfig:
                 raise ConfigError(f'{name} = "{getattr(self, name)}" is not known: use {options}.')
         sizes = ("projection_dim", "hidden_size", "char_embedding_dim", "static_dim")
         wanted: dict[str, tuple[tuple[str, ...], Callable[[Any], bool]]] = {
-            f"a whole number from 1 to {WIDEST}": (sizes, lambda x: _is_size(x, WIDEST)),
-            f"a whole number from 1 to {MOST_LAYERS}": (("n_layers",), lambda x: _is_size(x, MOST_LAYERS)),
-            "a whole number of at least 1": (("max_sentence_length",), _is_size),
-            f"null or a whole number from 1 to {WIDEST}": (
+            f"an integer from 1 to {WIDEST}": (sizes, lambda x: _is_size(x, WIDEST)),
+            f"an integer from 1 to {MOST_LAYERS}": (("n_layers",), lambda x: _is_size(x, MOST_LAYERS)),
+            "an integer of at least 1": (("max_sentence_length",), _is_size),
+            f"null or an integer from 1 to {WIDEST}": (
                 ("embedding_dim", "ngram_dim"),
                 lambda x: x is None or _is_size(x, WIDEST),
             ),
-            "null or a whole number of at least 1": (
+            "null or an integer of at least 1": (
                 ("max_unit_length",),
                 lambda x: x is None or _is_size(x),
             ),
-            f"a whole number from 0 to {MOST_LAYERS}": (("n_highway",), lambda x: _is_count(x, MOST_LAYERS)),
-            "a whole number": (("n_ngrams", "n_static_vectors"), _is_count),
+            f"an integer from 0 to {MOST_LAYERS}": (("n_highway",), lambda x: _is_count(x, MOST_LAYERS)),
+            f"an integer from 0 to {MOST_ROWS}": (("n_ngrams", "n_static_vectors"), _is_count),
             # No weight has this size, so nothing else would stop one that fills the memory.
-            "a whole number from 1 to 10000": (
+            "an integer from 1 to 10000": (
                 ("max_characters_per_token",),
                 lambda x: _is_size(x) and x <= 10_000,
             ),
@@ -179,8 +179,11 @@ class BiLMConfig:
             f"null or a number above 0, at most {CLIP:g}": (("cell_clip", "proj_clip"), _is_clip),
             "true or false": (SWITCHES, lambda x: isinstance(x, bool)),
             "a string": (("lang", "segmenter"), lambda x: isinstance(x, str)),
-            f"a list of pairs [width, number], {WIDEST} numbers in all": (("char_filters",), _are_filters),
-            "a section of its own": (("meta",), lambda x: isinstance(x, dict)),
+            f"a list of pairs [width, number], with at most {WIDEST} filters in all": (
+                ("char_filters",),
+                _are_filters,
+            ),
+            "a section": (("meta",), lambda x: isinstance(x, dict)),
         }
         for what, (names, fits) in wanted.items():
             for name in names:

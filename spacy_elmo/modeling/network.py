@@ -28,14 +28,16 @@ class BiLMNetwork(nn.Module):
     def __init__(self, config: BiLMConfig, vocab: Vocab):
         super().__init__()
         if vocab.uses_bytes != (config.char_input == "utf8"):
-            raise ConfigError(f'char_input = "{config.char_input}" is not that of the vocabulary.')
+            raise ConfigError(f'char_input = "{config.char_input}" does not match the vocabulary.')
         if config.token_encoder != "embedding" and vocab.n_characters == len(CHAR_SPECIALS):
             raise ConfigError(
-                f'token_encoder = "{config.token_encoder}" needs a vocabulary of characters: give it one.'
+                f'token_encoder = "{config.token_encoder}" needs a vocabulary with characters: give one.'
             )
         for name, listed in (("n_ngrams", vocab.ngrams), ("n_static_vectors", vocab.static)):
             if len(listed) != getattr(config, name):
-                raise ConfigError(f"{name} = {getattr(config, name)}, but the vocabulary has {len(listed)}.")
+                raise ConfigError(
+                    f"{name} = {getattr(config, name)}, but the vocabulary lists {len(listed)}."
+                )
         self.config = config
         self.vocab = vocab
         self.token_encoder = TokenEncoder(config, len(vocab), vocab.n_characters)
@@ -74,7 +76,7 @@ class BiLMNetwork(nn.Module):
     def softmax_weight(self) -> Tensor:
         """(V, P), of both directions. Raises an ElmoError for a model without a softmax."""
         if not self.config.has_softmax:
-            raise ElmoError("This model has no softmax: it gives vectors, but no perplexity and no training.")
+            raise ElmoError("This model has no softmax: it can encode, but not be trained or evaluated.")
         if self.untied_softmax_weight is not None:
             return self.untied_softmax_weight
         assert self.token_encoder.embedding is not None

@@ -20,7 +20,7 @@ class NgramIndex:
         found: dict[int, dict[int, int]] = {n: {} for n in range(2, max_length + 1)}  # key -> row
         for row, ngram in enumerate(ngrams, 1):
             if len(ngram) not in found or not all(unit in ids for unit in ngram):
-                raise ElmoError(f"{ngram!r} is no n-gram of 2 to {max_length} units of the vocabulary.")
+                raise ElmoError(f"{ngram!r} is not an n-gram of 2 to {max_length} units of the vocabulary.")
             key = 0
             for unit in ngram:
                 key = key * size + ids[unit]

@@ -99,7 +99,7 @@ def unpack(data: bytes) -> Contents:
         stored = json.loads(texts.pop(CONFIG_FILE))
         parts = {name: text.encode("utf8") for name, text in texts.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelFolderError("These bytes are not a biLM: they are damaged or of another kind.") from error
+        raise ModelFolderError("These bytes are not a biLM, or are damaged.") from error
     _check(stored, "These bytes are", CONFIG_FILE)
     return _contents(stored, parts, partial(load_tensors, data), "the bytes")
 
@@ -107,15 +107,15 @@ def unpack(data: bytes) -> Contents:
 def read_json(folder: Path) -> dict[str, Any]:
     """config.json of a model folder: format version, settings of the biLM, the files' checksums."""
     if not folder.exists():
-        raise ModelFolderError(f"There is no model folder {folder}: check the path.")
+        raise ModelFolderError(f"The model folder {folder} does not exist: check the path.")
     if not folder.is_dir():
         raise ModelFolderError(f"{folder} is a file: give the folder that holds {CONFIG_FILE}.")
     if not (folder / CONFIG_FILE).is_file():
-        raise ModelFolderError(f"{folder} is no model folder: it has no {CONFIG_FILE}.")
+        raise ModelFolderError(f"{folder} is not a model folder: it lacks {CONFIG_FILE}.")
     try:
         stored = json.loads((folder / CONFIG_FILE).read_text(encoding="utf8"))
     except (ValueError, RecursionError) as error:
-        raise ModelFolderError(f"{folder / CONFIG_FILE} is damaged: get the model again.") from error
+        raise ModelFolderError(f"{folder / CONFIG_FILE} is damaged: copy the model again.") from error
     _check(stored, f"{folder} is", folder / CONFIG_FILE)
     return stored
 
@@ -126,14 +126,14 @@ def _check(stored: Any, subject: str, config: PathLike) -> None:
     version, entries = stored.get("format_version"), stored.get("files")
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise ModelFolderError(
-            f"{subject} of format version {version}, this spacy-elmo reads up to {FORMAT_VERSION}: "
+            f"{subject} of format version {version}, but this spacy-elmo reads at most {FORMAT_VERSION}: "
             "update spacy-elmo."
         )
     described = isinstance(entries, dict) and all(
         isinstance(e, dict) and isinstance(e.get("bytes"), int) and "sha256" in e for e in entries.values()
     )
     if not isinstance(version, int) or not described or not isinstance(stored.get("bilm"), dict):
-        raise ModelFolderError(f"{config} is damaged or no biLM's: get the model again.")
+        raise ModelFolderError(f"{config} is damaged, or does not describe a biLM: copy the model again.")
 
 
 def config_of(stored: dict[str, Any], source: str) -> BiLMConfig:
@@ -144,7 +144,7 @@ def config_of(stored: dict[str, Any], source: str) -> BiLMConfig:
             settings = format_v1.settings(settings)
         return BiLMConfig.from_dict(settings)
     except ConfigError as error:
-        raise ModelFolderError(f"The {CONFIG_FILE} of {source} describes no biLM: {error}") from error
+        raise ModelFolderError(f"The {CONFIG_FILE} of {source} does not describe a biLM: {error}") from error
 
 
 def _read(folder: Path, name: str, entry: dict[str, Any]) -> bytes:
@@ -170,17 +170,17 @@ def _checked_path(folder: Path, name: str, entry: dict[str, Any]) -> Path:
     """The path of a file. Raises a ModelFolderError unless it is there, and as long as it should be."""
     path = folder / name
     if Path(name).name != name or not path.is_file():
-        raise ModelFolderError(f"{path} is missing: get the model again.")
+        raise ModelFolderError(f"{path} is missing: copy the model again.")
     size = path.stat().st_size
     if size != entry["bytes"]:
         what = f"{size:,} bytes instead of {entry['bytes']:,}"
-        raise ModelFolderError(f"{path} is damaged ({what}): get the model again.")
+        raise ModelFolderError(f"{path} is damaged ({what}): copy the model again.")
     return path
 
 
 def _check_digest(path: Path, checksum: str, entry: dict[str, Any]) -> None:
     if checksum != entry["sha256"]:
-        raise ModelFolderError(f"{path} is damaged (its checksum differs): get the model again.")
+        raise ModelFolderError(f"{path} is damaged (its checksum differs): copy the model again.")
 
 
 def _load_mapped(path: Path) -> dict[str, Tensor]:
@@ -216,7 +216,7 @@ def _contents(
             texts = {format_v1.FILES.get(name, name): text for name, text in texts.items()}
         tensors = quantization.dequantize_rows(tensors)
     except SafetensorError as error:
-        raise ModelFolderError(f"The weights of {source} are damaged: get the model again.") from error
+        raise ModelFolderError(f"The weights of {source} are damaged: copy the model again.") from error
     try:
         lists = [
             _lines(texts.get(name, b""))
@@ -224,12 +224,12 @@ def _contents(
         ]
         vocab = vocab_of(config, *lists)
     except ValueError as error:  # not UTF-8, or an ElmoError
-        raise ModelFolderError(f"The vocabulary of {source} fits no biLM: {error}") from error
+        raise ModelFolderError(f"The vocabulary of {source} does not fit its settings: {error}") from error
     return config, vocab, tensors
 
 
 def _unlisted(name: str, source: str) -> ModelFolderError:
-    return ModelFolderError(f"The {CONFIG_FILE} of {source} lists no {name}: get the model again.")
+    return ModelFolderError(f"The {CONFIG_FILE} of {source} does not list {name}: copy the model again.")
 
 
 def _vocab_files(vocab: Vocab) -> dict[str, bytes]:

@@ -158,8 +158,8 @@ class Elmo(ListenedTo, TrainablePipe):
         kind = config.segmenter.partition(":")[0]  # of "pkuseg:MODEL"
         if config.units == "word" and self.segmenter and self.segmenter != kind:
             warnings.warn(
-                f'The model of "{self.name}" knows words as "{config.segmenter}" cuts them, but this '
-                f'pipeline cuts them with "{self.segmenter}": use that segmenter or a model of characters.',
+                f'The model of "{self.name}" was trained on words of the segmenter "{config.segmenter}", but '
+                f'this pipeline uses "{self.segmenter}": use that segmenter, or a model of characters.',
                 stacklevel=2,
             )
 

@@ -95,8 +95,8 @@ class ListenedTo:
         """Warn once, in training, when no component learns on the vectors."""
         if not self._listeners_checked and not self.listener_map:
             warnings.warn(
-                f'No component after "{self.name}" listens to it, so none is trained on its vectors: put a '
-                'spacy-elmo.ElmoListener.v1 into the "tok2vec" of those that shall be (docs/usage.md).',
+                f'No component after "{self.name}" uses its vectors: put a spacy-elmo.ElmoListener.v1 into '
+                'the "tok2vec" of each component that should be trained on them (docs/usage.md).',
                 stacklevel=3,
             )
         self._listeners_checked = True

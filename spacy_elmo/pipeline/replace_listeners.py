@@ -43,7 +43,7 @@ class ListenerReplacer:
     def config(self, bilm: dict, tok2vec: dict) -> dict[str, Any]:
         """The new section for a listener, whose settings `model` adds. bilm: section of the biLM."""
         if not any(_listeners(tok2vec)):
-            raise ValueError(f"There is no {LISTENER} in [model.tok2vec] that could be replaced.")
+            raise ValueError(f"[model.tok2vec] has no {LISTENER} to replace.")
         new = {"@architectures": PRIVATE, "bilm": deepcopy(bilm)}
         self._replaced.append((new, tok2vec, deepcopy(tok2vec)))
         return new
@@ -104,7 +104,7 @@ def _listeners_section(new: dict, now: dict, before: dict) -> dict:
         if path == () or _get(now, path) is new:
             return _get(before, path)
     right = " or ".join(f'"{".".join(("model", "tok2vec", *path))}"' for path in paths)
-    raise ValueError(f"This path is not that of the listener to ELMo: use {right}.")
+    raise ValueError(f"This is not the path of a listener to ELMo: use {right}.")
 
 
 def _undo(new: dict, now: dict, before: dict) -> None:

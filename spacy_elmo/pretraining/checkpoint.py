@@ -118,7 +118,7 @@ def check_same_run(state: dict[str, Any], config: PretrainConfig, corpus: str, o
     if record.get("corpus") != corpus:
         what = "another corpus"
     if what:
-        raise CheckpointError(f"{output} holds a run with {what}: name another folder, or delete it.")
+        raise CheckpointError(f"{output} holds a run with {what}: name another folder, or delete this one.")
 
 
 def load_model(path: Path) -> BiLM:
@@ -164,4 +164,4 @@ def load_tensors(
 
 
 def _corrupted(path: Path) -> CheckpointError:
-    return CheckpointError(f"The checkpoint {path} is damaged: delete it to go on from the one before.")
+    return CheckpointError(f"The checkpoint {path} is damaged: delete it to continue from the previous one.")

@@ -127,7 +127,7 @@ SECTIONS: dict[str, Any] = {"paths": Paths, "vocab": VocabConfig, "training": Tr
 def read_config(path: Path, overrides: dict[str, Any] | None = None) -> PretrainConfig:
     """Read a pretrain.cfg. overrides: values by dotted key ("training.max_steps")."""
     if not path.is_file():
-        raise ConfigError(f"There is no configuration {path}: check the path.")
+        raise ConfigError(f"The configuration {path} does not exist: check the path.")
     try:
         config = Config().from_disk(path, interpolate=True, overrides=overrides or {})
     except (ValueError, configparser.Error) as error:  # confection's messages have many lines
@@ -135,7 +135,7 @@ def read_config(path: Path, overrides: dict[str, Any] | None = None) -> Pretrain
     for name in config:
         if name not in (*SECTIONS, "model"):
             known = ", ".join(f"[{section}]" for section in (*SECTIONS, "model"))
-            raise ConfigError(f"{path} has a section [{name}] that is not known: use {known}.")
+            raise ConfigError(f"{path} has an unknown section [{name}]: use {known}.")
     sections = {name: _section(kind, config.get(name, {}), name) for name, kind in SECTIONS.items()}
     return PretrainConfig(**sections, model=dict(config.get("model", {})))
 
@@ -148,7 +148,7 @@ def _section(kind: Any, values: dict[str, Any], name: str) -> Any:
             raise ConfigError(f"[{name}] has no setting {key!r}: use {options}.")
         if not _has_type(value, known[key]):
             wanted = getattr(known[key], "__name__", str(known[key]))
-            raise ConfigError(f"[{name}] {key} = {value!r} should be of type {wanted}.")
+            raise ConfigError(f"[{name}] {key} = {value!r} must be of type {wanted}.")
         if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
             raise ConfigError(f"[{name}] {key} = {value!r} must not be negative.")
     section = kind(**values)

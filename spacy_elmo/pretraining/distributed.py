@@ -89,7 +89,7 @@ class DistributedContext:
         first, *others = self.all_gather(torch.frombuffer(bytearray(digest), dtype=torch.uint8))
         if not all(torch.equal(first, other) for other in others):
             raise DistributedError(
-                "The processes have made different models: give all of them the same corpus, settings and "
+                "The processes built different models: give each of them the same corpus, settings and "
                 "version of spacy-elmo."
             )
         with torch.no_grad():
@@ -107,8 +107,9 @@ class DistributedContext:
             collective(*args)
         except RuntimeError as error:  # what torch raises for a connection that is lost or times out
             raise DistributedError(
-                f"Process {self.rank} of {self.size} lost another one, which died or hangs: see its message. "
-                "The same command goes on from the last checkpoint; torchrun --max-restarts gives it again."
+                f"Process {self.rank} of {self.size} lost contact with another, which died or hangs: see its "
+                "message. Run the same command to continue from the last checkpoint, or use torchrun "
+                "--max-restarts."
             ) from error
 
 
@@ -138,8 +139,8 @@ def init_distributed() -> Iterator[DistributedContext]:
     if torch.cuda.is_available():
         if local >= torch.cuda.device_count():
             raise DistributedError(
-                f"Process {rank} has no GPU: this machine has {torch.cuda.device_count()}; give torchrun "
-                f"--nproc-per-node {torch.cuda.device_count()}."
+                f"Process {rank} has no GPU, because this machine has {torch.cuda.device_count()}: give "
+                f"torchrun --nproc-per-node {torch.cuda.device_count()}."
             )
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
@@ -155,7 +156,9 @@ def init_distributed() -> Iterator[DistributedContext]:
             dist.init_process_group(backend, timeout=TIMEOUT)
     except (RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise DistributedError(f"Process {rank} of {size} did not find the others: {reason}") from error
+        raise DistributedError(
+            f"Process {rank} of {size} could not connect to the others: {reason}"
+        ) from error
     yield DistributedContext(rank, size, device)
     dist.destroy_process_group()  # not after an error: it would wait for the others
 

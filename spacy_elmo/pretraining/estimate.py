@@ -96,7 +96,9 @@ def estimate_run(
     if not isinstance(batch, int):
         free = memory * (1 - MEMORY_MARGIN) - sum(fixed.values())
         if free < each * (config.max_sentence_length + 2):
-            raise ConfigError("The model does not fit the memory: make it smaller, or give --memory.")
+            raise ConfigError(
+                "The model does not fit into memory: make it smaller, or give a larger --memory."
+            )
         batch = min(MAX_BATCH_TOKENS, int(free / each) // 256 * 256) * gpus
     if tokens_per_second is None:
         tokens_per_second = measure_speed(config, vocab, settings, typical_lengths(corpus, config))
@@ -290,5 +292,5 @@ def parse_size(text: str) -> float:
     except ValueError:
         size = 0.0
     if not 0 < size < float("inf"):
-        raise ConfigError(f'"{text}" is no size: write it like 3GB or 190MB.')
+        raise ConfigError(f'"{text}" is not a size: write it like 3GB or 190MB.')
     return size

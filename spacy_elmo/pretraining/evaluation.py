@@ -50,7 +50,7 @@ def read_sentences(bilm: BiLM, path: Path) -> list[list[str]]:
     )
     found = [s for line in read_lines(path) for s in sentences(line, segment, config.max_sentence_length)]
     if not found:
-        raise CorpusError(f"The held-out text {path} is empty: there is no sentence in it.")
+        raise CorpusError(f"The text {path} is empty: give a text with at least one sentence.")
     return found
 
 

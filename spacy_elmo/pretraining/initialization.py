@@ -42,12 +42,12 @@ def build_model(corpus: Corpus, settings: PretrainConfig) -> BiLM:
         if settings.model[key] != corpus_settings[key]:
             raise ConfigError(
                 f"[model] {key} = {settings.model[key]!r}, but the corpus was made with "
-                f"{corpus_settings[key]!r}: leave it out, or make the corpus again."
+                f"{corpus_settings[key]!r}: omit the setting, or make the corpus again."
             )
     parent = parent_of(settings)
     config = config_of(settings, corpus_settings, parent)
     if not config.has_softmax:
-        raise ConfigError("A model without a softmax cannot be trained: leave [model] has_softmax out.")
+        raise ConfigError("A model without a softmax cannot be trained: omit [model] has_softmax.")
     vocab = corpus.vocab(
         min_count=settings.vocab.min_count,
         max_size=settings.vocab.max_size,
@@ -187,6 +187,6 @@ def _check_shape(config: BiLMConfig, parent: BiLMConfig) -> None:
     for key in ("units", *(key for key in ARCHITECTURE_KEYS if key not in found_by_name)):
         if getattr(config, key) != getattr(parent, key):
             raise ConfigError(
-                f"init_from has {key} = {getattr(parent, key)!r}, this run {getattr(config, key)!r}: "
-                "they must be equal; a [model] section that is left out takes all from init_from."
+                f"init_from has {key} = {getattr(parent, key)!r}, but this run has {getattr(config, key)!r}: "
+                "make them equal, or omit the [model] section to take all settings from init_from."
             )

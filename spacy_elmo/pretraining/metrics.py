@@ -144,7 +144,7 @@ def _open_events(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        log.info("no TensorBoard files: pip install spacy-elmo[monitoring]")
+        log.info("no TensorBoard files are written: pip install 'spacy-elmo[monitoring]'")
         return False
     return SummaryWriter(str(folder), purge_step=step)  # a run that goes on replaces what it repeats
 

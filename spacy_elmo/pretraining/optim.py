@@ -52,7 +52,7 @@ def lr_at(step: int, training: TrainingConfig) -> float:
 def log_new_end(step: int, training: TrainingConfig, before: int) -> None:
     """Log what a max_steps other than `before` means for a run that goes on at `step`."""
     log.info(
-        "max_steps was %d and is %d now: the learning rate goes on at %.2g, where it was %.2g, and "
+        "max_steps changed from %d to %d: the learning rate continues at %.2g instead of %.2g, and "
         "falls to zero at the new end",
         before,
         training.max_steps,

@@ -180,7 +180,9 @@ class Trainer:
             if result.stop or self._is_done() or self.step % training.checkpoint_every == 0:
                 self._checkpoint()
             if result.stop and not self._is_done():
-                log.info("SIGTERM: checkpoint written at step %d, the same command goes on", self.step)
+                log.info(
+                    "SIGTERM: checkpoint written at step %d; run the same command to continue", self.step
+                )
                 return False
         self._finish(logger)
         return True
@@ -254,8 +256,8 @@ class Trainer:
 
     def _diverged(self, what: str) -> CheckpointError:
         return CheckpointError(
-            f"{what} at step {self.step}, the last good checkpoint is kept: "
-            "lower learning_rate or grad_clip and start again in another folder."
+            f"{what} at step {self.step}; the last good checkpoint is kept: "
+            "lower learning_rate or grad_clip, and start again in another folder."
         )
 
     def _checkpoint(self) -> None:
@@ -278,7 +280,7 @@ class Trainer:
             steps = self.record["best"]["step"]
             self.world.barrier()  # until the leading process has written them
             self.bilm.load_state_dict(loading.load(self.output / BEST).state_dict())
-            log.info("no better since step %d: its weights are the model", steps)
+            log.info("no improvement since step %d, whose weights become the model", steps)
             result = evaluate_perplexity(self.bilm, self.dev_sentences, world=self.world).to_dict()
             self.record["log"].append({"step": steps, "epoch": self.loader_state.epoch, "dev": result})
             logger.log_validation(self.record)

@@ -15,7 +15,7 @@ from .helpers import CONFIG, plain, run, tiny
 def test_corpus(text, tmp_path):
     result = run("corpus", text, tmp_path / "corpus", "--max-sentence-length", 5)
     assert result.exit_code == 0
-    assert "80 sentences, 320 units, 12 of them distinct" in plain(result.output)
+    assert "80 sentences, 320 units, 12 distinct" in plain(result.output)
     manifest = json.loads((tmp_path / "corpus" / "manifest.json").read_bytes())
     assert {
         key: manifest[key] for key in ("units", "segmenter", "lang", "fold_fullwidth", "max_sentence_length")
@@ -82,7 +82,7 @@ def test_plan():
     result = run("estimate", CONFIG, *args, "--training.batch_tokens", 4096)
     assert result.exit_code == 0
     said = plain(result.output)
-    for text in ("3.4 M", "memory of a process", "units of a batch 4,096", "9,000 units/s", "0.02 days"):
+    for text in ("3.4 M", "memory per process", "units per batch 4,096", "9,000 units/s", "0.02 days"):
         assert text in said
     assert run("estimate", CONFIG, "--corpus-size", "much").exit_code == 1
 
@@ -111,7 +111,7 @@ def test_as_a_module(text, tmp_path):
 def test_under_spacy(tmp_path):
     status, said = shell("-m", "spacy", "elmo", "corpus", tmp_path / "nowhere", tmp_path / "corpus")
     assert status == 1
-    assert "There is no text" in said
+    assert "The text" in said
     assert "Traceback" not in said
     assert os.listdir(tmp_path) == []
 

@@ -141,18 +141,18 @@ def test_what_is_refused(theirs, tmp_path, made):
         (["--from", "nonsense", theirs, out], "--from nonsense is not known: use bilm-tf, allennlp"),
         (
             ["--from", "bilm-tf", files[0], out],
-            "--from bilm-tf reads OPTIONS WEIGHTS [VOCABULARY [VECTORS]], but 1 source ",
+            "--from bilm-tf takes OPTIONS WEIGHTS [VOCABULARY [VECTORS]], but 1 source ",
         ),
-        (["--from", "simple-elmo", theirs, theirs, out], "but 2 sources stood before the folder"),
-        (["--from", "allennlp", *files, files[0], out], "--from allennlp reads OPTIONS WEIGHTS, but 3"),
-        (["--from", "elmoformanylangs", theirs, out], "has no config.json"),
-        (["--from", "simple-elmo", tmp_path / "nowhere", out], "There is no"),
-        (["--from", "bilm-tf", *reversed(files), out], "is no JSON file or damaged"),
-        ([theirs, out], "is no model folder"),
+        (["--from", "simple-elmo", theirs, theirs, out], "but 2 sources were given before the output"),
+        (["--from", "allennlp", *files, files[0], out], "--from allennlp takes OPTIONS WEIGHTS, but 3"),
+        (["--from", "elmoformanylangs", theirs, out], "lacks config.json"),
+        (["--from", "simple-elmo", tmp_path / "nowhere", out], "does not exist"),
+        (["--from", "bilm-tf", *reversed(files), out], "is not a JSON file, or is damaged"),
+        ([theirs, out], "is not a model folder"),
         (["--from", "simple-elmo", theirs, theirs], "it holds other files"),
         (["--from", "simple-elmo", theirs, files[0]], "it is a file"),
         (["--from", "simple-elmo", theirs, out, "--to", "keras"], "--to keras is not known"),
-        (["--from", "spacy-elmo", theirs, out, "--lang", "en"], "knows its language and segmenter"),
+        (["--from", "spacy-elmo", theirs, out, "--lang", "en"], "records its language and segmenter"),
     ):
         refused(tmp_path, "convert", *args, message=message)
     assert run("convert").exit_code == 2

@@ -70,8 +70,8 @@ def test_what_is_downloaded_can_be_converted_as_it_says(known, tmp_path):
     result = run("download", "tiny", tmp_path / "tiny")
     assert result.exit_code == 0, result.output
     said = " ".join(plain(result.output).split())
-    assert "No checksum is published of options.json, model.hdf5" in said
-    assert "is not encrypted: anybody on the way can change what comes" in said
+    assert "The publisher states no checksum of options.json, model.hdf5" in said
+    assert "is not encrypted: the files can be changed on their way" in said
     assert sorted(os.listdir(tmp_path / "tiny")) == ["download.json", "model.hdf5", "options.json"]
     record = json.loads((tmp_path / "tiny" / "download.json").read_text())
     digest = hashlib.sha256((tmp_path / "tiny" / "model.hdf5").read_bytes()).hexdigest()
@@ -99,36 +99,34 @@ def test_checksums(known, tmp_path):
     assert run("download", "tiny", tmp_path / "tiny").exit_code == 0
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in published}
     known(sha256=digests)
-    assert "No checksum" not in plain(run("download", "tiny", tmp_path / "tiny").output)
+    assert "no checksum" not in plain(run("download", "tiny", tmp_path / "tiny").output)
     known(sha256={**digests, "model.hdf5": "0" * 64})
-    refused(
-        tmp_path, "download", "tiny", tmp_path / "new" / "tiny", message="model.hdf5 has another checksum"
-    )
+    refused(tmp_path, "download", "tiny", tmp_path / "new" / "tiny", message="model.hdf5 is wrong: try again")
 
 
 def test_what_cannot_be_fetched(known, server, tmp_path):
     out = tmp_path / "new"
     right = hashlib.sha256((tmp_path / "published" / "options.json").read_bytes()).hexdigest()
     for files, message in (
-        ({"a": server + "nothing"}, "cannot be fetched (HTTP Error 404"),
+        ({"a": server + "nothing"}, "cannot be downloaded (HTTP Error 404"),
         (
             {"options.json": server + "options.json", "b": server + "cut"},
             "after 10 of 1,000 bytes: try again",
         ),
-        ({"a": "http://127.0.0.1:1/x"}, "cannot be fetched"),
-        ({"a": "http://"}, "cannot be fetched"),
-        ({"a": "file:///etc/hostname"}, "is no address of the web"),
+        ({"a": "http://127.0.0.1:1/x"}, "cannot be downloaded"),
+        ({"a": "http://"}, "cannot be downloaded"),
+        ({"a": "file:///etc/hostname"}, "is not a web address"),
     ):
         known(files=files, sha256={**dict.fromkeys(files, "0" * 64), "options.json": right})
         refused(tmp_path, "download", "tiny", out, message=message)
-    refused(tmp_path, "download", "nonsense", out, message='There is no known model "nonsense"')
+    refused(tmp_path, "download", "nonsense", out, message='The model "nonsense" is not known')
     refused(tmp_path, "download", "tiny", tmp_path / "published", message="it holds other files")
 
 
 def test_no_redirect_to_an_address_that_is_not_encrypted():
     handler, request = download._SafeRedirects(), Request("https://example.org/a")
     for target in ("http://example.org/a", "ftp://example.org/a", "file:///etc/hostname"):
-        with pytest.raises(FormatError, match="is not encrypted: it is not followed"):
+        with pytest.raises(FormatError, match="is not encrypted: the download was stopped"):
             handler.redirect_request(request, None, 302, "", {}, target)
     found = handler.redirect_request(request, None, 302, "", {}, "https://example.org/b")
     assert found.full_url == "https://example.org/b"

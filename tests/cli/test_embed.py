@@ -133,10 +133,10 @@ def test_an_unfinished_run_of_another_kind_is_not_gone_on_with(model, text, monk
         out,
         "--dtype",
         "float16",
-        message="holds an unfinished run of another",
+        message="holds an unfinished run with another",
     )
     make_bilm(seed=1).save(tmp_path / "other")
-    refused(tmp_path, "embed", tmp_path / "other", text, out, message="holds an unfinished run of another")
+    refused(tmp_path, "embed", tmp_path / "other", text, out, message="holds an unfinished run with another")
     (tmp_path / "more.txt").write_text("的\n", encoding="utf8")
     refused(tmp_path, "embed", model, tmp_path / "more.txt", out, message="name another output")
     assert run("embed", model, text, out).exit_code == 0
@@ -156,7 +156,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_lost(limit, model, text, tmp
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert result.exit_code == 1
-    assert "File too large. The same command goes on from here." in plain(result.output)
+    assert "File too large. Run the same command to continue." in plain(result.output)
     assert sorted(os.listdir(tmp_path)) == ["model", "out.h5.blocks", "text.txt"]
     blocks = [name for name in os.listdir(tmp_path / "out.h5.blocks") if name != "run.json"]
     assert len(blocks) == (0 if limit == 1000 else 15)
@@ -213,17 +213,20 @@ def test_what_is_refused(model, text, tmp_path, monkeypatch):
     (tmp_path / "gb.txt").write_bytes("好\n".encode() + "你好".encode("gb18030"))
     (tmp_path / "empty.txt").write_bytes(b"")
     for args, message in (
-        ([tmp_path / "nowhere", text, out], "There is no model folder"),
+        ([tmp_path / "nowhere", text, out], "The model folder"),
         ([model, tmp_path / "nowhere", out], "nowhere cannot be read: No such file"),
-        ([model, tmp_path, out], "which is read: name an output elsewhere"),
-        ([model, text, model / "out.h5"], "which is read: name an output elsewhere"),
-        ([model, text, text], "is what is read: name another output"),
+        ([model, tmp_path, out], "name an output elsewhere"),
+        ([model, text, model / "out.h5"], "name an output elsewhere"),
+        ([model, text, text], "is also an input: name another output"),
         ([model, text, tmp_path / "gb.txt"], "it is another file; name a new one"),
         ([model, tmp_path / "gb.txt", out], "gb.txt, line 2 is not UTF-8"),
         ([model, tmp_path / "empty.txt", out], "is empty"),
         ([model, text, model], "it is a folder; name a file"),
         ([model, text, tmp_path / "gb.txt" / "below"], "Cannot write"),
-        ([model, text, out, "--layers", "3"], 'no layers 3: use "all", "average", "top" or one of 0, 1, 2'),
+        (
+            [model, text, out, "--layers", "3"],
+            '--layers 3 is not known: use "all", "average", "top" or one of 0, 1, 2',
+        ),
         ([model, text, out, "--dtype", "int8"], "Vectors of int8 cannot be written"),
     ):
         refused(tmp_path, "embed", *args, message=message)

@@ -33,16 +33,16 @@ def refused(folder: Path, *args, message: str) -> None:
 def test_corpus_of_bad_text(tmp_path):
     for name, data, message in (
         ("gb.txt", "好。\n".encode() + "你好。\n".encode("gb18030") * 20, "line 2 is not UTF-8"),
-        ("empty.txt", b"", "corpus is empty"),
-        ("blank.txt", "\n 　\n".encode(), "corpus is empty"),
-        ("no.jsonl", b'{"txt": "a"}', "line 1 is no JSON object"),
+        ("empty.txt", b"", "input has no sentences"),
+        ("blank.txt", "\n 　\n".encode(), "input has no sentences"),
+        ("no.jsonl", b'{"txt": "a"}', "line 1 is not a JSON object"),
         ("null.jsonl", b'{"text": "a"}\n{"text": null}', 'The "text" of'),
-        ("list.jsonl", b'{"text": ["a"]}', "is no string: correct the line, or leave it out"),
-        ("deep.jsonl", b'{"text": ' + b"[" * 99999, "line 1 is no JSON object"),
-        ("all.json", b'[{"text": "a"}]', "is JSON: give .jsonl"),
+        ("list.jsonl", b'{"text": ["a"]}', "is not a string: correct the line, or remove it"),
+        ("deep.jsonl", b'{"text": ' + b"[" * 99999, "line 1 is not a JSON object"),
+        ("all.json", b'[{"text": "a"}]', "is JSON: give .txt, or .jsonl"),
         ("small.txt", "你好。\n".encode("gb18030"), "line 1 is not UTF-8"),
-        ("mark.txt", "ab\n".encode("utf-16"), "is UTF-16, as its first bytes say"),
-        ("zeros.txt", "ab\n".encode("utf-16-le"), "is UTF-16 or no text"),
+        ("mark.txt", "ab\n".encode("utf-16"), "is UTF-16"),
+        ("zeros.txt", "ab\n".encode("utf-16-le"), "is UTF-16 or not text"),
         ("cut.txt.gz", gzip.compress(TEXT.encode())[:-12], "cannot be read"),
     ):
         (tmp_path / name).write_bytes(data)
@@ -51,16 +51,16 @@ def test_corpus_of_bad_text(tmp_path):
 
 def test_corpus_of_nothing(tmp_path):
     (tmp_path / "folder").mkdir()
-    refused(tmp_path, "corpus", tmp_path / "nowhere", tmp_path / "out", message="There is no text")
-    refused(tmp_path, "corpus", tmp_path / "folder", tmp_path / "out", message="holds no text")
+    refused(tmp_path, "corpus", tmp_path / "nowhere", tmp_path / "out", message="The text")
+    refused(tmp_path, "corpus", tmp_path / "folder", tmp_path / "out", message="holds no text files")
 
 
 def test_corpus_with_bad_options(text, tmp_path):
     out = tmp_path / "out"
     refused(tmp_path, "corpus", text, out, "--units", "byte", message="--units byte is not known")
     words = ["corpus", text, out, "--units", "word"]
-    refused(tmp_path, *words, "--segmenter", "scissors", message='"scissors" of "zh" does not start')
-    refused(tmp_path, *words, "--lang", "klingon", message='of "klingon" does not start')
+    refused(tmp_path, *words, "--segmenter", "scissors", message='"scissors" of "zh" cannot be loaded')
+    refused(tmp_path, *words, "--lang", "klingon", message='of "klingon" cannot be loaded')
     refused(tmp_path, "corpus", text, tmp_path / ("x" * 300), message="File name too long")
     assert run("corpus", text, out, "--max-sentence-length", 0).exit_code == 2
     assert run("corpus", text).exit_code == 2
@@ -84,11 +84,11 @@ def test_corpus_into_other_peoples_places(text, tmp_path, monkeypatch):
     ("changes", "message"),
     [
         ({"--training.steps": 5}, "[training] has no setting 'steps'"),
-        ({"--training.max_steps": "many"}, "max_steps = 'many' should be of type int"),
+        ({"--training.max_steps": "many"}, "max_steps = 'many' must be of type int"),
         ({"--model.projektion": 8}, '"projektion" is not a setting'),
         ({"--model.hidden_size": 2}, "hidden_size must be at least"),
         ({"--nonsense.x": 8}, "nonsense"),
-        ({"--paths.train": "nowhere"}, "nowhere is no corpus folder"),
+        ({"--paths.train": "nowhere"}, "nowhere is not a corpus folder"),
         ({"--paths.dev": "nowhere"}, "nowhere cannot be read"),
         ({"--paths.train": "null"}, "give both"),
         ({"--vocab.min_count": 999}, "lower min_count"),
@@ -104,7 +104,7 @@ def test_pretrain_with_bad_settings(made, tmp_path, changes, message):
 def test_pretrain_without_a_config_and_into_other_peoples_places(made, tmp_path):
     args = tiny(made)
     args[1] = tmp_path / "nowhere.cfg"
-    refused(tmp_path, *args, message="There is no configuration")
+    refused(tmp_path, *args, message="The configuration")
     for place, message in ((made / "text.txt", "it is a file"), (made / "corpus", "it holds other files")):
         args = tiny(made)
         args[args.index("--output") + 1] = place
@@ -128,7 +128,7 @@ def test_evaluate_and_info_of_bad_models(made, tmp_path):
         refused(tmp_path, "evaluate", path, text, "-o", tmp_path / "metrics.json", message=message)
         refused(tmp_path, "info", path, message=message)
 
-    check("There is no model folder", tmp_path / "nowhere")
+    check("The model folder", tmp_path / "nowhere")
     check("is a file", model / "vocab.txt")
     (model / "weights.safetensors").write_bytes(weights[:-100])
     check("weights.safetensors is damaged")

@@ -164,13 +164,22 @@ def test_refusals(made, lines, tmp_path):
     check('"球" does not occur in the sentence', QUERY, "球", lines)
     check('"" does not occur in the sentence', QUERY, "", lines)
     check('"打" occurs 2 times in the sentence: choose one, --occurrence 1 to 2', twice, "打", lines)
-    check("there is no --occurrence 3", twice, "打", lines, "--occurrence", 3)
-    check("occurs once in the sentence: there is no --occurrence 2", twice, "球", lines, "--occurrence", 2)
+    check("give an --occurrence of at most 2, not 3", twice, "打", lines, "--occurrence", 3)
+    check(
+        "occurs once in the sentence: give an --occurrence of at most 1, not 2",
+        twice,
+        "球",
+        lines,
+        "--occurrence",
+        2,
+    )
     check("--layer 3 is not known: use 0, 1, 2", QUERY, "爱", lines, "--layer", 3)
     check("--layer top is not known", QUERY, "爱", lines, "--layer", "top")
-    check("--segmenter goes with --all-tokens", QUERY, "爱", lines, "--segmenter", "jieba")
-    check('"scissors" of "zh" does not start', QUERY, "爱", lines, "--all-tokens", "--segmenter", "scissors")
-    check("There is no text", QUERY, "爱", tmp_path / "nowhere.txt")
+    check("--segmenter needs --all-tokens", QUERY, "爱", lines, "--segmenter", "jieba")
+    check(
+        '"scissors" of "zh" cannot be loaded', QUERY, "爱", lines, "--all-tokens", "--segmenter", "scissors"
+    )
+    check("The text", QUERY, "爱", tmp_path / "nowhere.txt")
     (tmp_path / "gb.txt").write_bytes("我爱你".encode("gb18030"))
     check("line 1 is not UTF-8", QUERY, "爱", tmp_path / "gb.txt")
 
@@ -178,10 +187,10 @@ def test_refusals(made, lines, tmp_path):
 def test_nothing_to_compare_with(made, tmp_path):
     model = ["--model", made / "run" / "model"]
     for text, word, more, message in (
-        ("", "北京", [], 'There is no "北京" besides the one in the sentence'),
-        ("上海。", "北京", [], 'There is no "北京" besides the one in the sentence'),
-        (QUERY, "北京", [], 'There is no "北京" besides the one in the sentence'),
-        ("\n", "北京", ["--all-tokens"], "There is no other token"),
+        ("", "北京", [], 'has no "北京" besides the one in the sentence'),
+        ("上海。", "北京", [], 'has no "北京" besides the one in the sentence'),
+        (QUERY, "北京", [], 'has no "北京" besides the one in the sentence'),
+        ("\n", "北京", ["--all-tokens"], "has no other token"),
     ):
         (tmp_path / "text.txt").write_text(text, encoding="utf8")
         refused(tmp_path, "nearest", QUERY, word, tmp_path / "text.txt", *more, *model, message=message)
@@ -189,4 +198,4 @@ def test_nothing_to_compare_with(made, tmp_path):
 
 def test_a_model_that_is_none(lines, tmp_path):
     args = ["nearest", QUERY, "爱", lines, "--model", tmp_path / "nowhere"]
-    refused(tmp_path, *args, message="There is no model folder")
+    refused(tmp_path, *args, message="The model folder")

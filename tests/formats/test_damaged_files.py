@@ -47,7 +47,9 @@ def test_missing_extra_and_wrongly_shaped_tensors(tmp_path):
         tmp_path, r"lacks RNN_0.*/B of shape \(48,\) and 1 more", **{f"{CELL}/B": None, "char_embed": None}
     )
     check_bilm_tf(
-        tmp_path, r"holds CNN/W_cnn_9 of shape \(2,\), where nothing", **{"CNN/W_cnn_9": np.zeros(2, "f4")}
+        tmp_path,
+        r"holds CNN/W_cnn_9 of shape \(2,\), which is not expected",
+        **{"CNN/W_cnn_9": np.zeros(2, "f4")},
     )
     wrong = {f"{CELL}/W_0": np.zeros((12, 40), "f4")}
     check_bilm_tf(tmp_path, rf"holds {CELL}/W_0 of shape \(12, 40\), expected \(12, 48\)", **wrong)
@@ -100,7 +102,7 @@ def test_hdf5_that_leads_to_other_files(how, tmp_path):
             file["CNN_proj/W_proj"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/x")
         else:
             file["CNN_proj/W_proj"] = h5py.SoftLink("/char_embed")
-    with pytest.raises(FormatError, match=r"lies in another file|is a link, which is not followed"):
+    with pytest.raises(FormatError, match=r"refers to another file|is a link, which is not followed"):
         load_bilm_tf(*files)
 
 
@@ -111,15 +113,15 @@ def test_options_of_another_model(tmp_path):
         (options({"n_layers": 3}), "lacks RNN_0/RNN/MultiRNNCell/Cell2"),
         (
             options({"n_layers": 1}),
-            r"holds RNN_0/RNN/MultiRNNCell/Cell1\S+ of shape .* and 5 more, where nothing",
+            r"holds RNN_0/RNN/MultiRNNCell/Cell1\S+ of shape .* and 5 more, which is not expected",
         ),
         (options(n_highway=1), "holds CNN_high_1/W_carry .* and 3 more"),
         (options(filters=[[1, 4], [2, 3]]), "holds CNN/W_cnn_2"),
         (options({"n_layers": 100}), "holds 29 tensors, too few for n_layers = 100: check"),
         (options(n_highway=100), "holds 29 tensors, too few for n_highway = 100: check"),
-        (options({"n_layers": 10**9}), "n_layers = 1000000000 must be a whole number from 1 to 128"),
-        (options(n_highway=10**9), "n_highway = 1000000000 must be a whole number from 0 to 128"),
-        ({"lstm": OPTIONS["lstm"]}, "is a char-CNN, but char_cnn is missing in its options"),
+        (options({"n_layers": 10**9}), "n_layers = 1000000000 must be an integer from 1 to 128"),
+        (options(n_highway=10**9), "n_highway = 1000000000 must be an integer from 0 to 128"),
+        ({"lstm": OPTIONS["lstm"]}, "holds a char-CNN, but its options lack char_cnn"),
     ):
         check_bilm_tf(tmp_path, message, described)
 
@@ -131,31 +133,33 @@ def test_options_of_another_model(tmp_path):
 def test_options_that_are_no_json(data, tmp_path):
     write_bilm_tf(tmp_path, OPTIONS, bilm_tf_tensors(OPTIONS))
     (tmp_path / "options.json").write_bytes(data)
-    refused("options.json is no JSON file", load_bilm_tf, tmp_path / "options.json", tmp_path / "model.hdf5")
-    refused("options.json is no JSON file", load_simple_elmo, tmp_path)
+    refused(
+        "options.json is not a JSON file", load_bilm_tf, tmp_path / "options.json", tmp_path / "model.hdf5"
+    )
+    refused("options.json is not a JSON file", load_simple_elmo, tmp_path)
 
 
 def test_options_that_describe_nothing(tmp_path):
     for described, message in (
-        ([], "options.json is no JSON object"),
+        ([], "options.json is not a JSON object"),
         ({"char_cnn": {}}, "lstm is missing in the options of"),
         ({**OPTIONS, "lstm": []}, "lstm.dim is missing in the options of"),
         ({**OPTIONS, "lstm": {"dim": 12}}, "lstm.projection_dim is missing in the options of"),
         ({**OPTIONS, "char_cnn": []}, "char_cnn.activation is missing in the options of"),
         ({**OPTIONS, "bidirectional": False}, "needs both directions"),
-        (options({"dim": "12"}), "are no whole numbers"),
-        (options({"dim": 12.0}), "are no whole numbers"),
+        (options({"dim": "12"}), "must be integers"),
+        (options({"dim": 12.0}), "must be integers"),
         (options({"dim": -1}), "expected"),
-        (options({"n_layers": 0}), "No biLM is described by .*: n_layers = 0"),
-        (options({"use_skip_connections": "yes"}), "No biLM is described by .*: use_skip_connections"),
-        (options({"cell_clip": -3}), "No biLM is described by .*: cell_clip = -3"),
-        (options(activation="gelu"), 'No biLM is described by .*: activation = "gelu"'),
-        (options(filters=[]), "No biLM is described by .*: char_filters"),
-        (options(filters=[[1]]), "No biLM is described by .*: char_filters"),
-        (options(filters=[[51, 2]]), "wider than a word"),
-        (options(max_characters_per_token="50"), "No biLM is described by .*: max_characters_per_token"),
+        (options({"n_layers": 0}), "A biLM cannot be built from .*: n_layers = 0"),
+        (options({"use_skip_connections": "yes"}), "A biLM cannot be built from .*: use_skip_connections"),
+        (options({"cell_clip": -3}), "A biLM cannot be built from .*: cell_clip = -3"),
+        (options(activation="gelu"), 'A biLM cannot be built from .*: activation = "gelu"'),
+        (options(filters=[]), "A biLM cannot be built from .*: char_filters"),
+        (options(filters=[[1]]), "A biLM cannot be built from .*: char_filters"),
+        (options(filters=[[51, 2]]), "wider than a token"),
+        (options(max_characters_per_token="50"), "A biLM cannot be built from .*: max_characters_per_token"),
         (options(embedding=3), "char_cnn.embedding.dim is missing in the options of"),
-        ({**OPTIONS, "spacy_elmo": {"units": "byte"}}, "No biLM is described by .*: units"),
+        ({**OPTIONS, "spacy_elmo": {"units": "byte"}}, "A biLM cannot be built from .*: units"),
         ({**OPTIONS, "spacy_elmo": {"projection_dim": 7}}, None),  # ours alone are read there
     ):
         arguments = write_bilm_tf(tmp_path, described, bilm_tf_tensors(OPTIONS))
@@ -173,15 +177,15 @@ def test_missing_files(tmp_path):
     good = tmp_path / "model" / "options.json", tmp_path / "model" / "model.hdf5"
     nowhere = tmp_path / "nowhere"
     refused("nowhere cannot be read: No such file", load_bilm_tf, nowhere, good[1])
-    refused("There is no file .*nowhere", load_bilm_tf, good[0], nowhere)
+    refused("The file .*nowhere does not exist", load_bilm_tf, good[0], nowhere)
     refused("model cannot be read: Is a directory", load_bilm_tf, tmp_path / "model", good[1])
     refused("nowhere cannot be read", load_bilm_tf, *good, vocab=nowhere)
-    refused("There is no file .*nowhere", load_bilm_tf, *good, embedding=nowhere, vocab=good[0])
+    refused("The file .*nowhere does not exist", load_bilm_tf, *good, embedding=nowhere, vocab=good[0])
     for load in (load_simple_elmo, load_elmoformanylangs):
-        refused("There is no .*nowhere: check the path", load, nowhere)
-        refused("neither a folder nor a whole zip", load, good[0])
+        refused(".*nowhere does not exist: check the path", load, nowhere)
+        refused("neither a folder nor a complete zip", load, good[0])
     refused("has no options.json", load_simple_elmo, tmp_path)
-    refused("has no config.json", load_elmoformanylangs, tmp_path)
+    refused("lacks config.json", load_elmoformanylangs, tmp_path)
     good[1].unlink()
     refused("has no model.hdf5", load_simple_elmo, tmp_path / "model")
 
@@ -193,7 +197,7 @@ def test_any_part_of_an_hdf5_file_is_refused(tmp_path_factory, data):
     options_file, weights = write_bilm_tf(folder, OPTIONS, bilm_tf_tensors(OPTIONS))
     whole = weights.read_bytes()
     weights.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
-    with pytest.raises(FormatError, match="no HDF5 file or damaged"):
+    with pytest.raises(FormatError, match="is not an HDF5 file, or is damaged"):
         load_bilm_tf(options_file, weights)
 
 
@@ -218,7 +222,7 @@ def test_an_archive_that_is_cut(tmp_path):
             archive.write(file, file.name)
     whole = path.read_bytes()
     path.write_bytes(whole[:-40])
-    refused("neither a folder nor a whole zip archive", load_simple_elmo, path)
+    refused("neither a folder nor a complete zip archive", load_simple_elmo, path)
     place = whole.index(b"char_cnn")
     path.write_bytes(whole[:place] + b"CHAR" + whole[place + 4 :])
     refused("options.json of .*model.zip is damaged", load_simple_elmo, path)
@@ -230,7 +234,7 @@ def test_an_archive_of_two_models(tmp_path):
         for file in (tmp_path / "model").iterdir():
             archive.write(file, f"a/{file.name}")
             archive.write(file, f"b/{file.name}")
-    refused("two.zip holds several options.json: unpack it", load_simple_elmo, tmp_path / "two.zip")
+    refused("two.zip holds several files options.json: unpack it", load_simple_elmo, tmp_path / "two.zip")
 
 
 def test_an_archive_whose_members_lead_out_of_it(tmp_path):
@@ -253,7 +257,7 @@ def test_what_is_small_and_unpacks_to_fill_the_memory(tmp_path, monkeypatch):
         with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
             for file in (options_file, weights):
                 archive.writestr(file.name, nothing if file.name == bomb else file.read_bytes())
-        message = f"{bomb} of .*bomb.zip unpacks from 2,.* to 2,097,152 bytes or more, as no model does"
+        message = f"{bomb} of .*bomb.zip unpacks from 2,.* to 2,097,152 bytes or more, unlike weights"
         refused(message, load_simple_elmo, tmp_path / "bomb.zip")
     described = options({"dim": 10**5})
     options_file.write_text(json.dumps(described), encoding="utf8")
@@ -284,9 +288,9 @@ def test_vocabularies(tmp_path):
         arguments = write_bilm_tf(tmp_path, described, tensors, lines)
         refused(message, load_bilm_tf, *arguments, vocab=tmp_path / "vocab.txt")
 
-    check(["<S>", "</S>", "a", "b", "c"], "has no <UNK>")
-    check(["<UNK>", "</S>", "a", "b", "c"], "has no <S>")
-    check([], "has no <UNK>")
+    check(["<S>", "</S>", "a", "b", "c"], "lacks <UNK>")
+    check(["<UNK>", "</S>", "a", "b", "c"], "lacks <S>")
+    check([], "lacks <UNK>")
     check(["<UNK>", "<S>", "</S>", "b"], r"embedding of shape \(5, 6\), expected \(4, 6\)")
     check(["<UNK>", "<S>", "</S>", "b", "c", "d"], r"expected \(6, 6\)")
     (tmp_path / "vocab.txt").write_bytes("词\n".encode("gb18030"))

@@ -43,13 +43,17 @@ def test_tensors_of_many_langs(many_langs):
     name = "forward_layer_0.state_projection.weight"
     for path, change, message in (
         (upper, lambda s: s.pop(name), rf"encoder.pkl lacks {re.escape(name)} of shape \(6, 10\)"),
-        (upper, lambda s: s.update(more=torch.zeros(2)), r"holds more of shape \(2,\), where nothing"),
+        (
+            upper,
+            lambda s: s.update(more=torch.zeros(2)),
+            r"holds more of shape \(2,\), which is not expected",
+        ),
         (upper, lambda s: s.update({name: s[name].t()}), r"of shape \(10, 6\), expected \(6, 10\)"),
         (upper, lambda s: s.update({name: s[name].long()}), "as int64, expected float32"),
         (upper, lambda s: s[name].fill_(float("nan")), "holds NaN or infinite"),
         (lower, lambda s: s.pop("projection.bias"), "token_embedder.pkl lacks projection.bias"),
-        (lower, lambda s: s.update(x=5), "no state dict of tensors"),
-        (lower, lambda s: s.update(x=torch.zeros(1).expand(10**12)), "no state dict of tensors"),
+        (lower, lambda s: s.update(x=5), "not a state dict of tensors"),
+        (lower, lambda s: s.update(x=torch.zeros(1).expand(10**12)), "not a state dict of tensors"),
     ):
         whole = path.read_bytes()
         rewrite(path, change)
@@ -74,13 +78,17 @@ def test_nothing_but_tensors_is_unpickled(many_langs, tmp_path):
 
     for data in (pickle.dumps(Evil()), pickle.dumps({"projection.bias": Evil()})):
         (many_langs / "encoder.pkl").write_bytes(data)
-        refused("holds more than tensors, which could run any code: save", load_elmoformanylangs, many_langs)
+        refused(
+            "holds pickled objects other than tensors, which could run any code: if",
+            load_elmoformanylangs,
+            many_langs,
+        )
     torch.save({"x": Evil()}, many_langs / "encoder.pkl")
-    refused("holds more than tensors", load_elmoformanylangs, many_langs)
+    refused("holds pickled objects other than tensors", load_elmoformanylangs, many_langs)
     torch.save(torch.nn.Linear(2, 2), many_langs / "encoder.pkl")
-    refused("holds more than tensors", load_elmoformanylangs, many_langs)
+    refused("holds pickled objects other than tensors", load_elmoformanylangs, many_langs)
     torch.save([torch.zeros(2)], many_langs / "encoder.pkl")
-    refused("no state dict of tensors", load_elmoformanylangs, many_langs)
+    refused("not a state dict of tensors", load_elmoformanylangs, many_langs)
     assert not (tmp_path / "evil").exists()
 
 
@@ -126,12 +134,12 @@ def test_tensors_of_zeros_that_are_packed_to_fill_the_memory(many_langs, monkeyp
 def test_lexicons_of_many_langs(many_langs):
     words = (many_langs / "word.dic").read_text(encoding="utf8")
     for text, message in (
-        (words.replace("<oov>", "oov"), r"word.dic has no <oov>"),
-        (words + "a\tb\n", "Line 11 of .*word.dic is no form and its number"),
-        (words + "a\tb\t3\n", "Line 11"),
-        (words + "\n", "Line 11"),
+        (words.replace("<oov>", "oov"), r"word.dic lacks <oov>"),
+        (words + "a\tb\n", 'word.dic, line 11: expected "form<TAB>index"'),
+        (words + "a\tb\t3\n", "line 11"),
+        (words + "\n", "line 11"),
         (words + "new\t10\n", r"word_emb_layer.embedding.weight of shape \(10, 5\), expected \(11, 5\)"),
-        ("", "has no <pad>"),
+        ("", "lacks <pad>"),
     ):
         (many_langs / "word.dic").write_text(text, encoding="utf8")
         refused(message, load_elmoformanylangs, many_langs)
@@ -147,17 +155,20 @@ def test_architectures_of_many_langs(many_langs):
         ([], "encoder.name is missing in"),
         (architecture({"name": "gru"}), 'encoder "gru"'),
         (architecture(name="transformer"), 'over "transformer"'),
-        (architecture(name="lstm"), "its own program cannot run either"),
+        (architecture(name="lstm"), "is not supported, nor does ELMoForManyLangs run it"),
         (architecture({"dim": None}), "Sizes are missing"),
         (architecture(word_dim=0, char_dim=0), "Sizes are missing"),
-        (architecture({"cell_clip": "3"}), "No biLM is described by .*: cell_clip"),
-        (architecture(activation="gelu"), "No biLM is described by .*: activation"),
-        (architecture(max_characters_per_token=2), "max_characters_per_token is no number"),
+        (architecture({"cell_clip": "3"}), "A biLM cannot be built from .*: cell_clip"),
+        (architecture(activation="gelu"), "A biLM cannot be built from .*: activation"),
+        (
+            architecture(max_characters_per_token=2),
+            "max_characters_per_token in .* must be an integer above 2",
+        ),
         (architecture({"n_layers": 3}), "encoder.pkl lacks forward_layer_2"),
         (architecture({"n_layers": 100}), "encoder.pkl holds 16 tensors, too few for n_layers"),
-        (architecture({"n_layers": 10**9}), "No biLM is described by .*: n_layers = 1000000000 must be"),
+        (architecture({"n_layers": 10**9}), "A biLM cannot be built from .*: n_layers = 1000000000 must be"),
         (architecture(n_highway=100), "token_embedder.pkl holds 14 tensors, too few for n_highway"),
-        (architecture(n_highway=10**9), "No biLM is described by .*: n_highway = 1000000000 must be"),
+        (architecture(n_highway=10**9), "A biLM cannot be built from .*: n_highway = 1000000000 must be"),
         (architecture({"name": "lstm"}), "encoder.pkl lacks encoder.weight_ih_l0"),
         (architecture(char_dim=0), "holds char_emb_layer.embedding.weight|expected"),
         ({"encoder": ARCHITECTURE["encoder"]}, "token_embedder is missing in"),
@@ -166,8 +177,8 @@ def test_architectures_of_many_langs(many_langs):
         refused(message, load_elmoformanylangs, many_langs)
     for config, message in (
         ("{}", "config_path is missing in"),
-        ('{"config_path": 3}', "is no path"),
-        ("", "no JSON"),
+        ('{"config_path": 3}', "is not a path"),
+        ("", "not a JSON"),
     ):
         (many_langs / "config.json").write_text(config)
         refused(message, load_elmoformanylangs, many_langs)

@@ -155,11 +155,11 @@ def test_our_own_tables_as_others_compute_them(name, tmp_path):
 
 
 REFUSED = {
-    "stacked_bidirectional": ({"stacked_bidirectional": True, "has_softmax": False}, "joined directions"),
-    "characters": ({"char_input": "unicode"}, "char-CNN reads bytes"),
-    "no padding": ({"convolve_padding": False}, "char-CNN reads bytes"),
+    "stacked_bidirectional": ({"stacked_bidirectional": True, "has_softmax": False}, "stacked_bidirectional"),
+    "characters": ({"char_input": "unicode"}, "char-CNN of bilm-tf reads bytes"),
+    "no padding": ({"convolve_padding": False}, "char-CNN of bilm-tf reads bytes"),
     "both": ({"token_encoder": "both"}, "words or characters, not both"),
-    "clip": ({"hidden_size": 6, "proj_clip": 0.5}, "clips no state that is not projected"),
+    "clip": ({"hidden_size": 6, "proj_clip": 0.5}, "cannot clip LSTM states without a projection"),
 }
 
 
@@ -187,7 +187,7 @@ def test_what_the_format_cannot_describe_is_refused(name, tmp_path):
 
 @pytest.mark.parametrize("units", [["a", "a "], ["a", "<UNK>"], ["x\r"], ["!!!MAXTERMID"]], ids=repr)
 def test_words_that_their_vocabulary_cannot_hold(units, tmp_path):
-    with pytest.raises(FormatError, match="white space or is one of"):
+    with pytest.raises(FormatError, match="white space or is a special token of"):
         save_bilm_tf(random_bilm(units), tmp_path / "out")
 
 
@@ -200,6 +200,8 @@ def test_other_peoples_folders_are_left_alone(tmp_path):
 def test_a_model_with_ngrams_is_refused(tmp_path):
     config = BiLMConfig(projection_dim=6, hidden_size=12, n_ngrams=1)
     bilm = BiLM(config, Vocab("我爱", ngrams=["我爱"]))
-    with pytest.raises(FormatError, match=r"^bilm-tf has no n-grams: this model cannot be written for it\.$"):
+    with pytest.raises(
+        FormatError, match=r"^bilm-tf does not support n-grams, so this model cannot be exported\.$"
+    ):
         save_bilm_tf(bilm, tmp_path / "out")
     assert not (tmp_path / "out").exists()

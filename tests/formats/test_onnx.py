@@ -93,14 +93,14 @@ def test_the_metadata_makes_ids(tmp_path):
 def test_a_file_that_exists_is_left_alone(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"of somebody else")
-    with pytest.raises(OutputError, match="it exists; name a new file"):
+    with pytest.raises(OutputError, match="it already exists; name a new file"):
         save_onnx(make_bilm(), path)
     assert path.read_bytes() == b"of somebody else"
 
 
 def test_a_model_above_2_gb_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("spacy_elmo.formats.onnx_export.LARGEST", 1000)
-    with pytest.raises(FormatError, match="an ONNX file holds 2 GB"):
+    with pytest.raises(FormatError, match="an ONNX file holds at most 2 GB"):
         save_onnx(make_bilm(), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 

@@ -84,7 +84,7 @@ def test_chinese_words_of_another_segmenter_are_warned_of(tmp_path):
     load_elmoformanylangs(tmp_path / "theirs", lang="zh", segmenter="jieba").save(tmp_path / "model")
     nlp = spacy.blank("zh")  # single characters
     nlp.add_pipe("elmo", config={"model": {"path": str(tmp_path / "model")}})
-    with pytest.warns(UserWarning, match='knows words as "jieba" cuts them'):
+    with pytest.warns(UserWarning, match='was trained on words of the segmenter "jieba"'):
         nlp("的的")
     words = Doc(nlp.vocab, words=["的", "二"], spaces=[False, False])
     assert nlp.get_pipe("elmo")(words)._.elmo.layers.shape == (3, 2, 12)

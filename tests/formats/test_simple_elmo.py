@@ -55,7 +55,7 @@ def test_weights_of_another_name(folder):
     check(folder)
     (folder / "other.hdf5").write_bytes(b"")
     with pytest.raises(
-        FormatError, match=r"holds elmo_weights\.hdf5 and other\.hdf5: give the path of the one"
+        FormatError, match=r"holds elmo_weights\.hdf5 and other\.hdf5: give the path of one of them"
     ):
         load_simple_elmo(folder)
     check(folder / "elmo_weights.hdf5")

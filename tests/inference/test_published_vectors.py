@@ -76,7 +76,7 @@ def published_bilm(weights, words: list[str]) -> BiLM:
 
 def test_top_layer_equals_the_published_one():
     lists = json.loads((FIXTURES / "lm_embeddings_sentences.json").read_text(encoding="utf8"))
-    sentences = [sentences[0].split() for sentences in lists]  # the first of each carries no state
+    sentences = [sentences[0].split() for sentences in lists]  # the first of each keeps no state
     words = sorted({word for sentence in sentences for word in sentence})
     with h5py.File(FIXTURES / "lm_weights.hdf5") as weights:
         bilm = published_bilm(weights, words)

@@ -78,7 +78,7 @@ def test_only_the_binding_knows_addresses():
 @pytest.mark.parametrize("backend", [None, "torch"])
 def test_a_place_that_cannot_be_written(place, backend):
     bilm = make_bilm()
-    with pytest.raises(ElmoError, match=r"out\[1\] cannot take"):
+    with pytest.raises(ElmoError, match=r"out\[1\] does not fit"):
         encode(bilm, [SENTENCE, SENTENCE], out=[None, place], backend=backend)
 
 
@@ -91,7 +91,7 @@ def test_places_that_can_be_written():
     np.testing.assert_array_equal(places[0], expected)
     np.testing.assert_array_equal(places[1], expected)
     np.testing.assert_array_equal(places[2], bilm.encode([SENTENCE[:1]])[0])
-    with pytest.raises(ElmoError, match="out has 1 places for 2 sentences"):
+    with pytest.raises(ElmoError, match="out has 1 entries for 2 sentences"):
         bilm.encode([SENTENCE] * 2, out=places[:1])
     with pytest.raises(ElmoError, match="stateful=True"):
         bilm.encode([SENTENCE], stateful=True, out=places[:1])

@@ -200,7 +200,7 @@ def test_what_a_killed_process_leaves_is_removed(moment, tmp_path):
 def test_one_of_two_writers_is_told(tmp_path):
     with atomic_folder(tmp_path / "t", THING) as folder:
         (folder / "thing.json").write_text(MARKER)
-        with pytest.raises(OutputError, match="another process is writing there; wait for it, or name"):
+        with pytest.raises(OutputError, match="another process is writing there; wait until"):
             save(tmp_path / "t", "other")
     assert contents(tmp_path / "t") == {"thing.json": MARKER.encode()}
     save(tmp_path / "t", "next")
@@ -262,11 +262,11 @@ def test_sources_and_outputs_apart(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "a")
     for source, output, message in (
-        ("a", "a", "is what is read"),
-        ("a", "link", "is what is read"),
-        ("a", "link/b/c", "is inside of"),
-        ("a/b", "a", "which is read, is inside of"),
-        ("a/b/../b", "a/b", "is what is read"),
+        ("a", "a", "is also an input"),
+        ("a", "link", "is also an input"),
+        ("a", "link/b/c", "is inside the input"),
+        ("a/b", "a", "The input"),
+        ("a/b/../b", "a/b", "is also an input"),
     ):
         with pytest.raises(OutputError, match=message):
             atomic_io.check_apart([tmp_path / source], tmp_path / output)

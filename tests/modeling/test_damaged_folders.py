@@ -43,12 +43,12 @@ def refused(folder: Path, message: str, load=loading.load) -> None:
 
 
 def test_missing_places(tmp_path, folder):
-    refused(tmp_path / "nowhere", "There is no model folder")
+    refused(tmp_path / "nowhere", "The model folder")
     refused(folder / "vocab.txt", "is a file")
     (tmp_path / "empty").mkdir()
-    refused(tmp_path / "empty", "has no config.json")
+    refused(tmp_path / "empty", "lacks config.json")
     for load in (loading.read_config, loading.load):
-        refused(tmp_path / "nowhere", "There is no model folder", load)
+        refused(tmp_path / "nowhere", "The model folder", load)
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "vocab.txt"])
@@ -72,7 +72,7 @@ def test_missing_truncated_and_changed_files(folder, name):
 def test_a_newer_format(folder, bilm, monkeypatch):
     edit(folder, format_version=3, files="something else")
     for load in (loading.load, loading.read_config):
-        refused(folder, r"format version 3, this spacy-elmo reads up to 2: update spacy-elmo\.", load)
+        refused(folder, r"format version 3, but this spacy-elmo reads at most 2: update spacy-elmo\.", load)
     monkeypatch.setattr(folder_format, "FORMAT_VERSION", 9)
     newer = loading.to_bytes(bilm)
     monkeypatch.undo()
@@ -136,7 +136,7 @@ def test_a_model_that_lists_too_little(folder):
     files = json.loads((folder / "config.json").read_bytes())["files"]
     for name in files:
         edit(folder, files={key: value for key, value in files.items() if key != name})
-        refused(folder, f"lists no {re.escape(name)}")
+        refused(folder, f"does not list {re.escape(name)}")
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
@@ -147,7 +147,7 @@ def test_weights_that_are_no_numbers(bilm, tmp_path, number):
         damaged.state_dict()[name][1, 1] = number
     damaged.save(tmp_path / "m")
     for read in (lambda: loading.load(tmp_path / "m"), lambda: loading.from_bytes(loading.to_bytes(damaged))):
-        with pytest.raises(ModelFolderError, match=f"hold NaN or infinite numbers in {name}: get the model"):
+        with pytest.raises(ModelFolderError, match=f"hold NaN or infinite values in {name}: copy the model"):
             read()
 
 

@@ -213,5 +213,5 @@ def test_reverse_is_its_own_inverse_and_leaves_the_padding(lengths):
 
 def test_a_char_cnn_needs_characters():
     config = BiLMConfig(units="word", token_encoder="char_cnn", tie_softmax=False)
-    with pytest.raises(ConfigError, match="vocabulary of characters"):
+    with pytest.raises(ConfigError, match="vocabulary with characters"):
         BiLM(config, Vocab(WORDS))

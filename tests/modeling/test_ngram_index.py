@@ -118,11 +118,11 @@ def test_without_ngrams_nothing_is_new(tmp_path):
     ("ngrams", "message"),
     [
         (["我爱", "我爱"], "lists the n-gram '我爱' twice"),
-        (["我"], "'我' is no n-gram of 2 to 3 units"),
-        ([""], "'' is no n-gram"),
-        (["我爱我爱"], "'我爱我爱' is no n-gram of 2 to 3 units"),
-        (["我谁"], "'我谁' is no n-gram of 2 to 3 units of the vocabulary"),
-        (["我\n"], "is no n-gram"),
+        (["我"], "'我' is not an n-gram of 2 to 3 units"),
+        ([""], "'' is not an n-gram"),
+        (["我爱我爱"], "'我爱我爱' is not an n-gram of 2 to 3 units"),
+        (["我谁"], "'我谁' is not an n-gram of 2 to 3 units of the vocabulary"),
+        (["我\n"], "is not an n-gram"),
     ],
     ids=str,
 )
@@ -142,7 +142,7 @@ def test_keys_that_are_too_large_for_the_machine():
 
 
 def test_rows_of_ngrams_are_not_wider_than_the_embedding():
-    with pytest.raises(ConfigError, match="ngram_dim must not be above projection_dim"):
+    with pytest.raises(ConfigError, match="ngram_dim must be at most projection_dim"):
         BiLMConfig(projection_dim=6, hidden_size=10, n_ngrams=3, ngram_dim=7)
     assert (
         BiLM(BiLMConfig(projection_dim=6, hidden_size=10), Vocab("甲")).token_encoder.ngram_embedding is None
@@ -151,9 +151,9 @@ def test_rows_of_ngrams_are_not_wider_than_the_embedding():
 
 
 def test_a_model_has_a_row_for_each():
-    with pytest.raises(ConfigError, match="n_ngrams = 3, but the vocabulary has 1"):
+    with pytest.raises(ConfigError, match="n_ngrams = 3, but the vocabulary lists 1"):
         BiLM(BiLMConfig(projection_dim=4, hidden_size=4, n_ngrams=3), Vocab(UNITS, ngrams=["我爱"]))
-    with pytest.raises(ConfigError, match="n_ngrams = 0, but the vocabulary has 1"):
+    with pytest.raises(ConfigError, match="n_ngrams = 0, but the vocabulary lists 1"):
         BiLM(BiLMConfig(projection_dim=4, hidden_size=4), Vocab(UNITS, ngrams=["我爱"]))
 
 
@@ -161,10 +161,10 @@ def test_a_model_has_a_row_for_each():
     ("data", "message"),
     [
         ("\n".join([*NGRAMS[:-1], "我爱"]) + "\n", "twice"),
-        ("\n".join(NGRAMS[:-1]) + "\n", "has 11"),
-        ("\n".join(NGRAMS), "has 11"),  # the last line is cut off
-        ("\n".join([*NGRAMS[:-1], "我爱我爱"]) + "\n", "is no n-gram"),
-        ("", "has 0"),
+        ("\n".join(NGRAMS[:-1]) + "\n", "lists 11"),
+        ("\n".join(NGRAMS), "lists 11"),  # the last line is cut off
+        ("\n".join([*NGRAMS[:-1], "我爱我爱"]) + "\n", "is not an n-gram"),
+        ("", "lists 0"),
         ("我爱".encode("gb18030"), "utf-8"),
     ],
 )
@@ -178,10 +178,10 @@ def test_a_damaged_list_of_ngrams(tmp_path, data, message):
     config = json.loads((folder / "config.json").read_bytes())
     config["files"]["ngrams.txt"] = {"bytes": len(data), "sha256": sha256(data).hexdigest()}
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(loading.ModelFolderError, match=f"fits no biLM: .*{message}") as caught:
+    with pytest.raises(loading.ModelFolderError, match=f"does not fit its settings: .*{message}") as caught:
         loading.load(folder)
     assert "\n" not in str(caught.value)
     del config["files"]["ngrams.txt"]
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(loading.ModelFolderError, match="n_ngrams = 12, but the vocabulary has 0"):
+    with pytest.raises(loading.ModelFolderError, match="n_ngrams = 12, but the vocabulary lists 0"):
         loading.load(folder)

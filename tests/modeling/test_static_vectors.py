@@ -171,7 +171,7 @@ def test_of_words_a_single_letter_is_no_piece(token, pieces):
 
 
 def test_a_string_for_each_row():
-    with pytest.raises(ConfigError, match="n_static_vectors = 3, but the vocabulary has 1"):
+    with pytest.raises(ConfigError, match="n_static_vectors = 3, but the vocabulary lists 1"):
         BiLM(BiLMConfig(**SIZES, n_static_vectors=3), Vocab("我爱", static=["我"]))
     for strings in (["我", "我"], ["我\n爱"]):
         with pytest.raises(ElmoError, match="list each once"):
@@ -181,7 +181,7 @@ def test_a_string_for_each_row():
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (STRINGS[:-1], "n_static_vectors = 9, but the vocabulary has 8"),
+        (STRINGS[:-1], "n_static_vectors = 9, but the vocabulary lists 8"),
         ([*STRINGS[:-1], "我"], "a string twice"),
     ],
 )
@@ -195,5 +195,5 @@ def test_a_damaged_list(tmp_path, lines, message):
     config = json.loads((folder / "config.json").read_bytes())
     config["files"]["static_vocab.txt"] = {"bytes": len(data), "sha256": sha256(data).hexdigest()}
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(loading.ModelFolderError, match=f"fits no biLM: .*{message}"):
+    with pytest.raises(loading.ModelFolderError, match=f"does not fit its settings: .*{message}"):
         loading.load(folder)

@@ -210,7 +210,7 @@ def test_alone_the_config_tells_which_one_has_the_bilm(nlp):
 def test_a_wrong_path_beside_a_right_one_changes_nothing(nlp, wrong):
     train(nlp, steps=1)
     before, vectors = nlp.config.to_str(), scores(nlp)
-    with pytest.raises(ValueError, match="This path is not that of the listener"):
+    with pytest.raises(ValueError, match="This is not the path of a listener"):
         nlp.replace_listeners("elmo", "tagger", [PATHS[1], wrong])
     assert nlp.config.to_str() == before
     assert_same(scores(alone(nlp)), vectors)
@@ -233,10 +233,10 @@ def test_without_a_bilm_anywhere(char_model):
     private = {"@architectures": "spacy-elmo.ElmoTok2Vec.v1", "bilm": None}
     config = at_output(tagger_config())
     config["model"]["tok2vec"]["elmo"] = private
-    with pytest.raises(ValueError, match=r"takes that of the tok2vec beside it, which has none"):
+    with pytest.raises(ValueError, match=r"uses the biLM of the tok2vec next to it, which has none"):
         blank(char_model).add_pipe("tagger", config=config)
     config = {"model": {**tagger_config()["model"], "tok2vec": private}}
     nlp = blank(char_model)
     nlp.add_pipe("tagger", config=config)
-    with pytest.raises(ValueError, match=r"has no biLM: give it one in \[bilm\]"):
+    with pytest.raises(ValueError, match=r"has no biLM: give one in \[bilm\]"):
         train(nlp)

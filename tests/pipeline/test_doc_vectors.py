@@ -122,7 +122,7 @@ def test_tokens_and_spans_of_another_doc_are_an_error(nlp):
         lambda: output.span_vector(other[0:2]),
         lambda: output.span_vector(other),
     ):
-        with pytest.raises(ValueError, match="of another Doc"):
+        with pytest.raises(ValueError, match="belong to another Doc"):
             read()
 
 

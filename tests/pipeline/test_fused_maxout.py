@@ -67,7 +67,7 @@ def test_training_is_thincs_own():
     dY = np.random.default_rng(1).normal(size=(50, 20)).astype("f")
     dX = [each(X, is_train=True)[1](dY) for each in (own, model)]
     np.testing.assert_allclose(*dX, atol=1e-5)
-    with pytest.raises(ValueError, match="begin an update"):
+    with pytest.raises(ValueError, match="call begin_update"):
         model(X, is_train=False)[1](dY)
 
 
@@ -134,7 +134,7 @@ def test_a_joint_predicts_what_thinc_predicts(widths):
     backprop([np.ones_like(y) for y in Y])
     assert all(node.has_grad("W") for node in joint.walk() if node.name == "maxout")
     if available():
-        with pytest.raises(ValueError, match="begin an update"):
+        with pytest.raises(ValueError, match="call begin_update"):
             joint(X, is_train=False)[1](Y)
 
 

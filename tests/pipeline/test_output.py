@@ -31,7 +31,7 @@ def test_layers_by_name(docs):
 
 @pytest.mark.parametrize("layer", [3, -1, "lstm3", 1.0])
 def test_unknown_layer(docs, layer):
-    with pytest.raises(ValueError, match="There is no layer"):
+    with pytest.raises(ValueError, match="The layer"):
         docs[0]._.elmo.get_layer(layer)
 
 
@@ -76,16 +76,16 @@ def test_similarity_of_nothing(elmo_nlp, docs):
 
 
 def test_similarity_needs_annotations(elmo_nlp, docs):
-    with pytest.raises(ValueError, match=r"no doc\._\.elmo"):
+    with pytest.raises(ValueError, match=r"doc\._\.elmo is missing"):
         spacy_elmo.similarity(docs[0][0], elmo_nlp.make_doc("我")[0])
-    with pytest.raises(ValueError, match=r"no doc\._\.elmo_law"):
+    with pytest.raises(ValueError, match=r"doc\._\.elmo_law is missing"):
         spacy_elmo.similarity(docs[0][0], docs[0][1], name="elmo_law")
 
 
 def test_similarity_of_two_models(elmo_nlp, docs):
     doc = elmo_nlp.make_doc("我")
     doc._.elmo = np.ones((3, 1, 4), dtype="f")
-    with pytest.raises(ValueError, match="two models, 16 and 4 wide"):
+    with pytest.raises(ValueError, match="widths are 16 and 4, of two models"):
         spacy_elmo.similarity(docs[0][0], doc[0])
 
 

@@ -195,7 +195,7 @@ def test_a_component_may_be_updated_by_itself(char_model):
 def heard(nlp, steps=3):
     with warnings.catch_warnings(record=True, action="always") as caught:
         train(nlp, steps)
-    return [w for w in caught if "listens to it" in str(w.message)]
+    return [w for w in caught if "uses its vectors" in str(w.message)]
 
 
 def test_training_without_a_listener_warns_once(elmo_nlp):

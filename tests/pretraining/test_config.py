@@ -58,9 +58,9 @@ def test_whatever_is_left_out_has_a_default(config):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[trainign]\nseed = 1\n", r"section \[trainign\] that is not known: use \[paths\]"),
+        ("[trainign]\nseed = 1\n", r"an unknown section \[trainign\]: use \[paths\]"),
         ("[training]\nsteps = 1\n", r"\[training\] has no setting 'steps': use batch_tokens"),
-        ("[training]\nmax_steps = 2.5\n", r"\[training\] max_steps = 2.5 should be of type int"),
+        ("[training]\nmax_steps = 2.5\n", r"\[training\] max_steps = 2.5 must be of type int"),
         ('[training]\nmax_steps = "5"\n', "max_steps"),
         ("[training]\nmax_steps = true\n", "max_steps"),
         ("[training]\nmax_steps = null\n", "max_steps"),
@@ -90,8 +90,8 @@ def test_errors_are_one_sentence(config, text, message):
 
 
 def test_no_file(tmp_path):
-    refused(tmp_path / "nowhere.cfg", "There is no configuration")
-    refused(tmp_path, "There is no configuration")
+    refused(tmp_path / "nowhere.cfg", "The configuration")
+    refused(tmp_path, "The configuration")
 
 
 def test_overrides_of_what_is_not_there():

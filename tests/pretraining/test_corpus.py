@@ -84,7 +84,7 @@ def test_the_same_text_gives_the_same_corpus(folder, tmp_path):
 
 
 def test_an_empty_corpus_writes_nothing(tmp_path):
-    with pytest.raises(CorpusError, match="corpus is empty"):
+    with pytest.raises(CorpusError, match="input has no sentences"):
         write_corpus(tmp_path / "deep" / "corpus", [], settings=CORPUS_SETTINGS)
     assert os.listdir(tmp_path) == []
 
@@ -152,13 +152,13 @@ def test_a_manifest_of_strange_shards(folder, shards):
 
 def test_a_newer_format(folder):
     (folder / "manifest.json").write_text('{"format_version": 2, "pieces": []}')
-    with pytest.raises(CorpusError, match="newer spacy-elmo: update"):
+    with pytest.raises(CorpusError, match="newer spacy-elmo: update spacy-elmo"):
         Corpus(folder)
 
 
 def test_no_corpus_at_all(tmp_path, folder):
     for path in (tmp_path, tmp_path / "nowhere", folder / "manifest.json"):
-        with pytest.raises(CorpusError, match="is no corpus folder"):
+        with pytest.raises(CorpusError, match="is not a corpus folder"):
             Corpus(path)
 
 

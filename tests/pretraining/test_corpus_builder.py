@@ -121,7 +121,7 @@ def test_a_text_that_was_mended_goes_on(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text(TEXT, encoding="utf8")
     (tmp_path / "b.jsonl").write_text('{"text": "好。"}\n{"txt": "好。"}\n', encoding="utf8")
     inputs = [tmp_path / "a.txt", tmp_path / "b.jsonl"]
-    with pytest.raises(CorpusError, match="line 2 is no JSON object"):
+    with pytest.raises(CorpusError, match="line 2 is not a JSON object"):
         build_corpus(inputs, tmp_path / "corpus", SegmentationSettings(), block=500)
     assert list((tmp_path / ".corpus.partial").iterdir())
     (tmp_path / "b.jsonl").write_text('{"text": "好。"}\n{"text": "好。"}\n', encoding="utf8")

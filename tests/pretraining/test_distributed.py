@@ -111,7 +111,7 @@ def test_the_first_weights_are_those_of_one_process(tmp_path):
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
     for rank in range(2):
-        assert "have made different models" in (tmp_path / f"{rank}.txt").read_text()
+        assert "built different models" in (tmp_path / f"{rank}.txt").read_text()
 
 
 @pytest.mark.parametrize("softmax", ["full", "sampled"])
@@ -133,7 +133,7 @@ def test_a_process_that_dies_ends_the_others_and_the_run_goes_on(pair, tmp_path)
     output = tmp_path / "run"
     assert together(pair, output, at=(0, 3)) == [-signal.SIGKILL, 1]
     said = output / "error-1.txt"
-    assert "Process 1 of 2 lost another one, which died or hangs" in said.read_text()
+    assert "Process 1 of 2 lost contact with another, which died or hangs" in said.read_text()
     said.unlink()
     assert find_checkpoints(output / "checkpoints")[-1].name == "step-000000002"
     assert together(pair, output) == [0, 0]

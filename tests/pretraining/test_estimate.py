@@ -48,7 +48,7 @@ def test_more_memory_takes_larger_batches_and_a_sampled_softmax_fewer_operations
         sizes.append(plan.batch_tokens)
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[1]
-    with pytest.raises(ConfigError, match="does not fit the memory"):
+    with pytest.raises(ConfigError, match="does not fit into memory"):
         estimate_run(settings, corpus_bytes=3e9, memory=1e9, tokens_per_second=1)
     overrides["training.softmax"] = "sampled"
     sampled = read_config(CONFIGS / "pretrain_reference.cfg", overrides)
@@ -80,7 +80,7 @@ def test_sizes(text, size):
 
 @pytest.mark.parametrize("text", ["", "GB", "much", "-3GB", "nan", "0"])
 def test_what_is_no_size(text):
-    with pytest.raises(ConfigError, match="is no size"):
+    with pytest.raises(ConfigError, match="is not a size"):
         parse_size(text)
 
 
@@ -96,7 +96,7 @@ def test_sizes_of_the_model_that_a_run_begins_with(tmp_path):
 def test_a_plan_refuses_a_shape_that_the_run_would_refuse(tmp_path):
     BiLM(BiLMConfig(hidden_size=24, projection_dim=8), Vocab("的一是")).save(tmp_path / "parent")
     settings = read_config(CONFIGS / "pretrain.cfg", {"paths.init_from": str(tmp_path / "parent")})
-    with pytest.raises(ConfigError, match="init_from has projection_dim = 8, this run 128"):
+    with pytest.raises(ConfigError, match="init_from has projection_dim = 8, but this run has 128"):
         estimate_run(settings, corpus_bytes=1e6, vocab_size=100, tokens_per_second=1)
 
 

@@ -109,7 +109,7 @@ def test_training_goes_on_from_the_embedded_model(whole, tmp_path):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"hidden_size": 32}, "init_from has hidden_size = 16, this run 32"),
+        ({"hidden_size": 32}, "init_from has hidden_size = 16, but this run has 32"),
         ({"n_layers": 1}, "has n_layers = 2"),
     ],
     ids=str,

@@ -139,7 +139,7 @@ def test_a_corpus_without_an_ngram_that_is_frequent_enough(tmp_path):
 def test_ngrams_of_words_are_refused(tmp_path):
     settings = make_settings(tmp_path)
     make_corpus(tmp_path / "corpus", "甲 乙\n", units="word")
-    with pytest.raises(ConfigError, match='ngrams need units = "char"'):
+    with pytest.raises(ConfigError, match='ngrams needs units = "char"'):
         pretrain(replace(settings, model={**MODEL, "n_ngrams": 12}), tmp_path / "run")
     assert not (tmp_path / "run" / "run.json").exists()
 
@@ -178,7 +178,7 @@ def test_ngrams_are_not_lost(tmp_path):
     made = make_settings(tmp_path)
     pretrain(replace(made, model={**MODEL, "n_ngrams": 12}), tmp_path / "parent")
     paths = replace(made.paths, init_from=str(tmp_path / "parent" / "model"))
-    with pytest.raises(ConfigError, match="init_from has n_ngrams = 12, this run 0"):
+    with pytest.raises(ConfigError, match="init_from has n_ngrams = 12, but this run has 0"):
         pretrain(replace(made, paths=paths, model={"n_ngrams": 0}), tmp_path / "run")
 
 

@@ -43,7 +43,7 @@ def test_an_engine_raises_the_errors_of_calls_and_of_their_source(jobs):
 
 
 def test_a_worker_that_dies_is_one_sentence():
-    with pytest.raises(WorkerError, match=r"A worker died.*lower n_process") as caught:
+    with pytest.raises(WorkerError, match=r"A worker process died.*lower n_process") as caught:
         list(parallel.parallel_map(die, ((i,) for i in range(4)), n_process=2))
     assert "\n" not in str(caught.value)
 

@@ -88,7 +88,7 @@ def test_a_model_that_changed_is_another_cut(model, tmp_path):
 def test_what_is_no_model(tmp_path, name):
     pytest.importorskip("spacy_pkuseg", reason="spacy-pkuseg is not installed")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CorpusError, match=f"{name} holds no model of pkuseg .*or one of .*news") as caught:
+    with pytest.raises(CorpusError, match=f"{name} is not a model of pkuseg .*or one of .*news") as caught:
         make_segmenter("word", f"pkuseg:{tmp_path / name}", "zh")
     assert "\n" not in str(caught.value)
 
@@ -102,7 +102,7 @@ def test_a_named_model_that_cannot_be_fetched(monkeypatch, name):
 
     monkeypatch.setattr(pkuseg, "download_model", unreachable)
     with pytest.raises(
-        CorpusError, match=r"from the web .*ConnectionError.*--segmenter pkuseg:FOLDER"
+        CorpusError, match=r"at first use.*ConnectionError.*--segmenter pkuseg:FOLDER"
     ) as caught:
         make_segmenter("word", name, "zh")
     assert "\n" not in str(caught.value)
@@ -111,5 +111,5 @@ def test_a_named_model_that_cannot_be_fetched(monkeypatch, name):
 def test_pkuseg_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "spacy_pkuseg", None)
     monkeypatch.setitem(sys.modules, "spacy_pkuseg.config", None)
-    with pytest.raises(CorpusError, match=r"not installed: pip install spacy-elmo\[pkuseg\]"):
+    with pytest.raises(CorpusError, match=r"not installed: pip install 'spacy-elmo\[pkuseg\]'"):
         make_segmenter("word", "pkuseg:anywhere", "zh")

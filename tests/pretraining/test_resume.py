@@ -141,7 +141,7 @@ def test_a_run_is_made_longer(whole, tmp_path, caplog):
     assert record["settings"]["training"]["max_steps"] == 9
     rate, was = (lr_at(6, training) for training in (changed, settings.training))
     assert (
-        f"max_steps was 6 and is 9 now: the learning rate goes on at {rate:.2g}, where it was {was:.2g}"
+        f"max_steps changed from 6 to 9: the learning rate continues at {rate:.2g} instead of {was:.2g}"
         in (caplog.text)
     )
     assert not same_weights(tmp_path / "run", run)
@@ -219,7 +219,7 @@ def test_nothing_is_written_when_a_run_cannot_begin(tmp_path):
     for changes, error, message in (
         ({"paths": Paths(train=corpus)}, ConfigError, "train and dev: give both"),
         ({"paths": Paths(dev=heldout)}, ConfigError, "train and dev: give both"),
-        ({"paths": Paths(train="nowhere", dev=heldout)}, CorpusError, "nowhere is no corpus folder"),
+        ({"paths": Paths(train="nowhere", dev=heldout)}, CorpusError, "nowhere is not a corpus folder"),
         ({"paths": Paths(train=corpus, dev="nowhere")}, CorpusError, "nowhere cannot be read"),
         ({"paths": Paths(train=corpus, dev=f"{tmp_path}/empty.txt")}, CorpusError, "empty"),
         ({"paths": Paths(train=corpus, dev=f"{tmp_path}/foreign.txt")}, CorpusError, "not UTF-8"),

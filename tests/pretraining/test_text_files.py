@@ -24,7 +24,7 @@ def test_hidden_files_are_left_out(tmp_path):
     assert find_files([tmp_path / "._a.txt"]) == [tmp_path / "._a.txt"]  # who names one means it
     (tmp_path / "no" / ".git").mkdir(parents=True)
     (tmp_path / "no" / ".git" / "x.txt").write_text(TEXT)
-    with pytest.raises(CorpusError, match="holds no text"):
+    with pytest.raises(CorpusError, match="holds no text files"):
         find_files([tmp_path / "no"])
 
 
@@ -34,8 +34,8 @@ def test_hidden_files_are_left_out(tmp_path):
     [
         ("gb18030", "line 1 is not UTF-8 .*GB18030"),
         ("big5", "line 1 is not UTF-8"),
-        ("utf-16", "is UTF-16, as its first bytes say"),
-        ("utf-32", "is UTF-16, as its first bytes say"),
+        ("utf-16", "is UTF-16"),
+        ("utf-32", "is UTF-16"),
     ],
 )
 def test_other_encodings_are_refused(tmp_path, encoding, message, times):

@@ -73,7 +73,10 @@ class NativeBackend:
         if inputs.ngrams is not None:
             table, rows = inputs.ngrams.vectors.contiguous(), as_indices(inputs.ngrams.rows)
             if table.shape[1] > self._projection:
-                raise ValueError(f"Vectors of n-grams are {table.shape[1]} wide, units {self._projection}.")
+                raise ValueError(
+                    f"N-gram vectors have width {table.shape[1]}, more than unit vectors "
+                    f"({self._projection})."
+                )
             check_shape("N-grams", rows, (len(ids), rows.shape[1]))
             check_indices("N-grams", rows, len(table))
         call(
@@ -97,14 +100,14 @@ class NativeBackend:
         """Numbers from one layer to the next of each place. Raise a ValueError for one that does not fit."""
         check_same("The numbers of sentences and of places", [len(lengths), len(out)])
         if not len(lengths) or lengths[-1] < 2 or (lengths[:-1] < lengths[1:]).any():
-            raise ValueError("Sentences are needed in descending order of length, with both boundaries.")
+            raise ValueError("Sentences must be in descending order of length and include both boundaries.")
         width = 2 * self._projection
         for n, place in zip(lengths.tolist(), out, strict=True):
-            check_shape("The place of a sentence", place, (self._n_layers + 1, n - 2, width))
+            check_shape("The output of a sentence", place, (self._n_layers + 1, n - 2, width))
             rows, numbers = place.strides[1:]
             in_one_piece = numbers == 4 and (rows == 4 * width or n <= 3)
             if place.size and (not in_one_piece or place.strides[0] % 4):
-                raise ValueError("The place of a sentence: each layer in one piece is needed.")
+                raise ValueError("An output array must hold each layer contiguously.")
         return np.array([place.strides[0] // 4 for place in out], dtype=np.int64)
 
 

@@ -102,8 +102,8 @@ class UnknownUnits:
             self._warned = True
             warnings.warn(
                 f"{self._unknown:,} of the {self._units:,} units read are not in the vocabulary of the model "
-                "and have the vectors of an unknown unit: if the text is in another language or script, take "
-                "a model for that, or go on from this one with [paths] init_from.",
+                "and get the vectors of an unknown unit: if the text is in another language or script, use a "
+                "model for it, or continue to train this one with [paths] init_from.",
                 stacklevel=2,
             )
 

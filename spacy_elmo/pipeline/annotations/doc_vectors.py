@@ -116,7 +116,7 @@ def _other_tokens(doc: Doc, vectors: Vectors, name: str) -> ValueError:
     now = f"the Doc has {len(doc)} now" if n != len(doc) else "the Doc has others now"
     return ValueError(
         f"doc._.{name} was made for {n} tokens, but {now}: "
-        f'run "{name}" after whatever merges or splits tokens.'
+        f'run "{name}" after all components that merge or split tokens.'
     )
 
 

@@ -115,9 +115,7 @@ class ElmoOutput(LayerAccess):
     def _part(self, item: Token | Span | Doc, start: int, end: int) -> np.ndarray:
         """(L, end - start, D), a view, once it is known to be that of these tokens."""
         if item.doc is not self.doc:
-            raise ValueError(
-                f"These tokens are of another Doc than the vectors: use the doc._.{self.name} of that Doc."
-            )
+            raise ValueError(f"These tokens belong to another Doc: use the doc._.{self.name} of that Doc.")
         if end - start == len(self.doc):
             return self.layers
         for token in self.doc[start:end]:
@@ -154,7 +152,7 @@ def select_layer(layers: np.ndarray, layer: LayerSpec = None) -> np.ndarray:
     index = names.index(layer) if layer in names else layer
     if not isinstance(index, int) or not 0 <= index < len(names):
         known = ", ".join(f'{i} or "{name}"' for i, name in enumerate(names))
-        raise ValueError(f"There is no layer {layer!r}: use {known}, or None for the mean.")
+        raise ValueError(f"The layer {layer!r} does not exist: use {known}, or None for the mean.")
     return layers[index]
 
 
@@ -172,7 +170,7 @@ def similarity(
     x, y = _vector(a, layer, name), _vector(b, layer, name)
     if x.shape != y.shape:
         raise ValueError(
-            f"These vectors cannot be compared: they are of two models, {len(x)} and {len(y)} wide."
+            f"These vectors cannot be compared: their widths are {len(x)} and {len(y)}, of two models."
         )
     norm = float(np.linalg.norm(x)) * float(np.linalg.norm(y))
     return float(np.clip(np.dot(x, y) / norm, -1.0, 1.0)) if norm else 0.0
@@ -182,8 +180,8 @@ def _vector(item: Token | Span | Doc, layer: LayerSpec, name: str) -> np.ndarray
     output = get_output(item.doc, name=name)
     if output is None:
         raise ValueError(
-            f'There is no doc._.{name} to compare: process the text with a pipeline that has "{name}", '
-            "and clean its vectors up afterwards only."
+            f'doc._.{name} is missing: process the text with a pipeline that has "{name}", '
+            "and remove its vectors only afterwards."
         )
     return output.token_vector(item, layer) if isinstance(item, Token) else output.span_vector(item, layer)
 

@@ -163,7 +163,7 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[np.
         layers = [own for some in some_each for own in _encode_docs(bilm, encode, some, True)]
 
     def backprop(dY: Any) -> list[Doc]:
-        raise NotImplementedError("The biLM is frozen, it takes no gradient: backpropagate to the mix only.")
+        raise NotImplementedError("The biLM is frozen and has no gradient: backpropagate only to the mix.")
 
     return layers, backprop
 
@@ -213,7 +213,7 @@ def align_doc(doc: Doc, config: BiLMConfig) -> Alignment:
 def get_bilm_shim(model: Model) -> BiLMShim:
     """The biLM's holder. Raises a ValueError for a layer that has none."""
     if len(model.shims) != 1 or not isinstance(model.shims[0], BiLMShim):
-        raise ValueError(f'"{model.name}" is no biLM: use @architectures = "spacy-elmo.BiLM.v1".')
+        raise ValueError(f'"{model.name}" is not a biLM: use @architectures = "spacy-elmo.BiLM.v1".')
     return model.shims[0]
 
 

@@ -98,8 +98,8 @@ class DiskStore:
         except OSError as error:
             self._failed = True
             warnings.warn(
-                f"Vectors are no longer kept in {self.folder}, which cannot be written: {error}. "
-                "The training goes on without.",
+                f"Vectors are no longer cached in {self.folder}, which cannot be written: {error}. "
+                "The training continues without the cache.",
                 stacklevel=2,
             )
 

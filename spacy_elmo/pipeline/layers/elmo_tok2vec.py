@@ -67,7 +67,7 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     config = get_bilm_shim(bilm).bilm.config
     width = config.width + config.static_width * model.attrs["use_static_vectors"]
     if model.has_dim("nO") and model.get_dim("nO") != width:
-        raise ValueError(f"A {PRIVATE} has width = {model.get_dim('nO')}, but its model {width}: give that.")
+        raise ValueError(f"{PRIVATE} has width = {model.get_dim('nO')}, but its model has {width}: set that.")
     model.set_dim("nO", width)
     consumer = _find_initialized_model()
     if consumer is not None and consumer.maybe_get_ref("tok2vec") is model:
@@ -93,8 +93,8 @@ def _find_initialized_model() -> Model | None:
 def _parts(model: Model) -> list[Model]:
     if len(model.layers) == 1:
         raise ValueError(
-            f"A {PRIVATE} has no biLM: give it one in [bilm]; only one that is the elmo of a "
-            f"{' or a '.join(WITH_TWO)} may go without, and takes that of the tok2vec beside it."
+            f"{PRIVATE} has no biLM: give one in [bilm]. Only the elmo of a {' or a '.join(WITH_TWO)} "
+            "may omit it, because it uses the biLM of the tok2vec next to it."
         )
     return model.layers
 
@@ -109,8 +109,8 @@ def share_bilm_layer(elmo: Model, tok2vec: Model) -> None:
     bilms = [node for node in tok2vec.walk() if any(isinstance(shim, BiLMShim) for shim in node.shims)]
     if len(bilms) != 1:
         raise ValueError(
-            f"The {PRIVATE} without [bilm] takes that of the tok2vec beside it, which has "
-            f"{len(bilms) or 'none'}: give it one of its own."
+            f"{PRIVATE} without [bilm] uses the biLM of the tok2vec next to it, which has "
+            f"{len(bilms) or 'none'}: give a [bilm]."
         )
     elmo.layers.insert(0, bilms[0])
     get_bilm_shim(bilms[0]).shared_outputs = SharedOutputs()

@@ -134,4 +134,4 @@ def _is_normalised(node: Model) -> bool:
 
 
 def _no_gradient(dY: Any) -> Any:
-    raise ValueError("This was a prediction: begin an update to get a gradient.")
+    raise ValueError("A prediction has no gradient: call begin_update instead.")

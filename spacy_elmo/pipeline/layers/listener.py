@@ -65,7 +65,8 @@ def init(model: Model, X: Sequence[Doc] | None = None, Y: Any = None) -> None:
         raise ValueError(_no_source(model))
     if not model.attrs["width"]:
         raise ValueError(
-            f'The model of "{model.attrs["source"]}" is not there, so the width of its vectors is unknown: '
+            f'The model of "{model.attrs["source"]}" cannot be found, so the width of its vectors is '
+            "unknown: "
             "correct [components." + model.attrs["source"] + ".model] path."
         )
     model.set_dim("nO", sum(_widths(model)), force=True)
@@ -137,7 +138,7 @@ def _read(model: Model, doc: Doc, is_train: bool) -> Vectors:
     if vectors is None:
         raise ValueError(
             f'"{consumer}" needs the vectors of "{source}", which has not run on this Doc: '
-            f'put "{source}" before it and do not disable or exclude it, and in training leave it out of '
+            f'put "{source}" before it, do not disable or exclude it, and in training omit it from '
             "frozen_components (it freezes itself)."
         )
     check_tokens(doc, vectors, source)
@@ -145,14 +146,14 @@ def _read(model: Model, doc: Doc, is_train: bool) -> Vectors:
     depth = model.attrs["n_layers"]
     if depth is not None and n_layers != depth:
         raise ValueError(
-            f'"{consumer}" was made for {depth} layers, but "{source}" has left {n_layers} '
-            "on this Doc: use the model that it was trained with, or train it anew."
+            f'"{consumer}" was made for {depth} layers, but "{source}" set {n_layers} '
+            "on this Doc: use the model that it was trained with, or train it again."
         )
     width += (model.attrs["static_width"] or 0) * model.attrs["use_static_vectors"]
     if model.has_dim("nO") and width != model.get_dim("nO"):
         raise ValueError(
             f'"{consumer}" was made for vectors of width {model.get_dim("nO")}, but "{source}" gives '
-            f"{width}: use the model that it was trained with, or train it anew."
+            f"{width}: use the model that it was trained with, or train it again."
         )
     return vectors
 

@@ -47,11 +47,11 @@ def ScalarMix(
         3.2), without parameters of its own.
     """
     if not 0.0 <= mix_dropout < 1.0:
-        raise ValueError(f"mix_dropout = {mix_dropout} is not a rate: give a number from 0 to below 1.")
-    if weight_penalty < 0.0:
         raise ValueError(
-            f"weight_penalty = {weight_penalty} would draw the mix away from the average: give 0 or more."
+            f"mix_dropout = {mix_dropout} is not a rate: give a number of at least 0 and below 1."
         )
+    if weight_penalty < 0.0:
+        raise ValueError(f"weight_penalty = {weight_penalty} is negative: give 0 or more.")
     return Model(
         "elmo-scalar-mix",
         forward,

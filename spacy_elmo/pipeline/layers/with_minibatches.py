@@ -38,4 +38,4 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
 
 
 def _no_gradient(dY: Any) -> list[Doc]:
-    raise ValueError("This was a prediction: begin an update to get a gradient.")
+    raise ValueError("A prediction has no gradient: call begin_update instead.")

@@ -105,7 +105,7 @@ class Corpus:
 
     def _read_manifest(self) -> dict[str, Any]:
         if not (self.path / MANIFEST).is_file():
-            raise CorpusError(f"{self.path} is no corpus folder: make one with `spacy elmo corpus`.")
+            raise CorpusError(f"{self.path} is not a corpus folder: make one with `spacy elmo corpus`.")
         data = (self.path / MANIFEST).read_bytes()
         self.digest = sha256(data).hexdigest()
         newer = complete = False
@@ -114,7 +114,9 @@ class Corpus:
             newer = manifest["format_version"] > FORMAT_VERSION
             complete = _is_complete(manifest)
         if newer:
-            raise CorpusError(f"{self.path} was made by a newer spacy-elmo: update, or make it again.")
+            raise CorpusError(
+                f"{self.path} was made by a newer spacy-elmo: update spacy-elmo, or make the corpus again."
+            )
         if not complete:
             raise CorpusError(f"The {MANIFEST} of {self.path} is damaged: make the corpus again.")
         return manifest

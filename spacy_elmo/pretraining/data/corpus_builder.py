@@ -217,7 +217,7 @@ def _assemble(
         if len(part.lengths()):
             shards.append(_write_shard(folder, len(shards), part, ranks))
     if not shards:
-        raise CorpusError("The corpus is empty: there is no sentence in the input.")
+        raise CorpusError("The input has no sentences: give text with at least one.")
     if not types:
         raise CorpusError(f"No unit occurs {min_count} times: lower --min-count.")
     tokens = sum(shard["tokens"] for shard in shards)

@@ -44,8 +44,8 @@ def parallel_map(
                 yield from joblib.Parallel(return_as="generator_unordered", **options)(work)
     except BrokenProcessPool as error:
         raise WorkerError(
-            "A worker died, most often for want of memory: lower n_process. What is finished is kept, and "
-            "the same command goes on."
+            "A worker process died, most often because memory ran out: lower n_process and run the same "
+            "command to continue; finished parts are kept."
         ) from error
     if source.error is not None:
         raise source.error

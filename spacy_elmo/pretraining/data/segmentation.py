@@ -99,7 +99,9 @@ def _jieba() -> Callable[[str], Iterable[str]]:
 
         cut: Callable[[str], Iterable[str]] = FastJieba().cut
     except Exception as error:
-        raise CorpusError(f'The segmenter "jieba" does not start: {error}. pip install jieba') from error
+        raise CorpusError(
+            f'The segmenter "jieba" cannot be loaded: {error}. Install spacy-elmo[jieba].'
+        ) from error
     return cut
 
 
@@ -119,7 +121,7 @@ def _pipeline(segmenter: str, lang: str) -> tuple[Any, str]:
         return spacy.load(segmenter), segmenter
     except Exception as error:  # spaCy and pkuseg raise whatever they like
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CorpusError(f'The segmenter "{segmenter}" of "{lang}" does not start: {reason}') from error
+        raise CorpusError(f'The segmenter "{segmenter}" of "{lang}" cannot be loaded: {reason}') from error
 
 
 def _load_pkuseg(tokenizer: Any, model: str) -> None:
@@ -127,20 +129,20 @@ def _load_pkuseg(tokenizer: Any, model: str) -> None:
     try:
         from spacy_pkuseg.config import config
     except ImportError as error:
-        raise CorpusError("it is not installed: pip install spacy-elmo[pkuseg].") from error
+        raise CorpusError("it is not installed: pip install 'spacy-elmo[pkuseg]'.") from error
     if model in config.available_models:
         try:
             tokenizer.initialize(pkuseg_model=model)
         except Exception as error:
             raise CorpusError(
-                f'pkuseg fetches its model "{model}" from the web when it is used first, and that failed '
-                f"({type(error).__name__}): give the folder of a model, --segmenter pkuseg:FOLDER."
+                f'pkuseg downloads its model "{model}" at first use, and the download failed '
+                f"({type(error).__name__}): give a model folder with --segmenter pkuseg:FOLDER."
             ) from error
         return
     for name in PKUSEG_FILES:
         if not (Path(model) / name).is_file():
             raise CorpusError(
-                f"{model} holds no model of pkuseg ({name} is missing): give a folder that "
+                f"{model} is not a model of pkuseg ({name} is missing): give a folder that "
                 f"spacy_pkuseg.train wrote, or one of {', '.join(config.available_models)}."
             )
     tokenizer.initialize(pkuseg_model=model)

@@ -56,12 +56,12 @@ def find_files(inputs: Iterable[Path]) -> list[Path]:
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if _is_text(p, path))
             if not inside:
-                raise CorpusError(f"The folder {path} holds no text: put .txt or .jsonl files into it.")
+                raise CorpusError(f"The folder {path} holds no text files: add .txt or .jsonl files.")
             found += inside
         elif path.is_file():
             found.append(path)
         else:
-            raise CorpusError(f"There is no text {path}: check the path.")
+            raise CorpusError(f"The text {path} does not exist: check the path.")
     return found
 
 
@@ -81,7 +81,7 @@ def read_lines(path: Path, stats: ReadStats | None = None, *, whole: bool = Fals
     number = 0
     kind = _kind(path)
     if kind == ".json":
-        raise CorpusError(f'{path} is JSON: give .jsonl, an object with a "text" on each line, or .txt.')
+        raise CorpusError(f'{path} is JSON: give .txt, or .jsonl with an object with a "text" on each line.')
     try:
         for line in _lines(path, stats, whole=whole or kind == ".jsonl"):
             number += 1
@@ -111,7 +111,7 @@ def _lines(path: Path, stats: ReadStats | None, *, whole: bool) -> Iterator[str]
         if whole and size > LONGEST_WHOLE:
             raise CorpusError(
                 f"{path}, line {number + 1} is longer than {LONGEST_WHOLE >> 20} million characters: "
-                "part it into lines."
+                "split it into lines."
             )
         if not whole and size > MAX_LINE_CHARS:
             rest = "".join(begun)
@@ -133,7 +133,7 @@ def _decoded(path: Path, stats: ReadStats | None) -> Iterator[str]:
     invalid = 0
     for raw in chain(_chunks(path), [b""]):
         if size == 0 and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise CorpusError(f"{path} is UTF-16, as its first bytes say: convert the file to UTF-8.")
+            raise CorpusError(f"{path} is UTF-16 (by its first bytes): convert it to UTF-8.")
         text = decoder.decode(raw, final=not raw)
         if size == 0:
             text = text.removeprefix("\ufeff")
@@ -150,10 +150,10 @@ def _decoded(path: Path, stats: ReadStats | None) -> Iterator[str]:
         if bad and (stats is None or (judged and invalid * 10 > size)):
             raise CorpusError(
                 f"{path}, line {bad[1]} is not UTF-8 (byte {bad[0]:#04x}): convert "
-                "the file, for Chinese most often from GB18030."
+                "the file to UTF-8; Chinese files are most often GB18030."
             )
         if judged and zeros * 4 > size:
-            raise CorpusError(f"{path} is UTF-16 or no text, most of its bytes are 0: convert it to UTF-8.")
+            raise CorpusError(f"{path} is UTF-16 or not text (most of its bytes are 0): convert it to UTF-8.")
         yield text
     if stats is not None:
         stats.invalid_bytes += invalid
@@ -166,7 +166,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield from zstd.unpacked(path)
         except ImportError as error:
             raise CorpusError(
-                f"{path} is packed with zstd: install spacy-elmo[zstd], or unpack it."
+                f"{path} is compressed with zstd: pip install 'spacy-elmo[zstd]', or decompress it."
             ) from error
         return
     openers: dict[str, Callable] = {".gz": gzip.open, ".xz": lzma.open}
@@ -180,13 +180,15 @@ def _text(line: str, where: str, stats: ReadStats | None) -> str:
     try:
         text = json.loads(line)["text"]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise CorpusError(f'{where} is no JSON object with a "text".') from error
+        raise CorpusError(
+            f'{where} is not a JSON object with a "text": correct the line, or remove it.'
+        ) from error
     if not isinstance(text, str):
-        kind = "null" if text is None else "no string"
-        raise CorpusError(f'The "text" of {where} is {kind}: correct the line, or leave it out.')
+        kind = "null" if text is None else "not a string"
+        raise CorpusError(f'The "text" of {where} is {kind}: correct the line, or remove it.')
     halves = len(_SURROGATE.findall(text))  # JSON can spell half of a pair, which is no text
     if halves and stats is None:
-        raise CorpusError(f'The "text" of {where} has half of a surrogate pair: mend the line.')
+        raise CorpusError(f'The "text" of {where} has half of a surrogate pair: correct the line.')
     if halves:
         assert stats is not None
         stats.invalid_bytes += halves

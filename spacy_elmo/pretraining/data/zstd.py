@@ -38,7 +38,7 @@ def _frame(file: BinaryIO) -> Iterator[bytes] | None:
             _skip(file, int.from_bytes(_read(file, 4), "little"))
             continue
         if len(start) == 4 and magic != MAGIC:
-            raise OSError("it is no zstd file or damaged")
+            raise OSError("it is not a zstd file, or is damaged")
         return _pieces(file, start)
     return None
 
@@ -62,7 +62,7 @@ def _pieces(file: BinaryIO, start: bytes) -> Iterator[bytes]:
 def _read(file: BinaryIO, size: int) -> bytes:
     data = file.read(size)
     if len(data) < size:
-        raise EOFError("the file is cut short")
+        raise EOFError("the file is truncated")
     return data
 
 

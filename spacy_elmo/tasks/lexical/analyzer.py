@@ -201,7 +201,7 @@ class LexicalAnalyzer(TrainablePipe):
             tags = sorted({token.tag_ for doc in docs for token in doc if token.tag_})
             labels = {"tags": tags, "entities": sorted({span.label_ for doc in docs for span in doc.ents})}
         if not labels["tags"]:
-            raise ValueError(f'The examples have no tags for "{self.name}": give words with token.tag.')
+            raise ValueError(f'The examples have no tags for "{self.name}": give tokens with token.tag.')
         self.cfg.update({kind: list(labels[kind]) for kind in ("tags", "entities")})
         for label in self.labels:
             self.vocab.strings.add(label)

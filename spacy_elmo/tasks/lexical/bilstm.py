@@ -39,7 +39,9 @@ def BiLSTM(nO: int, nI: int | None = None, *, dropout: float = 0.0, precision: P
     """
     check_precision(precision)
     if nO % 2 or nO < 2:
-        raise ValueError(f"A BiLSTM of width {nO} has no two equal directions: give an even width.")
+        raise ValueError(
+            f"A BiLSTM has two directions of equal width, so width {nO} is not possible: give an even width."
+        )
     params: dict[str, Any] = {f"{direction}_{name}": None for direction in DIRECTIONS for name in WEIGHTS}
     attrs = {"dropout_rate": dropout, "precision": precision}
     return Model(NAME, forward, init=init, dims={"nO": nO, "nI": nI}, params=params, attrs=attrs)
@@ -212,7 +214,7 @@ def _product_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def _no_gradient(dY: Any) -> list:
-    raise ValueError("This was a prediction: begin an update to get a gradient.")
+    raise ValueError("A prediction has no gradient: call begin_update instead.")
 
 
 class _TorchKernels:

@@ -78,7 +78,7 @@ class CRFPipe(TrainablePipe):
             return 0
         if self.model.get_ref("crf").has_dim("nO"):
             raise ValueError(
-                f'"{self.name}" was made for its {len(self.labels)} labels and takes no more: '
+                f'"{self.name}" is initialized with {len(self.labels)} labels and accepts no more: '
                 f'add "{label}" before nlp.initialize().'
             )
         self.cfg["labels"].append(label)
@@ -135,7 +135,7 @@ class CRFPipe(TrainablePipe):
             for label in sorted({label for e in get_examples() for label in self.example_labels(e)}):
                 self.add_label(label)
         if not self.labels:
-            raise ValueError(f'The examples have no labels for "{self.name}": give annotated ones.')
+            raise ValueError(f'The examples have no labels for "{self.name}": give annotated examples.')
         docs = [example.x for example in islice(get_examples(), INIT_EXAMPLES)]
         self.model.get_ref("crf").set_dim("nO", len(self.label_names))
         self.model.initialize(X=docs)

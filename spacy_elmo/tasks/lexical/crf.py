@@ -126,7 +126,7 @@ def forward_backward(emissions: Array, packing: Packing, potentials: Potentials,
     final = _final_rows(packing, xp)
     z = alpha[final] @ end
     if len(alpha) and not float(xp.minimum(scale.min(), z.min())) > 0.0:
-        raise FloatingPointError("No sequence of labels is allowed here.")
+        raise FloatingPointError("The constraints allow no sequence of labels.")
     beta = xp.empty_like(alpha)
     beta[final] = end / z[:, None]
     for step in reversed(range(1, len(steps))):

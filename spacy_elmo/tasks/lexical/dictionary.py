@@ -60,7 +60,7 @@ def read_dictionary(path: str | Path) -> list[Entry]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ElmoError(f"{path} is no dictionary ({error}): give a text file in UTF-8.") from None
+        raise ElmoError(f"{path} is not a dictionary ({error}): give a text file in UTF-8.") from None
     entries = []
     for line in text.splitlines():
         word, *rest = line.split() or [""]

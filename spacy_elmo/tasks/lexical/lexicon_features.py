@@ -108,7 +108,9 @@ def load_lexicon(path: PathLike | None = None) -> Lexicon:
         return lexicon_from_bytes(Path(path).read_bytes(), str(path))
     bilm = loading.load(path)
     if bilm.static_vectors is None:
-        raise ElmoError(f"The model {path} has no static vectors: use one that has, or a lexicon file.")
+        raise ElmoError(
+            f"The model {path} has no static vectors: use a model with static vectors, or a lexicon file."
+        )
     strings = bilm.vocab.static
     return rounded_lexicon(strings, bilm.static_vectors.numpy(), rank_weights(strings))
 
@@ -149,7 +151,7 @@ def lexicon_from_bytes(data: bytes, source: str = "the bytes") -> Lexicon:
         strings = tensors["strings"].tobytes().decode("utf8").split("\n")
         vectors, weights = tensors["vectors"], tensors["weights"]
     except (safetensors.SafetensorError, KeyError, UnicodeDecodeError) as error:
-        raise ElmoError(f"{source} is no lexicon ({error}): make it with `spacy elmo lexicon`.") from None
+        raise ElmoError(f"{source} is not a lexicon ({error}): make one with `spacy elmo lexicon`.") from None
     if not len(strings) == len(vectors) == len(weights) or len(set(strings)) != len(strings):
         raise ElmoError(f"The lexicon of {source} is damaged: make it again with `spacy elmo lexicon`.")
     return Lexicon(strings, vectors, weights)

@@ -106,9 +106,11 @@ class Reader(TrainablePipe):
         scorer: Callable | None = None,
     ):
         if not 0 < stride <= window:
-            raise ValueError(f"stride = {stride} does not go into windows of {window}: give 1 to {window}.")
+            raise ValueError(f"stride = {stride} does not fit windows of {window}: give 1 to {window}.")
         if max_answer_length < 1:
-            raise ValueError(f"max_answer_length = {max_answer_length}: an answer has at least 1 character.")
+            raise ValueError(
+                f"max_answer_length = {max_answer_length} is too small: give at least 1 character."
+            )
         self.vocab = vocab
         self.model = model
         self.name = name
@@ -156,7 +158,7 @@ class Reader(TrainablePipe):
     def answer_batch(self, pairs: Iterable[tuple[str, str | Doc]], top_k: int = 1) -> list[Answers]:
         """Answer pairs of a question and a passage; several questions to a passage share its work."""
         if top_k < 1:
-            raise ValueError(f"top_k = {top_k}: ask for at least 1 answer.")
+            raise ValueError(f"top_k = {top_k} is too small: ask for at least 1 answer.")
         register_reader(self, self.extension)  # in a process of nlp.pipe, too
         asked = [Pair(question, passage) for question, passage in pairs]
         calibration, threshold = self.calibration, self.threshold

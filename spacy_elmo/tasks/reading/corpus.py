@@ -27,7 +27,7 @@ def create_squad_corpus_v1(
     Raises an ElmoError for a file in another form.
     """
     if negatives < 0:
-        raise ElmoError(f"negatives = {negatives} is not a share: give 0 or more.")
+        raise ElmoError(f"negatives = {negatives} is negative: give 0 or more.")
     return SquadCorpus(path, limit=limit, negatives=negatives, seed=seed)
 
 
@@ -98,9 +98,9 @@ def read_squad(path: str | Path) -> list[Paragraph]:
             for paragraph in article["paragraphs"]
         ]
     except FileNotFoundError:
-        raise ElmoError(f"No such file: {path}. Give a JSON file of questions in SQuAD's form.") from None
+        raise ElmoError(f"The file {path} does not exist: give a JSON file in SQuAD format.") from None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ElmoError(f"{path} is not in SQuAD's form ({error!r}): see docs/reading.md.") from error
+        raise ElmoError(f"{path} is not in SQuAD format ({error!r}): see docs/reading.md.") from error
 
 
 def _question(context: str, qa: dict[str, Any]) -> Question:

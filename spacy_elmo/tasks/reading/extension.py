@@ -19,7 +19,7 @@ def register_reader(reader: Any, extension: str) -> None:
     method = Doc.get_extension(extension)[1]
     if not (isinstance(method, partial) and method.func is answer_question):
         raise ValueError(
-            f"doc._.{extension} is already used by another extension: give the reader another name for it, "
+            f"doc._.{extension} is already used by another extension: give the reader another name, "
             'config={"extension": "..."}.'
         )
     _readers[:] = [known for known in _readers if known() is not None]
@@ -36,6 +36,6 @@ def answer_question(doc: Doc, question: str, top_k: int = 1, *, extension: str) 
         reader for known in _readers if (reader := known()) is not None and reader.extension == extension
     ]
     if not readers:
-        raise ValueError(f"There is no reader for doc._.{extension}: load a pipeline that has one.")
+        raise ValueError(f"No loaded pipeline has a reader for doc._.{extension}: load one.")
     own = [reader for reader in readers if reader.vocab is doc.vocab]
     return (own or readers)[-1].answer(question, doc, top_k)

@@ -98,7 +98,7 @@ class NetworkShim(Shim):
         try:
             network.load_state_dict(tensors)
         except RuntimeError as error:
-            raise ElmoError(f"The weights of the reader do not fit its sizes: {error}") from error
+            raise ElmoError(f"The weights of the reader do not fit its configuration: {error}") from error
         self.network = network.eval()
         return self
 

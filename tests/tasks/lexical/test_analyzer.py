@@ -142,7 +142,7 @@ class TestDictionary:
             Dictionary([word])
 
     def test_no_file(self, tmp_path):
-        with pytest.raises(ElmoError, match="no dictionary"):
+        with pytest.raises(ElmoError, match="not a dictionary"):
             read_dictionary(tmp_path / "none")
 
 

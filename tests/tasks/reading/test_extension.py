@@ -51,5 +51,5 @@ def test_without_a_reader():
     import gc
 
     gc.collect()
-    with pytest.raises(ValueError, match="There is no reader"):
+    with pytest.raises(ValueError, match="No loaded pipeline has a reader"):
         spacy.blank("zh").make_doc(doc.text)._.answer_for_a_while("谁")
