@@ -24,8 +24,9 @@ def make_training_batch(
 
     Each question is read with one of the windows that have its answer, drawn by chance, and with each of the
     others with probability `unanswered`. Returns the batch and, for each pair, the right spans inside of the
-    window; none: "no answer" is right there. Questions of which nothing is known are left out, and those that
-    are only white space. The longest passages come first: the network's kernel skips their padding.
+    window; none: "no answer" is right there. Questions of which nothing is known are left out, those whose
+    answer is in no window, and those that are only white space. The longest passages come first: then the
+    native kernel skips their padding.
     """
     batch = Batch()
     targets: list[list[tuple[int, int]]] = []
@@ -36,7 +37,7 @@ def make_training_batch(
         ]
         text = eg.reference.text
         cuts = split_windows(len(text), window, stride)
-        read = {q: _draw_windows(q, cuts, unanswered) for q in questions}
+        read = {q: _draw_windows(q, cuts, unanswered) for q in questions if cuts}
         if not any(read.values()):
             continue
         ready = docs.is_ready(eg.predicted)
@@ -60,19 +61,17 @@ def make_training_batch(
 
 def _draw_windows(question: Question, cuts: Sequence[tuple[int, int]], unanswered: float) -> list[int]:
     """Indices of the windows that a question is read with."""
-    having = [
+    with_answer = [
         i
         for i, (first, after) in enumerate(cuts)
-        if any(first <= s and e <= after for s, e in question.spans)
+        if any(first <= start and end <= after for start, end in question.spans)
     ]
-    others = [i for i in range(len(cuts)) if i not in having]
-    if not having:  # impossible, or longer than a window: one window at least teaches to refuse
-        having = [others.pop(random.randrange(len(others)))] if others else []
-    return (
-        sorted([random.choice(having), *(i for i in others if random.random() < unanswered)])
-        if having
-        else []
-    )
+    without = [i for i in range(len(cuts)) if i not in with_answer]
+    if not with_answer and not question.is_impossible:
+        return []  # its answer is too long, and to refuse would be wrong
+    random.shuffle(without)
+    first = random.choice(with_answer) if with_answer else without.pop()
+    return sorted([first, *(i for i in without if random.random() < unanswered)])
 
 
 def _inside(question: Question, window: Window) -> list[tuple[int, int]]:
