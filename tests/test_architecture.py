@@ -54,6 +54,7 @@ LAYERS = {
     ],
     "tasks.reading": ["shared", "kernels", "pipeline.annotations", "pipeline.layers"],
     "tasks": [],
+    "training_config": ["shared"],
     "models": [],
 }
 LAYERS["cli"] = [package for package in LAYERS if package not in ("tasks", "models")]

@@ -12,6 +12,7 @@ from .estimate import estimate
 from .evaluate import evaluate
 from .export import export
 from .info import info
+from .init_config import init_config
 from .layer_weights import layer_weights
 from .lexicon import lexicon
 from .nearest import nearest
@@ -28,6 +29,7 @@ __all__ = [
     "evaluate",
     "export",
     "info",
+    "init_config",
     "layer_weights",
     "lexicon",
     "nearest",

@@ -1,5 +1,6 @@
 """The training configs: a fair comparison, and what regularises what."""
 
+import runpy
 from copy import deepcopy
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import spacy
 from spacy.cli.train import train
 from spacy.tokens import Doc, DocBin
 from thinc.api import Config
+from typer.testing import CliRunner
+
+from spacy_elmo.cli.commands import app
 
 ROOT = Path(__file__).parents[2]
 TASKS = ["tagger", "ner"]
@@ -16,6 +20,23 @@ DTYPE_NAMES = [f"{task}{suffix}" for task in TASKS for suffix in ("", "_baseline
 
 def read(name):
     return Config().from_disk(ROOT / "configs" / f"{name}.cfg", interpolate=False)
+
+
+def written_by_command():
+    """Name of each config of `spacy elmo init-config` -> the arguments in it."""
+    command_in = runpy.run_path(str(ROOT / "configs" / "write.py"))["command_in"]
+    found = {path.stem: command_in(path) for path in sorted((ROOT / "configs").glob("*.cfg"))}
+    return {name: arguments for name, arguments in found.items() if arguments}
+
+
+@pytest.mark.parametrize("name", [*DTYPE_NAMES, "reader", "reader_baseline"])
+def test_is_what_the_command_writes(name, tmp_path, monkeypatch):
+    arguments = written_by_command()[name]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    written = (tmp_path / "configs" / f"{name}.cfg").read_text(encoding="utf8")
+    assert written == (ROOT / "configs" / f"{name}.cfg").read_text(encoding="utf8")
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -1,0 +1,35 @@
+"""The comment at the top of a configuration: what it trains, the command that wrote it, and the next one."""
+
+import shlex
+from dataclasses import fields
+from pathlib import PurePath
+
+from .components import COMPONENTS
+from .options import Options
+
+
+def header_of(options: Options, output: str) -> list[str]:
+    """Return the lines of the first comment of a configuration at `output`."""
+    what = ["Without ELMo, to compare with:", "On frozen ELMo vectors:"][options.elmo]
+    paths = [f" --paths.{part} {part}.spacy" for part in ("train", "dev") if not getattr(options, part)]
+    name = shlex.quote(output)
+    return [
+        f"{what} {'; '.join(f'{each}, {COMPONENTS[each].description}' for each in options.pipeline)}.",
+        "Written by",
+        f"  {command_of(options, output)}",
+        "It is trained by",
+        f"  spacy train {name} --output output/{shlex.quote(PurePath(output).stem)}{''.join(paths)}",
+    ]
+
+
+def command_of(options: Options, output: str) -> str:
+    """Return the command that writes a configuration of these options to `output`."""
+    words = ["spacy", "elmo", "init-config", output, "--lang", options.lang]
+    words += ["--pipeline", ",".join(options.pipeline)]
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if field.name in ("lang", "pipeline", "elmo") or value == field.default:
+            continue
+        flag = f"--{field.name.replace('_', '-')}"
+        words += [flag] if value is True else [flag, str(value)]
+    return shlex.join([*words, *["--no-elmo"] * (not options.elmo)])

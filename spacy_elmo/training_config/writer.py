@@ -1,0 +1,52 @@
+"""Nested sections to the text of a configuration, comments included."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from thinc.api import Config
+
+
+def write_config(
+    config: Mapping[str, Any], header: Sequence[str], comments: Mapping[str, Sequence[str]]
+) -> str:
+    """Return the text of a configuration that spaCy reads as `config`.
+
+    header: lines of the comment at its top. comments: lines of a comment by a pattern of dotted paths, of a
+    section or a setting; each stands once, before the first path that its pattern fits.
+    """
+    unused = dict(comments)
+    blocks = ["\n".join(f"# {line}".rstrip() for line in header)]
+    for path, section in _sections(config, ()):
+        lines = [*_comment(path, unused), f"[{'.'.join(path)}]"]
+        for key, value in section.items():
+            if not isinstance(value, Mapping):
+                lines += [*_comment((*path, key), unused), f"{key} = {format_value(value)}"]
+        blocks.append("\n".join(lines))
+    text = "\n\n".join(blocks) + "\n"
+    assert Config().from_str(text, interpolate=False) == config
+    return text
+
+
+def format_value(value: Any) -> str:
+    """Return a value as spaCy's configurations write it; a reference to another one, ${...}, stays bare."""
+    if isinstance(value, str) and value.startswith("${") and value.endswith("}"):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _sections(config: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping]]:
+    """All sections in order, but for [...*], which spaCy infers."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            inner = (*path, key)
+            if key != "*":
+                yield inner, value
+            yield from _sections(value, inner)
+
+
+def _comment(path: tuple[str, ...], unused: dict[str, Sequence[str]]) -> list[str]:
+    name = ".".join(path)
+    pattern = next((each for each in unused if fnmatchcase(name, each)), None)
+    return [f"# {line}" for line in unused.pop(pattern)] if pattern else []
