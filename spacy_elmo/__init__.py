@@ -1,7 +1,7 @@
 """ELMo for spaCy: `nlp.add_pipe("elmo")`, pretraining on your own text, transfer to any component.
 
-The names below are the public interface; they are imported when first used, so that
-`import spacy_elmo` and the `spacy` command line stay quick.
+The names below are the public interface. They are imported at first use, so that `import spacy_elmo` and the
+`spacy` command line start quickly.
 """
 
 from importlib import import_module
@@ -25,6 +25,7 @@ __all__ = ["BiLM", "__version__", "load", "register_extension", "similarity"]
 
 
 def __getattr__(name: str) -> Any:
+    """Import a public name at its first use."""
     if name == "formats":  # load_bilm_tf and others
         return import_module("spacy_elmo.formats")
     if name in _LAZY:

@@ -1,4 +1,4 @@
-"""`python -m spacy_elmo`: the commands of `spacy elmo`, for torchrun and for machines without PATH."""
+"""`python -m spacy_elmo`: the commands of `spacy elmo`, for torchrun and where `spacy` is not on the PATH."""
 
 from .cli.commands import app
 

@@ -1,8 +1,8 @@
-"""Files and folders that are either complete or not there, of which no second process writes the same.
+"""Write files and folders that are either complete or absent, one process at a time.
 
-Beside a place that is written to lie, as long as it is: a lock, .NAME.lock.spacy-elmo, which ends with its
-process, and what is not complete yet, .NAME.new.spacy-elmo (a file) or .NAME.XXXXXXXX.spacy-elmo (a folder).
-Those of a process that was killed are removed by the next one that writes to the same place.
+Two kinds of hidden files exist next to an output while it is written: a lock, .NAME.lock.spacy-elmo, which
+ends with its process, and incomplete content, .NAME.new.spacy-elmo (a file) or .NAME.XXXXXXXX.spacy-elmo (a
+folder). The next process that writes to the same output removes what a killed process left.
 """
 
 import errno
@@ -30,20 +30,20 @@ __all__ = [
     "write_atomic",
 ]
 
-END = ".spacy-elmo"  # of all names that this module makes up
+END = ".spacy-elmo"  # suffix of all temporary names of this module
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_atomic(path: PathLike, data: bytes) -> None:
-    """Write a file beside its place, flush it to disk and move it there: a reader never sees half of it.
+    """Write a file under a temporary name, flush it to disk and rename it, so that readers see all or nothing.
 
-    A link stays one. Several writers wait for one another, and the last one's content stays.
+    A symbolic link stays one. Concurrent writers wait for one another; the content of the last one stays.
     """
     target = Path(path).resolve()
     with errors_of("a file", target):
         if target.is_dir():
             raise OutputError(f"Cannot write {target}: it is a folder; name a file.")
-    scratch = _scratch(target, "new")  # of one writer at a time, and so of one name
+    scratch = _scratch(target, "new")  # one name suffices, because the lock admits one writer
     with locked(target, "a file", wait=True), errors_of("a file", target):
         try:
             with scratch.open("wb") as file:
@@ -59,11 +59,11 @@ def write_atomic(path: PathLike, data: bytes) -> None:
 
 @contextmanager
 def atomic_folder(path: PathLike, kind: FolderKind) -> Iterator[Path]:
-    """A scratch folder that takes the place of `path` at the end, or vanishes when an error comes first.
+    """Yield a temporary folder that replaces `path` at the end, or is removed after an error.
 
-    It is flushed to disk and exchanged with what was there in one step, where the system can, and only then
-    is the older one removed. Raises an OutputError for a place that is not free, see check_replaceable, and
-    where another process, or thread, is writing to it.
+    The folder is flushed to disk and exchanged with the old one in one step where the system supports it;
+    only then is the old one removed. Raises an OutputError if `path` cannot be replaced (see
+    check_replaceable), or if another process or thread is writing to it.
     """
     target = check_replaceable(path, kind).resolve()  # a link stays one
     scratch = _scratch(target, secrets.token_hex(4))
@@ -72,16 +72,16 @@ def atomic_folder(path: PathLike, kind: FolderKind) -> Iterator[Path]:
             with errors_of(kind.name, target):
                 _remove_unfinished(target)
                 scratch.mkdir()
-            with errors_of(kind.name, target, DISK_FULL_ERRNOS):  # others may come of what is read
+            with errors_of(kind.name, target, DISK_FULL_ERRNOS):  # other errors may come from reading
                 yield scratch
             with errors_of(kind.name, target):
                 _put_in_place(scratch, target, kind)
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)  # what is not complete, or was replaced
+            shutil.rmtree(scratch, ignore_errors=True)  # the incomplete folder, or the replaced one
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder, the caller's own: whatever stops it, there is never half of one at its place."""
+    """Remove a folder of this package. An interruption never leaves a part of it under its name."""
     scratch = _scratch(path, secrets.token_hex(4))
     os.rename(path, scratch)
     shutil.rmtree(scratch)
@@ -89,7 +89,10 @@ def remove_folder(path: Path) -> None:
 
 @contextmanager
 def errors_of(kind: str, target: Path, numbers: tuple[int, ...] | None = None) -> Iterator[None]:
-    """Turn an OSError of these numbers, None: of any, into an OutputError that names the target."""
+    """Turn an OSError with one of these numbers into an OutputError that names the target.
+
+    None: any number.
+    """
     try:
         yield
     except OSError as error:
@@ -99,7 +102,7 @@ def errors_of(kind: str, target: Path, numbers: tuple[int, ...] | None = None) -
 
 
 def _put_in_place(scratch: Path, target: Path, kind: FolderKind) -> None:
-    """Exchange the folders, if what was at the target is still of our kind."""
+    """Exchange the two folders, if the target is still of this kind."""
     for name in kind.kept:
         if (target / name).is_file() and not (scratch / name).exists():
             shutil.copy2(target / name, scratch / name)
@@ -123,10 +126,10 @@ def _put_in_place(scratch: Path, target: Path, kind: FolderKind) -> None:
 
 @contextmanager
 def locked(path: PathLike, kind: str, *, wait: bool = False) -> Iterator[None]:
-    """Keep other processes and threads from writing to a place meanwhile.
+    """Hold a lock, so that no other process or thread writes to `path` meanwhile.
 
-    wait: until it is free; otherwise an OutputError says that somebody else is writing. Folders above it are
-    made, and removed again where nothing came into them.
+    wait: wait until it is free; otherwise raise an OutputError if it is in use. Missing parent folders are
+    created, and removed again at the end if they are empty.
     """
     target = Path(path).resolve()
     name = _scratch(target, "lock")
@@ -150,12 +153,12 @@ def locked(path: PathLike, kind: str, *, wait: bool = False) -> Iterator[None]:
             os.close(file)
     finally:
         for parent in missing:
-            with suppress(OSError):  # those that hold something stay
+            with suppress(OSError):  # folders that are not empty stay
                 parent.rmdir()
 
 
 def _lock(name: Path, *, wait: bool) -> int | None:
-    """Open and lock a file that is made if it is missing; None where another process holds it."""
+    """Open (or create) and lock a file; return None if another process holds it."""
     while True:
         file = os.open(name, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         if not syscalls.lock(file, wait=wait):
@@ -164,13 +167,13 @@ def _lock(name: Path, *, wait: bool) -> int | None:
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file), os.stat(name)):
                 return file
-        os.close(file)  # its owner has removed it meanwhile
+        os.close(file)  # the previous owner removed the file meanwhile
 
 
 def _remove_unfinished(target: Path) -> None:
-    """Remove what killed processes left of a folder. The caller holds its lock.
+    """Remove the temporary folders that killed processes left. The caller holds the lock.
 
-    An older folder that was moved aside, and nothing new came to its place, goes back.
+    If a killed process moved the old folder aside and put nothing in its place, the old folder is restored.
     """
     for path in list(target.parent.iterdir()):
         middle = path.name.removeprefix(f".{target.name}.").removesuffix(END)

@@ -1,4 +1,4 @@
-"""Group items by size: what is computed together."""
+"""Group items by size for batched computation."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -7,7 +7,7 @@ Item = TypeVar("Item")
 
 
 def minibatch_by_size(items: Sequence[Item], most: int, size: Callable[[Item], int]) -> Iterator[list[Item]]:
-    """Items in a row, together of size `most` at most; a larger one is a batch of its own."""
+    """Yield consecutive items in batches of total size at most `most`. A larger item is its own batch."""
     batch: list[Item] = []
     taken = 0
     for item in items:
@@ -22,10 +22,10 @@ def minibatch_by_size(items: Sequence[Item], most: int, size: Callable[[Item], i
 
 
 def length_buckets(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices of sentences in groups of at most `batch_tokens` units, padding and boundaries included.
+    """Yield the indices of sentences in batches of at most `batch_tokens` units.
 
-    Sorted by length, so that little is padded; empty sentences are left out; a sentence longer than
-    the budget is a group of its own.
+    Padding and boundaries count. Sentences are sorted by length, so that little is padded. Empty sentences
+    are skipped. A sentence longer than the budget is its own batch.
     """
     group: list[int] = []
     for i in sorted((i for i, n in enumerate(lengths) if n), key=lambda i: -lengths[i]):

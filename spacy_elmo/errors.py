@@ -1,5 +1,5 @@
-"""The root of this package's errors."""
+"""Define the base class of this package's errors."""
 
 
 class ElmoError(ValueError):
-    """Bad input. The message is one sentence: what is wrong, and what to do."""
+    """Invalid input. The message is one sentence that says what is wrong and what to do."""

@@ -1,4 +1,4 @@
-"""Locks that a forked child gets anew, and values that are built once under such a lock."""
+"""Provide locks that are free in forked children, and values that are built once under such a lock."""
 
 import os
 import threading
@@ -14,15 +14,15 @@ _locks: set[ref["ForkSafeLock"]] = set()
 
 
 class ForkSafeLock:
-    """A mutex for `with`. A child of a fork finds it free, whoever held it in the parent.
+    """Mutex for `with` that is free in a forked child, even if a thread of the parent held it.
 
-    What it guards must be valid at every moment, for a fork by another thread may copy it half-way: build the
-    new value first, and assign it last. A copy and a pickle are new locks.
+    The guarded value must be valid at all times, because a fork may happen while another thread holds the
+    lock: build the new value first, and assign it last. Copying or unpickling creates a new lock.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        _locks.add(ref(self, _locks.discard))  # each in one step: no lock of its own is needed
+        _locks.add(ref(self, _locks.discard))  # both are atomic, so they need no lock
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -37,7 +37,7 @@ class ForkSafeLock:
 
 
 class BuildOnce(Generic[T]):
-    """A function without arguments that runs once in a process; later calls return the same value."""
+    """Function without arguments that runs once per process; later calls return the same value."""
 
     def __init__(self, build: Callable[[], T]):
         self.__doc__ = build.__doc__
@@ -46,6 +46,7 @@ class BuildOnce(Generic[T]):
         self._value: tuple[T] | None = None
 
     def __call__(self) -> T:
+        """Return the value; the first call builds it."""
         built = self._value
         if built is None:
             with self._lock:
@@ -55,12 +56,15 @@ class BuildOnce(Generic[T]):
         return built[0]
 
     def cache_clear(self) -> None:
-        """Build again at the next call."""
+        """Drop the value, so that the next call builds it again."""
         self._value = None
 
 
 def run_in_children(function: Callable[[], None]) -> None:
-    """Call a function in every child that this process forks from now on, once however often it is given."""
+    """Register a function to be called in every child that this process forks.
+
+    Repeated calls have no effect.
+    """
     if function not in _in_children:
         _in_children.append(function)
 

@@ -1,4 +1,4 @@
-"""Folders that this package writes, and how it tells them from those of others, which it never replaces."""
+"""Recognise the folders that this package wrote, so that it never replaces those of others."""
 
 import json
 import os
@@ -14,17 +14,22 @@ PathLike = str | os.PathLike[str]
 
 
 class OutputError(ElmoError):
-    """A place that cannot be written to."""
+    """An output that cannot be written."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FolderKind:
     """A kind of folder that this package writes.
 
-    name: in messages ("a model"). marker: the JSON file by which a folder of the kind is known. keys: what
-    that file has. kind: its value of the key "kind", which files of version 0.1 lack; None: it has none.
-    files: patterns of all files, relative to the folder. listed: key of the marker that names more files.
-    kept: files that a new folder takes over from the one that it replaces.
+    Attributes:
+        name: Name of the kind in messages ("a model").
+        marker: The JSON file that identifies a folder of this kind.
+        keys: Keys that the marker must have.
+        files: Patterns of all other files, relative to the folder.
+        kind: Value of the marker's key "kind". Files of version 0.1 lack the key. None: the kind has no
+            value.
+        listed: Key of the marker whose value names further files.
+        kept: Files that a new folder takes over from the folder that it replaces.
     """
 
     name: str
@@ -36,9 +41,9 @@ class FolderKind:
     kept: tuple[str, ...] = ()
 
     def foreign(self, folder: Path, *, marker_only: bool = False) -> str | None:
-        """What shows that a folder is of another kind, or holds what others put there; None: nothing.
+        """Return why a folder is not of this kind, or a foreign file in it; None if all is ours.
 
-        marker_only: look at the marker alone, where nothing else in the folder is replaced.
+        marker_only: check only the marker, for callers that replace nothing else in the folder.
         """
         content = _read_json(folder / self.marker)
         if content is None:
@@ -54,9 +59,9 @@ class FolderKind:
 
 
 def check_replaceable(path: PathLike, kind: FolderKind, *, marker_only: bool = False) -> Path:
-    """Return `path` as a Path if a folder of this kind can be put there: it is free, empty, or of this kind.
+    """Return `path` as a Path if it is free, empty, or a folder of this kind.
 
-    marker_only: as of FolderKind.foreign. Raises an OutputError that says what is in the way.
+    marker_only: see FolderKind.foreign. Raises an OutputError that says why the path cannot be replaced.
     """
     target, what = Path(path), kind.name
     try:
@@ -79,7 +84,7 @@ def check_replaceable(path: PathLike, kind: FolderKind, *, marker_only: bool = F
 
 
 def check_apart(sources: Iterable[PathLike], output: PathLike) -> None:
-    """Raise an OutputError if an output is one of the sources, in one of them, or around one of them."""
+    """Raise an OutputError if the output is one of the sources, inside one, or a parent of one."""
     target = Path(output).resolve()
     for source in sources:
         place = Path(source).resolve()
@@ -99,7 +104,7 @@ def _same_file(one: Path, other: Path) -> bool:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
-    """The object of a JSON file, None for anything else."""
+    """Return the object of a JSON file, or None if the file is anything else."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -108,7 +113,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _entries(folder: Path) -> Iterator[str]:
-    """Relative paths of all files and links in a folder, and of the empty folders in it."""
+    """Yield the relative paths of all files and links in a folder, and of its empty folders."""
     for place, folders, names in os.walk(folder):
         here = Path(place)
         links = [name for name in folders if (here / name).is_symlink()]

@@ -1,4 +1,4 @@
-"""The seed of every random generator of this package, from one place."""
+"""Derive the seeds of all random generators of this package."""
 
 import zlib
 
@@ -6,11 +6,11 @@ import numpy as np
 
 
 def derive_seed(seed: int, purpose: str, *, rank: int = 0, step: int = 0) -> int:
-    """The seed of a generator, 0 to 2**63 - 1: other arguments, another stream.
+    """Return the seed of a generator, 0 to 2**63 - 1. Different arguments give different streams.
 
-    seed: of the run, or another result of this function. purpose: what is drawn. rank: of the process. step:
-    of the run, or the number of the epoch. numpy's SeedSequence mixes them into all bits, since torch's
-    generator on a CPU (mt19937) takes the lower 32 alone.
+    seed: seed of the run, or a result of this function. purpose: what is drawn. rank: rank of the process.
+    step: step of the run, or number of the epoch. NumPy's SeedSequence mixes the arguments into all bits,
+    because torch's CPU generator (mt19937) uses only the lower 32.
     """
     words = [half for number in (seed, rank, step) for half in (number & 0xFFFFFFFF, number >> 32)]
     mixed = np.random.SeedSequence([*words, zlib.crc32(purpose.encode("utf8"))])

@@ -1,4 +1,4 @@
-"""Calls of the system that Python does not offer: exchange, locks, flushes, bounds of malloc."""
+"""Call system functions that Python does not offer: exchange, locks, flushes, malloc settings."""
 
 import ctypes
 import errno
@@ -18,14 +18,14 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 RENAME_SWAP = 2  # sys/stdio.h of macOS
 
-# What says that the system, or the file system, does not know the call.
+# Errors that mean that the system or the file system does not support the call.
 UNKNOWN = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Exchange two paths in one step; False, and nothing done, where the system cannot.
+    """Exchange two paths in one step. Return False, and do nothing, where the system cannot.
 
-    Raises an OSError where a path is missing or may not be moved.
+    Raises an OSError if a path is missing or must not be moved.
     """
     function, arguments = _exchange_function()
     if function is None:
@@ -43,7 +43,7 @@ def exchange(one: Path, other: Path) -> bool:
 
 @cache
 def _exchange_function() -> tuple[Any, int]:
-    """The C function and the number of its arguments: 5 for Linux's renameat2, 3 for macOS' renamex_np."""
+    """Return the C function and its number of arguments: 5 for Linux's renameat2, 3 for macOS' renamex_np."""
     name, arguments = {"linux": ("renameat2", 5), "darwin": ("renamex_np", 3)}.get(sys.platform, ("", 0))
     function = None
     with suppress(OSError, AttributeError):
@@ -58,9 +58,11 @@ def _exchange_function() -> tuple[Any, int]:
 
 
 def lock(file: int, *, wait: bool) -> bool:
-    """Lock an open file for this process, until `unlock` or its death; False where another one holds it.
+    """Lock an open file until `unlock` or the end of this process.
 
-    wait: until it is free. On systems without such locks the answer is True.
+    Return False if another process holds it.
+
+    wait: wait until it is free. On systems without such locks the result is True.
     """
     if fcntl is None:
         return True
@@ -75,7 +77,7 @@ def lock(file: int, *, wait: bool) -> bool:
 
 
 def unlock(file: int) -> None:
-    """Give up a lock, also for children of a fork that hold the same open file."""
+    """Release a lock, also for forked children that share the open file."""
     if fcntl is not None:
         with suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_UN)
@@ -85,7 +87,7 @@ def flush(path: Path) -> None:
     """Wait until a file, or the entries of a folder, are on disk."""
     try:
         file = os.open(path, os.O_RDONLY)
-    except (PermissionError, IsADirectoryError):  # Windows opens no folders
+    except (PermissionError, IsADirectoryError):  # Windows cannot open folders
         return
     try:
         os.fsync(file)
@@ -97,7 +99,7 @@ def flush(path: Path) -> None:
 
 
 def flush_all(folder: Path) -> None:
-    """Wait until a folder and all that is in it are on disk."""
+    """Wait until a folder and everything in it are on disk."""
     for place, _, names in os.walk(folder, topdown=False):
         for name in names:
             flush(Path(place, name))
@@ -105,7 +107,7 @@ def flush_all(folder: Path) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Have malloc keep freed tensors: glibc returns large ones to the system, and new pages are slow."""
+    """Make malloc keep freed tensors: glibc returns large blocks to the system, and new pages are slow."""
     with suppress(OSError, AttributeError, TypeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         for option in (TRIM_THRESHOLD, MMAP_THRESHOLD):

@@ -1,7 +1,6 @@
-"""From text to what a biLM reads: normalisation, sentences, characters. The only place that decides it.
+"""Convert text to the units that a biLM reads: normalisation, sentences, characters.
 
-Pretraining and the pipeline both come through here, so that a model meets at run time
-exactly what it was trained on.
+Pretraining and the pipeline both use this module, so a model reads text at run time exactly as in training.
 """
 
 import re
@@ -16,10 +15,12 @@ _FULL_WIDTH = {
     for first, last in ((0xFF10, 0xFF19), (0xFF21, 0xFF3A), (0xFF41, 0xFF5A))
     for code in range(first, last + 1)
 }
-_HAS_FULL_WIDTH = re.compile(f"[{''.join(map(chr, _FULL_WIDTH))}]")  # to look takes a tenth of translating
+_HAS_FULL_WIDTH = re.compile(
+    f"[{''.join(map(chr, _FULL_WIDTH))}]"
+)  # searching takes a tenth of the time of translating
 
-# A sentence ends after final punctuation and the quotes or brackets that close over it. The Latin full
-# stop is left out: '3.8' and 'Mr. Li' are more frequent in Chinese text than English sentences.
+# A sentence ends after final punctuation and the closing quotes or brackets that follow it. The Latin full
+# stop does not end one: '3.8' and 'Mr. Li' are more frequent in Chinese text than English sentences.
 _SENTENCE = re.compile(r"[^。！？!?…\r\n]*[。！？!?…]+[”’」』）】》\"')\]]*|[^。！？!?…\r\n]+")
 
 _NO_SPACE = re.compile(r"\S+")
@@ -35,11 +36,10 @@ def normalize(text: str) -> str:
 
 
 def sentence_spans(text: str) -> list[tuple[int, int]]:
-    """Offsets `(start, end)` of the sentences of `text`, in order, without overlap.
+    """Return the offsets `(start, end)` of the sentences of `text`, in order, without overlap.
 
-    A sentence ends after 。！？!?… with the closing quotes that follow, and at a line break.
-    Every character that is not white space lies in exactly one span; spans of nothing but white space
-    are left out.
+    A sentence ends after 。！？!?… with the closing quotes that follow, and at a line break. Every character
+    that is not white space is in exactly one span. Spans of only white space are left out.
 
     >>> sentence_spans("你好。“再见！”他说")
     [(0, 3), (3, 8), (8, 10)]
@@ -48,23 +48,25 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
 
 
 def is_east_asian(character: str) -> bool:
-    """Whether `character` is of a script that puts no spaces between words, or of its punctuation.
+    """Return whether `character` belongs to a script without spaces between words, or to its punctuation.
 
-    Chinese shares its quotes, dash and ellipsis (“ ” ‘ ’ — …) with other scripts: Unicode calls their
-    width ambiguous.
+    Chinese shares its quotes, dash and ellipsis (“ ” ‘ ’ — …) with other scripts: Unicode calls their width
+    ambiguous.
     """
     width = unicodedata.east_asian_width(character)
     return width in "WF" or (width == "A" and unicodedata.category(character).startswith("P"))
 
 
 def split_characters(text: str, *, fold_fullwidth: bool = True) -> tuple[list[str], list[int]]:
-    """The units that a character model reads in `text`, and the offset of each in `text`.
+    """Return the units that a character model reads in `text`, and the offset of each in `text`.
 
-    fold_fullwidth: fold full-width letters and digits.
+    White space is dropped, because it carries no information in Chinese and depends on the segmenter.
+    Only white space between two characters of other scripts ("Linux kernel") becomes one unit " ". Thus
+    "我 爱 北京" and "我爱北京" give the same units.
 
-    White space is dropped, because it says nothing in Chinese and comes and goes with the
-    segmenter; a run of it between two characters of other scripts ("Linux kernel") is one unit " ".
-    So "我 爱 北京" and "我爱北京" are read alike.
+    Args:
+        text: The text, usually one sentence.
+        fold_fullwidth: Fold full-width letters and digits.
 
     >>> split_characters("用 Linux kernel")[0]
     ['用', 'L', 'i', 'n', 'u', 'x', ' ', 'k', 'e', 'r', 'n', 'e', 'l']
@@ -82,7 +84,7 @@ def split_characters(text: str, *, fold_fullwidth: bool = True) -> tuple[list[st
 
 
 def split_evenly(n: int, limit: int) -> list[tuple[int, int]]:
-    """Cut `n` units into the fewest pieces of at most `limit`, of nearly equal length.
+    """Split `n` units into the fewest parts of at most `limit` units, of nearly equal length.
 
     >>> split_evenly(10, 4)
     [(0, 4), (4, 7), (7, 10)]

@@ -1,3 +1,4 @@
-"""The command line: `spacy elmo ...` and `python -m spacy_elmo ...`. Imported by every `spacy` command:
-torch and the rest of the package are imported by the commands themselves, when they run.
+"""The command line: `spacy elmo ...` and `python -m spacy_elmo ...`.
+
+Every `spacy` command imports this package, so the commands import torch and the rest only when they run.
 """

@@ -1,4 +1,4 @@
-"""The typer application, and what its commands share."""
+"""Define the typer application and the helpers that its commands share."""
 
 import functools
 import logging
@@ -24,10 +24,7 @@ app = typer.Typer(
 
 
 def command(name: str, **settings: Any) -> Callable[[Callable], Callable]:
-    """Register a command whose ElmoErrors end it with their one sentence and exit status 1.
-
-    So do errors of the system, such as a full disk.
-    """
+    """Register a command that prints an ElmoError or OSError as one sentence and exits with status 1."""
 
     def register(function: Callable) -> Callable:
         @functools.wraps(function)
@@ -46,15 +43,15 @@ def command(name: str, **settings: Any) -> Callable[[Callable], Callable]:
 
 
 def is_main_process() -> bool:
-    """Whether this is the one process of several under torchrun that speaks."""
+    """Return whether this is rank 0 under torchrun, the only process that prints."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def is_interactive() -> bool:
-    """Whether a person watches: then bars, elsewhere plain lines."""
+    """Return whether stderr is a terminal: progress bars are shown only there."""
     return sys.stderr.isatty()
 
 
 def progress(lines: Iterable[T], name: str) -> Iterator[T]:
-    """The lines of a file, with a bar where a person watches."""
+    """Yield the lines of a file, with a progress bar on a terminal."""
     yield from tqdm(lines, desc=name, unit=" lines", disable=not is_interactive())

@@ -1,4 +1,4 @@
-"""All commands, on the application.
+"""Import all commands, which registers them on the application.
 
 `python -m spacy_elmo` runs them without spaCy's own command line, which takes seconds to import.
 """

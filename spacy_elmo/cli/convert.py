@@ -1,4 +1,4 @@
-"""`spacy elmo convert`: models of other systems -> a model folder, and back to bilm-tf."""
+"""`spacy elmo convert`: convert models of other systems to a model folder, and back to bilm-tf."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +38,7 @@ def convert(
         None, help='Segmenter of its training text: "jieba", "pkuseg", a tokenizer class'
     ),
 ) -> None:
-    """Convert a model of another system exactly, to a folder that the component "elmo" reads, or back.
+    """Convert a model of another system exactly to a folder that the component "elmo" reads, or back.
 
     spacy elmo convert options.json weights.hdf5 en_elmo --from bilm-tf --lang en
     """

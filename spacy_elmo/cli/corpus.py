@@ -1,4 +1,4 @@
-"""`spacy elmo corpus`: text -> sentences -> unit ids on disk."""
+"""`spacy elmo corpus`: segment text and write unit ids to disk."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,11 +32,11 @@ def corpus(
     n_process: int = typer.Option(1, help="Processes that segment the text; -1: one per core"),
     backend: str = typer.Option("loky", help='"loky" (this machine), "dask" or "ray" (a cluster)'),
 ) -> None:
-    """Cut text into sentences and units and write their ids for pretraining.
+    """Split text into sentences and units, and write their ids for pretraining.
 
-    One paragraph a line; in .jsonl the "text" of each line's object. Sentences end after 。！？!?… and at
-    line breaks. The folder takes its place only when it is complete; a run that was stopped goes on with
-    the same command.
+    Each line is a paragraph; in .jsonl, the "text" of each line's object. A sentence ends after 。！？!?… or
+    at a line break. The folder appears only when it is complete. An interrupted run continues with the same
+    command.
     """
     from ..modeling.config import ConfigError
     from ..pretraining.data.corpus_builder import SegmentationSettings, build_corpus

@@ -1,4 +1,4 @@
-"""`spacy elmo download`: models of other systems, by name."""
+"""`spacy elmo download`: download models of other systems by name."""
 
 from pathlib import Path
 
@@ -14,7 +14,10 @@ def download(
     name: str | None = typer.Argument(None, help="Name of a model; without it, list the names"),
     output: Path | None = typer.Argument(None, help="Folder to write; default: the name of the model"),
 ) -> None:
-    """Fetch a published model as it is, and say how to convert it. Nothing else here uses the network."""
+    """Download a published model unchanged, and print how to convert it.
+
+    No other command uses the network.
+    """
     from ..formats.download import fetch, find, known_models
 
     if name is None:

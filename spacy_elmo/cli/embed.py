@@ -1,4 +1,4 @@
-"""`spacy elmo embed`: vectors of a text on disk."""
+"""`spacy elmo embed`: write the vectors of a text to disk."""
 
 from functools import partial
 from pathlib import Path
@@ -24,8 +24,8 @@ def embed(
 ) -> None:
     """Write the vectors of every sentence in the layout of AllenNLP's command `elmo`.
 
-    Dataset "7" holds those of the eighth line: (layers, words, width), or (words, width) of one layer. The
-    same command continues a run that was interrupted.
+    Dataset "7" holds the vectors of the eighth line: (layers, words, width), or (words, width) for one layer.
+    The same command continues an interrupted run.
     """
     import torch
 
@@ -39,7 +39,7 @@ def embed(
     with tqdm(unit=" sentences", disable=not is_interactive()) as bar:
 
         def progress(done: int, total: int) -> None:
-            if bar.total is None:  # what an earlier run did says nothing of the speed
+            if bar.total is None:  # the work of an earlier run must not count in the speed
                 bar.reset(total)
                 bar.initial = bar.n = done
             bar.update(done - bar.n)

@@ -1,4 +1,4 @@
-"""`spacy elmo estimate`: what a pretraining run will take, before it is started."""
+"""`spacy elmo estimate`: estimate the cost of a pretraining run before it starts."""
 
 from pathlib import Path
 
@@ -25,9 +25,9 @@ def estimate(
         None, min=0.001, help="Speed of one process; default: measured on this machine"
     ),
 ) -> None:
-    """Work out a run: parameters, memory of a process by part, units, operations, days.
+    """Estimate a run: parameters, memory per process by part, units, operations, days.
 
-    Settings are overridden by their dotted names, as for `pretrain`.
+    Override settings by their dotted names, as for `pretrain`.
     """
     from spacy.cli._util import parse_config_overrides
 

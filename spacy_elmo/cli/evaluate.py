@@ -1,4 +1,4 @@
-"""`spacy elmo evaluate`: perplexity of a model on a text."""
+"""`spacy elmo evaluate`: measure the perplexity of a model on a text."""
 
 import json
 from pathlib import Path
@@ -15,9 +15,9 @@ def evaluate(
     text: Path = typer.Argument(..., help="UTF-8 text that the model was not trained on"),
     output: Path | None = typer.Option(None, "--output", "-o", help="Write the figures to this JSON file"),
 ) -> None:
-    """Full-softmax perplexity of both directions, per prediction and per character, and unknown rate.
+    """Measure the full-softmax perplexity of both directions, per prediction and per character.
 
-    Every unit and the boundary behind each sentence is predicted.
+    Every unit is predicted, and the boundary after each sentence. The share of unknown units is printed too.
     """
     from ..atomic_io import check_apart, write_atomic
     from ..inference.loading import load, resolve_model_path
@@ -39,7 +39,7 @@ def evaluate(
 
 
 def _check_output(output: Path) -> None:
-    """Raise an OutputError for a file that is there and is no earlier result of this command."""
+    """Raise an OutputError if the file exists and is not an earlier result of this command."""
     from ..atomic_io import OutputError, errors_of
     from ..pretraining.evaluation import Perplexity
 

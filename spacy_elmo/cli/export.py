@@ -1,4 +1,4 @@
-"""`spacy elmo export`: a model as an ONNX file."""
+"""`spacy elmo export`: write a model as an ONNX file."""
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ def export(
 ) -> None:
     """Write a model for onnxruntime, which needs neither Python nor torch.
 
-    The file reads ids of units (and of characters, where the model has a char-CNN) and gives all layers in
-    float32. Other formats: spacy elmo convert.
+    The file reads ids of units (and of characters, if the model has a char-CNN) and returns all layers in
+    float32. For other formats see `spacy elmo convert`.
     """
     from ..formats import save_onnx
     from ..inference.loading import load

@@ -1,4 +1,4 @@
-"""`spacy elmo info`: what a model folder holds, and what computes it here."""
+"""`spacy elmo info`: describe a model folder, and the backend that runs it on this machine."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ def info(
         False, "--benchmark", help="Measure the speed of each backend on this machine, for ten seconds"
     ),
 ) -> None:
-    """Describe a model: units, sizes, vocabulary, origin; and what computes it here, and why.
+    """Describe a model (units, sizes, vocabulary, origin) and the backend that runs it, with the reason.
 
     The weights are read and checked.
     """
@@ -63,7 +63,7 @@ def info(
 
 
 def _backend(bilm: "BiLM") -> dict[str, str]:
-    """How vectors are computed on this machine, and why so; see inference.backends."""
+    """Return how vectors are computed on this machine, and why; see inference.backends."""
     import torch
 
     from ..inference.backends import available_backends, explain_choice

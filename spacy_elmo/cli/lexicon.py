@@ -1,4 +1,4 @@
-"""`spacy elmo lexicon`: text -> strings with vectors and counts, for lexicon features."""
+"""`spacy elmo lexicon`: count strings of a text and their vectors, for lexicon features."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,10 +21,10 @@ def lexicon(
     width: int = typer.Option(64, min=1, help="Width of their vectors"),
     n_process: int = typer.Option(1, help="Processes that segment the text; -1: one per core"),
 ) -> None:
-    """Count text for the `path` of spacy-elmo.LexiconFeatures.v1.
+    """Write a lexicon of text for the `path` of spacy-elmo.LexiconFeatures.v1.
 
-    Lists the strings that are most like words, with vectors from what stands next to them and with their
-    frequencies: some minutes for 100 million characters.
+    The lexicon lists the strings that are most like words, with their counts and with vectors from the units
+    next to them. 100 million characters take some minutes.
     """
     from ..atomic_io import check_apart, write_atomic
     from ..pretraining.data.corpus import Corpus

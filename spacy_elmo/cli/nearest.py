@@ -1,4 +1,4 @@
-"""`spacy elmo nearest`: where in a text a word is meant as it is meant here."""
+"""`spacy elmo nearest`: find occurrences of a word in the same sense."""
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from ..pipeline.concordance import Occurrence, TopK
 
 T = TypeVar("T")
-BATCH = 256  # sentences that are read at once
-CONTEXT = 30  # columns on each side of the word; a Chinese character fills two
+BATCH = 256  # sentences that are encoded together
+CONTEXT = 30  # terminal columns on each side of the word; a Chinese character takes two
 
 
 @command("nearest")
@@ -46,7 +46,7 @@ def nearest(
 ) -> None:
     """Show the occurrences of a word that are nearest to the one in the sentence, by cosine.
 
-    The word is found as a string: no segmenter need agree with you on what a word is.
+    The word is found as a string, so no segmenter has to agree with you on what a word is.
     """
     from ..atomic_io import check_apart, write_atomic
     from ..inference.loading import read_config, resolve_model_path
@@ -107,7 +107,7 @@ def _show(query_occurrence: "Occurrence", result: "TopK", summary: str) -> None:
 
 
 def _layer_index(layer: str | None, top: int) -> int | None:
-    """None for the mean. top: index of the highest layer, which is meant when nothing is said."""
+    """Return the index of a layer, or None for the mean. top: index of the highest layer, the default."""
     known = [str(i) for i in range(top + 1)]
     if layer is None or layer in known:
         return top if layer is None else int(layer)
@@ -117,7 +117,7 @@ def _layer_index(layer: str | None, top: int) -> int | None:
 
 
 def _choose(found: "list[Occurrence]", word: str, number: int | None) -> "Occurrence":
-    """The one that is meant. number: from 1; None where there is no choice."""
+    """Return the occurrence that the user means. number: from 1; None if the user gave none."""
     if not found:
         raise ElmoError(f'"{word}" does not occur in the sentence: give a word that does.')
     times = "once" if len(found) == 1 else f"{len(found)} times"
@@ -134,7 +134,7 @@ def _choose(found: "list[Occurrence]", word: str, number: int | None) -> "Occurr
 
 
 def _warn_of_unknown(bilm: "BiLM", word: str) -> None:
-    """A unit that the model never met is `<unk>` for it: what it shows then is the context alone."""
+    """Warn of units that the model does not know: it reads them as `<unk>`, so only the contexts count."""
     units = [word] if bilm.config.units == "word" else [c for c in word if not c.isspace()]
     unknown = [unit for unit in units if unit not in bilm.vocab]
     if unknown:
@@ -148,7 +148,7 @@ def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def _in_context(occurrence: "Occurrence") -> str:
-    """The word in the middle and what fits on each side of it, so that the words stand below one another."""
+    """Return a line with the word in the middle and as much context as fits, so that words are aligned."""
     sentence, start, end = occurrence.sentence, occurrence.start, occurrence.end
     before = _fit(sentence[:start][::-1])[::-1]
     padding = " " * (CONTEXT - sum(map(_columns, before)))
@@ -156,7 +156,7 @@ def _in_context(occurrence: "Occurrence") -> str:
 
 
 def _fit(text: str) -> str:
-    """As much of the beginning as the context's columns hold."""
+    """Return as much of the beginning of `text` as fits into CONTEXT columns."""
     kept, room = "", CONTEXT
     for character in text:
         room -= _columns(character)
@@ -167,5 +167,5 @@ def _fit(text: str) -> str:
 
 
 def _columns(character: str) -> int:
-    """How wide a terminal draws it."""
+    """Return the width of a character in a terminal."""
     return 2 if east_asian_width(character) in "WF" else 1

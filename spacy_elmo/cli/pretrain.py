@@ -1,4 +1,4 @@
-"""`spacy elmo pretrain`: a corpus -> a model folder."""
+"""`spacy elmo pretrain`: train a biLM on a corpus and write a model folder."""
 
 import os
 import sys
@@ -29,11 +29,11 @@ def pretrain(
     ),
     gpus: int = typer.Option(1, min=-1, help="Number of processes to start with torchrun; -1: one per GPU"),
 ) -> None:
-    """Train a biLM. Settings are overridden by their dotted names: --training.max_steps 100
+    """Train a biLM. Override settings by their dotted names: --training.max_steps 100.
 
     The model folder is OUTPUT/model; OUTPUT/run.json records the settings and every measurement. The same
-    command continues a run that was interrupted, or is to be longer (--training.max_steps). Several machines:
-    torchrun --nnodes 2 ... -m spacy_elmo pretrain ...
+    command continues an interrupted run, and extends one with a larger --training.max_steps. For several
+    machines: torchrun --nnodes 2 ... -m spacy_elmo pretrain ...
     """
     from spacy.cli._util import parse_config_overrides
 
@@ -63,7 +63,10 @@ def pretrain(
 
 
 def _start_torchrun(gpus: int, ctx: typer.Context, args: list, init_from: Path | None) -> None:
-    """Become torchrun, which starts this command in each of its processes. Returns where one is enough."""
+    """Replace this process by torchrun, which starts this command in each process.
+
+    Return if one is enough.
+    """
     import torch
 
     size = max(1, torch.cuda.device_count()) if gpus < 1 else gpus

@@ -1,4 +1,4 @@
-"""Adds `elmo` to the `spacy` command: spaCy imports this module through the entry point group spacy_cli."""
+"""Add `elmo` to the `spacy` command: spaCy imports this module through the entry point group spacy_cli."""
 
 from spacy.cli._util import app as spacy_app
 

@@ -1,4 +1,4 @@
-"""Other people's weights: read into a BiLM, exactly, and written for their programs."""
+"""Read the weights of other systems exactly into a BiLM, and write weights for them."""
 
 from .bilm_tf import load_bilm_tf, save_bilm_tf
 from .elmoformanylangs import load_elmoformanylangs

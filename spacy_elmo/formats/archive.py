@@ -1,4 +1,4 @@
-"""Where files of others come from: a folder, or a zip archive that is read as it is."""
+"""Read the files of a foreign model from a folder or a zip archive."""
 
 import gzip
 import io
@@ -15,9 +15,9 @@ from .tensor_mapping import MAX_COMPRESSION_RATIO, MIN_CHECKED_BYTES, FormatErro
 
 
 class ModelArchive:
-    """A folder or a zip archive as files by their names.
+    """Files of a folder or a zip archive, by their names.
 
-    Folders within an archive are left out: members are found by their last name.
+    Folders inside an archive are ignored: its members are found by their last name.
     """
 
     def __init__(self, path: PathLike):
@@ -44,11 +44,11 @@ class ModelArchive:
         return name in self.members
 
     def describe(self, name: str) -> str:
-        """A file's place, for people."""
+        """Return the path of a file for messages."""
         return f"{name} of {self.path}" if self.zip else str(self.path / name)
 
     def read(self, name: str) -> bytes:
-        """The content of a file. Raises a FormatError when it is missing or damaged."""
+        """Return the content of a file. Raises a FormatError if it is missing or damaged."""
         if name not in self.members:
             raise FormatError(f"{self.path} has no {name}: it is another kind of model, or incomplete.")
         if name in self.duplicates:
@@ -63,22 +63,25 @@ class ModelArchive:
             raise FormatError(f"{self.describe(name)} is damaged: download it again.") from error
 
     def file(self, name: str) -> Path | io.BytesIO:
-        """For readers that move within a file: its path, or the unpacked bytes."""
+        """Return the path of a file, or its unpacked bytes as a seekable file."""
         if self.zip is None and name in self.members:
             return self.path / name
         return io.BytesIO(self.read(name))
 
     def json(self, name: str) -> Any:
-        """A JSON file. Raises a FormatError."""
+        """Parse a JSON file. Raises a FormatError."""
         return parse_json(self.read(name), self.describe(name))
 
     def lines(self, name: str) -> list[str]:
-        """Lines of a UTF-8 text, without their ends; only a line feed ends one. Raises a FormatError."""
+        """Return the lines of a UTF-8 text without their ends; only a line feed ends a line.
+
+        Raises a FormatError.
+        """
         return split_lines(self.read(name), self.describe(name))
 
 
 def read_file(path: PathLike) -> bytes:
-    """A file's content. Raises a FormatError."""
+    """Return the content of a file. Raises a FormatError."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
@@ -86,7 +89,7 @@ def read_file(path: PathLike) -> bytes:
 
 
 def parse_json(data: bytes, where: str) -> Any:
-    """JSON in UTF-8. where: names the file in a FormatError."""
+    """Parse JSON in UTF-8. where: names the file in a FormatError."""
     try:
         return json.loads(data.decode("utf8"))
     except (ValueError, RecursionError) as error:
@@ -94,13 +97,13 @@ def parse_json(data: bytes, where: str) -> Any:
 
 
 def check_archive(data: bytes, where: str) -> None:
-    """check_zip_bomb of all members of a zip archive; other data, and damaged archives, are let through."""
+    """Apply check_zip_bomb to all members of a zip archive; accept other data and damaged archives."""
     with suppress(zipfile.BadZipFile), zipfile.ZipFile(io.BytesIO(data)) as archive:
         check_zip_bomb(len(data), sum(member.file_size for member in archive.infolist()), where)
 
 
 def unpack_gzip(data: bytes, where: str) -> bytes:
-    """The content of a gzip file. where: names it in a FormatError."""
+    """Return the content of a gzip file. where: names the file in a FormatError."""
     most = max(MIN_CHECKED_BYTES, MAX_COMPRESSION_RATIO * len(data))
     try:
         with gzip.open(io.BytesIO(data)) as file:
@@ -112,7 +115,7 @@ def unpack_gzip(data: bytes, where: str) -> bytes:
 
 
 def split_lines(data: bytes, where: str) -> list[str]:
-    """Lines of a UTF-8 text. where: names the file in a FormatError."""
+    """Return the lines of a UTF-8 text. where: names the file in a FormatError."""
     try:
         lines = data.decode("utf8").split("\n")  # not splitlines: a word or character may be U+2028
     except UnicodeDecodeError as error:

@@ -1,4 +1,7 @@
-"""bilm-tf and AllenNLP: options.json and weights in HDF5, for words by their bytes or by a vocabulary."""
+"""Read and write models of bilm-tf and AllenNLP: options.json and weights in HDF5.
+
+A model reads words as bytes (a char-CNN) or by a vocabulary.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,9 +24,9 @@ from .tensor_mapping import FormatError, LazyTensor, check_count, dump_tensors, 
 
 OPTIONS, WEIGHTS, VOCAB = "options.json", "model.hdf5", "vocab.txt"
 UNKNOWN, BEGIN, END = "<UNK>", "<S>", "</S>"
-LONG = 512  # units; these systems cut nothing, so cut only what no sentence is
+LONG = 512  # units; these systems split no sentences, so split only what is hardly a sentence
 
-# What their options have no name for: our own export records it under OURS, and others ignore it.
+# Settings that bilm-tf's options lack: our export records them under this key, which other programs ignore.
 OURS = "spacy_elmo"
 EXPORT = FolderKind(
     name="a bilm-tf model",
@@ -43,12 +46,22 @@ def load_bilm_tf(
     lang: str | None = None,
     segmenter: str | None = None,
 ) -> BiLM:
-    """The biLM of an options.json and the HDF5 weights beside it, exact.
+    """Load the exact biLM of an options.json and its HDF5 weights.
 
-    vocab: for word-level models, the vocabulary that they were trained with, a word a line.
-    embedding: HDF5 with the vectors of that vocabulary (bilm-tf's dump_token_embeddings), read in place of
-    the char-CNN. lang, segmenter: recorded in the model, since the format does not know them; None: "xx", and
-    spaCy's ordinary "Tokenizer". Raises a FormatError that names what is missing, extra or wrong.
+    Args:
+        options: The options.json.
+        weights: The weights, HDF5.
+        vocab: For word models, the vocabulary of their training, one word per line.
+        embedding: HDF5 file with the vectors of that vocabulary (bilm-tf's dump_token_embeddings), used in
+            place of the char-CNN.
+        lang: Language to record in the model, since the format does not; None: "xx".
+        segmenter: Segmenter to record likewise; None: spaCy's ordinary "Tokenizer".
+
+    Returns:
+        The biLM; its layers equal those of bilm-tf.
+
+    Raises:
+        FormatError: Something is missing, unexpected or wrong; the message names it.
     """
     parsed = parse_json(read_file(options), str(options))
     if not isinstance(parsed, dict):
@@ -71,11 +84,11 @@ def build(
     where: str,
     made: Mapping[str, str | None],
 ) -> BiLM:
-    """The biLM of parsed options and opened tensors.
+    """Build the biLM of parsed options and opened tensors.
 
-    vocab: lines of a vocabulary. where: names the weights. made: lang and segmenter, None where not known.
+    vocab: lines of a vocabulary. where: names the weights. made: lang and segmenter, None if not known.
     """
-    # Of one layer, bilm-tf writes the cell alone.
+    # For a model of one layer, bilm-tf writes the names without the layer.
     stored = {
         name.replace("/RNN/LSTMCell/", "/RNN/MultiRNNCell/Cell0/LSTMCell/"): s for name, s in stored.items()
     }
@@ -108,9 +121,9 @@ def build(
 
 
 def config_from(options: Any, where: str, made: Mapping[str, str | None], *, projected: bool) -> BiLMConfig:
-    """Our settings for an options.json. Raises a FormatError.
+    """Return our settings for an options.json. Raises a FormatError.
 
-    made: as of build. projected: whether the weights have a projection behind the cells.
+    made: see build. projected: whether the weights have a projection after the cells.
     """
     where = f"the options of {where}"
     lstm = require(options, "lstm", where=where)
@@ -130,7 +143,7 @@ def config_from(options: Any, where: str, made: Mapping[str, str | None], *, pro
         "n_layers": lstm.get("n_layers", 1),
         "use_skip_connections": require(options, "lstm", "use_skip_connections", where=where),
         "cell_clip": lstm.get("cell_clip") or None,
-        # TensorFlow's cell clips what it projects: without a projection, nothing.
+        # TensorFlow's cell clips only projected states.
         "proj_clip": (lstm.get("proj_clip") or None) if projected else None,
         "has_softmax": False,
         "tie_softmax": False,
@@ -164,10 +177,13 @@ def config_from(options: Any, where: str, made: Mapping[str, str | None], *, pro
 
 
 def word_rows(lines: Sequence[str]) -> tuple[list[str], list[int], int]:
-    """A vocabulary's words without the specials, the row of their table for each row of ours behind the
-    padding, and the rows of theirs. Of two equal lines the later counts, as it does for them."""
-    kept = [line for line in lines if line.strip() != "!!!MAXTERMID"]  # which they skip
-    # They strip a line; one that is nothing but white space stays, as our export writes such units.
+    """Return a vocabulary's words, the rows of their table in our order, and the number of its rows.
+
+    The words are without the special tokens. The rows do not include our padding row. Of two equal lines the
+    later one counts, as in bilm-tf.
+    """
+    kept = [line for line in lines if line.strip() != "!!!MAXTERMID"]  # bilm-tf skips it too
+    # bilm-tf strips a line. A line of only white space stays as it is, because our export writes such units.
     index = {line.strip() or line: i for i, line in enumerate(kept)}
     for special in (UNKNOWN, BEGIN, END):
         if special not in index:
@@ -179,10 +195,18 @@ def word_rows(lines: Sequence[str]) -> tuple[list[str], list[int], int]:
 
 
 def save_bilm_tf(bilm: BiLM, path: PathLike) -> None:
-    """Write a folder of options.json, model.hdf5 and, for models of words or characters, vocab.txt.
+    """Write a folder of options.json, model.hdf5 and, for models with an embedding table, vocab.txt.
 
-    AllenNLP, bilm-tf and simple_elmo read it, and load_bilm_tf gets the same vectors back. The format has no
-    place for a softmax. Raises a FormatError for a network that it cannot describe.
+    AllenNLP, bilm-tf and simple_elmo read the folder, and load_bilm_tf gets the same vectors back. The format
+    has no place for a softmax.
+
+    Args:
+        bilm: The model.
+        path: The folder to write.
+
+    Raises:
+        FormatError: The format cannot describe this network.
+        OutputError: The folder cannot be written.
     """
     config, files = bilm.config, {}
     _check_exportable(config)
@@ -225,7 +249,7 @@ def _check_exportable(config: BiLMConfig) -> None:
     clip = config.proj_clip
     if (
         config.hidden_size == config.projection_dim and clip is not None and clip < 1
-    ):  # a state is within +-1 anyway
+    ):  # without a projection, a state is within +-1 anyway
         raise FormatError(
             "bilm-tf cannot clip LSTM states without a projection, so this model cannot be exported."
         )
@@ -265,7 +289,7 @@ def _options(config: BiLMConfig) -> dict[str, Any]:
             "embedding": {"dim": config.char_embedding_dim},
             "filters": config.char_filters,
             "max_characters_per_token": config.max_characters_per_token + 2,
-            "n_characters": 262,  # 261 and the row of zeros that readers put in front
+            "n_characters": 262,  # 261, and the row of zeros that readers put first
             "n_highway": config.n_highway,
         }
     return options

@@ -1,7 +1,7 @@
-"""bilm-tf's and AllenNLP's weights as a table.
+"""Map the weights of bilm-tf and AllenNLP to our parameters.
 
-The facts are those of bilm-tf (Peters et al. 2018): a word is BOW, its UTF-8, EOW and padding that takes part
-in the convolutions; gates lie in the order i, candidate, f, o, and 1 is added to the forget gate.
+Facts about bilm-tf (Peters et al. 2018): a word is BOW, its UTF-8 bytes, EOW, and padding that takes part in
+the convolutions. The gates are in the order i, candidate, f, o, and 1 is added to the forget gate.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from ..modeling.vocab import CHAR_SPECIALS, N_BYTES
 from .gate_layout import forget_bias_ones, pad_columns, pad_gates, swap_middle_gates
 from .tensor_mapping import TensorMapping, map_one
 
-# Rows of their character table in our order: padding, (no unknown), BOW, EOW, the two boundaries, bytes.
+# Rows of bilm-tf's character table in our order: padding, (no unknown), BOW, EOW, both boundaries, bytes.
 BYTE_ROWS = [260, 258, 259, 256, 257, *range(N_BYTES)]
 N_ROWS = N_BYTES + 5
 
@@ -22,7 +22,10 @@ CHAR_CNN, PROJECTION = "token_encoder.char_cnn", "CNN_proj/W_proj"
 
 
 def lstm_entries(config: BiLMConfig, cells: int, *, projected: bool) -> list[TensorMapping]:
-    """Of both directions. cells: in their file; ours may have more (see padded_hidden_size)."""
+    """Return the mappings of both directions.
+
+    cells: number in the file; ours may be larger (padded_hidden_size).
+    """
     width, hidden = config.projection_dim, config.hidden_size
     entries = []
     for d, side in enumerate(("forward", "backward")):
@@ -36,7 +39,7 @@ def lstm_entries(config: BiLMConfig, cells: int, *, projected: bool) -> list[Ten
             def write_kernel(w_ih: Tensor, w_hh: Tensor) -> Tensor:
                 return swap_middle_gates(torch.cat([w_ih, w_hh], 1)).t()
 
-            # The 1 of the forget gate stays apart: nothing is rounded, and what is written is what was read.
+            # The 1 of the forget gate is kept in the second bias, so that reading and writing is exact.
             def read_bias(t: Tensor) -> Sequence[Tensor]:
                 return pad_gates(swap_middle_gates(t), hidden), forget_bias_ones(hidden)
 
@@ -64,7 +67,10 @@ def lstm_entries(config: BiLMConfig, cells: int, *, projected: bool) -> list[Ten
 
 
 def char_cnn_entries(config: BiLMConfig, *, n_rows: int = N_ROWS) -> list[TensorMapping]:
-    """Character table, convolutions, highways. n_rows: of the stored table, see read_characters."""
+    """Return the mappings of the char-CNN.
+
+    n_rows: rows of the stored character table, see read_characters.
+    """
     shape = (n_rows, config.char_embedding_dim)
     entries = [
         map_one("char_embed", shape, f"{CHAR_CNN}.embedding.weight", read_characters, write_characters)
@@ -83,7 +89,10 @@ def char_cnn_entries(config: BiLMConfig, *, n_rows: int = N_ROWS) -> list[Tensor
 
 
 def projection_entries(config: BiLMConfig) -> list[TensorMapping]:
-    """The map from the filters to the LSTMs' width; they leave it out where both are equal."""
+    """Return the mappings of the projection from the filters to P.
+
+    bilm-tf omits it if both widths are equal.
+    """
     f, width = n_filters(config), config.projection_dim
     return [
         map_one(PROJECTION, (f, width), "token_encoder.projection.weight", Tensor.t, Tensor.t),
@@ -92,7 +101,10 @@ def projection_entries(config: BiLMConfig) -> list[TensorMapping]:
 
 
 def embedding_entry(config: BiLMConfig, rows: Sequence[int], n_words: int) -> TensorMapping:
-    """The word table. rows: of their table, for each row of ours behind the padding; n_words: of theirs."""
+    """Return the mapping of the word table. rows: row in the file of each of our rows but padding.
+
+    n_words: rows of the file's table.
+    """
 
     def read(t: Tensor) -> Tensor:
         return torch.cat([t.new_zeros(1, t.shape[1]), t[list(rows)]])
@@ -106,7 +118,10 @@ def embedding_entry(config: BiLMConfig, rows: Sequence[int], n_words: int) -> Te
 
 
 def read_characters(t: Tensor) -> Tensor:
-    """(261, d) to ours (262, d). A row more is one of zeros in front (from inference), or unused behind."""
+    """Reorder a character table (261, d) to ours (262, d).
+
+    A table of 262 rows has a row of zeros first (from inference) or an unused one last.
+    """
     if len(t) > N_ROWS:
         t = t[:N_ROWS] if t[0].any() else t[1:]
     padding, *marks = t[BYTE_ROWS].split([1, len(BYTE_ROWS) - 1])
@@ -114,7 +129,7 @@ def read_characters(t: Tensor) -> Tensor:
 
 
 def write_characters(t: Tensor) -> Tensor:
-    """The inverse of read_characters."""
+    """Invert read_characters."""
     assert len(t) == len(CHAR_SPECIALS) + N_BYTES
     out = t.new_empty(N_ROWS, t.shape[1])
     out[BYTE_ROWS] = torch.cat([t[:1], t[2:]])
@@ -130,5 +145,5 @@ def _write_kernel(t: Tensor) -> Tensor:
 
 
 def n_filters(config: BiLMConfig) -> int:
-    """F: width behind the convolutions."""
+    """Return F, the width after the convolutions."""
     return sum(n for _, n in config.char_filters)

@@ -1,6 +1,6 @@
-"""Models of others that can be had: a table of names, addresses, checksums and licences, and the way there.
+"""Download published models: a table of names, addresses, checksums and licences.
 
-Nothing is fetched unless a person asks for it by name.
+Nothing is downloaded unless a user asks for it by name.
 """
 
 import hashlib
@@ -32,11 +32,12 @@ TIMEOUT = 60  # seconds without a byte
 
 
 class _SafeRedirects(HTTPRedirectHandler):
-    """Follow no answer that leads from an encrypted address to another kind."""
+    """Refuse redirects from an encrypted address to an unencrypted one."""
 
     def redirect_request(
         self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> Request | None:
+        """Return the request to follow. Raises a FormatError for an unsafe redirect."""
         allowed = ("https",) if req.type == "https" else ("http", "https")
         if urlsplit(newurl).scheme not in allowed:
             raise FormatError(
@@ -50,10 +51,16 @@ urlopen = build_opener(_SafeRedirects).open
 
 @dataclass(frozen=True)
 class PretrainedModel:
-    """A model that can be had.
+    """A model that can be downloaded.
 
-    kind: how `spacy elmo convert` names its format. lang: an ISO code as spaCy's. files: address by the name
-    that a file gets. sha256: of those files whose publisher states one. licence, page: where it comes from.
+    Attributes:
+        name: Name on the command line.
+        kind: Format, as `spacy elmo convert --from` names it.
+        lang: Language, an ISO code as in spaCy.
+        files: Address of each file, by the file's name.
+        sha256: Checksums of the files whose publisher states one.
+        licence: Licence of the model.
+        page: Page that describes the model.
     """
 
     name: str
@@ -66,7 +73,7 @@ class PretrainedModel:
 
     @property
     def risk(self) -> str | None:
-        """What a person should know before these files are fetched and read; None: nothing."""
+        """What a user should know before using these files, or None."""
         unknown = [name for name in self.files if name not in self.sha256]
         plain = [url for url in self.files.values() if urlsplit(url).scheme != "https"]
         if not unknown:
@@ -81,7 +88,7 @@ class PretrainedModel:
 
 
 def known_models() -> dict[str, PretrainedModel]:
-    """The table, by name."""
+    """Return the models of pretrained_models.json, by name."""
     table = json.loads((files("spacy_elmo.formats") / "pretrained_models.json").read_text(encoding="utf8"))
     found = {}
     for source in table["sources"]:
@@ -95,7 +102,7 @@ def known_models() -> dict[str, PretrainedModel]:
 
 
 def find(name: str) -> PretrainedModel:
-    """A model of the table. Raises a FormatError."""
+    """Return a model by name. Raises a FormatError if it is not in the table."""
     known = known_models()
     if name not in known:
         raise FormatError(f'The model "{name}" is not known: `spacy elmo download` lists all names.')
@@ -105,10 +112,10 @@ def find(name: str) -> PretrainedModel:
 def fetch(
     model: PretrainedModel, path: PathLike, *, progress: Callable[[str, int], None] = lambda name, n: None
 ) -> None:
-    """Write a folder of the model's files as they are published, and a record of where they are from.
+    """Download the files of a model into a folder, unchanged, with a record of their origin.
 
-    All files are there, or none. progress: called with the name of a file and the bytes that came. Raises a
-    FormatError for an address that does not answer, a part that is missing or another checksum.
+    Either all files are written or none. progress: called with a file's name and the bytes received. Raises a
+    FormatError if an address does not answer, a file is incomplete, or a checksum differs.
     """
     record: dict[str, Any] = {
         "kind": DOWNLOAD.kind,
@@ -127,7 +134,7 @@ def fetch(
 
 
 def _get(url: str, target: Path, progress: Callable[[int], None]) -> str:
-    """Fetch one file; returns its checksum."""
+    """Download one file and return its checksum."""
     if urlsplit(url).scheme not in ("http", "https"):
         raise FormatError(f"{url} is not a web address: correct pretrained_models.json.")
     digest, size = hashlib.sha256(), 0

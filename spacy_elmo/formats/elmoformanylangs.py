@@ -1,7 +1,7 @@
-"""ELMoForManyLangs: a folder of config.json, char.dic, word.dic, encoder.pkl and token_embedder.pkl.
+"""Read models of ELMoForManyLangs: config.json, char.dic, word.dic, encoder.pkl, token_embedder.pkl.
 
-Its names and shapes stand in elmoformanylangs_layout; what it does to text is here: words are cut to 48
-characters (not bytes), the padding takes part in the convolutions.
+Names and shapes are in elmoformanylangs_layout. As in ELMoForManyLangs, words are truncated to 48 characters
+(not bytes), and padding takes part in the convolutions.
 """
 
 import io
@@ -27,10 +27,10 @@ from .elmoformanylangs_layout import Lexicon
 from .gate_layout import padded_hidden_size
 from .tensor_mapping import FormatError, LazyTensor, check_count, load_tensors, require
 
-SAFE_TORCH = (2, 10)  # the first whose torch.load(weights_only=True) has no known hole
+SAFE_TORCH = (2, 10)  # the first whose torch.load(weights_only=True) has no known vulnerability
 
-# What `config_path` names where a model comes without its architecture: the sample that the released models
-# were trained with, under the names that its program ships it.
+# Architectures that ship with ELMoForManyLangs under these names, in case a model's `config_path` names one:
+# the released models were trained with this one.
 DEFAULTS = ("cnn_50_100_512_4096_sample.json", "cnn_0_100_512_4096_sample.json")
 SAMPLE = {
     "encoder": {
@@ -54,11 +54,21 @@ SAMPLE = {
 
 
 def load_elmoformanylangs(path: PathLike, *, lang: str | None = None, segmenter: str | None = None) -> BiLM:
-    """The biLM of a folder, or of the zip archive that it came in, exact.
+    """Load the exact biLM of a folder, or of the zip archive that it was published in.
 
-    Encoder "elmo": n_layers + 1 layers. Encoder "lstm": two layers, of which its own program gives only the
-    second. lang, segmenter: recorded in the model, since the format does not know them; None: "xx", and
-    spaCy's ordinary "Tokenizer". Raises a FormatError that names what is missing, extra or wrong.
+    A model with the encoder "elmo" has n_layers + 1 layers. A model with the encoder "lstm" has two, of which
+    ELMoForManyLangs returns only the second.
+
+    Args:
+        path: The folder or zip archive.
+        lang: Language to record in the model, since the format does not; None: "xx".
+        segmenter: Segmenter to record likewise; None: spaCy's ordinary "Tokenizer".
+
+    Returns:
+        The biLM; its layers equal those of ELMoForManyLangs.
+
+    Raises:
+        FormatError: Something is missing, unexpected or wrong; the message names it.
     """
     source = ModelArchive(path)
     described = _architecture(source)
@@ -81,7 +91,7 @@ def load_elmoformanylangs(path: PathLike, *, lang: str | None = None, segmenter:
 
 
 def config_from(described: Any, where: str, *, lang: str | None, segmenter: str | None) -> BiLMConfig:
-    """Our settings for an architecture. Raises a FormatError. where: names its file."""
+    """Return our settings for an architecture. Raises a FormatError. where: names its file."""
     where = f"the architecture of {where}"
     kind, projection, hidden, n_layers = (
         require(described, "encoder", key, where=where)
@@ -142,7 +152,7 @@ def config_from(described: Any, where: str, *, lang: str | None, segmenter: str 
 
 
 def _architecture(source: ModelArchive) -> Any:
-    """The JSON that config.json names: where it says, else by its last name in the folder, else SAMPLE."""
+    """Return the JSON that config.json names: at its path, by its name in the folder, or SAMPLE."""
     config = source.json("config.json")
     named = require(config, "config_path", where=source.describe("config.json"))
     if not isinstance(named, str):
@@ -163,7 +173,7 @@ def _lexicon(source: ModelArchive, name: str, marks: tuple[str, ...]) -> Lexicon
     index: dict[str, int] = {}
     for number, line in enumerate(source.lines(name), 1):
         fields = line.strip().split("\t")
-        if len(fields) == 1:  # the form was white space; its program takes it for an ideographic space
+        if len(fields) == 1:  # ELMoForManyLangs reads white space as an ideographic space
             fields.insert(0, "\u3000")
         if len(fields) != 2 or not fields[1].isdecimal():
             raise FormatError(
@@ -177,21 +187,21 @@ def _lexicon(source: ModelArchive, name: str, marks: tuple[str, ...]) -> Lexicon
 
 
 def _stored(source: ModelArchive, name: str) -> Mapping[str, LazyTensor]:
-    """The tensors of a file of torch. Only tensors are unpickled, whatever else is in it."""
+    """Return the tensors of a torch file. Nothing but tensors is unpickled."""
     where = source.describe(name)
     _check_torch(where)
     data = source.read(name)
     check_archive(data, where)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged files, which are refused below
+            warnings.simplefilter("ignore")  # torch warns of damaged files, which are refused below
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise FormatError(
             f"{where} is damaged, or holds pickled objects other than tensors, which could run any code: "
             "if you trust it, load it yourself and save its state_dict() with torch.save."
         ) from error
-    except Exception as error:  # torch checks little: of damaged bytes, anything can come
+    except Exception as error:  # torch checks little: damaged bytes can raise anything
         raise FormatError(f"{where} is not a torch file, or is damaged: download it again.") from error
     if not isinstance(state, Mapping) or not all(_is_plain(t) for t in state.values()):
         raise FormatError(f"{where} is not a state dict of tensors: save its state_dict() with torch.save.")
@@ -199,7 +209,7 @@ def _stored(source: ModelArchive, name: str) -> Mapping[str, LazyTensor]:
 
 
 def _check_torch(where: str) -> None:
-    """Raise a FormatError where this torch has a known hole: files of others are not given to it."""
+    """Raise a FormatError if this torch has a known vulnerability: it must not read files of others."""
     version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
     if version < SAFE_TORCH:
         raise FormatError(
@@ -212,7 +222,7 @@ def _check_torch(where: str) -> None:
 def _is_plain(t: Any) -> bool:
     if not isinstance(t, Tensor) or t.layout != torch.strided or t.is_meta:
         return False
-    return t.nbytes <= t.untyped_storage().nbytes()  # no few numbers that claim to be many
+    return t.nbytes <= t.untyped_storage().nbytes()  # an expanded tensor would take much more memory
 
 
 def _stored_tensor(t: Tensor) -> LazyTensor:

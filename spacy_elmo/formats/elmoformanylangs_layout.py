@@ -1,7 +1,7 @@
-"""ELMoForManyLangs' weights as tables.
+"""Map the weights of ELMoForManyLangs to our parameters.
 
-Gates lie in torch's order i, f, candidate, o. The highway's gate lets the input through, ours the transform.
-BOW and EOW are swapped: its program spells a word as <eow>, characters, <bow>.
+The gates are in torch's order i, f, candidate, o. The highway's gate passes the input, ours the transform.
+BOW and EOW are swapped: ELMoForManyLangs spells a word as <eow>, characters, <bow>.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from ..modeling.config import BiLMConfig
 from .gate_layout import pad_columns, pad_gates
 from .tensor_mapping import Shape, TensorMapping, map_one
 
-# In the order of our specials.
+# Special tokens, in the order of ours.
 WORD_MARKS = ("<pad>", "<oov>", "<bos>", "<eos>")
 CHAR_MARKS = ("<pad>", "<oov>", "<eow>", "<bow>", "<bos>", "<eos>")
 
@@ -21,7 +21,10 @@ CHAR_CNN = "token_encoder.char_cnn"
 
 
 class Lexicon:
-    """Forms and the rows of their vectors. rows: of the marks, in the order of ours, then of `forms`."""
+    """Forms of a lexicon, and the rows of their vectors.
+
+    rows: rows of the special tokens in our order, then those of `forms`.
+    """
 
     def __init__(self, index: Mapping[str, int], marks: Sequence[str]):
         self.forms = [form for form in index if form not in marks]
@@ -32,7 +35,7 @@ class Lexicon:
 def embedder_entries(
     config: BiLMConfig, embedder: Mapping[str, int], words: Lexicon | None, characters: Lexicon | None
 ) -> list[TensorMapping]:
-    """Of token_embedder.pkl. embedder: its architecture, for the widths."""
+    """Return the mappings of token_embedder.pkl. embedder: its architecture, for the widths."""
     entries, width = [], 0
     if words is not None:
         entries.append(
@@ -63,7 +66,7 @@ def embedder_entries(
 
 
 def fold_projection(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """For words alone, the projected word table: a table of width P needs no map behind it."""
+    """Return the tensors with the word table projected: a table of width P needs no projection after it."""
     out = dict(tensors)
     weight, bias = out.pop("token_encoder.projection.weight"), out.pop("token_encoder.projection.bias")
     out["token_encoder.embedding.weight"] = torch.nn.functional.linear(
@@ -73,7 +76,10 @@ def fold_projection(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def encoder_entries(config: BiLMConfig, cells: int) -> list[TensorMapping]:
-    """Of encoder.pkl. cells: in the file; ours may have more (see padded_hidden_size)."""
+    """Return the mappings of encoder.pkl.
+
+    cells: number in the file; ours may be larger (padded_hidden_size).
+    """
     return _joined_entries(config) if config.stacked_bidirectional else _elmo_entries(config, cells)
 
 

@@ -1,4 +1,4 @@
-"""Tensors in HDF5 files. The only place that needs h5py, an extra of this package."""
+"""Read and write tensors in HDF5 files. The only module that needs h5py, an extra of this package."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from .tensor_mapping import FormatError, LazyTensor, check_zip_bomb
 
 
 def h5py() -> ModuleType:
-    """The module h5py. Raises a FormatError that says how to install it."""
+    """Import and return h5py. Raises a FormatError that says how to install it."""
     try:
         import h5py as module
     except ImportError as error:
@@ -25,7 +25,7 @@ def h5py() -> ModuleType:
 
 @contextmanager
 def open_tensors(file: Path | io.BytesIO, where: str) -> Iterator[dict[str, LazyTensor]]:
-    """The datasets of a file by their paths. where: names it in a FormatError."""
+    """Yield the datasets of a file, by their paths. where: names the file in a FormatError."""
     module = h5py()
     if isinstance(file, Path) and not file.is_file():
         raise FormatError(f"The file {file} does not exist: check the path.")
@@ -35,12 +35,12 @@ def open_tensors(file: Path | io.BytesIO, where: str) -> Iterator[dict[str, Lazy
             try:
                 _check_links(opened, where)
                 opened.visititems(lambda name, item: _add(stored, name, item, where))
-            except (ValueError, TypeError) as error:  # of types that numpy does not have
+            except (ValueError, TypeError) as error:  # types that numpy does not have
                 if isinstance(error, FormatError):
                     raise
                 raise OSError(str(error)) from error
             yield stored
-    except (OSError, RuntimeError, KeyError) as error:  # h5py's own, of truncated and damaged files
+    except (OSError, RuntimeError, KeyError) as error:  # h5py raises them for truncated and damaged files
         raise FormatError(f"{where} is not an HDF5 file, or is damaged: download it again.") from error
 
 
@@ -58,7 +58,7 @@ def _add(stored: dict[str, LazyTensor], name: str, item: Any, where: str) -> Non
 
 
 def _check_links(group: Any, where: str) -> None:
-    """Raise a FormatError for a link, which may lead to any file of this machine."""
+    """Raise a FormatError for a link, because it may lead to any file of this machine."""
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py().HardLink):
             place = f"{group.name.rstrip('/')}/{name}"
@@ -67,15 +67,15 @@ def _check_links(group: Any, where: str) -> None:
 
 def _load(dataset: Any, where: str) -> Tensor:
     check_zip_bomb(dataset.id.get_storage_size(), dataset.nbytes, where)
-    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, which is refused
-        # A copy in a numpy array of native byte order, which torch can take over.
+    with np.errstate(over="ignore"):  # values too large for float32 become infinite, which is refused
+        # Copied to native byte order, which torch needs.
         return torch.from_numpy(dataset[()].astype("float32"))
 
 
 class WatchedFile(io.FileIO):
-    """A file that keeps its first error, and drops what comes after it, where another would raise it.
+    """File that records its first write error and then drops all data, instead of raising the error.
 
-    HDF5 cannot give up a file that cannot be written: it says so a hundred times, and crashes.
+    HDF5 cannot abandon a file that cannot be written: it reports the error a hundred times, and crashes.
     """
 
     def __init__(self, path: Path):
@@ -83,7 +83,7 @@ class WatchedFile(io.FileIO):
         self.error: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """All of the data, or an error that is kept."""
+        """Write all data, or record the error."""
         rest = memoryview(data).cast("B")
         while rest and self.error is None:
             try:
@@ -93,7 +93,7 @@ class WatchedFile(io.FileIO):
         return len(data)
 
     def truncate(self, size: int | None = None) -> int:
-        """As a file does, or an error that is kept."""
+        """Truncate the file, or record the error."""
         try:
             return super().truncate(size)
         except OSError as error:
@@ -102,7 +102,7 @@ class WatchedFile(io.FileIO):
 
 
 def write_hdf5(path: Path, fill: Callable[[Any], Iterator[None]]) -> None:
-    """A new HDF5 file. fill: writes to the open file, step by step. Raises the first OSError."""
+    """Write a new HDF5 file. fill: writes to the open file step by step. Raises the first OSError."""
     with WatchedFile(path) as raw:
         with h5py().File(raw, "w") as opened:
             for _ in fill(opened):
@@ -113,7 +113,7 @@ def write_hdf5(path: Path, fill: Callable[[Any], Iterator[None]]) -> None:
 
 
 def pack_tensors(tensors: dict[str, Tensor]) -> bytes:
-    """An HDF5 file with these datasets, by their paths."""
+    """Return the bytes of an HDF5 file with these datasets, by their paths."""
     buffer = io.BytesIO()
     with h5py().File(buffer, "w", track_order=True) as opened:
         for name, tensor in tensors.items():

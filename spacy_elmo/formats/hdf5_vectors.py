@@ -1,8 +1,7 @@
-"""Vectors of a corpus in HDF5, in the layout of AllenNLP's command `elmo`: a dataset for each
-sentence.
+"""Write the vectors of a corpus to HDF5 in the layout of AllenNLP's command `elmo`.
 
-The vectors are written block by block into a folder beside the output, each block complete or not there, so
-that an interrupted run goes on where it was; at the end the blocks are joined.
+Each sentence is a dataset. The vectors are written block by block into a folder next to the output. A block
+is either complete or absent, so that an interrupted run can continue. At the end the blocks are joined.
 """
 
 import json
@@ -32,21 +31,23 @@ Dtype = Literal["float32", "float16"]
 SENTENCES = "sentence_to_index"  # AllenNLP's name; a JSON object of sentence -> number
 BLOCK = 8192  # units whose vectors are held at once: 100 MB for three layers of 1024
 RECORD = "run.json"
-KIND = "spacy-elmo.vectors"  # of files that this module wrote: attribute "kind" of their root
+KIND = "spacy-elmo.vectors"  # attribute "kind" of the root of files that this module wrote
 
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What is written. An unfinished run goes on only with the same.
+    """What to write. An unfinished run can only continue with the same settings.
 
-    layers: "all" (L, n, D), "average" (n, D), "top" or the number of a layer (n, D). dtype: of the numbers.
+    Attributes:
+        layers: "all" (L, n, D), "average" (n, D), or "top" or the number of a layer (n, D).
+        dtype: Type of the numbers.
     """
 
     layers: str = "all"
     dtype: Dtype = "float32"
 
     def check(self, n_layers: int) -> None:
-        """Raise a FormatError for layers that a model does not have."""
+        """Raise a FormatError for layers that the model does not have."""
         numbers = [str(i) for i in range(n_layers)]
         if self.layers not in ("all", "average", "top", *numbers):
             known = f'"all", "average", "top" or one of {", ".join(numbers)}'
@@ -55,7 +56,7 @@ class ExportSettings:
             raise FormatError(f'Vectors of {self.dtype} cannot be written: use "float32" or "float16".')
 
     def of(self, layers: np.ndarray) -> np.ndarray:
-        """(L, n, D) float32 -> what is written of it."""
+        """Select what is written from (L, n, D) float32."""
         if self.layers == "average":
             layers = layers.mean(axis=0)
         elif self.layers != "all":
@@ -74,13 +75,23 @@ def export_vectors(
     keep_sentences: bool = True,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
-    """Write the vectors of a text of one sentence a line; returns the number of sentences.
+    """Write the vectors of a text with one sentence per line, and return the number of sentences.
 
-    Words are what white space parts; models of characters read the characters of the line. The datasets are
-    "0", "1", ... by lines, empty ones included. keep_sentences: write the lines too, as AllenNLP does.
-    model: the folder of `bilm`, by which an unfinished run is known to be of the same model.
-    read: the lines of a text, each whole. progress: called with the lines done and their total. Raises an
-    ElmoError, also where `output` is a file that this function did not write.
+    White space separates words; models of characters read the characters of the line. The datasets are named
+    "0", "1", ... after the lines, including empty ones.
+
+    Args:
+        bilm: The model.
+        model: The folder of `bilm`, which identifies the model of an unfinished run.
+        text: The text.
+        output: The HDF5 file to write.
+        vectors: What to write.
+        read: Function that yields the lines of a text, each complete.
+        keep_sentences: Write the lines too, as AllenNLP does.
+        progress: Called with the number of finished lines and their total.
+
+    Raises:
+        ElmoError: The text cannot be read, or `output` is a file that this function did not write.
     """
     vectors.check(bilm.n_layers)
     source, target = Path(text), Path(output)
@@ -90,9 +101,9 @@ def export_vectors(
 
 
 def check_output(output: PathLike, sources: Iterable[PathLike]) -> None:
-    """Raise an OutputError unless a file of vectors can be put at `output`: it is free, or an older one.
+    """Raise an OutputError unless vectors can be written to `output`: it is free, or an older such file.
 
-    sources: what is read for it, and must lie elsewhere.
+    sources: input files, which must not contain the output.
     """
     target = Path(output)
     if target.is_dir():
@@ -108,7 +119,7 @@ def _is_ours(path: Path) -> bool:
     try:
         with h5py().File(path, "r") as file:
             return file.attrs.get("kind") == KIND
-    except (OSError, RuntimeError, KeyError):  # no HDF5 file, or a damaged one
+    except (OSError, RuntimeError, KeyError):  # not an HDF5 file, or a damaged one
         return False
 
 
@@ -122,7 +133,7 @@ def _embed(
     keep_sentences: bool,
     progress: Callable[[int, int], None],
 ) -> int:
-    """What export_vectors does, when the output is known to be free and nobody else writes to it."""
+    """Do the work of export_vectors, after the output was checked and locked."""
     digest, total = _scan_text(source, read)
     record = {
         "kind": KIND,
@@ -145,18 +156,18 @@ def _embed(
     _write(target, blocks, partial(_join, blocks, index))
     for path in (*_finished(blocks), blocks / RECORD):
         path.unlink()
-    with suppress(OSError):  # what others put into it stays
+    with suppress(OSError):  # files of others stay
         blocks.rmdir()
     return total
 
 
 def _finished(blocks: Path) -> list[Path]:
-    """The blocks that are complete, in their order."""
+    """Return the finished blocks in order."""
     return sorted(path for path in blocks.iterdir() if re.fullmatch(r"\d{12,}-\d+\.h5", path.name))
 
 
 def _open_blocks(target: Path, record: dict[str, Any]) -> Path:
-    """The folder of the blocks, with those that an unfinished run of the same kind left."""
+    """Return the folder of the blocks, with those of an unfinished run with the same settings."""
     blocks = target.with_name(f"{target.name}.blocks")
     if blocks.exists():
         stored = None
@@ -167,7 +178,7 @@ def _open_blocks(target: Path, record: dict[str, Any]) -> Path:
                 f"{blocks} holds an unfinished run with another model, text or settings: "
                 "finish that run, remove the folder, or name another output."
             )
-        for scratch in blocks.glob(f".*{END}"):  # of a run that was killed
+        for scratch in blocks.glob(f".*{END}"):  # left by a killed run
             scratch.unlink()
     else:
         write_atomic(blocks / RECORD, json.dumps(record).encode("utf8"))
@@ -175,7 +186,7 @@ def _open_blocks(target: Path, record: dict[str, Any]) -> Path:
 
 
 def _scan_text(source: Path, read: Callable[[Path], Iterable[str]]) -> tuple[str, int]:
-    """Checksum and lines of a text, all of which can be read."""
+    """Return the checksum and the number of lines of a text, after reading all of it."""
     h5py()
     digest, n = sha256(), 0
     for line in _lines(source, read):
@@ -191,7 +202,7 @@ def _lines(source: Path, read: Callable[[Path], Iterable[str]]) -> Iterator[str]
 
 
 def _next_block(lines: Iterator[str], bilm: BiLM) -> Iterator[str]:
-    """The lines of the next block: at least one, and of BLOCK units or a line more."""
+    """Yield the lines of the next block: at least one, until BLOCK units are reached."""
     units = 0
     for line in lines:
         yield line
@@ -207,7 +218,7 @@ def _units(line: str, bilm: BiLM) -> list[str]:
 
 
 def _write(path: Path, blocks: Path, fill: Callable[[Any], Iterator[None]]) -> None:
-    """An HDF5 file, complete among the blocks before it is moved to its place."""
+    """Write an HDF5 file under a temporary name and rename it when it is complete."""
     scratch = blocks / f".{path.name}{END}"
     try:
         write_hdf5(scratch, fill)
@@ -230,7 +241,7 @@ def _add(arrays: dict[str, np.ndarray], file: Any) -> Iterator[None]:
 
 
 def _join(blocks: Path, lines: Callable[[], Iterable[str]] | None, file: Any) -> Iterator[None]:
-    """lines: the sentences, to be written too; None: they are not."""
+    """Copy all blocks into one file. lines: the sentences to write too; None: do not write them."""
     file.attrs["kind"] = KIND
     for path in _finished(blocks):
         with h5py().File(path, "r") as block:

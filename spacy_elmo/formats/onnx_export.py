@@ -1,4 +1,4 @@
-"""A biLM as one ONNX file, for programs without Python or torch."""
+"""Export a biLM as one ONNX file, for programs without Python or torch."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from .tensor_mapping import FormatError
 if TYPE_CHECKING:
     import onnx
 
-LARGEST = 2**31 - 2**20  # bytes of a file of protocol buffers, less what is not weights
+LARGEST = 2**31 - 2**20  # bytes of weights: the limit of protocol buffers, minus room for the rest
 
 
 def save_onnx(bilm: BiLM, path: PathLike) -> None:
@@ -45,7 +45,7 @@ def save_onnx(bilm: BiLM, path: PathLike) -> None:
 
 
 def build(bilm: BiLM) -> "onnx.ModelProto":
-    """Return the model that save_onnx writes."""
+    """Build the model that save_onnx writes."""
     try:
         import onnx  # noqa: F401
     except ImportError as error:
@@ -82,7 +82,10 @@ def build(bilm: BiLM) -> "onnx.ModelProto":
 
 
 def _token_encoder(graph: GraphBuilder, bilm: BiLM, places: layers_of.Positions) -> tuple[str, str]:
-    """What each direction reads, see modeling.token_encoder: (B, T, P) twice."""
+    """Add the token encoder; return the input of each direction, (B, T, P) twice.
+
+    See modeling.token_encoder.
+    """
     config, encoder = bilm.config, bilm.token_encoder
     parts = []
     if encoder.embedding is not None:
@@ -103,7 +106,7 @@ def _token_encoder(graph: GraphBuilder, bilm: BiLM, places: layers_of.Positions)
 
 
 def _output(graph: GraphBuilder, layers: list[str], places: layers_of.Positions) -> None:
-    """Stack the layers, drop the boundaries and clear what is after a sentence's end: (L, B, T - 2, D)."""
+    """Stack the layers, drop the boundaries, and clear positions after a sentence: (L, B, T - 2, D)."""
     first = graph.constant([0])
     stacked = graph.add("Concat", *(graph.add("Unsqueeze", x, first) for x in layers), axis=0)
     inside = graph.add("Unsqueeze", places.inside, graph.constant([0, 3]))
@@ -113,7 +116,7 @@ def _output(graph: GraphBuilder, layers: list[str], places: layers_of.Positions)
 
 
 def _metadata(bilm: BiLM) -> dict[str, str]:
-    """What a program needs to make ids of text, and who made the model."""
+    """Return what a program needs to convert text to ids, and the origin of the model."""
     config, vocab = bilm.config, bilm.vocab
     values = {
         "specials": list(SPECIALS),

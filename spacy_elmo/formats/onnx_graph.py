@@ -1,4 +1,4 @@
-"""GraphBuilder: collects the operators and weights of an ONNX graph, in the order of the computation."""
+"""Define GraphBuilder, which collects the operators and weights of an ONNX graph."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     import onnx
 
 OPSET = 18  # Split by a number of outputs; ReduceMax over axes that are an input
-IR_VERSION = 8  # the first that has it, so that older runtimes read the file
+IR_VERSION = 8  # the first with this opset, so that older runtimes can read the file
 
 
 class GraphBuilder:
-    """Builds a graph in which every value has a name; methods return the names of what they add."""
+    """Builder of a graph in which every value has a name; methods return the names of what they add."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -37,7 +37,7 @@ class GraphBuilder:
         return self.add_many(operator, inputs, 1, **attributes)[0]
 
     def rename(self, name: str, new: str) -> None:
-        """Add an output of the graph: the value `name` under a name that users know."""
+        """Add an output of the graph: the value `name` under a public name."""
         from onnx import helper
 
         self.nodes.append(helper.make_node("Identity", [name], [new]))

@@ -1,4 +1,4 @@
-"""The parts of a biLM as ONNX operators. Shapes: B sentences, T units with both boundaries."""
+"""Add the parts of a biLM as ONNX operators. Shapes: B sentences, T units with both boundaries."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,13 @@ LAST = np.iinfo(np.int64).max  # no n-gram has this key, see modeling.ngram_inde
 
 @dataclass(frozen=True)
 class Positions:
-    """Names of what tells the units of a sentence from its boundaries and padding.
+    """Names of the values that tell units from boundaries and padding.
 
-    inside, begin, end: (B, T) bool, the units, BOS and EOS. lengths: (B,) int64, boundaries included.
+    Attributes:
+        inside: (B, T) bool, the units.
+        begin: (B, T) bool, BOS.
+        end: (B, T) bool, EOS.
+        lengths: (B,) int64, boundaries included.
     """
 
     inside: str
@@ -66,10 +70,10 @@ def characters_with_boundaries(graph: GraphBuilder, ids: str, width: int, places
 
 
 def ngram_rows(graph: GraphBuilder, ids: str, vocab: Vocab) -> list[str]:
-    """Rows of the n-grams that end at each unit, of 2 units and so on: (B, T) each, 0 where there is none.
+    """Add the lookup of n-grams that end at each unit: (B, T) rows for each length from 2, 0 for none.
 
-    See modeling.ngram_index: an n-gram's key is the number whose digits are its units' ids. Here a binary
-    search with the same steps for every key finds it.
+    The key of an n-gram is the number whose digits are the ids of its units (modeling.ngram_index). A binary
+    search finds it, with the same number of steps for every key.
     """
     numbers = {unit: i for i, unit in enumerate(vocab.units, len(SPECIALS))}
     found: list[dict[int, int]] = [{} for _ in range(2, vocab.max_ngram_length + 1)]
@@ -87,13 +91,13 @@ def ngram_rows(graph: GraphBuilder, ids: str, vocab: Vocab) -> list[str]:
 
 
 def _search(graph: GraphBuilder, keys: str, table: dict[int, int], name: str) -> str:
-    """Look integers up in a sorted table of keys and rows; 0 where it lacks them."""
+    """Look up integers in a sorted table of keys and rows; 0 for keys that it lacks."""
     steps = [1 << k for k in reversed(range(len(table).bit_length()))]
     known = np.full(1 << len(steps), LAST, dtype=np.int64)
     its_row = np.zeros_like(known)
     known[: len(table)] = sorted(table)
     its_row[: len(table)] = [table[key] for key in sorted(table)]
-    # previous[i] is the key before place i: what a step of the search compares with.
+    # previous[i] is the key before index i, with which a step of the search compares.
     previous = graph.weight(np.concatenate([known[:1], known[:-1]]), f"{name}.previous")
     place = graph.add("Mul", keys, graph.constant(0))
     for step in steps:
@@ -106,9 +110,9 @@ def _search(graph: GraphBuilder, keys: str, table: dict[int, int], name: str) ->
 
 
 def add_ngram_embeddings(graph: GraphBuilder, x: str, table: Tensor, rows: Sequence[str]) -> tuple[str, str]:
-    """Add the n-grams that end at a unit for the forward direction, those that begin there for the backward.
+    """Add embeddings of n-grams that end at a unit (forward direction) or begin there (backward).
 
-    x: (B, T, P); table: (rows, W), W <= P; rows: (B, T) of 2 units and so on. Returns two (B, T, P).
+    x: (B, T, P); table: (rows, W), W <= P; rows: (B, T) for each length from 2. Returns two (B, T, P).
     """
     width, weight = table.shape[1], graph.weight(table, "ngrams.weight")
     axis, split, end = graph.constant([2]), graph.constant([width]), graph.constant([LAST])
@@ -123,7 +127,7 @@ def add_ngram_embeddings(graph: GraphBuilder, x: str, table: Tensor, rows: Seque
 
 
 def char_cnn(graph: GraphBuilder, network: CharCNN, characters: str, width: int) -> str:
-    """Vectors of units from their characters, see modeling.token_encoder: (B, T, C) -> (B, T, F)."""
+    """Compute vectors of units from their characters: (B, T, C) -> (B, T, F). See modeling.token_encoder."""
     flat = graph.add("Reshape", characters, graph.constant([-1, width]))  # (N, C)
     table = graph.weight(network.embedding.weight, "char_cnn.embedding")
     x = graph.add("Transpose", graph.add("Gather", table, flat), perm=[0, 2, 1])  # (N, char_width, C)
@@ -161,7 +165,7 @@ def linear(graph: GraphBuilder, x: str, layer: nn.Module, name: str) -> str:
 
 
 def lstm_stack(graph: GraphBuilder, x: str, network: LSTMStack, name: str) -> list[str]:
-    """The layers of one direction, from left to right: (B, T, P) -> one (B, T, P) for each."""
+    """Add the LSTM layers of one direction: (B, T, P) -> (B, T, P) for each layer."""
     outputs = []
     for depth, layer in enumerate(network.layers):
         weights = dict(layer.named_parameters())
@@ -173,13 +177,13 @@ def lstm_stack(graph: GraphBuilder, x: str, network: LSTMStack, name: str) -> li
 
 
 def stacked_bilstm(graph: GraphBuilder, x: str, network: StackedBiLSTM, lengths: str) -> str:
-    """The output of layers that read both directions of the layer below: (B, T, P) -> (B, T, 2P)."""
+    """Add LSTM layers that read both directions of the layer below: (B, T, P) -> (B, T, 2P)."""
     weights = dict(network.lstm.named_parameters())
     halves: list[str] = []
     for depth in range(network.lstm.num_layers):
         halves = []
         for side, end in (("forward", ""), ("backward", "_reverse")):
-            # The names of torch, as of a layer of one direction.
+            # Rename the parameters to those of a layer with one direction.
             wanted = f"_l{depth}{end}"
             own: Mapping[str, Tensor] = {
                 f"{k.removesuffix(wanted)}_l0": w for k, w in weights.items() if k.endswith(wanted)
@@ -199,10 +203,10 @@ def lstm(
     name: str,
     clips: tuple[float | None, float | None] = (None, None),
 ) -> str:
-    """One LSTM layer with projection and clips, which ONNX's own LSTM lacks, as a Scan over the steps.
+    """Add one LSTM layer with projection and clips, which ONNX's LSTM lacks, as a Scan over the steps.
 
-    x: (B, T, P); weights: of an nn.LSTM of one layer, by name; clips: of the cell and of the output, see
-    modeling.lstm. Returns (B, T, P), or (B, T, H) where nothing is projected.
+    x: (B, T, P). weights: parameters of an nn.LSTM of one layer, by name. clips: of the cell and of the
+    output, see modeling.lstm. Returns (B, T, P), or (B, T, H) without a projection.
     """
     recurrent = graph.weight(weights["weight_hh_l0"].T, f"{name}.recurrent")
     projection = weights.get("weight_hr_l0")

@@ -1,4 +1,4 @@
-"""simple_elmo, and the archives of the NLPL repository: bilm-tf's files under fixed names."""
+"""Read models of simple_elmo and of the NLPL repository: bilm-tf's files under fixed names."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +12,21 @@ from .tensor_mapping import FormatError
 
 
 def load_simple_elmo(path: PathLike, *, lang: str | None = None, segmenter: str | None = None) -> BiLM:
-    """The biLM of a zip archive, a folder, or an HDF5 file with its options.json beside it.
+    """Load the exact biLM of a zip archive, a folder, or an HDF5 file with an options.json next to it.
 
-    In an archive or a folder the weights are model.hdf5, or the only HDF5 file; a vocab.txt (or vocab.txt.gz)
-    is read for models of words. lang, segmenter: as of load_bilm_tf. Raises a FormatError.
+    In an archive or folder the weights are model.hdf5, or the only HDF5 file. Word models need a vocab.txt
+    (or vocab.txt.gz).
+
+    Args:
+        path: The archive, folder or HDF5 file.
+        lang: Language to record in the model; see load_bilm_tf.
+        segmenter: Segmenter to record in the model; see load_bilm_tf.
+
+    Returns:
+        The biLM; its layers equal those of bilm-tf.
+
+    Raises:
+        FormatError: Something is missing, unexpected or wrong; the message names it.
     """
     place = Path(path)
     if place.is_file() and place.suffix in (".hdf5", ".h5"):

@@ -1,4 +1,4 @@
-"""A format of weights as a table: the name and shape of each tensor, and the parameters that it becomes."""
+"""Map the tensors of a format to parameters: name, shape, and conversion of each."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,20 +11,24 @@ from ..errors import ElmoError
 
 Shape = tuple[int, ...]
 
-# What packs to less than this part of itself is made to fill the memory: weights hardly pack at all.
+# Refuse compression bombs: real weights compress by far less than 100 times.
 MAX_COMPRESSION_RATIO, MIN_CHECKED_BYTES = 100, 2**26
 
 
 class FormatError(ElmoError):
-    """Weights, options or words of others that cannot be read, or a model that has no place in a format."""
+    """Foreign weights, options or words that cannot be read, or a model that a format cannot describe."""
 
 
 @dataclass(frozen=True)
 class TensorMapping:
-    """One tensor of a file.
+    """One tensor of a file, and the parameters that it becomes.
 
-    source, shape: its name and shape in the file. targets: the parameters of the BiLM that it holds.
-    read: the tensor -> the targets, in their order. write: the inverse; None: the format is only read.
+    Attributes:
+        source: Name of the tensor in the file.
+        shape: Shape in the file.
+        targets: Names of the BiLM's parameters that it holds.
+        read: Function from the tensor to the targets, in order.
+        write: Its inverse; None: the format is only read.
     """
 
     source: str
@@ -36,7 +40,7 @@ class TensorMapping:
 
 @dataclass(frozen=True)
 class LazyTensor:
-    """A tensor that lies in a file. kind: its type, for people. load: gets it."""
+    """A tensor in a file. kind: its type, for messages. load: reads it."""
 
     shape: Shape
     kind: str
@@ -50,7 +54,7 @@ def map_one(
     read: Callable[[Tensor], Tensor] | None = None,
     write: Callable[[Tensor], Tensor] | None = None,
 ) -> TensorMapping:
-    """An entry that holds one parameter. read: None: it is the tensor as it stands, to read and to write."""
+    """Map a tensor to one parameter. read: None: the tensor is read and written unchanged."""
     if read is None:
         return TensorMapping(source, shape, (target,), lambda t: (t,), lambda t: t)
     return TensorMapping(source, shape, (target,), lambda t: (read(t),), write)
@@ -59,9 +63,11 @@ def map_one(
 def load_tensors(
     entries: Sequence[TensorMapping], stored: Mapping[str, LazyTensor], where: str
 ) -> dict[str, Tensor]:
-    """The parameters in float32. Raises a FormatError that names what is missing, extra or wrong.
+    """Load the parameters in float32.
 
-    Names and shapes are checked before anything is loaded. where: names the file.
+    Raises a FormatError that names what is missing, unexpected or wrong.
+
+    Names and shapes are checked before any data is read. where: names the file.
     """
     hint = "check that the options belong to these weights, or download them again"
     shapes = {entry.source: entry.shape for entry in entries}
@@ -91,7 +97,7 @@ def load_tensors(
 
 
 def dump_tensors(entries: Sequence[TensorMapping], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of load_tensors: tensors by the format's names."""
+    """Return tensors by the format's names, the inverse of load_tensors."""
     tensors = {}
     for entry in entries:
         assert entry.write is not None
@@ -102,7 +108,7 @@ def dump_tensors(entries: Sequence[TensorMapping], parameters: Mapping[str, Tens
 
 
 def require(options: Any, *path: str, where: str) -> Any:
-    """The value at `path` in JSON options. Raises a FormatError when it is not there."""
+    """Return the value at `path` in JSON options. Raises a FormatError if it is missing."""
     for key in path:
         if not isinstance(options, dict) or key not in options:
             raise FormatError(f"{'.'.join(path)} is missing in {where}: check that it is such a model.")
@@ -111,7 +117,7 @@ def require(options: Any, *path: str, where: str) -> Any:
 
 
 def check_count(what: str, n: int, stored: Mapping[str, LazyTensor], where: str) -> None:
-    """Raise a FormatError for more layers than there are tensors, before a table of so many rows is made."""
+    """Raise a FormatError if there are more layers than tensors, before a mapping of that size is built."""
     if n > len(stored):
         raise FormatError(
             f"{where} holds {len(stored)} tensors, too few for {what} = {n}: "
@@ -120,7 +126,7 @@ def check_count(what: str, n: int, stored: Mapping[str, LazyTensor], where: str)
 
 
 def check_zip_bomb(packed: int, unpacked: int, where: str) -> None:
-    """Raise a FormatError for a file that would fill the memory with next to nothing. Sizes in bytes."""
+    """Raise a FormatError for a small file that would fill the memory. Sizes in bytes."""
     if unpacked > max(MIN_CHECKED_BYTES, MAX_COMPRESSION_RATIO * packed):
         raise FormatError(
             f"{where} unpacks from {packed:,} to {unpacked:,} bytes or more, unlike weights: download it "
