@@ -35,9 +35,10 @@ DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_atomic(path: PathLike, data: bytes) -> None:
-    """Write a file under a temporary name, flush it to disk and rename it, so that readers see all or nothing.
+    """Write a file under a temporary name, flush it to disk and rename it.
 
-    A symbolic link stays one. Concurrent writers wait for one another; the content of the last one stays.
+    Readers see the old content or the new one, never a part. A symbolic link stays one. Concurrent writers
+    wait for one another; the content of the last one stays.
     """
     target = Path(path).resolve()
     with errors_of("a file", target):

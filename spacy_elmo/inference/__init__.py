@@ -1,1 +1,1 @@
-"""From sentences to layers, on any machine."""
+"""Compute the layers of sentences on any machine."""

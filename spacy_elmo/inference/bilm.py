@@ -1,4 +1,4 @@
-"""BiLM: the network with its way from sentences to layers. What users hold."""
+"""Define BiLM, the network together with inference: the public class for models."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
@@ -18,7 +18,12 @@ from .stateful import LSTMStates, encode_stateful
 
 
 class BiLM(BiLMNetwork):
-    """A biLM that encodes sentences: see BiLMNetwork for what it is, `encode` for what it gives."""
+    """A biLM that encodes sentences. BiLMNetwork describes the network.
+
+    Args:
+        config: Sizes and switches.
+        vocab: Units, and characters if the encoder needs them.
+    """
 
     def __init__(self, config: BiLMConfig, vocab: Vocab):
         super().__init__(config, vocab)
@@ -27,7 +32,7 @@ class BiLM(BiLMNetwork):
         self._static_lock = ForkSafeLock()
 
     def reset_states(self) -> None:
-        """Let the next stateful batch begin from zero states."""
+        """Start the next stateful batch from zero states."""
         self._states.reset()
 
     def encode(
@@ -39,19 +44,28 @@ class BiLM(BiLMNetwork):
         stateful: bool = False,
         out: Sequence[np.ndarray | None] | None = None,
     ) -> list[np.ndarray]:
-        """The layers of sentences that are lists of units: one (L, n, D) float32 array each.
+        """Compute the layers of sentences, which are lists of units.
 
-        Boundaries are added and dropped again. The vectors of a sentence do not depend on the others; on a
-        CPU they are the same to the last bit whatever else is computed with them.
-        batch_tokens: units that are computed at once, each sentence counted as long as the longest.
-        precision: of the products; "bf16" is faster where the processor has it, "int16" on most others, and
-        "auto" takes the fastest. Layers of both are rounded to half precision, so that they can be kept as
-        float16 without loss.
-        stateful: only to match old vectors, in float32. The sentences are one batch, and the LSTMs go on in
-        each row from where the last stateful batch left it, so the same sentence gets other vectors each
-        time; `reset_states()` starts anew.
-        out: unless stateful, where the layers of each sentence go: such an array, each layer in one piece,
-        or None for a new one.
+        Sentence boundaries are added for the computation and removed from the result. The vectors of a
+        sentence do not depend on the other sentences; on a CPU they have the same bits in every batch.
+
+        Args:
+            sentences: Lists of units: words, or characters for a model of characters.
+            batch_tokens: Units to compute together, where each sentence counts as long as the longest.
+            precision: Type of the products: "f32", "bf16" (faster if the processor supports it), "int16"
+                (faster on most other processors), or "auto" (the fastest). With bf16 and int16 the layers are
+                rounded to fp16, so that storing them as float16 is lossless.
+            stateful: Continue from the LSTM states of the previous stateful batch, row by row, in float32.
+                Use it only to reproduce old vectors: the same sentence gets other vectors each time.
+                `reset_states()` clears the states. The sentences are one batch.
+            out: Arrays to write the layers into, unless stateful: for each sentence a float32 array of its
+                result's shape with contiguous layers, or None for a new array.
+
+        Returns:
+            A float32 array (L, n, D) for each sentence.
+
+        Raises:
+            ElmoError: The precision is not known, `out` does not fit, or the model cannot be stateful.
         """
         if stateful:
             if out is not None:
@@ -62,12 +76,17 @@ class BiLM(BiLMNetwork):
     def static_vectors_of(
         self, tokens: Sequence[Hashable], *, to_string: Callable[[Any], str] | None = None
     ) -> np.ndarray:
-        """Vectors of tokens by themselves, whatever stands around them: (n, S) float32, see
-        modeling.static_vectors.
+        """Return the static vectors of tokens, which do not depend on the context.
 
-        S is config.static_dim, or 0 for a model without such vectors. tokens: strings, or numbers for which
-        `to_string` knows the strings, the same number for the same string each time; it is called for new
-        ones.
+        See modeling.static_vectors.
+
+        Args:
+            tokens: Strings, or numbers that identify strings.
+            to_string: Function that returns the string of such a number. It is called only for new numbers,
+                and a number must always mean the same string.
+
+        Returns:
+            (n, S) float32. S is config.static_dim, or 0 for a model without static vectors.
         """
         if self.static_vectors is None:
             return np.zeros((len(tokens), 0), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Inference: sentences in, layers out. Batches of similar length, no gradient."""
+"""Encode sentences to layers, in batches of similar length and without gradients."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,10 +16,10 @@ from .prepared_model import PreparedModel, get_prepared
 
 ALLOC_BLOCK_BYTES = (
     16 * 2**20
-)  # glibc keeps what is freed, but gives 32 MB and more back, to be cleared page by page
+)  # glibc keeps smaller freed blocks, but returns blocks of 32 MB and more to the system
 
 
-GPU_BATCH_FACTOR = 8  # times as many units: a step takes as long for a few rows as for hundreds
+GPU_BATCH_FACTOR = 8  # larger batches on a GPU: a step takes the same time for a few rows as for hundreds
 
 
 def encode(
@@ -31,7 +31,7 @@ def encode(
     backend: str | None = None,
     out: Sequence[np.ndarray | None] | None = None,
 ) -> list[np.ndarray]:
-    """See BiLM.encode. backend: one of backends.available_backends(), on the CPU; None: the best."""
+    """Encode sentences, see BiLM.encode. backend: one of available_backends(), CPU only; None: the best."""
     places = [None] * len(sentences) if out is None else _checked(out, bilm, sentences)
     dtype = compute_dtype_of(bilm, precision)
     with torch.inference_mode():
@@ -45,7 +45,7 @@ def encode(
 def _checked(
     out: Sequence[np.ndarray | None], bilm: BiLMNetwork, sentences: Sequence[Sequence[str]]
 ) -> Sequence[np.ndarray | None]:
-    """Places for layers. Raises an ElmoError for one where those of its sentence cannot be written."""
+    """Return the output arrays. Raises an ElmoError if one does not fit its sentence."""
     if len(out) != len(sentences):
         raise ElmoError(
             f"out has {len(out)} entries for {len(sentences)} sentences: give an array or None for each."
@@ -69,14 +69,14 @@ def _is_place(place: Any, shape: tuple[int, int, int]) -> bool:
 
 
 def _has_backend(device: torch.device) -> bool:
-    """Whether there is more than the network itself: on every CPU, and on a GPU with Triton."""
+    """Return whether a backend other than the network itself exists: on a CPU, and on a GPU with Triton."""
     return device.type == "cpu" or (
         device.type == "cuda" and fused_ops_for(torch.empty(0, device=device)) is not None
     )
 
 
 def compute_dtype_of(bilm: BiLMNetwork, precision: Precision) -> torch.dtype:
-    """Type of the products with which a biLM encodes where it is now; see resolve_compute_dtype."""
+    """Return the type of the products for a biLM on its device; see resolve_compute_dtype."""
     dtype = resolve_compute_dtype(precision, bilm.device)
     return torch.float32 if bilm.config.stacked_bidirectional and dtype == torch.int16 else dtype
 
@@ -103,9 +103,9 @@ def _encode_with_backend(
 
 
 def _alloc_outputs(bilm: BiLMNetwork, lengths: Sequence[int]) -> list[np.ndarray]:
-    """(L, n, D) for each sentence, many in one piece: memory comes in large pages then, which saves time.
+    """Allocate (L, n, D) for each sentence, many in one block: large pages save time.
 
-    Pieces are of ALLOC_BLOCK_BYTES bytes at most, but for a longer sentence.
+    Blocks have at most ALLOC_BLOCK_BYTES bytes, unless a sentence needs more.
     """
     size = bilm.n_layers * bilm.width
     room: list[np.ndarray] = []

@@ -1,5 +1,7 @@
-"""Model folders as biLMs. The only currency of the package: pretraining writes one, the component reads one,
-`spacy_elmo/models` holds one. What lies in it is decided in modeling.serialization.
+"""Load model folders as biLMs.
+
+Pretraining and formats write model folders, and the component reads them. modeling.serialization defines
+their content.
 """
 
 from collections.abc import Callable
@@ -34,27 +36,33 @@ __all__ = [
 
 
 def load(path: PathLike | None = None) -> BiLM:
-    """Read a model folder; see resolve_model_path.
+    """Load the biLM of a model folder. Weights in half precision are converted to float32.
 
-    Weights stored in half precision become float32. Raises a ModelFolderError that names what is
-    missing, damaged or newer than this version of spacy-elmo.
+    Args:
+        path: The folder; None or "zh_elmo_sm": the bundled model. See resolve_model_path.
+
+    Returns:
+        The biLM on the CPU, in evaluation mode.
+
+    Raises:
+        ModelFolderError: Something is missing, damaged, or newer than this version of spacy-elmo.
     """
     place = resolve_model_path(path)
     return build_from_tensors(serialization.read(place), str(place))
 
 
 def to_bytes(bilm: BiLM) -> bytes:
-    """The model folder as one string of bytes."""
+    """Return a model folder as bytes."""
     return serialization.pack(bilm.config, bilm.vocab, bilm.state_dict())
 
 
 def from_bytes(data: bytes) -> BiLM:
-    """The inverse of to_bytes."""
+    """Build a biLM from the bytes of to_bytes. Raises a ModelFolderError."""
     return build_from_tensors(serialization.unpack(data), "the bytes")
 
 
 def bundled_model_path() -> Path:
-    """Folder of the model that ships inside the package."""
+    """Return the folder of the model that ships inside the package. Raises a ModelFolderError."""
     place = Path(str(files("spacy_elmo.models"))) / BUNDLED_MODEL
     if not place.is_dir():
         raise ModelFolderError(
@@ -65,23 +73,26 @@ def bundled_model_path() -> Path:
 
 
 def resolve_model_path(path: PathLike | None) -> Path:
-    """A model's folder. None, or its name where nothing else is called so: that of the bundled model."""
+    """Return a model folder. None, or "zh_elmo_sm" if no such path exists, means the bundled model."""
     if path is None or (str(path) == BUNDLED_MODEL and not Path(path).exists()):
         return bundled_model_path()
     return Path(path)
 
 
 def read_config(path: PathLike | None = None) -> BiLMConfig:
-    """Sizes and switches of a model folder, without its weights. Raises a ModelFolderError."""
+    """Read the sizes and switches of a model folder, without its weights. Raises a ModelFolderError."""
     place = resolve_model_path(path)
     return serialization.config_of(serialization.read_json(place), str(place))
 
 
 def build_from_tensors(contents: serialization.Contents, source: str) -> BiLM:
-    """A biLM of given weights. source: names their origin in a ModelFolderError, where they do not fit."""
+    """Build a biLM from given weights.
+
+    source: names their origin in a ModelFolderError if they do not fit.
+    """
     config, vocab, tensors = contents
     try:
-        with torch.device("meta"), _SkipRandomInit():  # no random weights that would be thrown away
+        with torch.device("meta"), _SkipRandomInit():  # random weights would be discarded
             bilm = BiLM(config, vocab)
     except ElmoError as error:
         raise ModelFolderError(f"The vocabulary of {source} does not fit its settings: {error}") from error
@@ -104,16 +115,16 @@ def build_from_tensors(contents: serialization.Contents, source: str) -> BiLM:
 
 
 def _is_finite(tensor: torch.Tensor) -> bool:
-    """Whether no number is NaN or infinite: the extremes are found in one pass, without another tensor."""
+    """Return whether all values are finite, by the extremes in one pass without another tensor."""
     if not tensor.numel() or not tensor.is_floating_point():
         return True
     return all(bool(extreme.isfinite()) for extreme in tensor.aminmax())
 
 
 class _SkipRandomInit(TorchFunctionMode):
-    """Leave out nn.init.normal_, for which torch would import its compiler on the meta device.
+    """Skip nn.init.normal_, for which torch would import its compiler on the meta device.
 
-    That is 800 modules, a second and 80 MB, for weights that are never looked at.
+    The import takes 800 modules, one second and 80 MB, for weights that are discarded.
     """
 
     def __torch_function__(

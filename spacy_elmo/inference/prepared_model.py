@@ -1,4 +1,4 @@
-"""Engines: a biLM made ready for inference. Made at the first call, and anew when its weights change."""
+"""Prepare a biLM for inference: built at the first call, and again after its weights change."""
 
 from weakref import WeakKeyDictionary
 
@@ -14,22 +14,22 @@ from .inputs.input_vectors import InputEncoder, make_input_encoder
 
 
 class PreparedModel:
-    """A backend, and the vectors of units below it, for one biLM in one precision."""
+    """Backend and input vectors for one biLM in one precision."""
 
     def __init__(self, bilm: BiLMNetwork, dtype: torch.dtype, backend: str):
         self._vocab = bilm.vocab
         self._weight_versions = _weight_versions(bilm)
         directions = (bilm.forward_lm, bilm.backward_lm)
-        spelling = torch.float32 if dtype == torch.int16 else dtype  # only the kernel multiplies int16
+        spelling = torch.float32 if dtype == torch.int16 else dtype  # int16 exists only in the kernel
         self.inputs: InputEncoder = make_input_encoder(bilm.token_encoder, bilm.vocab, bilm.config, spelling)
         cells = [lstm_weights(direction) for direction in directions]
         self.backend: Backend = create_backend(backend, cells, lstm_options(directions[0]), dtype)
 
     def is_current(self, bilm: BiLMNetwork) -> bool:
-        """Whether the biLM still has the weights and the vocabulary that this was made of.
+        """Return whether the biLM still has the weights and the vocabulary that this was built from.
 
-        Seen are new tensors, and all that torch counts as an operation in place: optimizers, copy_,
-        load_state_dict. Not seen is what goes behind its back, `parameter.data.mul_(2)`.
+        This detects replaced tensors and in-place updates that bump the version counter (optimizer steps,
+        copy_, load_state_dict). It cannot detect writes through `.data`.
         """
         now = _weight_versions(bilm)
         same = len(now) == len(self._weight_versions) and all(
@@ -44,10 +44,10 @@ _lock = ForkSafeLock()
 
 
 def get_prepared(bilm: BiLMNetwork, dtype: torch.dtype, backend: str | None = None) -> PreparedModel:
-    """The engine of a biLM where it is: on the CPU, or on a GPU with Triton.
+    """Return the prepared model of a biLM on its device: the CPU, or a GPU with Triton.
 
-    dtype: of the products, float32, bfloat16 or int16. backend: on the CPU one of available_backends(); None:
-        the best.
+    dtype: of the products: float32, bfloat16 or int16. backend: on a CPU one of available_backends(); None:
+    the best.
     """
     key = (dtype, backend or (available_backends()[0] if bilm.device.type == "cpu" else CUDA))
     with _lock:
@@ -59,11 +59,11 @@ def get_prepared(bilm: BiLMNetwork, dtype: torch.dtype, backend: str | None = No
 
 
 def _weight_versions(bilm: BiLMNetwork) -> list[tuple[Tensor, int, int]]:
-    """What tells one state of the weights from another: each tensor, its place, its count of changes."""
+    """Return the state of the weights: each tensor, its address and its version counter."""
     found: list[tuple[Tensor, int, int]] = []
     for part in (bilm.token_encoder, bilm.forward_lm, bilm.backward_lm):
         for module in part.modules():
-            for p in module._parameters.values():  # named_parameters() takes ten times as long
+            for p in module._parameters.values():  # ten times as fast as named_parameters()
                 if p is not None:
                     found.append((p, address_of(p), 0 if p.is_inference() else p._version))
     return found

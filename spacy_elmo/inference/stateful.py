@@ -1,4 +1,4 @@
-"""Stateful inference, as bilm-tf, AllenNLP and ELMoForManyLangs did it: only to match their vectors."""
+"""Encode statefully, as bilm-tf, AllenNLP and ELMoForManyLangs did: only to reproduce their vectors."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,10 +18,9 @@ State = tuple[Tensor, Tensor]  # h (R, P) and c (R, H)
 
 
 class LSTMStates:
-    """The states of each row of a batch, where its last sentence left them; zero at first.
+    """LSTM states of each row of a batch after its last sentence; zero at first.
 
-    A batch of fewer rows than another before it leaves the states of the rows behind it as they are.
-    lock: held for a whole batch, so that those of several threads come one after another.
+    A batch with fewer rows than an earlier one does not change the states of the remaining rows.
     """
 
     def __init__(self) -> None:
@@ -29,12 +28,12 @@ class LSTMStates:
         self._states: dict[tuple[int, int], State] = {}
 
     def reset(self) -> None:
-        """Begin again from zero states."""
+        """Set all states to zero."""
         with self.lock:
             self._states.clear()
 
     def run(self, side: int, direction: LSTMStack, x: Tensor, lengths: Tensor) -> list[Tensor]:
-        """LSTMStack.forward on (B, T, P) from the states kept here. side: tells the directions apart."""
+        """Run LSTMStack.forward on (B, T, P) from the stored states. side: identifies the direction."""
         outputs = []
         for depth, layer in enumerate(direction.layers):
             weights = dict(layer.named_parameters())
@@ -64,7 +63,7 @@ def _lstm_layer(
     lengths: Tensor,
     state: State,
 ) -> tuple[Tensor, State]:
-    """One layer over (B, T, P) from a state; a row's state stays as it is behind the sentence's end."""
+    """Run one layer over (B, T, P) from a state; the state of a row stays fixed after its sentence ends."""
     gates_x = F.linear(x, weights["weight_ih_l0"], weights["bias_ih_l0"] + weights["bias_hh_l0"])
     w_hh, w_hr = weights["weight_hh_l0"], weights.get("weight_hr_l0")
     h, c = state
@@ -80,7 +79,10 @@ def _lstm_layer(
 def encode_stateful(
     bilm: BiLMNetwork, sentences: Sequence[Sequence[str]], states: LSTMStates
 ) -> list[np.ndarray]:
-    """See BiLM.encode. Raises an ElmoError for joined layers, which never carried a state."""
+    """Encode sentences, see BiLM.encode.
+
+    Raises an ElmoError for stacked_bidirectional, which has no states.
+    """
     config: BiLMConfig = bilm.config
     if config.stacked_bidirectional:
         raise ElmoError(

@@ -1,1 +1,1 @@
-"""Fused operations, without a network: the native kernel's binding, and Triton's kernels."""
+"""Fused operations, without a network: the binding of the native kernel, and Triton kernels."""

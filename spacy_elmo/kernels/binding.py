@@ -1,8 +1,8 @@
-"""The native kernel as a shared library: the only module that turns arrays into addresses.
+"""Bind the native kernel, a shared library. The only module that turns arrays into addresses.
 
-It is built at installation where there is a compiler (setup.py), and bound to no version of Python or torch.
-`call` holds every array that it passes until the function has returned, and checks element type, contiguity
-and alignment. Shapes and indices are the caller's to check, with `check_shape` and `check_indices`.
+The library is built at installation if there is a compiler (setup.py), independent of the versions of Python
+and torch. `call` keeps a reference to every array until the function has returned, and checks element type,
+contiguity and alignment. Callers check shapes and indices, with `check_shape` and `check_indices`.
 """
 
 import ctypes
@@ -27,11 +27,15 @@ _INT, _LONG, _FLOAT, _ADDRESS = ctypes.c_int, ctypes.c_long, ctypes.c_float, cty
 
 
 class _Pointer(NamedTuple):
-    """A parameter that points to numbers: an array, None (null), or, where `many`, a list of arrays.
+    """Parameter that points to numbers: an array, None (null), or, with `many`, a list of arrays.
 
-    array: the type in numpy, where it may be numpy's. tensor: the types in torch, where it may be torch's.
-    written: whether the function writes there. strided: the function is told the distances between the
-    array's blocks, and the caller has checked them. optional: a list may have None in it.
+    Attributes:
+        array: NumPy type, if NumPy arrays are allowed.
+        tensor: torch types, if tensors are allowed.
+        written: The function writes to the array.
+        many: The parameter is a list of arrays.
+        strided: The function gets the distances between the array's blocks, which the caller has checked.
+        optional: The list may contain None.
     """
 
     array: Any
@@ -43,7 +47,7 @@ class _Pointer(NamedTuple):
 
 
 class _Function(NamedTuple):
-    """Result and parameters. no_memory: the message of a MemoryError; else the result is returned."""
+    """Result and parameters of a function. no_memory: message of a MemoryError; None: return the result."""
 
     result: Any
     parameters: tuple[Any, ...]
@@ -121,14 +125,14 @@ FUNCTIONS = {
 
 
 class Library(NamedTuple):
-    """The loaded library, and its functions with what they take."""
+    """The loaded library, with its functions and their declarations."""
 
     functions: dict[str, tuple[Callable, _Function]]
 
 
 @BuildOnce
 def load_library() -> Library | None:
-    """The native kernel; None where it was not built, or for another kind of machine or an older version."""
+    """Load the native kernel; None if it was not built, or for another machine or an older version."""
     path = _find()
     if path is None:
         return None
@@ -148,14 +152,14 @@ def load_library() -> Library | None:
 
 
 def _find() -> Path | None:
-    """Find the file, whatever Python runs: "_native.so", or one that an older setup.py named for a Python."""
+    """Return the path of the library: "_native.so", or a name that an older setup.py used; else None."""
     names = sorted(FOLDER.glob("_native*.so"), key=lambda path: len(path.name))
     return names[0] if names else None
 
 
 @BuildOnce
 def supported_targets() -> dict[str, int]:
-    """Those of the kernel that this processor has, best first, with their numbers."""
+    """Return the kernel's instruction sets that this processor supports, best first, with their numbers."""
     found: dict[str, int] = {}
     number = 0
     while load_library() is not None and (name := call("elmo_isa", number)) is not None:
@@ -166,26 +170,26 @@ def supported_targets() -> dict[str, int]:
 
 
 def available() -> bool:
-    """Whether the native kernel is there."""
+    """Return whether the native kernel is available."""
     return load_library() is not None
 
 
 def target_number(isa: str | None) -> int:
-    """Number of an instruction set of supported_targets(); None: the best."""
+    """Return the number of an instruction set of supported_targets(); None: the best."""
     sets = supported_targets()
     return next(iter(sets.values())) if isa is None else sets[isa]
 
 
 def fastest_compute_type() -> str | None:
-    """Of the products of the best of them: "f32", "bf16" or "int16"; None without the kernel."""
+    """Return the fastest type of products here: "f32", "bf16" or "int16"; None without the kernel."""
     return COMPUTE_TYPES[call("elmo_fastest", target_number(None))] if available() else None
 
 
 class Packed:
-    """Weights that the kernel has packed, by functions `make` and `free`.
+    """Weights that the kernel has packed, with its functions `make` and `free`.
 
-    They are freed with this object, but not at the interpreter's exit: a daemon thread may be computing.
-    Raises a MemoryError, of `what`.
+    They are freed with this object, but not at the interpreter's exit, because a daemon thread may still use
+    them. Raises a MemoryError that names `what`.
     """
 
     def __init__(self, make: str, free: str, what: str, *arguments: Any):
@@ -200,14 +204,14 @@ class Packed:
 def call(name: str, *arguments: Any) -> Any:
     """Call a function of the kernel. arguments: numbers, Packed, arrays, lists of arrays, None (null).
 
-    Raises a ValueError for an array that the function could not read or write safely, a MemoryError if there
-    is no memory.
+    Raises a ValueError for an array that the function could not access safely, and a MemoryError if memory
+    runs out.
     """
     native = load_library()
     assert native is not None
     function, declared = native.functions[name]
     passed: list[Any] = []
-    tables = []  # of addresses: they and `arguments` live until the function has returned
+    tables = []  # tables of addresses: they and `arguments` must live until the function has returned
     for kind, argument in zip(declared.parameters, arguments, strict=True):
         if isinstance(kind, _Pointer) and argument is not None:
             if kind.many:
@@ -246,12 +250,12 @@ def _address(array: Any, kind: _Pointer, name: str) -> int:
 
 
 def address_of(tensor: Tensor) -> int:
-    """Tells a tensor's memory from another's; nothing may be read there."""
+    """Return the address of a tensor, to identify its memory. Do not read from it."""
     return tensor.data_ptr()
 
 
 def as_floats(array: np.ndarray) -> np.ndarray:
-    """The same numbers as contiguous, aligned float32; the array itself if it is that."""
+    """Return the values as contiguous, aligned float32; the array itself if it already is."""
     flags = array.flags
     if array.dtype == np.float32 and flags.c_contiguous and flags.aligned:
         return array
@@ -259,24 +263,24 @@ def as_floats(array: np.ndarray) -> np.ndarray:
 
 
 def as_indices(array: np.ndarray) -> np.ndarray:
-    """The same as contiguous int64."""
+    """Return the values as contiguous int64."""
     return np.require(array, np.int64, ["C", "A"])
 
 
 def check_shape(what: str, array: Array, shape: tuple[int, ...]) -> None:
-    """Raise a ValueError unless an array has this shape."""
+    """Raise a ValueError unless the array has this shape."""
     if tuple(array.shape) != shape:
         raise ValueError(f"{what}: expected shape {shape}, got {tuple(array.shape)}.")
 
 
 def check_indices(what: str, indices: np.ndarray, size: int) -> None:
-    """Raise a ValueError unless all of them are rows of a table of `size` rows."""
+    """Raise a ValueError unless all indices are rows of a table of `size` rows."""
     if indices.size and not (indices.min() >= 0 and indices.max() < size):
         raise ValueError(f"{what}: rows {indices.min()} to {indices.max()} are outside the table of {size}.")
 
 
 def check_ascending(what: str, indices: np.ndarray, size: int, *, strictly: bool = True) -> None:
-    """Raise a ValueError unless they are rows of a table of `size` rows, in ascending order."""
+    """Raise a ValueError unless the indices ascend and are rows of a table of `size` rows."""
     if not len(indices):
         return
     before, after = indices[:-1], indices[1:]
@@ -286,6 +290,6 @@ def check_ascending(what: str, indices: np.ndarray, size: int, *, strictly: bool
 
 
 def check_same(what: str, values: Sequence[Any]) -> None:
-    """Raise a ValueError unless all of them are equal."""
+    """Raise a ValueError unless all values are equal."""
     if any(value != values[0] for value in values):
         raise ValueError(f"{what} differ: {', '.join(map(str, dict.fromkeys(values)))}.")

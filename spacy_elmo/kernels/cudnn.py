@@ -1,4 +1,4 @@
-"""What cuDNN is asked for: LSTMs in bfloat16 where it has them, and float32 that is float32."""
+"""Check the capabilities of cuDNN: bf16 LSTMs, and a context manager that disables TF32."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +10,11 @@ from torch import nn
 
 @cache
 def cudnn_supports_lstm(dtype: torch.dtype) -> bool:
-    """Whether torch gives LSTMs of this type to cuDNN. In bfloat16 that began with cuDNN 9.13 and torch 2.10;
-    before, nn.LSTM goes through a loop of small operations, or fails."""
+    """Return whether torch runs LSTMs of this type in cuDNN.
+
+    bfloat16 needs cuDNN 9.13 and torch 2.10. Older versions run nn.LSTM as a loop of small operations, or
+    fail.
+    """
     try:
         with torch.inference_mode(False), torch.enable_grad():
             layer = nn.LSTM(8, 8).to("cuda", dtype)
@@ -19,14 +22,14 @@ def cudnn_supports_lstm(dtype: torch.dtype) -> bool:
     except RuntimeError:
         return False
     made = [y.grad_fn]
-    for node in made:  # all that y comes of
+    for node in made:  # walk the autograd graph of y
         made += [other for other, _ in node.next_functions if other is not None] if node is not None else []
     return any("Cudnn" in node.name() for node in made if node is not None)
 
 
 @contextmanager
 def no_tf32() -> Iterator[None]:
-    """Products in float32 as such: cuDNN would round their inputs to 10 bits (TF32)."""
+    """Disable TF32 in cuDNN, which would round float32 inputs of products to 10 bits."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     try:

@@ -1,8 +1,8 @@
-"""What stands between matrix products on a GPU, in one pass each: LSTM cells and the softmax.
+"""Fuse the operations between matrix products on a GPU: LSTM cells and the softmax.
 
-A step of an LSTM is two small products and a dozen elementwise operations; torch runs these one after
-another, each through memory. Triton's kernels run them in one; without them torch's own operations take their
-place (see lstm.py, cross_entropy.py). On the CPU the native kernel computes whole layers: native_training.py.
+A step of an LSTM is two small products and a dozen elementwise operations, which torch runs one after
+another, each through memory. Triton kernels fuse them. Without Triton, torch's own operations are used (see
+lstm.py, cross_entropy.py). On the CPU the native kernel computes whole layers: native_training.py.
 """
 
 from collections.abc import Callable
@@ -18,28 +18,28 @@ DTYPES = (torch.float32, torch.bfloat16)
 
 
 class FusedOps(Protocol):
-    """What is run in one pass. All tensors are contiguous."""
+    """Fused operations. All tensors are contiguous."""
 
     def lstm_cell_forward(
         self, x: Tensor, h: Tensor, c_prev: Tensor, gates: Tensor, c: Tensor, m: Tensor
     ) -> None:
-        """One step of B cells: i, f, g, o of x + h to `gates`, the cell state to `c`, o * tanh(c) to `m`.
+        """Compute one step of B cells: i, f, g, o of x + h to `gates`, cell state to `c`, o * tanh(c) to `m`.
 
-        x, h, gates: (B, 4H); m: (B, H), of one dtype; c_prev, c: (B, H) float32.
+        x, h, gates: (B, 4H); m: (B, H), all of one dtype; c_prev, c: (B, H) float32.
         """
         ...
 
     def lstm_cell_backward(
         self, gates: Tensor, c_prev: Tensor, c: Tensor, d_out: Tensor, d_c: Tensor, d_sums: Tensor
     ) -> None:
-        """Gradients of a step: `d_c` becomes that of `c_prev`; writes that of x + h to `d_sums` (B, 4H)."""
+        """Compute gradients of a step: `d_c` becomes that of `c_prev`, `d_sums` (B, 4H) that of x + h."""
         ...
 
     def cross_entropy(self, logits: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-        """Sum of -log softmax(logits + bias)[target]; the logits become the gradient of their own.
+        """Return the sum of -log softmax(logits + bias)[target]; the logits are replaced by their gradient.
 
-        logits: (N, V); bias: (V,) float32, -inf for what is no unit; targets: (N,) int64, where a negative
-        one is left out.
+        logits: (N, V). bias: (V,) float32, -inf for padding columns. targets: (N,) int64; negative ones do
+        not count.
         """
         ...
 
@@ -57,21 +57,21 @@ BY_DEVICE: dict[str, Callable[[], FusedOps | None]] = {"cuda": _triton_ops}
 
 
 def fused_ops_for(x: Tensor) -> FusedOps | None:
-    """The kernels that fit a tensor's device and dtype and are there, else None."""
+    """Return the fused operations for a tensor's device and dtype, or None if there are none."""
     make = BY_DEVICE.get(x.device.type)
     return make() if make is not None and x.dtype in DTYPES else None
 
 
 class LSTMFunction(torch.autograd.Function):
-    """A layer of nn.LSTM with the kernels (formulas: lstm.LSTMStack, without clips).
+    """A layer of nn.LSTM with fused operations (formulas: lstm.LSTMStack, without clips).
 
-    Every product that does not wait for a state is made for all steps at once: those of the inputs on the
-    way forward, those of the weights' gradients on the way back.
+    Products that do not depend on a state are computed for all steps together: those of the inputs in the
+    forward pass, those of the weight gradients in the backward pass.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w_ih: Tensor, w_hh: Tensor, bias: Tensor, w_hr: Tensor | None) -> Tensor:
-        """x: (T, B, P); weights as nn.LSTM has them, of one dtype; bias: (4H,). Returns (T, B, P)."""
+        """Return the outputs (T, B, P) for x (T, B, P). Weights as in nn.LSTM, of one dtype; bias: (4H,)."""
         ops = fused_ops_for(x)
         assert ops is not None
         steps, rows, _ = x.shape
@@ -94,6 +94,7 @@ class LSTMFunction(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of x, w_ih, w_hh, bias and w_hr."""
         x, w_ih, w_hh, w_hr, gates, c, m, h = ctx.saved_tensors
         ops = fused_ops_for(x)
         assert ops is not None
@@ -118,14 +119,17 @@ class LSTMFunction(torch.autograd.Function):
 
 
 def _alloc_states(x: Tensor, steps: int, rows: int, width: int, dtype: torch.dtype) -> Tensor:
-    """Room for the states of all steps (T + 1, B, width), step t's at t + 1; zeros before the first, at 0."""
+    """Allocate the states of all steps, (T + 1, B, width): step t's at t + 1, and zeros at 0."""
     states = x.new_empty(steps + 1, rows, width, dtype=dtype)
     states[0].zero_()
     return states
 
 
 def column_sums(x: Tensor) -> Tensor:
-    """(N, F) -> (F,). On the CPU as a product: torch's sum of bf16 rows is several times slower."""
+    """Sum the columns, (N, F) -> (F,).
+
+    On the CPU as a product: torch's sum of bf16 rows is several times slower.
+    """
     if x.is_cuda:
         return x.sum(0, dtype=torch.float32).to(x.dtype)
     return (x.new_ones(1, len(x)) @ x)[0]

@@ -1,8 +1,8 @@
-"""Training on the CPU by the native kernel: a layer of one direction, and the softmax with its loss.
+"""Train on the CPU in the native kernel: a layer of one direction, and the softmax with its loss.
 
-Weights are packed for each step. Products use the processor's tiles where it has them. Cells and exponentials
-are computed while their sums are in the cache (native/lstm_training.h, native/softmax_training.h).
-Results are equal to the bit for any number of threads. Without the kernel torch does the same (lstm.py,
+Weights are packed for each step. Products use AMX tiles if the processor has them. Cells and exponentials are
+computed while their inputs are in the cache (native/lstm_training.h, native/softmax_training.h). Results have
+the same bits for any number of threads. Without the kernel, torch computes the same (lstm.py,
 cross_entropy.py).
 """
 
@@ -17,26 +17,30 @@ from torch import Tensor
 from ..locks import ForkSafeLock
 from .binding import available, call, check_shape, target_number
 
-LARGE = 1 << 21  # bytes from which on memory is wanted in large pages
+LARGE = 1 << 21  # bytes from which large pages are requested
 DTYPES = (None, torch.float32, torch.bfloat16)
 
 
 def trains(x: Tensor, dtype: torch.dtype | None = None) -> bool:
-    """Whether the kernel takes an input, with products of a type (None: as the input)."""
+    """Return whether the kernel trains on this input with products of `dtype` (None: that of the input)."""
     return x.device.type == "cpu" and x.dtype == torch.float32 and dtype in DTYPES and available()
 
 
 def rows_by_step(lengths: Tensor, steps: int) -> Tensor:
-    """Count the rows that each step computes: (B,) lengths -> (steps,) int64.
+    """Return the number of rows that each step computes: (B,) lengths -> (steps,) int64.
 
-    A step computes a row if that or a later one has a unit there: with descending lengths none in vain.
+    A step computes a row if this row or a later one has a unit there. With descending lengths no row is
+    computed in vain.
     """
     longest = lengths.flip(0).cummax(0).values  # from each row on, the last one first
     return (longest[:, None] > torch.arange(steps)[None]).sum(0)
 
 
 class Rooms:
-    """Memory for what a step keeps and works in. The next steps reuse it: the first use of a page is slow."""
+    """Pool of buffers for the values that a step keeps, and for its workspace.
+
+    Later steps reuse the buffers, because the first access to a page is slow.
+    """
 
     MOST = 16  # pieces
 
@@ -45,7 +49,7 @@ class Rooms:
         self._lock = ForkSafeLock()
 
     def take(self, size: int) -> Tensor:
-        """At least `size` bytes."""
+        """Return a buffer of at least `size` bytes."""
         with self._lock:
             fitting = [i for i, room in enumerate(self._free) if size <= len(room) <= 2 * size]
             if fitting:
@@ -57,13 +61,13 @@ class Rooms:
         return torch.frombuffer(memory, dtype=torch.uint8)
 
     def give(self, room: Tensor) -> None:
-        """Keep it for the next one who wants as much."""
+        """Return a buffer to the pool."""
         with self._lock:
             self._free = [*self._free[-self.MOST + 1 :], room]
 
     @contextmanager
     def lend(self, size: int) -> Iterator[Tensor]:
-        """At least `size` bytes for a while."""
+        """Lend a buffer of at least `size` bytes to a `with` block."""
         room = self.take(size)
         try:
             yield room
@@ -88,10 +92,10 @@ class NativeLayer(torch.autograd.Function):
         sizes: Tensor,
         half: bool,
     ) -> Tensor:
-        """Compute the states of a layer: (B, T, P) -> (B, T, P) float32, zeros where no unit is.
+        """Compute the states of a layer: (B, T, P) -> (B, T, P) float32, zeros after the end of a sentence.
 
-        Weights are those of nn.LSTM; bias: (4H,); sizes: see rows_by_step. half: products of bfloat16, with
-        sums and cell states of float32.
+        Weights as in nn.LSTM; bias: (4H,); sizes: see rows_by_step. half: products in bfloat16, with sums and
+        cell states in float32.
         """
         rows, steps, width = x.shape
         hidden = w_hh.shape[0] // 4
@@ -119,6 +123,7 @@ class NativeLayer(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of x, w_ih, w_hh, bias and w_hr."""
         w_ih, w_hh, w_hr, sizes = ctx.saved_tensors
         found = [torch.empty_like(w_ih), torch.empty_like(w_hh), w_ih.new_empty(len(w_ih))]
         d_w_hr = None if w_hr is None else torch.empty_like(w_hr)
@@ -129,7 +134,7 @@ class NativeLayer(torch.autograd.Function):
             arguments = sizes, *weights, ctx.kept, d_y, work, d_x, *found, d_w_hr, threads
             call("elmo_lstm_backward", *ctx.shape, *arguments)
         ROOMS.give(ctx.kept)
-        del ctx.kept  # a second way back would read what others have written there
+        del ctx.kept  # a second backward pass would read values that others have overwritten
         return d_x, *found, d_w_hr, None, None
 
 
@@ -142,10 +147,10 @@ def _check_sizes(sizes: Tensor, rows: int, steps: int) -> None:
 def softmax_loss(
     x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, half: bool, gradients: bool
 ) -> tuple[Tensor, list[Tensor | None]]:
-    """Sum -log softmax(x W^T + b)[target], and compute its gradients for x, W and b where they are wanted.
+    """Return the sum of -log softmax(x W^T + b)[target], and its gradients for x, W and b if wanted.
 
-    x: (N, P) float32; weight: (V, P); bias: (V,); targets: (N,), where a negative one is left out. half:
-    products of bfloat16. Raises an IndexError for a target that is no unit.
+    x: (N, P) float32; weight: (V, P); bias: (V,); targets: (N,), where negative ones do not count. half:
+    products in bfloat16. Raises an IndexError for a target that is not a unit.
     """
     n, width = x.shape
     units = len(weight)

@@ -1,4 +1,4 @@
-"""A linear map whose weights are packed once, and whose rows do not depend on one another's number."""
+"""Linear maps with packed weights, whose rows do not depend on the number of rows."""
 
 from collections.abc import Callable
 
@@ -8,20 +8,21 @@ from torch.nn import functional as F
 
 from .precision import cpu_supports
 
-# oneDNN and MKL have kernels of their own for fewer rows, which sum in another order.
+# oneDNN and MKL have special kernels for fewer rows, which sum in another order.
 FEWEST_ROWS = 4
-# Where the processor has tiles (AMX), oneDNN cuts the inputs of bfloat16 differently for each number of rows
-# and threads, unless they are so few, and a multiple of what a tile holds.
+# With AMX tiles, oneDNN splits bfloat16 inputs differently for each number of rows and threads, unless there
+# are at most MOST_INPUTS of them, a multiple of what a tile holds.
 MOST_INPUTS, TILE_INPUTS = 256, 32
 
 Linear = Callable[[Tensor], Tensor]
 
 
 def packed_linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
-    """x -> x W^T + b with W (N, K) packed once. x: (M, K), of the weight's type; so is the result (M, N).
+    """Return a function x -> x W^T + b with packed weights.
 
-    A row's result does not depend on M. oneDNN's packed weights are private to torch: where they are
-    missing, F.linear computes the same, more slowly.
+    W: (N, K). x: (M, K), of the type of the weights, as is the result (M, N). The result of a row does not
+    depend on M. oneDNN's packed weights are private to torch: without them, F.linear computes the same, more
+    slowly.
     """
     cut = weight.dtype == torch.bfloat16 and cpu_supports("_is_amx_tile_supported")
     product = _split_k_linear(weight, bias) if cut else _linear(weight, bias)
@@ -34,7 +35,7 @@ def packed_linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
 
 
 def _split_k_linear(weight: Tensor, bias: Tensor | None) -> Linear:
-    """Products of MOST_INPUTS at most, summed in float32."""
+    """Split K into products of at most MOST_INPUTS inputs, summed in float32."""
     missing = -weight.shape[1] % TILE_INPUTS
     weights = F.pad(weight, (0, missing)).split(MOST_INPUTS, dim=1)
     first, *rest = (_linear(piece, None if i else bias) for i, piece in enumerate(weights))
@@ -58,7 +59,7 @@ def _linear(weight: Tensor, bias: Tensor | None) -> Linear:
 
 
 def onednn_linear(weight: Tensor, bias: Tensor | None) -> Linear | None:
-    """oneDNN's product as it is; None where torch lacks it."""
+    """Return oneDNN's product with packed weights, or None if torch lacks it."""
     try:
         weights = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 64)
         run = torch.ops.mkldnn._linear_pointwise

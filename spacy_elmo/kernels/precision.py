@@ -1,4 +1,4 @@
-"""Which arithmetic a device is good at, and which one inference and training take."""
+"""Choose the compute dtype for a device (f32, bf16 or int16)."""
 
 from typing import Literal, get_args
 
@@ -14,12 +14,12 @@ DTYPE_NAMES = {torch.float32: "f32", torch.bfloat16: "bf16", torch.int16: "int16
 
 
 def cpu_supports(probe: str) -> bool:
-    """What one of torch.cpu's probes says. They are private: absent means no."""
+    """Return the result of one of torch.cpu's probes. They are private: a missing one means False."""
     return bool(getattr(torch.cpu, probe, lambda: False)())
 
 
 def has_native_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 products are faster than float32 here: they are where the processor has them."""
+    """Return whether bfloat16 products are faster than float32 on the device, because it supports them."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return cpu_supports("_is_avx512_bf16_supported") or cpu_supports("_is_amx_tile_supported")
@@ -33,11 +33,11 @@ def check_precision(precision: str) -> None:
 
 
 def resolve_compute_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Type of the products. "auto": what the device is fastest at.
+    """Return the type of the products. "auto": the fastest on the device.
 
-    With the native kernel that is what the kernel says of the processor, bfloat16 (only where the processor
-    has it), int16 or float32; without it bfloat16 where the device has it natively, else float32. "int16" is
-    float32 on a GPU and without that kernel. Raises an ElmoError for a precision that is not known.
+    With the native kernel, "auto" is what the kernel prefers on this processor: bfloat16 (only if supported),
+    int16 or float32. Without it, "auto" is bfloat16 if the device supports it, else float32. "int16" becomes
+    float32 on a GPU and without the kernel. Raises an ElmoError for an unknown precision.
     """
     check_precision(precision)
     fastest = fastest_compute_type() if device.type == "cpu" else None
@@ -49,6 +49,6 @@ def resolve_compute_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def round_to_fp16(layers: Tensor) -> Tensor:
-    """Rounded to half precision, which tells more than bf16 does; what is too large for it stays. Float32."""
+    """Round float32 values to half precision, which is finer than bf16. Values too large for it stay."""
     rounded = layers.half().float()
     return torch.where(rounded.isinf(), layers, rounded)

@@ -1,7 +1,7 @@
-"""What is made of layers in prediction, natively (native/tasks.h): those of tokens, scalar mixes, Maxouts.
+"""Bind the native inference ops: token pooling, scalar mix, and Maxout with layer norm.
 
-Where it was not built, numpy and thinc do the same: pipeline/annotations/alignment.py,
-    pipeline/layers/scalar_mix.py, thinc itself.
+The kernel's code is in native/tasks.h. Without the kernel, NumPy and thinc compute the same: see
+pipeline/annotations/alignment.py and pipeline/layers/scalar_mix.py.
 """
 
 from collections.abc import Sequence
@@ -34,14 +34,14 @@ __all__ = [
     "scalar_mix",
 ]
 
-N_PIECES = 3  # of a Maxout: as many as all of spaCy's have
+N_PIECES = 3  # pieces of a Maxout, as in all models of spaCy
 
 
 class TokenAlignment(NamedTuple):
-    """The units of a text, and those of each of its tokens; see pipeline.annotations.alignment.Alignment."""
+    """The states of a text's units, and the units of each token; see annotations.alignment.Alignment."""
 
     states: Sequence[np.ndarray]
-    """(L, n, D) float32 for each sentence"""
+    """(L, n, D) float32 for each sentence."""
     n_tokens: int
     tokens: np.ndarray
     starts: np.ndarray
@@ -51,9 +51,9 @@ class TokenAlignment(NamedTuple):
 def pool_tokens(
     texts: Sequence[TokenAlignment], n_layers: int, width: int, target: str | None = None
 ) -> list[np.ndarray]:
-    """Layers of the tokens of each text, (L, n_tokens, D), from states of its units.
+    """Compute the layers of the tokens of each text, (L, n_tokens, D), from the states of its units.
 
-    target: of supported_targets(); None: the best.
+    target: one of supported_targets(); None: the best.
     """
     states = [as_floats(state) for text in texts for state in text.states]
     for state in states:
@@ -77,7 +77,7 @@ def pool_tokens(
 
 
 def _checked(text: TokenAlignment) -> list[np.ndarray]:
-    """Tokens, starts and units of a text. Raise a ValueError for one that is not there."""
+    """Return tokens, starts and units of a text as indices. Raises a ValueError if one is out of range."""
     tokens, starts, units = (as_indices(each) for each in text[2:])
     check_same("The numbers of tokens and of their first units", [tokens.shape, starts.shape])
     check_ascending("Tokens that have units", tokens, text.n_tokens)
@@ -93,11 +93,12 @@ def scalar_mix(
     beside: Sequence[np.ndarray] | None = None,
     target: str | None = None,
 ) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
-    """sum_j weights_j h_j for each array of `layers`, (L, n, D) float32, one at least -> (n, D) each.
+    """Compute sum_j weights_j h_j for each array (L, n, D) float32 of `layers` (at least one): (n, D) each.
 
-    epsilon: beside the variance, where each h_j is normalised over D first; None: it is not. Then what makes
-    (h - mean) * scale comes along, (2, L, n) each, else None. beside: (n, S) float32 each, put behind the
-    mix's columns: (n, D + S). target: one of supported_targets(); None: the best.
+    epsilon: added to the variance if each h_j is first normalised over D; None: no normalisation. With
+    normalisation, the second result is the mean and scale of (h - mean) * scale, (2, L, n) for each array;
+    without, None. beside: (n, S) float32 for each array, concatenated after the mix: (n, D + S). target: one
+    of supported_targets(); None: the best.
     """
     ends = np.cumsum([h.shape[1] for h in layers]).tolist()
     begins = [0, *ends[:-1]]
@@ -113,7 +114,7 @@ def scalar_mix(
 
 
 def mean_layers(layers: Sequence[np.ndarray], target: str | None = None) -> list[np.ndarray]:
-    """The plain average of each array of `layers`, (L, n, D) float32 -> (n, D) each, in memory of its own."""
+    """Compute the average over the layers of each array (L, n, D) float32: new arrays (n, D)."""
     if not layers:
         return []
     out = [np.empty(h.shape[1:], dtype=np.float32) for h in layers]
@@ -130,7 +131,7 @@ def _mix(
     norms: np.ndarray | None,
     target: str | None,
 ) -> None:
-    """Fill `out`, (n, D + S) each, and norms, (N, L, 2), where that is not None."""
+    """Fill `out`, (n, D + S) each, and `norms`, (N, L, 2), unless it is None."""
     kept = [as_floats(h) for h in layers]
     columns = [as_floats(b) for b in beside or ()]
     n_layers, _, width = kept[0].shape
@@ -160,7 +161,7 @@ def _mix(
 
 
 class LayerNormParams(NamedTuple):
-    """Layer normalisation. gain, shift: (O,); epsilon: what is added to the variance."""
+    """Parameters of a layer normalisation. gain, shift: (O,); epsilon: added to the variance."""
 
     gain: np.ndarray
     shift: np.ndarray
@@ -168,10 +169,16 @@ class LayerNormParams(NamedTuple):
 
 
 class PackedMaxout:
-    """max_p (W_p x + b_p), and layer normalisation behind it, with packed weights. A row depends on no other.
+    """Maxout max_p (W_p x + b_p) with an optional layer normalisation and packed weights.
 
-    W: (O, N_PIECES, I); b: (O, N_PIECES). products: their type, one of library.COMPUTE_TYPES; sums are
-    float32. target: as above.
+    A row of the result does not depend on other rows.
+
+    Args:
+        W: (O, N_PIECES, I).
+        b: (O, N_PIECES).
+        norm: Layer normalisation after the Maxout.
+        products: Type of the products, one of binding.COMPUTE_TYPES; sums are float32.
+        target: One of supported_targets(); None: the best.
     """
 
     def __init__(
@@ -191,7 +198,7 @@ class PackedMaxout:
         self._products, self._epsilon = products, 0.0 if norm is None else norm.epsilon
         self._of = [
             np.array(each, np.float32, order="C") for each in _arrays(W, b, norm)
-        ]  # learnt on, in place
+        ]  # copies, because training changes the originals in place
         nothing = [None] * (0 if norm else 2)
         self._maxout = Packed(
             "elmo_maxout_new",
@@ -214,7 +221,7 @@ class PackedMaxout:
         *,
         products: str = COMPUTE_TYPES[0],
     ) -> bool:
-        """Whether it would be the same if it were made now: the numbers are compared, one by one."""
+        """Return whether these weights are equal to the packed ones. The values are compared one by one."""
         now = [as_floats(each) for each in _arrays(W, b, norm)]
         return (
             (products, 0.0 if norm is None else norm.epsilon) == (self._products, self._epsilon)
@@ -225,8 +232,10 @@ class PackedMaxout:
         )
 
     def __call__(self, *parts: Sequence[np.ndarray]) -> np.ndarray:
-        """parts: what stands side by side in the rows, each as arrays (n, width) float32, one a text, whose
-        widths are I together -> (N, O) of all texts.
+        """Return (N, O) for the rows of all texts.
+
+        parts: inputs to concatenate, each a list of arrays (n, width) float32, one per text, whose widths sum
+        to I.
         """
         kept = [[as_floats(x) for x in part] for part in parts]
         tokens = np.array([len(x) for x in kept[0]], dtype=np.int64)

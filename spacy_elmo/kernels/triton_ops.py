@@ -1,7 +1,7 @@
-"""What kernels.fused_ops has for CUDA: LSTM cells and the softmax in one pass each, in Triton.
+"""Implement kernels.fused_ops for CUDA in Triton: fused LSTM cells and softmax.
 
-Triton comes with torch's CUDA builds on Linux; without it, cuDNN and torch's own operations take its place.
-Each program reads a row (of cells: a part of it) and writes what comes of it; all is computed in float32.
+Triton comes with torch's CUDA builds on Linux; without it, cuDNN and torch's own operations are used. Each
+program reads a row (a part of a row of cells) and writes its results. All values are computed in float32.
 """
 
 import torch
@@ -9,13 +9,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-CELL_BLOCK, VOCAB_BLOCK = 1024, 4096  # numbers of a row that a program has at once
+CELL_BLOCK, VOCAB_BLOCK = 1024, 4096  # values of a row that a program holds at a time
 
-# Lanes without a unit begin here, not at -inf, whose difference with itself is no number.
+# Lanes without a unit start here, not at -inf, because -inf - -inf is NaN.
 NEG_LARGE = tl.constexpr(-1e30)
 
 
-# Triton compiles what follows; types of Python would mean nothing to it.
+# Triton compiles the functions below and does not understand type annotations.
 # mypy: disable-error-code="no-untyped-def"
 
 
@@ -96,7 +96,7 @@ def _cross_entropy_kernel(logits, bias, targets, losses, units, BLOCK: tl.conste
 
 
 class TritonFusedOps:
-    """The functions of kernels.fused_ops.FusedOps for tensors on a GPU; they return before it is done."""
+    """Operations of kernels.fused_ops.FusedOps for tensors on a GPU. They are asynchronous."""
 
     def lstm_cell_forward(
         self,
@@ -108,7 +108,10 @@ class TritonFusedOps:
         m: Tensor,
         clip: float = float("inf"),
     ) -> None:
-        """See FusedOps. clip: of the cell states. `gates` may be `x`, and `c` be `c_prev`."""
+        """Compute one step, see FusedOps. clip: of the cell states.
+
+        `gates` may be `x`, and `c` may be `c_prev`.
+        """
         rows, hidden = c.shape
         _lstm_cell_forward_kernel[rows, triton.cdiv(hidden, CELL_BLOCK)](
             x, h, c_prev, gates, c, m, hidden, clip, BLOCK=CELL_BLOCK
@@ -117,13 +120,13 @@ class TritonFusedOps:
     def lstm_cell_backward(
         self, gates: Tensor, c_prev: Tensor, c: Tensor, d_out: Tensor, d_c: Tensor, d_sums: Tensor
     ) -> None:
-        """See FusedOps."""
+        """Compute the gradients of a step, see FusedOps."""
         rows, hidden = c.shape
         grid = rows, triton.cdiv(hidden, CELL_BLOCK)
         _lstm_cell_backward_kernel[grid](gates, c_prev, c, d_out, d_c, d_sums, hidden, BLOCK=CELL_BLOCK)
 
     def cross_entropy(self, logits: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-        """See FusedOps; the sum is a tensor on the GPU."""
+        """Return the loss and replace the logits, see FusedOps. The sum is a tensor on the GPU."""
         losses = torch.empty(len(logits), device=logits.device)
         _cross_entropy_kernel[(len(logits),)](
             logits, bias, targets.contiguous(), losses, logits.shape[1], BLOCK=VOCAB_BLOCK, num_warps=8

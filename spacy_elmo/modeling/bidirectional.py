@@ -13,8 +13,8 @@ from .config import BiLMConfig
 class StackedBiLSTM(nn.Module):
     """Bidirectional LSTM layers, and one projection that both halves of the last layer share.
 
-    Shapes: (B, T, P) and lengths (B,) -> (B, T, 2P), [forward; backward], 0 behind a sentence's end. From
-    the second layer on a state has seen the whole sentence, so that nothing is left to predict.
+    Shapes: (B, T, P) and lengths (B,) -> (B, T, 2P), [forward; backward], 0 after the end of a sentence. From
+    the second layer on, a state has read the whole sentence, so such a network cannot be a language model.
     """
 
     def __init__(self, config: BiLMConfig):
@@ -24,7 +24,8 @@ class StackedBiLSTM(nn.Module):
         self.projection = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        # Packed, so that the backward direction begins at a sentence's own end.
+        """Return the output of the last layer, (B, T, 2P), from x (B, T, P) and lengths (B,)."""
+        # Packed, so that the backward direction starts at the end of each sentence.
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
         with no_tf32() if x.is_cuda else nullcontext():
             packed = self.lstm(packed)[0]

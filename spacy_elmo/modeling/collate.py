@@ -1,4 +1,4 @@
-"""Sentences of units as padded batches of ids."""
+"""Convert sentences of units to padded batches of ids."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from .vocab import BOS, EOS, PAD, SPECIALS, Vocab, special_character_ids
 
 
 def collate(bilm: BiLMNetwork, sentences: Sequence[Sequence[str]]) -> TokenBatch:
-    """Sentences of units as a padded TokenBatch with their boundaries."""
+    """Convert sentences of units to a padded TokenBatch with boundaries."""
     vocab = bilm.vocab
     lengths = [len(sentence) + 2 for sentence in sentences]
     units = np.full((len(sentences), max(lengths)), PAD, dtype=np.int64)
@@ -30,7 +30,7 @@ def collate(bilm: BiLMNetwork, sentences: Sequence[Sequence[str]]) -> TokenBatch
 def _type_char_ids(
     vocab: Vocab, sentences: Sequence[Sequence[str]], longest: int, max_characters_per_token: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each distinct unit once, in characters: forms (B, T), characters (U, C)."""
+    """Return type_ids (B, T) and type_char_ids (U, C) of a TokenBatch: each distinct unit is spelled once."""
     index: dict[str, int] = {}
     forms = np.full((len(sentences), longest), PAD, dtype=np.int64)
     for row, sentence in zip(forms, sentences, strict=True):

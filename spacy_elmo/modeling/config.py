@@ -1,4 +1,4 @@
-"""BiLMConfig: every size and switch of a biLM, saved as config.json beside its weights."""
+"""Define BiLMConfig: all sizes and switches of a biLM, saved as config.json with its weights."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
@@ -13,8 +13,8 @@ CharInput = Literal["unicode", "utf8"]
 
 FORMAT_VERSION = 2
 
-# No model that can be trained or used has more. Without bounds a damaged or hostile config.json, which has
-# no checksum, takes all memory, or minutes, before anything in it is compared with the weights.
+# Bounds above any usable model. config.json has no checksum: without bounds, a damaged or hostile one takes
+# minutes or all memory before its values are compared with the weights.
 MOST_LAYERS, WIDEST, MOST_ROWS, CLIP = 128, 2**17, 2**31 - 1, 1e30
 
 CHOICES = {
@@ -34,7 +34,7 @@ SWITCHES = (
 
 
 class ConfigError(ElmoError):
-    """A configuration that no model can be built from."""
+    """A configuration from which no model can be built."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +42,15 @@ class BiLMConfig:
     """Sizes and switches of a biLM (Peters et al. 2018, section 3). Defaults are those of the small model."""
 
     units: Units = "char"
-    """What the model reads: spaCy's tokens, or the characters of the sentence."""
+    """Units that the model reads: tokens of spaCy ("word"), or characters of the sentence ("char")."""
     token_encoder: TokenEncoderKind = "embedding"
-    """How a unit becomes a vector: a table row, a CNN over its characters, or both, concatenated."""
+    """Source of a unit's vector: an embedding table, a CNN over its characters, or both, concatenated."""
     projection_dim: int = 128
     """P: width of the embedding layer and of one direction's output; a layer has D = 2P."""
     hidden_size: int = 512
-    """H: cells of one LSTM layer in one direction."""
+    """H: number of cells of one LSTM layer in one direction."""
     n_layers: int = 2
-    """LSTM layers in each direction; the model gives n_layers + 1 layers."""
+    """LSTM layers in each direction; the model returns n_layers + 1 layers."""
     use_skip_connections: bool = True
     """Add a layer's input to its output from the second LSTM layer on."""
     cell_clip: float | None = None
@@ -58,54 +58,54 @@ class BiLMConfig:
     proj_clip: float | None = None
     """Clip the projected state to +-this; None: no clipping."""
     embedding_dim: int | None = None
-    """Width of the unit table; None: P, and no linear map behind it when it is the only encoder."""
+    """Width of the embedding table; None: P, without a linear map after it if it is the only encoder."""
     n_ngrams: int = 0
-    """Rows of a second table, of n-grams of units (characters only); 0: none. The forward direction reads
-    those that end at a unit, the backward direction those that begin there."""
+    """Rows of the n-gram table (characters only); 0: none. The forward direction reads the n-grams that end
+    at a unit, the backward direction those that begin there."""
     ngram_dim: int | None = None
-    """Width of that table's rows, which are added to the first columns of the embedding; None: P."""
+    """Width of the n-gram vectors, which are added to the first columns of the embedding; None: P."""
     max_ngram_length: int = 3
-    """Units of the longest of these n-grams, 2 to 4; the shortest have 2."""
+    """Units of the longest n-grams, 2 to 4; the shortest have 2."""
     n_static_vectors: int = 0
-    """Rows of a table beside the network: vectors of characters and n-grams, or of words, by themselves,
-    from which a token has one that does not depend on the context (modeling.static_vectors); 0: none."""
+    """Rows of the table of static vectors (of characters and n-grams, or of words), which give a token a
+    vector that does not depend on the context (modeling.static_vectors); 0: none."""
     static_dim: int = 128
-    """S: width of these vectors."""
+    """S: width of the static vectors."""
     char_embedding_dim: int = 16
     """Width of a character's vector in the char-CNN."""
     char_filters: tuple[tuple[int, int], ...] = ((1, 32), (2, 32), (3, 64), (4, 128))
     """(width, number) of each convolution of the char-CNN."""
     n_highway: int = 1
-    """Highway layers behind the convolutions."""
+    """Highway layers after the convolutions."""
     activation: Activation = "relu"
-    """Non-linearity behind the convolutions."""
+    """Non-linearity after the convolutions."""
     max_characters_per_token: int = 16
-    """Characters (or bytes) of a word that the char-CNN reads, without its two boundary marks."""
+    """Characters (or bytes) of a word that the char-CNN reads, without BOW and EOW."""
     max_unit_length: int | None = None
-    """Characters of a unit that count when it is looked up, as in ELMoForManyLangs; None: all."""
+    """Truncate a unit to this many characters before its lookup, as ELMoForManyLangs does; None: no."""
     char_input: CharInput = "unicode"
-    """What the char-CNN spells a word in: characters of the vocabulary, or the bytes of its UTF-8."""
+    """Input of the char-CNN: characters of the vocabulary, or the bytes of UTF-8."""
     convolve_padding: bool = False
-    """The padding behind a word takes part in the convolutions, as in the models of others."""
+    """Let the padding after a word take part in the convolutions, as bilm-tf does."""
     stacked_bidirectional: bool = False
-    """Each LSTM layer reads both directions of the one below, as in ELMoForManyLangs' encoder "lstm". Such
-    a model has two layers, embedding and output, and is no language model."""
+    """Let each LSTM layer read both directions of the layer below, as the encoder "lstm" of ELMoForManyLangs
+    does. Such a model has two layers, embedding and output, and is not a language model."""
     has_softmax: bool = True
-    """False: weights of others that came without a softmax: vectors, but no perplexity and no training."""
+    """False for foreign weights without a softmax, with which a model can only encode."""
     tie_softmax: bool = True
-    """The softmax shares its weights with the unit table (needs encoder "table" of width P)."""
+    """Share the softmax weights with the embedding table (token_encoder "embedding" of width P only)."""
     max_sentence_length: int = 128
-    """Longer sentences are cut into pieces of at most this many units."""
+    """Split longer sentences into parts of at most this many units."""
     fold_fullwidth: bool = True
     """Fold full-width letters and digits (text.normalize)."""
     simplify: bool = False
     """Read traditional characters outside the vocabulary as their simplified forms (modeling.traditional)."""
     lang: str = "zh"
-    """Language of the training text, an ISO code as spaCy's."""
+    """Language of the training text, an ISO code as in spaCy."""
     segmenter: str = "char"
-    """The segmenter of the training text; a word model is at home with this one only."""
+    """Segmenter of the training text. Use a word model only with the same segmenter."""
     meta: dict[str, Any] = field(default_factory=dict)
-    """Anything for people: name, description, licence, sources, perplexity."""
+    """Information for people: name, description, licence, sources, perplexity."""
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -170,7 +170,7 @@ class BiLMConfig:
             ),
             f"an integer from 0 to {MOST_LAYERS}": (("n_highway",), lambda x: _is_count(x, MOST_LAYERS)),
             f"an integer from 0 to {MOST_ROWS}": (("n_ngrams", "n_static_vectors"), _is_count),
-            # No weight has this size, so nothing else would stop one that fills the memory.
+            # No weight has this size, so no other check stops a value that fills the memory.
             "an integer from 1 to 10000": (
                 ("max_characters_per_token",),
                 lambda x: _is_size(x) and x <= 10_000,
@@ -192,17 +192,17 @@ class BiLMConfig:
 
     @property
     def effective_embedding_dim(self) -> int:
-        """Width of the unit table."""
+        """Width of the embedding table."""
         return self.embedding_dim or self.projection_dim
 
     @property
     def effective_ngram_dim(self) -> int:
-        """Width of the table of n-grams."""
+        """Width of the n-gram table."""
         return self.ngram_dim or self.projection_dim
 
     @property
     def total_layers(self) -> int:
-        """L: the embedding layer and the LSTM layers, of which joined ones show the last alone."""
+        """L: the embedding and the LSTM layers; of stacked bidirectional layers, only the last counts."""
         return 2 if self.stacked_bidirectional else self.n_layers + 1
 
     @property
@@ -212,16 +212,19 @@ class BiLMConfig:
 
     @property
     def static_width(self) -> int:
-        """Width of a token's static vector, 0 where the model has none."""
+        """Width of a token's static vector, 0 if the model has none."""
         return self.static_dim if self.n_static_vectors else 0
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "BiLMConfig":
-        """From JSON or a configuration file; a key that is not a field raises a ConfigError."""
+        """Build a configuration from JSON values or a config section.
+
+        Raises a ConfigError for an unknown key.
+        """
         known = {f.name for f in fields(cls)}
         for key in values:
             if key not in known:

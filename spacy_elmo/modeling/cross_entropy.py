@@ -1,4 +1,4 @@
-"""The softmax over the units and its loss, in chunks: no matrix of all predictions and all units is kept."""
+"""Compute the softmax over the units and its loss in chunks, without a matrix of all logits."""
 
 import math
 from typing import Any
@@ -13,16 +13,16 @@ from ..kernels.native_training import softmax_loss, trains
 LOGIT_CHUNK, GPU_LOGIT_CHUNK = 512, 4096  # predictions whose logits are held at once
 
 
-ALIGNED = 64  # a GPU's products want rows of a multiple of this many units
+ALIGNED = 64  # matrix products of a GPU are fastest if rows have a multiple of this many units
 
 
-IGNORE_INDEX = -1  # a target that is left out
+IGNORE_INDEX = -1  # target that does not count
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
-    """Sum of -log softmax(x W^T + b)[target], in chunks, so that no N x V matrix is kept.
+    """Sum of -log softmax(x W^T + b)[target], in chunks, without an N x V matrix.
 
-    The gradient is computed on the way forward, while a chunk's logits are there; the softmax itself is
+    The gradient is computed in the forward pass, while the logits of a chunk exist. The softmax itself is
     computed in float32.
     """
 
@@ -30,7 +30,9 @@ class ChunkedCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, dtype: torch.dtype | None
     ) -> Tensor:
-        """x: (N, P); weight: (V, P); bias: (V,); targets: (N,), also IGNORE_INDEX. Returns a scalar.
+        """Compute the loss, a scalar.
+
+        x: (N, P); weight: (V, P); bias: (V,); targets: (N,), also IGNORE_INDEX.
 
         dtype: of the products; None: that of x.
         """
@@ -47,8 +49,9 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
+        """Scale the gradients that the forward pass computed."""
         d_x, d_weight, d_bias = ctx.saved_tensors
-        for gradient in (d_x, d_weight, d_bias):  # they were made for this alone
+        for gradient in (d_x, d_weight, d_bias):  # nothing else uses them
             gradient.mul_(d_loss.to(gradient.dtype))
         return d_x.to(ctx.type), d_weight, d_bias, None, None
 
@@ -56,7 +59,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 def _in_chunks(
     x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, gradients: bool
 ) -> tuple[Tensor, list[Tensor | None]]:
-    """The loss and its gradients for x, weight and bias, by torch and the kernels of a GPU."""
+    """Compute the loss and its gradients for x, weight and bias in torch, and with the fused ops of a GPU."""
     units, chunk = len(weight), logit_chunk_size(x.device)
     w, b = weight.detach().to(x.dtype), bias.detach()
     if x.is_cuda and units % ALIGNED:
@@ -77,12 +80,15 @@ def _in_chunks(
 
 
 def logit_chunk_size(device: torch.device) -> int:
-    """Predictions whose logits are held at once: a GPU needs more of them to be busy."""
+    """Return how many predictions share a chunk of logits: a GPU needs more of them to be busy."""
     return GPU_LOGIT_CHUNK if device.type == "cuda" else LOGIT_CHUNK
 
 
 def _cross_entropy(logits: Tensor, bias: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of -log softmax(logits + bias)[target] and the logits' gradient (n, V), which takes their place."""
+    """Return the sum of -log softmax(logits + bias)[target] and the gradient of the logits, (n, V).
+
+    The gradient overwrites the logits.
+    """
     ops = fused_ops_for(logits)
     if ops is not None:
         return ops.cross_entropy(logits, bias, targets), logits

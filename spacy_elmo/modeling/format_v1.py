@@ -1,4 +1,4 @@
-"""Read what format version 1 wrote: its names of settings, tensors and files, and those of today."""
+"""Translate the names of settings, tensors and files of format version 1 to the current ones."""
 
 import re
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ TENSORS = (
 
 
 def settings(old: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings of a biLM under the names of today. Other keys and values stay as they are."""
+    """Return the settings of a biLM under their current names. Other keys and values are unchanged."""
     new = {SETTINGS.get(key, key): value for key, value in old.items()}
     for key, values in VALUES.items():
         if isinstance(new.get(key), str):
@@ -54,7 +54,7 @@ def settings(old: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tensor_name(old: str) -> str:
-    """Return the name of today for a tensor of version 1."""
+    """Return the current name of a tensor of version 1."""
     for pattern, new in TENSORS:
         if re.match(pattern, old):
             return re.sub(pattern, new, old)

@@ -1,4 +1,4 @@
-"""The two language-model losses: what pretraining lowers and what perplexity is computed from."""
+"""Compute the losses of both language models, for pretraining and perplexity."""
 
 import math
 from dataclasses import dataclass
@@ -19,12 +19,13 @@ Leaves = dict[str, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class LMLoss:
-    """Negative log-likelihood (natural logarithm) of some sentences, in each direction.
+    """Negative log-likelihood (natural logarithm) of sentences, in each direction.
 
-    nll: (2,), forward and backward over all predictions; with a sampled softmax they are no likelihoods.
-        It is where it was computed, and to read it is to wait for a GPU.
-    n_targets: predictions in one direction; each sentence has one more than it has units, because the
-        boundary behind it is predicted too (`</s>` forward, `<s>` backward).
+    Attributes:
+        nll: (2,), sums over all predictions, forward and backward. Not a likelihood with a sampled softmax.
+            The tensor is on the device that computed it: reading it waits for a GPU.
+        n_targets: Predictions in one direction. Each sentence has one more than units, because the boundary
+            after it is predicted too (`</s>` forward, `<s>` backward).
     """
 
     nll: Tensor
@@ -42,14 +43,14 @@ class LMLoss:
 
     @property
     def mean(self) -> float:
-        """Mean over both directions and all predictions, what training lowers (section 3.1)."""
+        """Mean over both directions and all predictions: the training loss (section 3.1)."""
         return (self.forward + self.backward) / (2 * self.n_targets)
 
 
 def lm_loss(bilm: BiLMNetwork, batch: TokenBatch) -> LMLoss:
-    """Both directions' losses on a batch, with the full softmax and without gradients."""
+    """Compute the losses of both directions on a batch, with the full softmax and without gradients."""
     with torch.no_grad():
-        # Detached: ChunkedCrossEntropy would compute their gradients otherwise, no_grad or not.
+        # Detached: otherwise ChunkedCrossEntropy would compute their gradients, even under no_grad.
         weight, bias = bilm.softmax_weight.detach(), bilm.softmax_bias.detach()
         losses = []
         sides = direction_inputs(bilm, batch, *bilm.token_encoder(batch), static_shapes=False)
@@ -61,13 +62,18 @@ def lm_loss(bilm: BiLMNetwork, batch: TokenBatch) -> LMLoss:
 
 @dataclass(frozen=True)
 class DirectionInputs:
-    """One direction, and what it reads and predicts.
+    """One direction, with its inputs and targets.
 
-    x: (B, T, P), embeddings in its order. lengths: (B,) of the sentences, boundaries included.
-    targets: (n,) the unit that comes next. target_positions: (n,) where that is predicted, of the B(T - 1)
-    units with another one behind them; None: at all of these, and where there is no next one the target is
-    IGNORE_INDEX. The reversed sentence begins with </s> and ends with <s>, so both directions predict the
-    next unit in their own order.
+    The reversed sentence begins with </s> and ends with <s>, so both directions predict the next unit in
+    their own order.
+
+    Attributes:
+        direction: The LSTM layers.
+        x: (B, T, P), embeddings in the order of the direction.
+        lengths: (B,), units of the sentences, boundaries included.
+        targets: (n,), the next unit of each prediction.
+        target_positions: (n,), indices of the predictions among the B(T - 1) positions before the last. None:
+            all positions predict, and the target is IGNORE_INDEX where there is no next unit.
     """
 
     direction: LSTMStack
@@ -78,17 +84,20 @@ class DirectionInputs:
 
     @property
     def n(self) -> int | Tensor:
-        """Predictions."""
+        """Number of predictions."""
         return (
             len(self.targets) if self.target_positions is not None else (self.targets != IGNORE_INDEX).sum()
         )
 
     def predict(self, weights: Leaves, *, dropout: Dropout | None = None, **options: Any) -> Tensor:
-        """What the softmax reads, (n, P). weights: of the direction; options: of LSTMStack.forward."""
+        """Return the inputs of the softmax, (n, P).
+
+        weights: of the direction; options: of LSTMStack.forward.
+        """
         options |= {
             "dropout": dropout,
             "lengths": self.lengths - 1,
-        }  # behind the last unit nothing is predicted
+        }  # the last unit predicts nothing
         layers = functional_call(self.direction, weights, (self.x,), options)
         hidden = layers[-1][:, :-1].flatten(0, 1)
         if self.target_positions is not None:
@@ -99,9 +108,9 @@ class DirectionInputs:
 def direction_inputs(
     bilm: BiLMNetwork, batch: TokenBatch, ahead: Tensor, back: Tensor, *, static_shapes: bool
 ) -> list[DirectionInputs]:
-    """Both directions, given the embeddings (B, T, P) that each reads, from the left to the right.
+    """Build the inputs of both directions from their embeddings (B, T, P), both in reading order.
 
-    static_shapes: without `target_positions`, whose number nobody knows beforehand.
+    static_shapes: omit `target_positions`, whose size depends on the content of the batch.
     """
     order = batch.input_ids, reverse_padded(batch.input_ids, batch.lengths)
     targets = [units[:, 1:].flatten() for units in order]
@@ -111,7 +120,7 @@ def direction_inputs(
     else:
         target_positions = (targets[0] != PAD).nonzero()[
             :, 0
-        ]  # the same of reversed sentences: padding stays
+        ]  # equal for reversed sentences, whose padding stays in place
         targets = [units[target_positions] for units in targets]
     return [
         DirectionInputs(bilm.forward_lm, ahead, batch.lengths, targets[0], target_positions),
@@ -122,12 +131,12 @@ def direction_inputs(
 
 
 def count_targets(batch: TokenBatch) -> int:
-    """Of one direction. Of a batch on a GPU it waits for that."""
+    """Return the number of predictions of one direction. Waits for the GPU if the batch is there."""
     return int((batch.lengths - 1).clamp(min=0).sum())
 
 
 def perplexity(nll: float, n: int) -> float:
-    """exp(nll / n): the inverse of the geometric mean of the predictions' probabilities."""
+    """Return exp(nll / n), the inverse of the geometric mean of the predicted probabilities."""
     try:
         return math.exp(nll / n)
     except OverflowError:

@@ -14,10 +14,10 @@ from .config import BiLMConfig
 
 
 class Dropout:
-    """Inverted dropout with a random state of its own (Srivastava et al. 2014).
+    """Inverted dropout with its own random generator (Srivastava et al. 2014).
 
-    Two directions that train side by side would race for torch's global generator; with one each, a
-    step's masks depend on its seed alone.
+    Two directions that train in parallel would compete for torch's global generator. With one generator each,
+    the masks of a step depend only on its seed.
     """
 
     def __init__(self, rate: float, generator: torch.Generator):
@@ -25,12 +25,13 @@ class Dropout:
         self._generator = generator
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Return x with some values set to zero and the others scaled, in x's shape."""
         keep = torch.empty_like(x).bernoulli_(1 - self.rate, generator=self._generator)
         return x * keep.div_(1 - self.rate)
 
 
 class LSTMStack(nn.Module):
-    """A stack of LSTM layers that reads from left to right (Peters et al. 2018, section 3.1).
+    """A stack of unidirectional LSTM layers (Peters et al. 2018, section 3.1).
 
     Each layer is an LSTM with projection (Sak et al. 2014):
         i, f, g, o = W_ih x_t + W_hh h_{t-1} + b
@@ -38,8 +39,8 @@ class LSTMStack(nn.Module):
         h_t = W_hr (sigmoid(o) * tanh(c_t))                     clipped to +-proj_clip
     From the second layer on, the layer's input is added to its output (not to its state).
 
-    Shapes: (B, T, P) -> one (B, T, P) for each layer. Stateless: every sentence starts from zero. What
-    lies to the right of a position cannot reach it, so padding on the right needs no packing.
+    Shapes: (B, T, P) -> (B, T, P) for each layer. Stateless: every sentence starts from zero states. Later
+    positions cannot influence earlier ones, so padding on the right needs no packing.
     """
 
     def __init__(self, config: BiLMConfig):
@@ -59,10 +60,15 @@ class LSTMStack(nn.Module):
         use_fused_kernels: bool = False,
         lengths: Tensor | None = None,
     ) -> list[Tensor]:
-        """x: (B, T, P). dropout: on every layer's input. dtype: of the products; weights stay as they are.
-        use_fused_kernels: by kernels of ours on a GPU too, which are faster than cuDNN where they are
-            recorded.
-        lengths: (B,) units of each row that have to be computed; the rest is undefined."""
+        """Return the output of each layer, (B, T, P).
+
+        Args:
+            x: (B, T, P), embeddings in the order of the direction.
+            dropout: Dropout on the input of every layer.
+            dtype: Type of the products; None: that of x. The weights keep theirs.
+            use_fused_kernels: Use the Triton kernels on a GPU, which are faster than cuDNN in CUDA graphs.
+            lengths: (B,), units of each row to compute; the output after them is undefined. None: all.
+        """
         outputs = []
         native = self.cell_clip is None and self.proj_clip is None and trains(x, dtype)
         if native:
@@ -98,9 +104,9 @@ class LSTMStack(nn.Module):
 
 
 def _cell(weights: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Return W_ih, W_hh, the sum of the biases, and W_hr of an nn.LSTM of one layer.
+    """Return W_ih, W_hh, the sum of both biases, and W_hr of an nn.LSTM of one layer.
 
-    W_hr is None where nothing is projected.
+    W_hr is None without a projection.
     """
     bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
     return weights["weight_ih_l0"], weights["weight_hh_l0"], bias, weights.get("weight_hr_l0")
@@ -110,16 +116,16 @@ def _layer(width: int, hidden: int) -> nn.LSTM:
     layer = nn.LSTM(width, hidden, proj_size=width if width < hidden else 0, batch_first=True)
     biases = dict(layer.named_parameters())
     nn.init.zeros_(biases["bias_ih_l0"])
-    nn.init.ones_(biases["bias_ih_l0"][hidden : 2 * hidden])  # remember at first (Jozefowicz et al. 2015)
+    nn.init.ones_(biases["bias_ih_l0"][hidden : 2 * hidden])  # the forget gate (Jozefowicz et al. 2015)
     nn.init.zeros_(biases["bias_hh_l0"])
-    biases["bias_hh_l0"].requires_grad_(False)  # a second bias of the same sum; kept for cuDNN's sake
+    biases["bias_hh_l0"].requires_grad_(False)  # redundant: cuDNN needs two biases
     return layer
 
 
 def lstm_with_clipping(
     x: Tensor, weights: dict[str, Tensor], cell_clip: float | None, proj_clip: float | None
 ) -> Tensor:
-    """The same layer step by step, for the clips that nn.LSTM does not have.
+    """Compute a layer step by step, with the clips that nn.LSTM lacks.
 
     x: (B, T, P); weights: the parameters of an nn.LSTM of one layer, by name. Returns (B, T, P).
     """
@@ -137,8 +143,10 @@ def lstm_with_clipping(
 def lstm_cell(
     gates: Tensor, c: Tensor, w_hr: Tensor | None, cell_clip: float | None, proj_clip: float | None
 ) -> tuple[Tensor, Tensor]:
-    """One step of a layer. gates: (B, 4H) before their non-linearities; c: (B, H); w_hr: (P, H), None where
-    nothing is projected. Returns h (B, P) and c (B, H)."""
+    """Compute one step of a layer; return h (B, P) and c (B, H).
+
+    gates: (B, 4H) before their non-linearities; c: (B, H); w_hr: (P, H), None without a projection.
+    """
     i, f, g, o = gates.chunk(4, 1)
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     if cell_clip is not None:

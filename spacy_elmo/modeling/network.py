@@ -1,4 +1,4 @@
-"""BiLM: two language models over the same units, one for each direction. Units -> layers (L, D)."""
+"""Define the network of a biLM: one language model for each direction. Units -> layers (L, B, T, D)."""
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +16,17 @@ from .vocab import CHAR_SPECIALS, Vocab
 class BiLMNetwork(nn.Module):
     """The bidirectional language model of ELMo (Peters et al. 2018, section 3).
 
-    Below, one token encoder for both directions; above it two separate LSTM stacks, the backward one
-    over the reversed sentence; a softmax over the units is shared by both (its weights are the unit
-    table's where `config.tie_softmax`).
+    Both directions share one token encoder below and one softmax above. Between them are two separate LSTM
+    stacks; the backward one reads the reversed sentence. With `config.tie_softmax`, the softmax shares its
+    weights with the embedding table. The weights are random, from torch's generator; inference.loading.load
+    reads trained ones.
 
-    config: sizes and switches.
-    vocab: units, and characters where the encoder needs them.
-    The weights are random, drawn from torch's generator; `store.load` gives trained ones.
+    Args:
+        config: Sizes and switches.
+        vocab: Units, and characters if the encoder needs them.
+
+    Raises:
+        ConfigError: The vocabulary does not fit the configuration.
     """
 
     def __init__(self, config: BiLMConfig, vocab: Vocab):
@@ -46,7 +50,7 @@ class BiLMNetwork(nn.Module):
         else:
             self.forward_lm = LSTMStack(config)
             self.backward_lm = LSTMStack(config)
-        # No parameter: it is counted, not trained (pretraining.static).
+        # A buffer: static vectors are counted, not trained (pretraining.init.cooccurrence).
         table = torch.zeros(config.n_static_vectors, config.static_dim) if config.n_static_vectors else None
         self.static_vectors: Tensor | None
         self.register_buffer("static_vectors", table)
@@ -69,12 +73,12 @@ class BiLMNetwork(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.softmax_bias.device
 
     @property
     def softmax_weight(self) -> Tensor:
-        """(V, P), of both directions. Raises an ElmoError for a model without a softmax."""
+        """(V, P), shared by both directions. Raises an ElmoError for a model without a softmax."""
         if not self.config.has_softmax:
             raise ElmoError("This model has no softmax: it can encode, but not be trained or evaluated.")
         if self.untied_softmax_weight is not None:
@@ -83,12 +87,15 @@ class BiLMNetwork(nn.Module):
         return self.token_encoder.embedding.weight
 
     def forward(self, batch: TokenBatch, *, dtype: torch.dtype | None = None) -> Tensor:
-        """The layers of every unit, boundaries included: (L, B, T, D) float32.
+        """Return the layers of every unit, boundaries included: (L, B, T, D) float32.
 
-        dtype: of the LSTMs' products; None: that of the weights. Joined layers have none but that.
+        Layer 0 is [embedding; embedding], each with the n-grams of its direction. Layer j is [forward_j;
+        backward_j]; with stacked_bidirectional, layer 1 is the last one. Values after the end of a sentence
+        are undefined.
 
-        Layer 0 is [embedding; embedding], with n-grams of each direction's own; layer j is [forward_j;
-        backward_j]; of joined layers, layer 1 is the last. What stands behind a sentence's end is undefined.
+        Args:
+            batch: Sentences as ids.
+            dtype: Type of the LSTMs' products; None: that of the weights. Ignored with stacked_bidirectional.
         """
         ahead, back = self.token_encoder(batch)  # (B, T, P)
         layers = [torch.cat([ahead, back], -1)]
@@ -101,9 +108,13 @@ class BiLMNetwork(nn.Module):
         return torch.stack(layers)
 
     def save(self, path: PathLike, *, dtype: torch.dtype | None = None) -> None:
-        """Write a model folder: complete beside its place first, then moved there in one step.
+        """Write a model folder under a temporary name, and rename it when it is complete.
 
-        dtype: of the weights on disk (torch.float16 halves them); None: as they are. A folder that holds
-        something other than a model is left alone.
+        Args:
+            path: The folder. A folder that holds anything but a model is not replaced.
+            dtype: Type of the weights on disk (torch.float16 halves them); None: unchanged.
+
+        Raises:
+            OutputError: The folder cannot be written or replaced.
         """
         serialization.write(path, self.config, self.vocab, self.state_dict(), dtype=dtype)

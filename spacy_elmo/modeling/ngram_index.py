@@ -1,4 +1,4 @@
-"""N-grams that have a row of their own in the embedding layer, and where they stand in sentences of ids."""
+"""Find the n-grams that have an embedding of their own in sentences of ids."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,10 +8,16 @@ from ..errors import ElmoError
 
 
 class NgramIndex:
-    """Strings of 2 to `max_length` characters, each of which is a unit; row 0 is none of them.
+    """Index of n-grams of 2 to `max_length` units; row 0 stands for "none".
 
-    ids: row of each unit in the unit table. size: V, rows of that table.
-    Raises an ElmoError for an n-gram that is listed twice, of another length, or of an unknown unit.
+    Args:
+        ngrams: Distinct strings whose characters are units.
+        max_length: Largest number of units.
+        ids: Row of each unit in the embedding table.
+        size: V, rows of that table.
+
+    Raises:
+        ElmoError: An n-gram is listed twice, has another length, or contains an unknown unit.
     """
 
     def __init__(self, ngrams: Sequence[str], max_length: int, ids: Mapping[str, int], size: int):
@@ -30,24 +36,27 @@ class NgramIndex:
         self._tables = [_sorted(found[n]) for n in range(2, max_length + 1)]
 
     def match_endings(self, units: np.ndarray) -> np.ndarray:
-        """Rows of the n-grams that end at each unit: (B, T) ids -> (B, T, max_length - 1) int64, 0: none.
+        """Return the rows of n-grams that end at each unit: (B, T) ids -> (B, T, max_length - 1) int64.
 
-        [..., k] is of k + 2 units. No n-gram has a special in it, so none reaches over a boundary.
+        [..., k] is for n-grams of k + 2 units, 0 for none. N-grams contain no special tokens, so none crosses
+        a sentence boundary.
         """
         rows = np.zeros((*units.shape, len(self._tables)), dtype=np.int64)
         keys = units.astype(np.int64)
         for k, (known, its_row) in enumerate(self._tables):
-            before = np.zeros_like(keys)  # 0, a special: what would begin in front of the sentence
+            before = np.zeros_like(
+                keys
+            )  # 0, a special token, for n-grams that would begin before the sentence
             before[:, 1:] = keys[:, :-1]
             keys = before * self._size + units
-            # The last known key is a bound that no n-gram has.
+            # The last key is a sentinel above all others.
             place = np.searchsorted(known, keys)
             rows[..., k] = np.where(known[place] == keys, its_row[place], 0)
         return rows
 
 
 def _sorted(table: Mapping[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Keys, rising, and their rows; behind them a key that nothing has."""
+    """Return the keys in ascending order and their rows, with a sentinel key at the end."""
     pairs = [*sorted(table.items()), (2**63 - 1, 0)]
     keys, rows = np.array(pairs, dtype=np.int64).T.copy()
     return keys, rows

@@ -1,6 +1,7 @@
-"""Tables of n-grams on disk in 8 bits a number: they are half of a small model, and are only looked up.
+"""Quantise the n-gram and static-vector tables on disk to int8, row by row.
 
-A row is int8 times a scale of its own, so that a number is off by at most 1/250 of its row's largest.
+The tables make up half of a small model and are only used for lookups. A row is int8 times its own scale, so
+the error of a value is at most 1/250 of the largest value of its row.
 """
 
 from collections.abc import Mapping
@@ -10,11 +11,11 @@ from torch import Tensor
 
 STATIC_TENSOR = "static_vectors"
 QUANTIZED_TENSORS = ("token_encoder.ngram_embedding.weight", STATIC_TENSOR)
-SCALE_SUFFIX = ".scale"  # behind a table's name: (rows,) float32
+SCALE_SUFFIX = ".scale"  # after the name of a table: its scales, (rows,) float32
 
 
 def quantize_rows(name: str, table: Tensor) -> dict[str, Tensor]:
-    """A table (rows, columns) and its scales, by the names that they have on disk."""
+    """Return a table (rows, columns) as int8, and its scales, by their names on disk."""
     table = table.float()
     scale = table.abs().amax(1) / 127
     rounded = (table / scale.clamp(min=torch.finfo(torch.float32).tiny)[:, None]).round().to(torch.int8)
@@ -22,10 +23,10 @@ def quantize_rows(name: str, table: Tensor) -> dict[str, Tensor]:
 
 
 def dequantize_rows(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All tensors of a model with its tables put together again, the inverse of quantize_rows.
+    """Return all tensors with the tables in float32, the inverse of quantize_rows.
 
-    Static vectors stay as they are: each is scaled to the same size when it is looked up
-    (modeling.static_vectors), so that they need no scale of their own.
+    Static vectors stay int8: each is normalised when it is looked up (modeling.static_vectors), so they need
+    no scales.
     """
     found = dict(tensors)
     found.pop(STATIC_TENSOR + SCALE_SUFFIX, None)
@@ -37,7 +38,5 @@ def dequantize_rows(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def upcast_unless_int8(name: str, tensor: Tensor) -> Tensor:
-    """A tensor of a file as dequantize_rows wants it: float32, static vectors and tables in 8 bits as they
-    are.
-    """
+    """Return a tensor in float32, unless it is int8 or a table of static vectors."""
     return tensor if name == STATIC_TENSOR or tensor.dtype == torch.int8 else tensor.float()

@@ -1,8 +1,7 @@
-"""The format of a model folder: config.json, vocab.txt, characters.txt, ngrams.txt, static_vocab.txt,
-weights.safetensors, checksums.
+"""Read and write the files of a model folder: config.json, vocabulary files, weights.safetensors.
 
-Knows names, bytes and shapes, not the network (that is inference.loading). Nothing in a model folder is
-pickled.
+The module knows names, bytes and shapes, not the network (see inference.loading). The vocabulary files are
+vocab.txt, characters.txt, ngrams.txt and static_vocab.txt. Nothing in a model folder is pickled.
 """
 
 import json
@@ -32,7 +31,7 @@ CONFIG_FILE, VOCAB_FILE, CHARACTERS_FILE, NGRAMS_FILE = (
 )
 STATIC_VOCAB_FILE = "static_vocab.txt"
 WEIGHTS_FILE = "weights.safetensors"
-README = "README.md"  # a model card: written by people, kept when the model is replaced
+README = "README.md"  # the model card: written by people, kept when the model is replaced
 MODEL = FolderKind(
     name="a model",
     marker=CONFIG_FILE,
@@ -41,7 +40,7 @@ MODEL = FolderKind(
     files=(VOCAB_FILE, CHARACTERS_FILE, NGRAMS_FILE, STATIC_VOCAB_FILE, WEIGHTS_FILE),
     kept=(README,),
 )
-METADATA_KEY = "spacy_elmo"  # the safetensors header's entry for all but the weights, in pack()
+METADATA_KEY = "spacy_elmo"  # entry of the safetensors header with all files but the weights, see pack()
 
 Tensors = Mapping[str, Tensor]
 Contents = tuple[BiLMConfig, Vocab, dict[str, Tensor]]
@@ -52,10 +51,10 @@ class ModelFolderError(ElmoError):
 
 
 def read(folder: Path) -> Contents:
-    """Configuration, vocabulary and weights of a model folder, checked. Raises a ModelFolderError.
+    """Read and check the configuration, vocabulary and weights of a folder. Raises a ModelFolderError.
 
-    Weights in float32 are mapped into memory, not read: processes share them, and what is not used costs
-    nothing. Others become float32, one after another.
+    Weights in float32 are memory-mapped, so processes share them and unused ones cost nothing. Other weights
+    are converted to float32, one after another.
     """
     stored = read_json(folder)
     entries = dict(stored["files"])
@@ -69,10 +68,10 @@ def read(folder: Path) -> Contents:
 def write(
     path: PathLike, config: BiLMConfig, vocab: Vocab, tensors: Tensors, *, dtype: torch.dtype | None = None
 ) -> None:
-    """Write a model folder: complete beside its place first, then moved there in one step.
+    """Write a model folder under a temporary name, and rename it when it is complete.
 
-    dtype: of the weights on disk (torch.float16 halves them, and quarters tables of n-grams, see
-    modeling.quantization); None: as they are. A folder that holds anything but a model is left alone.
+    dtype: type of the weights on disk (torch.float16 halves them and quarters the n-gram tables, see
+    modeling.quantization); None: unchanged. A folder that holds anything but a model is not replaced.
     """
     parts = {**_vocab_files(vocab), WEIGHTS_FILE: save_tensors(_to_saveable(tensors, dtype))}
     with atomic_folder(path, MODEL) as folder:
@@ -82,17 +81,17 @@ def write(
 
 
 def pack(config: BiLMConfig, vocab: Vocab, tensors: Tensors) -> bytes:
-    """A model folder as one string of bytes: a safetensors file with the other parts in its header."""
+    """Return a model folder as bytes: a safetensors file with the other files in its header."""
     parts = _vocab_files(vocab)
     texts = {name: data.decode("utf8") for name, data in parts.items()}
     texts[CONFIG_FILE] = _config_json(config, parts)
-    # One entry: safetensors writes several in any order, and the bytes would differ from call to call.
+    # One entry: safetensors writes several in any order, so that the bytes would differ between calls.
     header = {METADATA_KEY: json.dumps(texts, ensure_ascii=False)}
     return save_tensors(_to_saveable(tensors, None), metadata=header)
 
 
 def unpack(data: bytes) -> Contents:
-    """The inverse of pack."""
+    """Invert pack. Raises a ModelFolderError."""
     try:
         size = int.from_bytes(data[:8], "little")
         texts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][METADATA_KEY])
@@ -105,7 +104,7 @@ def unpack(data: bytes) -> Contents:
 
 
 def read_json(folder: Path) -> dict[str, Any]:
-    """config.json of a model folder: format version, settings of the biLM, the files' checksums."""
+    """Read config.json of a model folder: format version, settings of the biLM, checksums of the files."""
     if not folder.exists():
         raise ModelFolderError(f"The model folder {folder} does not exist: check the path.")
     if not folder.is_dir():
@@ -121,7 +120,7 @@ def read_json(folder: Path) -> dict[str, Any]:
 
 
 def _check(stored: Any, subject: str, config: PathLike) -> None:
-    """Whether this is a config.json that this version reads, and has all that reading needs."""
+    """Raise a ModelFolderError unless this version can read the config.json."""
     stored = stored if isinstance(stored, dict) else {}
     version, entries = stored.get("format_version"), stored.get("files")
     if isinstance(version, int) and version > FORMAT_VERSION:
@@ -137,7 +136,7 @@ def _check(stored: Any, subject: str, config: PathLike) -> None:
 
 
 def config_of(stored: dict[str, Any], source: str) -> BiLMConfig:
-    """The biLM's settings in a config.json. source: names the folder in a ModelFolderError."""
+    """Return the settings of the biLM in a config.json. source: names the folder in a ModelFolderError."""
     try:
         settings = stored["bilm"]
         if stored["format_version"] == 1:
@@ -148,7 +147,7 @@ def config_of(stored: dict[str, Any], source: str) -> BiLMConfig:
 
 
 def _read(folder: Path, name: str, entry: dict[str, Any]) -> bytes:
-    """A file's bytes, checked."""
+    """Read a file and check its size and checksum."""
     path = _checked_path(folder, name, entry)
     data = path.read_bytes()
     _check_digest(path, sha256(data).hexdigest(), entry)
@@ -156,7 +155,7 @@ def _read(folder: Path, name: str, entry: dict[str, Any]) -> bytes:
 
 
 def _verify_sha256(folder: Path, name: str, entry: dict[str, Any]) -> Path:
-    """The path of a file that is checked without being held in memory."""
+    """Return the path of a file after checking it, without holding it in memory."""
     path = _checked_path(folder, name, entry)
     checksum = sha256()
     with path.open("rb") as file:
@@ -167,7 +166,7 @@ def _verify_sha256(folder: Path, name: str, entry: dict[str, Any]) -> Path:
 
 
 def _checked_path(folder: Path, name: str, entry: dict[str, Any]) -> Path:
-    """The path of a file. Raises a ModelFolderError unless it is there, and as long as it should be."""
+    """Return the path of a file. Raises a ModelFolderError if it is missing or has another size."""
     path = folder / name
     if Path(name).name != name or not path.is_file():
         raise ModelFolderError(f"{path} is missing: copy the model again.")
@@ -184,16 +183,14 @@ def _check_digest(path: Path, checksum: str, entry: dict[str, Any]) -> None:
 
 
 def _load_mapped(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, those in float32 mapped, others in memory
-    (quantization.upcast_unless_int8).
-    """
+    """Load a safetensors file: map float32 tensors, and read the others into memory."""
     tensors: dict[str, Tensor] = {}
     with safe_open(path, framework="pt") as file:
         names = list(file.keys())
         halves = [name for name in names if file.get_slice(name).get_dtype() != "F32"]
         tensors |= {name: file.get_tensor(name) for name in names if name not in halves}
     for name in halves:
-        # Opened anew: what was read stays in memory until the file is closed.
+        # Open the file again for each tensor: its data stays in memory until the file is closed.
         with safe_open(path, framework="pt") as file:
             tensors[name] = quantization.upcast_unless_int8(name, file.get_tensor(name))
     return tensors
@@ -205,7 +202,7 @@ def _contents(
     load_weights: Callable[[], dict[str, Tensor]],
     source: str,
 ) -> Contents:
-    """texts: the vocabulary files' contents, see _vocab_files."""
+    """Build the contents of a model. texts: contents of the vocabulary files, see _vocab_files."""
     config = config_of(stored, source)
     if VOCAB_FILE not in texts:
         raise _unlisted(VOCAB_FILE, source)
@@ -233,7 +230,7 @@ def _unlisted(name: str, source: str) -> ModelFolderError:
 
 
 def _vocab_files(vocab: Vocab) -> dict[str, bytes]:
-    """The vocabulary files: name -> content."""
+    """Return the vocabulary files: name -> content."""
     lists = {
         VOCAB_FILE: vocab.units,
         CHARACTERS_FILE: vocab.characters,
@@ -248,7 +245,7 @@ def _vocab_files(vocab: Vocab) -> dict[str, bytes]:
 
 
 def _config_json(config: BiLMConfig, parts: Mapping[str, bytes]) -> str:
-    """config.json, with the checksums of the other parts."""
+    """Return config.json, with the checksums of the other files."""
     stored = {
         "kind": MODEL.kind,
         "format_version": FORMAT_VERSION,
@@ -275,7 +272,7 @@ def vocab_of(
     ngrams: Sequence[str] = (),
     static: Sequence[str] = (),
 ) -> Vocab:
-    """The vocabulary of a model with these settings. Raises an ElmoError."""
+    """Build the vocabulary of a model with these settings. Raises an ElmoError."""
     return Vocab(
         units,
         characters,

@@ -1,9 +1,9 @@
-"""Static vectors: what a token is by itself, whatever stands around it. Pure numpy.
+"""Look up static vectors: vectors of tokens that do not depend on the context. Pure NumPy.
 
-A biLM of characters knows a word from the contexts in which it has read its characters in that order, and so
-little of rare words. Counting what stands beside an n-gram (pretraining.init.cooccurrence) tells more of it
-than hours of training do; a task gets that beside the mixed layers, as embeddings of words are commonly
-concatenated with ELMo (Peters et al. 2018, section 3.3).
+A biLM of characters learns a word from the contexts in which it reads the word's characters, so it learns
+little about rare words. Counting the units next to an n-gram (pretraining.init.cooccurrence) gives better
+vectors of it than hours of training. A component gets them in addition to the mixed layers, as word
+embeddings are commonly concatenated with ELMo (Peters et al. 2018, section 3.3).
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -21,14 +21,16 @@ FIRST_ROWS = 256
 
 
 class StaticVectors:
-    """Vectors of tokens of any segmenter from a table of characters and n-grams, or of words.
+    """Vectors of any tokens, from a table of characters and n-grams, or of words.
 
-    strings: distinct, one for each row of `table` (rows, S), of floats or int8; a row's size does not matter.
-    fold_fullwidth: fold full-width letters and digits before a token is looked up.
-    simplified: read traditional characters that have no row as their simplified forms.
-    allow_single_letters: whether a single cased letter may be a piece of a token. Among words it is a word or
-        an initial, and says nothing of the word that it stands in.
-    budget: bytes of vectors of tokens that are kept (VectorCache).
+    Args:
+        strings: Distinct strings, one for each row of `table`.
+        table: (rows, S), floats or int8. The norm of a row has no effect.
+        fold_fullwidth: Fold full-width letters and digits before the lookup.
+        simplified: Read traditional characters without a row as their simplified forms.
+        allow_single_letters: Allow a single cased letter as a part of a token. In a table of words, a letter
+            is a word or an initial, and says nothing about a longer word.
+        budget: Bytes of token vectors to cache (VectorCache).
     """
 
     def __init__(
@@ -54,11 +56,11 @@ class StaticVectors:
     def look_up(
         self, tokens: Sequence[Hashable], to_string: Callable[[Any], str] | None = None
     ) -> np.ndarray:
-        """(n, S) float32; see BiLM.static_vectors_of. A token has its own row, or else the mean of those of
-        its pieces, scaled to root mean square 1 as all rows are; zeros where no character of it is known
-        (white space).
+        """Return the vectors of tokens, (n, S) float32; see BiLM.static_vectors_of.
 
-        Pieces are the longest listed strings from the end of the token on, where a Chinese word's head is.
+        A token has its own row, or else the mean of the rows of its parts. Parts are the longest listed
+        strings, matched from the end of the token, where the head of a Chinese word is. Vectors are scaled to
+        root mean square 1. Tokens without a known character (white space) get zeros.
         """
 
         def compute(keys: list) -> np.ndarray:
@@ -68,7 +70,7 @@ class StaticVectors:
 
     def _compute(self, tokens: list[str]) -> np.ndarray:
         rows = [self._rows.get(token, -1) for token in tokens]
-        out = self._vectors(rows)  # -1 takes any row, which is replaced
+        out = self._vectors(rows)  # the row of -1 is arbitrary and replaced below
         for i, row in enumerate(rows):
             if row < 0:
                 out[i] = self._from_subwords(tokens[i])
@@ -80,7 +82,7 @@ class StaticVectors:
         return normalize_rms(self._vectors(rows).sum(0, keepdims=True))[0]
 
     def _vectors(self, rows: list[int]) -> np.ndarray:
-        # Not of all rows beforehand: the table is mapped, and most of it is never read.
+        # Normalised at lookup, not once for all rows: the table is mapped, and most of it is never read.
         return normalize_rms(self._table[np.array(rows, dtype=np.int64)].astype(np.float32, copy=False))
 
     def _pieces(self, token: str) -> list[int]:
@@ -104,7 +106,7 @@ def _is_cased(character: str) -> bool:
 
 
 def normalize_rms(vectors: np.ndarray) -> np.ndarray:
-    """(n, S) each scaled to root mean square 1; zeros stay zeros."""
+    """Scale each row of (n, S) to root mean square 1. Zeros stay zeros."""
     size = np.sqrt(np.square(vectors).mean(-1, keepdims=True))
     scale = np.where(size > EPSILON, 1 / np.maximum(size, EPSILON), 0).astype(np.float32)
     return (vectors * scale).astype(np.float32)

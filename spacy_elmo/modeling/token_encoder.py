@@ -1,4 +1,4 @@
-"""Token encoders: what stands below the LSTMs. Units -> vectors of width P, independent of context."""
+"""Compute context-independent vectors of units, of width P: the input of the LSTMs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,19 +11,21 @@ from torch.nn import functional as F
 from .config import BiLMConfig
 from .vocab import CHAR_PAD, PAD
 
-NGRAM_STD = 0.3  # of the n-grams' vectors: a little beside the unit's own, whose variance is 1
+NGRAM_STD = 0.3  # of n-gram vectors: small compared with unit vectors, whose variance is 1
 
 
 @dataclass
 class TokenBatch:
     """Sentences as ids, boundaries included, padded on the right.
 
-    input_ids: (B, T) rows of the unit table, PAD behind a sentence's end.
-    lengths: (B,) units of each sentence, its two boundaries included.
-    type_ids: (B, T) rows of `type_char_ids`: each distinct word is spelled out once. None for table models.
-    type_char_ids: (U, C) characters of each distinct word. None for table models.
-    ngram_ids: (B, T, max_ngram_length - 1) rows of the n-grams that end at each unit, of 2 units and so on; 0
-        where there is none. None for models without n-grams.
+    Attributes:
+        input_ids: (B, T), rows of the embedding table; PAD after the end of a sentence.
+        lengths: (B,), units of each sentence, both boundaries included.
+        type_ids: (B, T), rows of `type_char_ids`, where each distinct word is spelled once. None without a
+            char-CNN.
+        type_char_ids: (U, C), characters of each distinct word. None without a char-CNN.
+        ngram_ids: (B, T, max_ngram_length - 1), rows of the n-grams of 2, 3, ... units that end at each unit;
+            0 for none. None for models without n-grams.
     """
 
     input_ids: Tensor
@@ -33,7 +35,7 @@ class TokenBatch:
     ngram_ids: Tensor | None = None
 
     def to(self, device: torch.device) -> "TokenBatch":
-        """The same on another device. To a GPU it is sent while this process goes on."""
+        """Return the batch on another device. The transfer to a GPU is asynchronous."""
         parts = list(vars(self).values())
         if device.type == "cuda":
             parts = [x if x is None or x.is_cuda else x.pin_memory() for x in parts]
@@ -42,28 +44,29 @@ class TokenBatch:
 
 
 class Highway(nn.Module):
-    """y = g * relu(W_t x + b_t) + (1 - g) * x with g = sigmoid(W_g x + b_g) (Srivastava et al. 2015).
+    """Highway layer y = g * relu(W_t x + b_t) + (1 - g) * x, g = sigmoid(W_g x + b_g).
 
-    Shapes: (N, F) -> (N, F).
+    Srivastava et al. 2015. Shapes: (N, F) -> (N, F).
     """
 
     def __init__(self, width: int):
         super().__init__()
         self.transform = nn.Linear(width, width)
         self.gate = nn.Linear(width, width)
-        nn.init.constant_(self.gate.bias, -2.0)  # begin by carrying the input, as the paper advises
+        nn.init.constant_(self.gate.bias, -2.0)  # carry the input at first, as the paper advises
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return y (N, F) from x (N, F)."""
         gate = torch.sigmoid(self.gate(x))
         return gate * F.relu(self.transform(x)) + (1 - gate) * x
 
 
 class CharCNN(nn.Module):
-    """A word from its characters: convolutions, maximum over positions, highways (Kim et al. 2016).
+    """Vector of a word from its characters: convolutions, max pooling, highways (Kim et al. 2016).
 
-    Shapes: (U, C) character ids -> (U, F), F the sum of the filters. The padding takes no part: a
-    position whose window reaches into it is left out of the maximum, unless the word is shorter than
-    the window. With `config.convolve_padding` it is a character like others.
+    Shapes: (U, C) character ids -> (U, F), F the number of all filters. Positions whose window includes
+    padding are excluded from the maximum, unless the word is shorter than the window. With
+    `config.convolve_padding`, padding counts as a character.
     """
 
     def __init__(self, config: BiLMConfig, n_characters: int):
@@ -78,6 +81,7 @@ class CharCNN(nn.Module):
         self.activation: Callable[[Tensor], Tensor] = F.relu if config.activation == "relu" else torch.tanh
 
     def forward(self, characters: Tensor) -> Tensor:
+        """Return the vectors of words, (U, F), from their characters (U, C)."""
         x = self.embedding(characters).transpose(1, 2)  # (U, char_embedding_dim, C)
         lengths = (characters != CHAR_PAD).sum(1)[:, None]  # (U, 1)
         pooled = []
@@ -95,14 +99,14 @@ class CharCNN(nn.Module):
 
 
 class TokenEncoder(nn.Module):
-    """The embedding layer: word table, char-CNN, or both side by side, mapped to width P.
+    """The embedding layer: embedding table, char-CNN, or both concatenated, mapped to width P.
 
-    Shapes: TokenBatch (B, T) -> (B, T, P) for the forward and for the backward direction, the same tensor
-    twice without n-grams. With them a direction reads those that it has read to the end, n from 2 to
-        max_ngram_length: ahead_t = e_t + sum_n g(c_{t-n+1} .. c_t)
+    Shapes: TokenBatch (B, T) -> (B, T, P) for the forward and for the backward direction; the same tensor
+    twice without n-grams. With n-grams, each direction reads those that it has completely read:
+        ahead_t = e_t + sum_n g(c_{t-n+1} .. c_t)
         back_t  = e_t + sum_n g(c_t .. c_{t+n-1})
-    where g is 0 behind its first config.effective_ngram_dim columns.
-    The map is left out where a table already has width P.
+    for n from 2 to max_ngram_length, where g is 0 after its first config.effective_ngram_dim columns. The
+    linear map is omitted for a table of width P.
     """
 
     def __init__(self, config: BiLMConfig, vocab_size: int, n_characters: int):
@@ -114,9 +118,9 @@ class TokenEncoder(nn.Module):
         width = 0
         if config.token_encoder in ("embedding", "both"):
             self.embedding = nn.Embedding(vocab_size, config.effective_embedding_dim, padding_idx=PAD)
-            # The LSTMs want inputs of unit variance, the softmax rows of unit length. A tied table is both:
-            # rows of unit length, scaled by sqrt(P) on the way in (Vaswani et al. 2017, section 3.4).
-            # Without it, training is several times slower.
+            # The LSTMs need inputs of unit variance, the softmax needs rows of unit norm. A tied table has
+            # rows of unit norm, scaled by sqrt(P) as inputs (Vaswani et al. 2017, section 3.4). Without
+            # this scaling, training is several times slower.
             self.scale = config.projection_dim**0.5 if config.tie_softmax else 1.0
             nn.init.normal_(self.embedding.weight, std=1 / self.scale)
             width += config.effective_embedding_dim
@@ -134,6 +138,7 @@ class TokenEncoder(nn.Module):
                 self.ngram_embedding.weight[0].zero_()
 
     def forward(self, batch: TokenBatch) -> tuple[Tensor, Tensor]:
+        """Return the input of the forward and of the backward direction, (B, T, P) each."""
         parts = []
         if self.embedding is not None:
             parts.append(self.embedding(batch.input_ids) * self.scale)
@@ -145,17 +150,16 @@ class TokenEncoder(nn.Module):
         if self.ngram_embedding is None:
             return x, x
         assert batch.ngram_ids is not None
-        if x.is_cuda:  # where steps are recorded, and shapes must not depend on what is in a batch
+        if x.is_cuda:  # CUDA graphs need shapes that do not depend on the content of a batch
             return add_ngram_embeddings(x, self.ngram_embedding.weight, batch.ngram_ids)
         ahead, back = _NgramSums.apply(x, self.ngram_embedding.weight, batch.ngram_ids)
         return ahead, back
 
 
 class _NgramSums(torch.autograd.Function):
-    """`add_ngram_embeddings` with a gradient of the table that is made once, for both directions and all
-    lengths.
+    """`add_ngram_embeddings` with one gradient of the table for both directions and all lengths.
 
-    Most units end no n-gram: rows of 0 are left out.
+    Most units end no n-gram, so rows of 0 are skipped.
     """
 
     @staticmethod
@@ -177,11 +181,10 @@ class _NgramSums(torch.autograd.Function):
 
 
 def add_ngram_embeddings(x: Tensor, table: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """What each direction reads: units with the n-grams that end there, and with those that begin there.
+    """Return the inputs of both directions: units plus the n-grams that end there, or that begin there.
 
-    x: (B, T, P); table: (rows, W), W <= P, row 0 zero; rows: (B, T, max_ngram_length - 1), see TokenBatch. In
-        this
-    order, one by one: a unit's sum has the same bits in every batch.
+    x: (B, T, P); table: (rows, W), W <= P, row 0 zero; rows: (B, T, max_ngram_length - 1), see TokenBatch.
+    The vectors are added in this order, one by one, so that a sum has the same bits in every batch.
     """
     x, rest = x[..., : table.shape[1]], x[..., table.shape[1] :]
     ahead = back = x

@@ -1,4 +1,4 @@
-"""Traditional Chinese characters for models of simplified text: their simplified forms (traditional.txt)."""
+"""Map traditional Chinese characters to simplified ones for models of simplified text (traditional.txt)."""
 
 from collections.abc import Container
 from pathlib import Path
@@ -16,5 +16,5 @@ def simplified_forms() -> dict[str, str]:
 
 
 def missing_forms(known: Container[str]) -> dict[str, str]:
-    """Find the traditional characters that are not `known`, but whose simplified forms are."""
+    """Return the traditional characters that are not `known` but whose simplified forms are."""
     return {old: new for old, new in simplified_forms().items() if old not in known and new in known}

@@ -1,8 +1,7 @@
-"""Vectors of strings, or of what stands for them, each computed once and kept, up to a budget of bytes; when
-it is spent, all start anew.
+"""Cache vectors by hashable keys up to a byte budget. When it is exceeded, the whole cache is cleared.
 
-Words follow Zipf's law: after some thousand sentences nine of ten tokens are there, and after a new start
-soon again.
+Words follow Zipf's law: after some thousand sentences the cache holds nine of ten tokens, and soon again
+after it was cleared.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,10 +13,12 @@ from ..locks import ForkSafeLock
 
 
 class VectorCache:
-    """Safe for threads: rows that were handed out stay as they are.
+    """Thread-safe cache of vectors: rows that were returned never change.
 
-    pinned_rows: (n, D) float32, rows that are always there, before all strings. budget: bytes of the vectors
-    of strings; a call with more than that still gets all of them. initial_capacity: rows to begin with.
+    Args:
+        pinned_rows: (n, D) float32, rows that are always there, before all others.
+        budget: Bytes of the other vectors. A call that needs more still gets all of them.
+        initial_capacity: Rows to allocate at first.
     """
 
     def __init__(self, pinned_rows: np.ndarray, *, budget: int, initial_capacity: int):
@@ -32,9 +33,9 @@ class VectorCache:
     def table_and_index(
         self, strings: Iterable[Any], compute: Callable[[list], np.ndarray]
     ) -> tuple[np.ndarray, dict[Any, int]]:
-        """A table (rows, D) float32, and the row of each of `strings` in it.
+        """Return a table (rows, D) float32, and the row of each string in it.
 
-        compute: vectors (n, D) of strings that are not there yet.
+        compute: computes the vectors (n, D) of strings that are not cached.
         """
         wanted = set(strings)
         with self._lock:
@@ -47,7 +48,7 @@ class VectorCache:
             return self._table, self._index
 
     def get_many(self, strings: Sequence[Any], compute: Callable[[list], np.ndarray]) -> np.ndarray:
-        """The vectors of `strings`, (n, D): mostly all of them are there."""
+        """Return the vectors of `strings`, (n, D). Usually all of them are cached."""
         with self._lock:
             table = self._table
             try:
@@ -58,12 +59,12 @@ class VectorCache:
         return table.take([index[string] for string in strings], axis=0)
 
     def clear(self) -> None:
-        """Start anew at once."""
+        """Clear the cache."""
         with self._lock:
             self._reset()
 
     def _reset(self) -> None:
-        # New ones: who was given the old table and its rows goes on with them.
+        # New objects: callers may still use the old table and its rows.
         self._index: dict[Any, int] = {}
         self._table = self._pinned_rows
 

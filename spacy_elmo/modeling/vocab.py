@@ -1,4 +1,4 @@
-"""Units to ids: the unit vocabulary (words or characters), and with some models characters or n-grams."""
+"""Map units to ids: the vocabulary of words or characters, with characters or n-grams for some models."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,27 +9,32 @@ from ..text import normalize
 from .ngram_index import NgramIndex
 from .traditional import missing_forms
 
-# Rows of the unit table that stand for no unit of the text.
+# Rows of the embedding table for special tokens.
 PAD, UNK, BOS, EOS = range(4)
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
 
-# The same for characters: BOW and EOW frame a word; a boundary unit is one character of its own.
+# Special characters: BOW and EOW enclose a word; a sentence boundary is one character.
 CHAR_PAD, CHAR_UNK, BOW, EOW, CHAR_BOS, CHAR_EOS = range(6)
 CHAR_SPECIALS = ("<pad>", "<unk>", "<w>", "</w>", "<s>", "</s>")
 N_BYTES = 256
 
 
 class Vocab:
-    """Units by frequency, most frequent first, behind four special ids.
+    """Units in descending order of frequency, after four special tokens.
 
-    units: distinct units without line breaks, none of them a special.
-    characters: distinct characters for a char-CNN; empty for table models.
-    fold_fullwidth: fold full-width forms before looking up.
-    simplified: traditional characters that are no units have the rows of their simplified forms.
-    uses_bytes: a char-CNN spells units in the 256 bytes of UTF-8, which need no list.
-    max_length: units are cut to this many characters before looking up; None: they are not.
-    ngrams: distinct strings of 2 to `max_ngram_length` units that are characters.
-    static: distinct strings that have a static vector, see modeling.static_vectors.
+    Args:
+        units: Distinct units without line breaks, none of them a special token.
+        characters: Distinct characters for a char-CNN; empty for models without one.
+        fold_fullwidth: Fold full-width forms before the lookup.
+        simplified: Give traditional characters that are not units the rows of their simplified forms.
+        uses_bytes: The char-CNN reads the 256 bytes of UTF-8, which need no list.
+        max_length: Truncate units to this many characters before the lookup; None: do not.
+        ngrams: Distinct strings of 2 to `max_ngram_length` units that are characters.
+        max_ngram_length: Units of the longest n-gram.
+        static: Distinct strings with a static vector, see modeling.static_vectors.
+
+    Raises:
+        ElmoError: A list holds a string twice or with a line break, or an n-gram is not valid.
     """
 
     def __init__(
@@ -66,36 +71,37 @@ class Vocab:
             self._ids |= {old: self._ids[new] for old, new in missing_forms(self._ids).items()}
 
     def __len__(self) -> int:
-        """V: units and specials."""
+        """Return V, the number of units and special tokens."""
         return len(SPECIALS) + len(self.units)
 
     @property
     def n_characters(self) -> int:
-        """Rows of the character table, specials included."""
+        """Rows of the character table, special characters included."""
         return len(CHAR_SPECIALS) + (N_BYTES if self.uses_bytes else len(self.characters))
 
     def __contains__(self, unit: str) -> bool:
         return self.id(unit) != UNK
 
     def id(self, unit: str) -> int:
-        """Row of `unit`, UNK when it is not in the vocabulary."""
+        """Return the row of `unit`, UNK if it is not in the vocabulary."""
         return self._ids.get(self._normalize(unit), UNK)
 
     def ids(self, units: Iterable[str]) -> np.ndarray:
-        """Rows of a sentence's units with BOS in front and EOS behind: (n + 2,) int64."""
+        """Return the rows of a sentence's units, with BOS before and EOS after them: (n + 2,) int64."""
         if self.fold_fullwidth or self.max_length:
             units = map(self._normalize, units)
         get = self._ids.get
         return np.array([BOS, *(get(unit, UNK) for unit in units), EOS], dtype=np.int64)
 
     def ngram_rows(self, ids: np.ndarray) -> np.ndarray:
-        """Rows of the n-grams that end at each unit of sentences; see NgramIndex.match_endings."""
+        """Return the rows of the n-grams that end at each unit of sentences; see NgramIndex.match_endings."""
         return self._ngrams.match_endings(ids)
 
     def character_ids(self, units: Sequence[str], max_characters_per_token: int) -> np.ndarray:
-        """Characters of each unit: (n, max_characters_per_token + 2) int64, BOW, characters, EOW and padding.
+        """Return the characters of units: (n, max_characters_per_token + 2) int64.
 
-        A unit longer than `max_characters_per_token` is cut; bytes may be cut within a character.
+        A row is BOW, characters, EOW and padding. A longer unit is truncated; its last character may lose
+        some of its bytes.
         """
         rows = [
             [BOW, *self._encode_characters(self._normalize(unit), max_characters_per_token), EOW]
@@ -113,10 +119,10 @@ class Vocab:
 
 
 def special_character_ids(max_characters_per_token: int) -> np.ndarray:
-    """The four specials in characters: (4, max_characters_per_token + 2) int64, rows as in SPECIALS.
+    """Return the characters of the four special tokens: (4, max_characters_per_token + 2) int64.
 
     A sentence boundary is a word of one special character (Peters et al. 2018; Jozefowicz et al. 2016,
-    section 3.3).
+    section 3.3). Rows are in the order of SPECIALS.
     """
     rows = [[], [BOW, CHAR_UNK, EOW], [BOW, CHAR_BOS, EOW], [BOW, CHAR_EOS, EOW]]
     return _padded(rows, max_characters_per_token + 2)

@@ -1,4 +1,4 @@
-"""The ways to compute layers on this machine, best first. They differ by rounding only."""
+"""Backends that compute layers on this machine, best first. Their results differ only by rounding."""
 
 import sys
 from collections.abc import Sequence
@@ -20,15 +20,17 @@ NATIVE = "native "
 
 
 class Backend(Protocol):
-    """Layers of batches; see TorchBackend.run."""
+    """Computes the layers of batches; see TorchBackend.run."""
 
     name: str
 
-    def run(self, inputs: EncodedInputs, out: Sequence[np.ndarray]) -> None: ...
+    def run(self, inputs: EncodedInputs, out: Sequence[np.ndarray]) -> None:
+        """Fill `out` with the layers of a batch; see TorchBackend.run."""
+        ...
 
 
 def available_backends() -> list[str]:
-    """Names of those of the CPU: "native " and an instruction set, for each that it has, and "torch"."""
+    """Return the CPU backends: "native " and an instruction set, for each that exists here, and "torch"."""
     return [*(NATIVE + name for name in supported_targets()), TORCH]
 
 
@@ -55,8 +57,9 @@ def explain_choice() -> str:
 def create_backend(
     name: str, directions: Sequence[Sequence[LSTMWeights]], options: LSTMOptions, dtype: torch.dtype
 ) -> Backend:
-    """One of available_backends() or CUDA, with weights of its own. dtype: of the products; int16 is float32
-    in torch.
+    """Create a backend with its own copy of the weights.
+
+    name: one of available_backends(), or CUDA. dtype: of the products; torch computes int16 in float32.
     """
     if name == CUDA:
         from .cuda import CudaBackend  # it needs Triton

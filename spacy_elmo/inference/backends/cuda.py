@@ -1,6 +1,6 @@
-"""The backend of a GPU: packed batches as on the CPU, through cuDNN, or step by step where cells are clipped.
+"""The CUDA backend: packed batches as on the CPU, through cuDNN, or step by step for clipped cells.
 
-Imported where Triton is (see kernels.fused_ops); elsewhere a GPU computes the network itself.
+It needs Triton (see kernels.fused_ops); without Triton, a GPU runs the network itself.
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ from .lstm_weights import LSTMOptions, LSTMWeights
 from .packing import pack_sequences
 from .torch_cpu import TorchBackend, group_steps
 
-SUMS = 2**28  # numbers of the input product at once: half a gigabyte in bf16
+SUMS = 2**28  # values of the input product at a time: half a gigabyte in bf16
 
 
 class CudnnLSTMLayer:
-    """One LSTM layer of one direction by cuDNN, which has no clips; see torch_route.TorchLSTMLayer."""
+    """One LSTM layer of one direction in cuDNN, which has no clips; see torch_cpu.TorchLSTMLayer."""
 
     def __init__(self, cell: LSTMWeights, dtype: torch.dtype):
         size = 0 if cell.w_hr is None else cell.projection
@@ -37,13 +37,13 @@ class CudnnLSTMLayer:
         self.dtype = dtype
 
     def __call__(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
-        """x: (N, P) float32, step by step -> h: (N, P) float32."""
+        """Return h (N, P) float32 from x (N, P) float32, both in the order of the steps."""
         packed = PackedSequence(x.to(self.dtype), torch.tensor(batch_sizes))
         return self.layer(packed)[0].data.float()
 
 
 class TritonLSTMLayer:
-    """The same step by step: products by cuBLAS, and the rest by one kernel."""
+    """One LSTM layer of one direction, step by step: products in cuBLAS, the rest in one kernel."""
 
     def __init__(self, cell: LSTMWeights, options: LSTMOptions, dtype: torch.dtype):
         self.hidden, self.options, self.dtype = cell.hidden, options, dtype
@@ -54,7 +54,7 @@ class TritonLSTMLayer:
         self.kernels = TritonFusedOps()
 
     def __call__(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
-        """x: (N, P) float32, step by step -> h: (N, P) float32."""
+        """Return h (N, P) float32 from x (N, P) float32, both in the order of the steps."""
         x = x.to(self.dtype)
         out = torch.empty_like(x)
         c = x.new_zeros(batch_sizes[0], self.hidden, dtype=torch.float32)
@@ -73,7 +73,10 @@ class TritonLSTMLayer:
     def _step(
         self, gates: Tensor, before: Tensor | None, c: Tensor, m: Tensor, recurrent: Tensor, h: Tensor
     ) -> Tensor:
-        """gates: (b, 4H) of the input; before: h one step before. Replaces c; fills and returns h (b, P)."""
+        """Compute one step: update c, and fill and return h (b, P).
+
+        gates: (b, 4H) of the input; before: h of the previous step.
+        """
         if before is not None:
             torch.mm(before[: len(h)], self.down, out=recurrent)
         self.kernels.lstm_cell_forward(gates, recurrent, c, gates, c, m, self.clip)
@@ -89,7 +92,7 @@ class TritonLSTMLayer:
 def make_layer(
     cell: LSTMWeights, options: LSTMOptions, dtype: torch.dtype
 ) -> CudnnLSTMLayer | TritonLSTMLayer:
-    """What fits a layer."""
+    """Create the layer that fits the options and the type."""
     clipped = options.cell_clip is not None or options.proj_clip is not None
     return (
         CudnnLSTMLayer(cell, dtype)
@@ -99,7 +102,7 @@ def make_layer(
 
 
 class CudaBackend(TorchBackend):
-    """Both directions of a biLM on the GPU where its weights are."""
+    """Both directions of a biLM on the GPU that holds its weights."""
 
     cell = staticmethod(make_layer)
 
@@ -114,7 +117,7 @@ class CudaBackend(TorchBackend):
 
 
 def _fetch(layers: Tensor, *, half: bool) -> Tensor:
-    """Layers on the CPU; rounded to half precision they are sent as such, which takes half as long."""
+    """Copy layers to the CPU. Layers rounded to half precision are sent as such, in half the time."""
     if half:
         small = layers.half()
         layers = round_to_fp16(layers) if bool(small.isinf().any()) else small

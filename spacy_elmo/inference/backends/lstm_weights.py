@@ -1,4 +1,4 @@
-"""Weights and options of the biLM's LSTMs, as every backend reads them."""
+"""Weights and options of the biLM's LSTMs, in the form that all backends read."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,10 @@ from ...modeling.lstm import LSTMStack
 
 @dataclass(frozen=True)
 class LSTMWeights:
-    """One LSTM layer of one direction, float32. Gates in torch's order: i, f, g, o.
+    """One LSTM layer of one direction in float32, with gates in torch's order i, f, g, o.
 
-    w_ih: (4H, P); w_hh: (4H, P); bias: (4H,), of both products; w_hr: (P, H), None: no projection, P = H.
+    w_ih: (4H, P); w_hh: (4H, P); bias: (4H,), the sum of both; w_hr: (P, H), None without a projection (P =
+    H).
     """
 
     w_ih: Tensor
@@ -32,7 +33,7 @@ class LSTMWeights:
 
 @dataclass(frozen=True)
 class LSTMOptions:
-    """What is done beside the products: see modeling.lstm.LSTMStack."""
+    """Options of a layer besides its weights; see modeling.lstm.LSTMStack."""
 
     skip: bool
     cell_clip: float | None
@@ -40,7 +41,7 @@ class LSTMOptions:
 
 
 def lstm_weights(direction: LSTMStack) -> list[LSTMWeights]:
-    """The layers of a direction, from below."""
+    """Return the weights of a direction's layers, lowest first."""
     cells = []
     for layer in direction.layers:
         weights = {name: p.detach().float() for name, p in layer.named_parameters()}
@@ -52,5 +53,5 @@ def lstm_weights(direction: LSTMStack) -> list[LSTMWeights]:
 
 
 def lstm_options(direction: LSTMStack) -> LSTMOptions:
-    """Skip connection and clips of a direction."""
+    """Return the skip connection and clips of a direction."""
     return LSTMOptions(direction.skip, direction.cell_clip, direction.proj_clip)

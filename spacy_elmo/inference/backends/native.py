@@ -1,4 +1,4 @@
-"""The backend of the native kernel: both directions in one call of C++, see native/bilm.cpp."""
+"""The backend of the native kernel: both directions in one C++ call, see native/bilm.cpp."""
 
 import math
 from collections.abc import Sequence
@@ -23,11 +23,10 @@ from .lstm_weights import LSTMOptions, LSTMWeights
 
 
 class NativeBackend:
-    """Both directions of a biLM in C++, its weights packed for an instruction set.
+    """Both directions of a biLM in C++, with weights packed for an instruction set.
 
-    instruction_set: one of supported_targets(). dtype: of the products, float32, bfloat16 or int16; cell
-    states are float32.
-    Up to `torch.get_num_threads()` threads work on a batch.
+    Up to `torch.get_num_threads()` threads work on a batch. instruction_set: one of supported_targets().
+    dtype: of the products: float32, bfloat16 or int16. Cell states are float32.
     """
 
     def __init__(
@@ -97,7 +96,7 @@ class NativeBackend:
         )
 
     def _check_places(self, lengths: np.ndarray, out: Sequence[np.ndarray]) -> np.ndarray:
-        """Numbers from one layer to the next of each place. Raise a ValueError for one that does not fit."""
+        """Return the stride between layers of each output. Raises a ValueError if an output does not fit."""
         check_same("The numbers of sentences and of places", [len(lengths), len(out)])
         if not len(lengths) or lengths[-1] < 2 or (lengths[:-1] < lengths[1:]).any():
             raise ValueError("Sentences must be in descending order of length and include both boundaries.")
@@ -112,7 +111,10 @@ class NativeBackend:
 
 
 def _weights(cell: LSTMWeights, P: int, H: int, *, projects: bool) -> list[Tensor | None]:
-    """Those of a layer as the kernel takes them. Raise a ValueError if they do not fit P and H."""
+    """Return the weights of a layer as the kernel takes them.
+
+    Raises a ValueError if they do not fit P and H.
+    """
     check_shape("w_ih", cell.w_ih, (4 * H, P))
     check_shape("w_hh", cell.w_hh, (4 * H, P))
     check_shape("bias", cell.bias, (4 * H,))

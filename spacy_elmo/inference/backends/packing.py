@@ -1,4 +1,4 @@
-"""Sentences of a batch as steps without padding."""
+"""Pack the sentences of a batch as steps without padding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """A batch without padding: at step t, the sentences that are not through. N units in all.
+    """A batch without padding: step t has the sentences that are not finished. N units in all.
 
-    Nobody reads what comes of a sentence's last boundary, so there is no step for it.
-    batch_sizes: sentences of each step, descending.
-    forward, backward: (N,) the unit of each step and sentence, step by step, as its place in the
-    sentences one after another; read from the left and from the right.
+    The output at the final boundary is never used, so that step is skipped.
+
+    Attributes:
+        batch_sizes: Sentences of each step, descending.
+        forward: (N,), index of the unit at each step and sentence, in the concatenated sentences, read from
+            the left.
+        backward: (N,), the same, read from the right.
     """
 
     batch_sizes: list[int]
@@ -24,7 +27,7 @@ class PackedBatch:
 
 
 def pack_sequences(lengths: Sequence[int]) -> PackedBatch:
-    """The steps of sentences of these lengths, with both boundaries; they descend and are 2 at least."""
+    """Return the steps of sentences with these lengths, which include boundaries and descend to 2 or more."""
     n = np.asarray(lengths, dtype=np.int64)
     starts = np.cumsum(n) - n
     step, row = np.nonzero(np.arange(n[0] - 1)[:, None] < n[None] - 1)

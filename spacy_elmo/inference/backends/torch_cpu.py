@@ -14,8 +14,8 @@ from ..inputs.input_vectors import EncodedInputs
 from .lstm_weights import LSTMOptions, LSTMWeights
 from .packing import PackedBatch, pack_sequences
 
-TWO, HALF = torch.tensor(2.0), torch.tensor(0.5)  # a Python number takes as long as the operation
-INPUT_ROWS = 512  # of the input product at once: enough for full speed, and the result stays in the cache
+TWO, HALF = torch.tensor(2.0), torch.tensor(0.5)  # converting a Python number takes as long as the operation
+INPUT_ROWS = 512  # rows of an input product: enough for full speed, and the result stays in the cache
 
 
 Layer = Callable[[Tensor, Sequence[int]], Tensor]  # see TorchLSTMLayer.__call__
@@ -24,8 +24,8 @@ Layer = Callable[[Tensor, Sequence[int]], Tensor]  # see TorchLSTMLayer.__call__
 class TorchLSTMLayer:
     """One LSTM layer of one direction.
 
-    The gates are kept in the order i, f, o, g and all go through a sigmoid: tanh(x) is 2 sigmoid(2x) - 1, and
-    the first 2 is in the weights, which is exact.
+    The gates are in the order i, f, o, g and all go through one sigmoid: tanh(x) is 2 sigmoid(2x) - 1. The
+    inner factor 2 is folded into the weights, which is exact.
     """
 
     def __init__(self, cell: LSTMWeights, options: LSTMOptions, dtype: torch.dtype):
@@ -40,11 +40,11 @@ class TorchLSTMLayer:
         bias = (cell.bias[order] * scale[:, 0]).to(dtype)
         self.input = packed_linear((cell.w_ih[order] * scale).to(dtype), bias)
         self.recurrent = packed_linear((cell.w_hh[order] * scale).to(dtype))
-        # What is projected is half of o * tanh(c).
+        # The projected value is half of o * tanh(c), hence the factor 2.
         self.project = None if cell.w_hr is None else packed_linear((cell.w_hr * 2).to(dtype))
 
     def __call__(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
-        """x: (N, P) float32, step by step -> h: (N, P) float32."""
+        """Return h (N, P) float32 from x (N, P) float32, both in the order of the steps."""
         out = x.new_empty(x.shape)
         x = x.to(self.dtype)
         c = torch.zeros(batch_sizes[0], self.hidden)
@@ -63,7 +63,10 @@ class TorchLSTMLayer:
         return out
 
     def _step(self, ahead: Tensor, h: Tensor | None, workspace: "_Workspace") -> Tensor:
-        """ahead: (b, 4H) of the input; h: (b, P) or more rows -> h, FEWEST_ROWS of it at least."""
+        """Compute one step. ahead: (b, 4H) of the input; h: (b, P) or more rows.
+
+        Returns h, with at least FEWEST_ROWS rows.
+        """
         b, c, half = workspace.rows, workspace.c, workspace.half
         if h is None:
             workspace.gates.array.copy_(ahead)
@@ -84,7 +87,7 @@ class TorchLSTMLayer:
 
 
 class _Workspace:
-    """Where a step of b rows is computed. Small batches spend half of their time on what is not products."""
+    """Buffers for a step of b rows. Without them, small batches spend half of their time on allocation."""
 
     def __init__(self, c: Tensor, b: int, dtype: torch.dtype):
         hidden = c.shape[1]
@@ -98,7 +101,7 @@ class _Workspace:
 
 
 def group_steps(batch_sizes: Sequence[int], most: int) -> list[list[int]]:
-    """Consecutive steps of at most so many rows, or one step, whose input products are computed at once."""
+    """Group consecutive steps whose input products are computed together: one step, or `most` rows."""
     found: list[list[int]] = [[]]
     rows = 0
     for b in batch_sizes:
@@ -111,7 +114,7 @@ def group_steps(batch_sizes: Sequence[int], most: int) -> list[list[int]]:
 
 
 class TorchBackend:
-    """Both directions of a biLM in torch. dtype: of the products; the cell's state is always float32."""
+    """Both directions of a biLM in torch. dtype: of the products; the cell states are always float32."""
 
     cell: Callable[[LSTMWeights, LSTMOptions, torch.dtype], Layer] = TorchLSTMLayer
 
@@ -123,10 +126,10 @@ class TorchBackend:
         self.device = directions[0][0].bias.device
 
     def run(self, inputs: EncodedInputs, out: Sequence[np.ndarray]) -> None:
-        """Fill `out`, an (L, n, 2P) float32 array for each sentence, in descending order of n, each layer
-        in one piece.
+        """Fill `out`, a float32 array (L, n, 2P) for each sentence, with contiguous layers.
 
-        Layers of products in bf16 are rounded to half precision.
+        The sentences are in descending order of n. With bf16 products, the layers are rounded to half
+        precision.
         """
         lengths = [len(sentence) for sentence in inputs.ids]
         steps = pack_sequences(lengths)
@@ -137,7 +140,7 @@ class TorchBackend:
             target[:] = layers[:, begin + 1 : begin + n - 1]
 
     def _layers(self, inputs: Sequence[Tensor], steps: PackedBatch) -> Tensor:
-        """inputs: (N, P) for each direction, sentence by sentence -> (L, N, 2P), the same way."""
+        """Return the layers (L, N, 2P) from inputs (N, P) of each direction, both sentence by sentence."""
         rows, width = inputs[0].shape
         layers = inputs[0].new_empty(len(self.directions[0]) + 1, rows, 2 * width)
         torch.cat(tuple(inputs), 1, out=layers[0])

@@ -1,1 +1,1 @@
-"""Vectors of units, below the LSTMs."""
+"""Compute the input vectors of the LSTMs."""

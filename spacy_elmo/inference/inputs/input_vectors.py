@@ -1,6 +1,4 @@
-"""Vectors of units, below the LSTMs: rows of the table, and of those of n-grams, or of a cache of what the
-encoder makes of units.
-"""
+"""Provide the vectors of units below the LSTMs: rows of the tables, or a cache of encoded units."""
 
 import warnings
 from collections.abc import Sequence
@@ -25,65 +23,61 @@ Sentences = Sequence[Sequence[str]]
 
 
 class NgramVectors(NamedTuple):
-    """What is added to the vectors of units, see token_encoder.add_ngram_embeddings."""
+    """Vectors that are added to those of the units, see token_encoder.add_ngram_embeddings."""
 
     vectors: Tensor
-    """(_, W) float32, W <= P; row 0 is zero, and stands for none"""
+    """(rows, W) float32, W <= P; row 0 is zero and means "none"."""
     rows: np.ndarray
-    """(N, max_ngram_length - 1) int64: those that end at each unit, see TokenBatch"""
+    """(N, max_ngram_length - 1) int64, n-grams that end at each unit, see TokenBatch."""
 
 
 @dataclass(frozen=True)
 class EncodedInputs:
-    """What the LSTMs read of a batch: N units in all, boundaries included."""
+    """Input of the LSTMs for a batch of N units in all, boundaries included."""
 
     ids: list[np.ndarray]
-    """(n + 2,) int64 for each sentence: the rows of its units"""
+    """For each sentence (n + 2,) int64, the rows of its units."""
     vectors: Tensor
-    """(U, P) float32"""
+    """(U, P) float32."""
     scale: float = 1.0
-    """of these vectors, see TokenEncoder"""
+    """Factor of these vectors, see TokenEncoder."""
     ngrams: NgramVectors | None = None
 
     def for_directions(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """(N, P) for the forward and the backward direction, sentence by sentence, each from the left."""
+        """Return the input of the forward and the backward direction, (N, P), both in reading order."""
         rows = torch.from_numpy(np.concatenate(self.ids)).to(self.vectors.device)
         x = self.vectors[rows].to(device) * self.scale
         if self.ngrams is None:
             return x, x
-        # As one long sentence: no n-gram reaches over the boundaries within it.
+        # Treated as one long sentence, because no n-gram crosses a boundary.
         ngrams = torch.from_numpy(self.ngrams.rows).to(device)
         ahead, back = add_ngram_embeddings(x[None], self.ngrams.vectors.to(device), ngrams[None])
         return ahead[0], back[0]
 
 
 class InputEncoder(Protocol):
-    """Where a backend finds the vectors of units."""
+    """Provides the vectors of units for a backend."""
 
     def encode(self, sentences: Sentences) -> EncodedInputs:
-        """What a batch of sentences reads."""
+        """Return the inputs of a batch of sentences."""
         ...
 
 
 class _IdCache(dict[str, int]):
-    """Rows of units, unknown ones too. Known ones are kept as they are written, full-width forms and all."""
+    """Rows of units, as written (also in full-width forms). Unknown units are not stored."""
 
     def __init__(self, vocab: Vocab):
         self.vocab = vocab
 
     def __missing__(self, unit: str) -> int:
         row = self.vocab.id(unit)
-        if row != UNK:  # of which there is no end
+        if row != UNK:  # there is no limit to unknown units
             self[unit] = row
         return row
 
 
 class UnknownUnits:
-    """Counts the units outside the vocabulary, and warns once of many.
-
-    Many are a tenth of all characters. Of words it is half: in text of another domain a tenth is usual, and
-    in another language nearly all are unknown.
-    """
+    """Counter of units outside the vocabulary; it warns once if they are a tenth of all or more."""
 
     SHARES, FEWEST = {"char": 0.1, "word": 0.5}, 10
 
@@ -93,7 +87,7 @@ class UnknownUnits:
         self._warned = False
 
     def count(self, ids: np.ndarray) -> None:
-        """Add units, with the boundaries of their sentences."""
+        """Count the units of `ids`, which include the boundaries of sentences."""
         if self._warned:
             return
         self._units += int((ids != BOS).sum() - (ids == EOS).sum())
@@ -109,7 +103,7 @@ class UnknownUnits:
 
 
 class TableInputs:
-    """A table of width P is itself what is looked up, and so are the vectors of n-grams, if there are any."""
+    """Inputs of a model whose only encoder is a table of width P: its rows, and those of n-grams."""
 
     def __init__(self, encoder: TokenEncoder, vocab: Vocab, units: str):
         assert encoder.embedding is not None
@@ -132,7 +126,7 @@ class TableInputs:
 
 
 class CachedInputs:
-    """Each distinct unit is encoded once and kept (VectorCache).
+    """Inputs of other models: each distinct unit is encoded once and cached (VectorCache).
 
     budget: bytes of vectors. dtype: of the encoder's products.
     """
@@ -165,7 +159,7 @@ class CachedInputs:
         return EncodedInputs(ids, torch.from_numpy(table))
 
     def forget(self) -> None:
-        """Clear the cache at once."""
+        """Clear the cache."""
         self._kept.clear()
 
     def _encode(self, units: list[str]) -> np.ndarray:
@@ -181,7 +175,7 @@ class CachedInputs:
 def make_input_encoder(
     encoder: TokenEncoder, vocab: Vocab, config: BiLMConfig, dtype: torch.dtype
 ) -> InputEncoder:
-    """What fits a biLM's encoder."""
+    """Return the inputs that fit the encoder of a biLM."""
     if config.token_encoder == "embedding" and config.effective_embedding_dim == config.projection_dim:
         return TableInputs(encoder, vocab, config.units)
     return CachedInputs(encoder, vocab, config, dtype=dtype)

@@ -1,7 +1,7 @@
-"""The token encoder at inference: distinct units in, vectors out, each the same whatever its company.
+"""Run the token encoder at inference: distinct units to vectors, independent of the other units.
 
-The sums are those of modeling.token_encoder, arranged otherwise: units of like length at once, so that few
-positions are computed that the maximum leaves out, and convolutions as products of packed weights.
+The result equals that of modeling.token_encoder. The order differs: units of similar length are computed
+together, so that few positions are masked, and convolutions are products of packed weights.
 """
 
 import torch
@@ -13,11 +13,11 @@ from ...kernels.packed_linear import Linear, packed_linear
 from ...modeling.token_encoder import CharCNN, TokenEncoder
 from ...modeling.vocab import CHAR_PAD
 
-CHUNK = 256  # units at once: bounds the memory, and keeps what a chunk computes in the processor's cache
+CHUNK = 256  # units at a time: bounds the memory, and keeps the results of a chunk in the cache
 
 
 class PackedTokenEncoder:
-    """Units to vectors. dtype: of the products; all else is float32."""
+    """Token encoder with packed weights. dtype: of the products; all else is float32."""
 
     def __init__(self, encoder: TokenEncoder, dtype: torch.dtype):
         self.embedding = None if encoder.embedding is None else encoder.embedding.weight.detach().float()
@@ -31,7 +31,7 @@ class PackedTokenEncoder:
         )
 
     def __call__(self, ids: Tensor, characters: Tensor) -> Tensor:
-        """ids: (U,) rows of the unit table; characters: (U, C) -> (U, P) float32."""
+        """Return vectors (U, P) float32. ids: (U,) rows of the embedding table; characters: (U, C)."""
         order = (characters != CHAR_PAD).sum(1).argsort(stable=True)
         sorted_ = torch.cat([self._chunk(ids[some], characters[some]) for some in order.split(CHUNK)])
         out = torch.empty_like(sorted_)
