@@ -1,1 +1,1 @@
-"""Raw text -> biLM: segmentation, shards of unit ids, batches, the training loop, checkpoints."""
+"""Train a biLM on raw text: corpus, batches, training loop, checkpoints."""

@@ -1,4 +1,4 @@
-"""batch_tokens = "auto": the largest batch that fits the memory, with a margin."""
+"""Find the largest batch that fits into memory, for batch_tokens = "auto"."""
 
 import logging
 
@@ -14,19 +14,19 @@ from .step.cuda_graphs import CUDAGraphTrainStep
 
 log = logging.getLogger("spacy_elmo")
 
-MEMORY_MARGIN = 0.15  # of the memory stays free: other shapes of batch, other users
-MAX_BATCH_TOKENS = 2**16  # units a process; larger steps learn less from each unit
-PROBE_TOKENS = (1024, 4096)  # units of the batches that are measured
+MEMORY_MARGIN = 0.15  # share of memory to leave free, for other batch shapes and other users
+MAX_BATCH_TOKENS = 2**16  # units per process; larger steps learn less from each unit
+PROBE_TOKENS = (1024, 4096)  # units of the two measured batches
 
 
 def find_max_batch_tokens(step: Step, world: DistributedContext) -> int:
-    """Units of a batch over all processes, found by two steps of each process on units at random.
+    """Return the units of a batch over all processes, from two measured steps on random units.
 
-    What a step needs grows by the same number of bytes for each unit; Adam's two numbers a weight, which
-    these steps do not make, are added. On a GPU the result is tried, and lowered until it fits.
+    The memory of a step grows linearly with the number of units. Adam's two values per weight, which these
+    steps do not allocate, are added. On a GPU the result is tried, and lowered until it fits.
     """
     state = sum(p.numel() for p in step.bilm.parameters()) * (8 if world.size == 1 else 12)
-    if isinstance(step, CUDAGraphTrainStep):  # a graph writes gradients to a place of its own
+    if isinstance(step, CUDAGraphTrainStep):  # graphs write gradients to their own buffers
         state += sum(p.numel() for p in step.bilm.parameters()) * 4
         step = step.plain
     small, large = (_peak_bytes(step, n, world.device) for n in PROBE_TOKENS)
@@ -52,7 +52,7 @@ def find_max_batch_tokens(step: Step, world: DistributedContext) -> int:
 
 
 def _peak_bytes(step: Step, tokens: int, device: torch.device) -> int:
-    """Peak bytes of a step on `tokens` units in the longest sentences that there are."""
+    """Return the peak bytes of a step on `tokens` units in sentences of maximum length."""
     memory.reset_peak(device)
     step(random_batch(step, tokens), 0)
     for parameter in step.bilm.parameters():
@@ -61,7 +61,7 @@ def _peak_bytes(step: Step, tokens: int, device: torch.device) -> int:
 
 
 def random_batch(step: Step, tokens: int, length: int | None = None) -> TokenBatch:
-    """Make about `tokens` units at random, in sentences of `length` units (None: the greatest number)."""
+    """Make about `tokens` random units, in sentences of `length` units (None: max_sentence_length)."""
     config = step.bilm.config
     length = 2 + (config.max_sentence_length if length is None else length)
     generator = torch.Generator().manual_seed(derive_seed(0, "budget"))

@@ -1,7 +1,7 @@
-"""Checkpoints: everything a run needs to go on as if it had not stopped. Atomic, never pickled.
+"""Save and load checkpoints: all that a run needs to continue as if it had not stopped.
 
-step-N/model is a model folder like any other; step-N/state.safetensors holds the optimiser and each
-process's random state; step-N/state.json the rest.
+They are atomic and never pickled. step-N/model is an ordinary model folder, step-N/state.safetensors holds
+the optimizer and the random states of all processes, and step-N/state.json the rest.
 """
 
 import json
@@ -35,7 +35,7 @@ CHECKPOINT = FolderKind(
 
 
 class CheckpointError(ElmoError):
-    """A checkpoint that cannot be continued from."""
+    """A checkpoint from which a run cannot continue."""
 
 
 def save_checkpoint(
@@ -49,7 +49,7 @@ def save_checkpoint(
 ) -> None:
     """Write `folder`/step-N with weights, optimizer, random states and `state`; keep the last `keep`.
 
-    state: of Trainer.state_dict. All processes of `world` call this, one writes.
+    state: result of Trainer.state_dict. All processes of `world` call this function; rank 0 writes.
     """
     tensors = _random_states(world)
     if not world.is_main:
@@ -66,10 +66,10 @@ def save_checkpoint(
 
 
 def _remove_old(folder: Path, keep: int) -> None:
-    """Remove all but the last `keep` checkpoints, and what killed runs left of others.
+    """Remove all but the last `keep` checkpoints, and the temporary files of killed runs.
 
-    The caller is the one process that writes to this run, see trainer.pretrain. A folder to which somebody
-    has added a file stays.
+    The caller is the only process that writes to this run, see trainer.pretrain. A checkpoint to which
+    somebody added a file stays.
     """
     for old in find_checkpoints(folder)[:-keep]:
         if CHECKPOINT.foreign(old) is None:
@@ -82,7 +82,7 @@ def _remove_old(folder: Path, keep: int) -> None:
 
 
 def _random_states(world: DistributedContext) -> dict[str, Tensor]:
-    """The states of torch's generators in every process, by rank."""
+    """Return the states of torch's generators in every process, by rank."""
     found = {f"rng.torch.{i}": t for i, t in enumerate(world.all_gather(torch.get_rng_state()))}
     if world.device.type == "cuda":
         states = world.all_gather(torch.cuda.get_rng_state(world.device))
@@ -91,7 +91,7 @@ def _random_states(world: DistributedContext) -> dict[str, Tensor]:
 
 
 def find_checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints, oldest first."""
+    """Return the complete checkpoints, oldest first."""
     return sorted(path.parent for path in folder.glob(f"step-*/{STATE}"))
 
 
@@ -108,9 +108,9 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def check_same_run(state: dict[str, Any], config: PretrainConfig, corpus: str, output: Path) -> None:
-    """Raise a CheckpointError unless the state is of a run with these settings on this corpus.
+    """Raise a CheckpointError unless the state belongs to a run with these settings on this corpus.
 
-    corpus: its digest. output: the folder of the run.
+    corpus: digest of the corpus. output: folder of the run.
     """
     record = state["record"]
     other = config.find_conflict(record.get("settings", {}))
@@ -122,9 +122,9 @@ def check_same_run(state: dict[str, Any], config: PretrainConfig, corpus: str, o
 
 
 def load_model(path: Path) -> BiLM:
-    """The biLM of a checkpoint, with its vocabulary, its weights in memory of their own.
+    """Load the biLM of a checkpoint, with weights that are not memory-mapped.
 
-    A mapped weight may begin anywhere, and products may round otherwise there: a run that goes on would not
+    The alignment of mapped weights varies, and with it the rounding of products: a continued run would not
     end with the same bits.
     """
     try:
@@ -139,9 +139,9 @@ def load_model(path: Path) -> BiLM:
 def load_tensors(
     path: Path, state: dict[str, Any], *, optimizer: torch.optim.Optimizer, world: DistributedContext
 ) -> None:
-    """Put optimizer and random states back to a checkpoint. A process that is new begins with its own.
+    """Restore the optimizer and the random states. A new process keeps its own random state.
 
-    state: of read_state.
+    state: result of read_state.
     """
     try:
         data = (path / TENSORS).read_bytes()

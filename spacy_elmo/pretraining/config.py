@@ -1,4 +1,4 @@
-"""pretrain.cfg: what a run is made of, typed, with an error for every key that is not known."""
+"""Read pretrain.cfg into typed settings; unknown keys and wrong types are errors."""
 
 import configparser
 import json
@@ -16,21 +16,21 @@ class Paths:
     """Section [paths]. Relative paths are relative to the working directory."""
 
     train: str | None = None
-    """A folder made by `spacy elmo corpus`."""
+    """Corpus folder, made by `spacy elmo corpus`."""
     dev: str | None = None
-    """A text file for held-out perplexity."""
+    """Text file for held-out perplexity."""
     init_from: str | None = None
-    """A model folder or a checkpoint to begin with; null: random weights."""
+    """Model folder or checkpoint with the initial weights; null: random weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VocabConfig:
-    """Section [vocab]: which units of the corpus become the vocabulary."""
+    """Section [vocab]: the units of the corpus that become the vocabulary."""
 
     min_count: int = 2
-    """A unit that is rarer becomes <unk>, so that <unk> itself is trained."""
+    """Rarer units become <unk>, so that <unk> itself is trained."""
     max_size: int | None = None
-    """At most this many units."""
+    """Largest number of units; null: no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,45 +40,45 @@ class TrainingConfig:
     seed: int = 0
     """Of the first weights, the order of the sentences and dropout."""
     max_steps: int = 4000
-    """Updates of the weights."""
+    """Optimizer steps."""
     batch_tokens: int | str = 2048
-    """Units of a batch, boundaries and padding included, over all processes; each has an equal share.
-    "auto": the most that fits the memory, with a margin."""
+    """Units of a batch over all processes, boundaries and padding included; each process has an equal share.
+    "auto": the most that fits into memory, with a margin."""
     learning_rate: float = 8e-3
-    """Adam's, at its peak."""
+    """Peak learning rate of AdamW."""
     warmup_steps: int = 100
-    """Steps of linear increase."""
+    """Steps of linear increase of the learning rate."""
     decay_steps: int | None = None
-    """Steps of linear decrease to zero at max_steps, behind a constant rate; None: all after the warm-up."""
+    """Steps of linear decrease to zero at max_steps, after a constant rate; null: all after the warm-up."""
     weight_decay: float = 0.0
-    """Decoupled (AdamW), on matrices only."""
+    """Decoupled weight decay (AdamW), of matrices only."""
     grad_clip: float = 1.0
-    """Largest norm of the gradient over all weights."""
+    """Largest norm of the gradient of all weights together."""
     dropout: float = 0.1
-    """On the input of every LSTM layer and of the softmax."""
+    """Dropout rate on the input of every LSTM layer and of the softmax."""
     softmax: str = "full"
-    """What training lowers: "full", or "sampled" for vocabularies that the full one is too slow for."""
+    """Softmax of the training loss: "full", or "sampled" for very large vocabularies."""
     n_samples: int = 8192
-    """Units of the sampled softmax, the batch's own not counted."""
+    """Units of the sampled softmax, in addition to those of the batch."""
     precision: str = "auto"
-    """Of the matrix products: "f32", "bf16", or "auto": bf16 where the processor has it natively."""
+    """Type of matrix products: "f32", "bf16", or "auto" (bf16 if the processor supports it)."""
     log_every: int = 100
-    """Steps between lines of progress."""
+    """Steps between progress lines."""
     eval_every: int = 500
-    """Steps between measurements on the held-out text."""
+    """Steps between evaluations on the held-out text."""
     eval_tokens: int = 50_000
-    """Units of the held-out text for the measurements during training; the last one uses all."""
+    """Units of the held-out text for evaluations during training; the last one uses all."""
     patience: int = 0
-    """Stop after this many measurements without a better held-out perplexity; 0: never."""
+    """Stop after this many evaluations without a better held-out perplexity; 0: never."""
     checkpoint_every: int = 500
     """Steps between checkpoints."""
     max_checkpoints: int = 2
-    """Older ones are deleted."""
+    """Checkpoints to keep; older ones are deleted."""
     save_dtype: str = "float16"
     """Type of the weights in the model folder: "float16" or "float32"."""
 
 
-# What may change while a run goes on: nothing here changes what a step does.
+# Settings that may change when a run continues, because none of them changes a training step.
 CHANGEABLE_ON_RESUME = (
     "eval_every",
     "eval_tokens",
@@ -92,7 +92,7 @@ CHANGEABLE_ON_RESUME = (
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
-    """A whole pretrain.cfg; `model` holds the sizes and switches of BiLMConfig."""
+    """A complete pretrain.cfg; `model` holds the sizes and switches of BiLMConfig."""
 
     paths: Paths
     vocab: VocabConfig
@@ -100,13 +100,13 @@ class PretrainConfig:
     model: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the settings as JSON values."""
         return asdict(self)
 
     def find_conflict(self, recorded: dict[str, Any]) -> str | None:
-        """What keeps a run of `recorded` settings from going on with these, None: nothing.
+        """Return the setting that prevents a run with `recorded` settings from continuing, or None.
 
-        Paths may change, max_steps may grow, and how often something is measured or saved is free.
+        Paths may change, max_steps may grow, and the intervals of evaluation and saving are free.
         """
         own = json.loads(json.dumps(self.to_dict()))
         for section in ("vocab", "training", "model"):

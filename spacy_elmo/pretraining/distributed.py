@@ -1,4 +1,4 @@
-"""One process or many: torch's own distributed engine, as `torchrun` starts it. Alone, a world of one."""
+"""Train in one process or many, with torch.distributed as `torchrun` starts it."""
 
 import json
 import os
@@ -18,21 +18,21 @@ from torch import distributed as dist
 from ..errors import ElmoError
 from ..inference.bilm import BiLM
 
-BUCKET_NUMEL = 2**24  # numbers that are summed over the processes at once
+BUCKET_NUMEL = 2**24  # values per all-reduce
 TIMEOUT = timedelta(minutes=10)  # for a process that hangs; one that dies is noticed at once
 
 STORE_PORT = "spacy_elmo/store_port"
 
 
 class DistributedError(ElmoError):
-    """A process of the run that is missing or lost."""
+    """A process of the run is missing or was lost."""
 
 
 @dataclass(frozen=True)
 class DistributedContext:
     """The processes of a run, each with the same weights and a share of every batch.
 
-    rank: of this process. size: how many there are. device: where this one computes.
+    rank: of this process. size: number of processes. device: device of this process.
     """
 
     rank: int = 0
@@ -41,11 +41,11 @@ class DistributedContext:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the one process that writes files and speaks."""
+        """True on rank 0, the only process that writes files and logs."""
         return self.rank == 0
 
     def all_reduce_sum(self, values: Sequence[float]) -> list[float]:
-        """The sum of each number over all processes."""
+        """Return the sum of each value over all processes."""
         if self.size == 1:
             return list(values)
         summed = torch.tensor(values, dtype=torch.float64)
@@ -53,11 +53,11 @@ class DistributedContext:
         return summed.tolist()
 
     def all_reduce_min(self, value: int) -> int:
-        """The smallest of all processes' values."""
+        """Return the smallest value of all processes."""
         return min(int(t) for t in self.all_gather(torch.tensor(value)))
 
     def all_gather(self, tensor: Tensor) -> list[Tensor]:
-        """The tensors of all processes, of one shape and on the CPU, by rank."""
+        """Return the tensors of all processes, which have one shape and are on the CPU, by rank."""
         if self.size == 1:
             return [tensor]
         found = [torch.empty_like(tensor) for _ in range(self.size)]
@@ -76,10 +76,11 @@ class DistributedContext:
                 parameter.grad = part.view_as(parameter).clone()
 
     def share_weights(self, bilm: BiLM) -> None:
-        """Give the model of every process the weights of the first one.
+        """Copy the weights of rank 0 to all processes.
 
-        Each has made them itself; processors of two kinds round otherwise, and the replicas of a model that
-        differ stay different. Raises a DistributedError where the models have other sizes or vocabularies.
+        Each process has initialised its own weights. Different processors round differently, and replicas
+        that differ at the start stay different. Raises a DistributedError if the sizes or vocabularies
+        differ.
         """
         if self.size == 1:
             return
@@ -99,7 +100,7 @@ class DistributedContext:
                 tensor.copy_(shared)
 
     def barrier(self) -> None:
-        """Return when all processes are here."""
+        """Wait until all processes have called this method."""
         self.all_reduce_sum([0.0])
 
     def _together(self, collective: Callable, *args: Any) -> None:
@@ -130,7 +131,7 @@ def _buckets(parameters: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def init_distributed() -> Iterator[DistributedContext]:
-    """The world that torchrun's environment describes: gloo between CPUs, NCCL between GPUs.
+    """Yield the context that torchrun's environment describes: gloo between CPUs, NCCL between GPUs.
 
     Without torchrun: one process, on the first GPU or on the CPU.
     """
@@ -164,11 +165,12 @@ def init_distributed() -> Iterator[DistributedContext]:
 
 
 def _fresh_store(rank: int) -> dist.TCPStore:
-    """A store of this attempt's processes alone, at rank 0.
+    """Return a store for the processes of this attempt only, hosted by rank 0.
 
-    torchrun keeps one store through all restarts, where the addresses of processes that died are found before
-    the new ones are there (torch 2.13; counts of restarts differ between machines, so they are no prefix).
-    It serves only to say where the fresh one is: an old answer leads nowhere, and is asked for again.
+    torchrun keeps one store through all restarts, in which the addresses of dead processes are found before
+    the new ones are written (torch 2.13). The restart count differs between machines, so it cannot be a key
+    prefix. The old store therefore only holds the port of the fresh one; an outdated port leads nowhere, and
+    is read again.
     """
     host = os.environ["MASTER_ADDR"]  # where rank 0 is
     agent = dist.TCPStore(host, int(os.environ["MASTER_PORT"]), is_master=False, timeout=TIMEOUT)

@@ -1,5 +1,7 @@
-"""What a run will take: parameters, memory of a process, units, floating-point operations, days. On paper,
-except for the speed, which is measured or given."""
+"""Estimate the cost of a run: parameters, memory per process, units, floating-point operations, days.
+
+All values are computed, except for the speed, which is measured or given.
+"""
 
 import time
 from collections.abc import Sequence
@@ -24,19 +26,19 @@ from .initialization import CORPUS_SETTINGS, config_of, parent_of
 from .optim import build_optimizer, build_train_step
 from .step.train_step import limited_torch_threads
 
-# Chinese text: bytes a unit and units a sentence, measured on 0.6 MB of mixed text; words are jieba's.
+# Chinese text: bytes per unit and units per sentence, measured on 0.6 MB of mixed text, with jieba's words.
 BYTES = {"char": 2.91, "word": 5.03}
 SENTENCE = {"char": 37.3, "word": 21.6}
 DISTINCT_TYPE_RATIO = 0.43  # distinct words in 256 sentences, for the char-CNN
-SCALING_EFFICIENCY = 0.9  # share of its own speed that a process keeps beside others
-# Activations of two directions that step at once, against those of one after the other: part of what the
-# first one held is used again by the second (measured, docs/pretraining.md).
+SCALING_EFFICIENCY = 0.9  # speed of one process among several, relative to its speed alone
+# Activation memory of two concurrent directions, relative to one after the other, where the second reuses
+# part of the memory of the first (measured, docs/pretraining.md).
 CONCURRENT_DIRECTIONS_FACTOR = 1.6
 
 
 @dataclass(frozen=True)
 class RunEstimate:
-    """A run in numbers. Memory is that of one process in bytes, operations are those of training."""
+    """A run in numbers. Memory is in bytes per process; operations are those of training."""
 
     parameters: dict[str, int]
     memory: dict[str, int]
@@ -49,12 +51,12 @@ class RunEstimate:
 
     @property
     def flops(self) -> float:
-        """Of the whole run."""
+        """Operations of the whole run."""
         return self.tokens * sum(self.flops_per_token.values())
 
     @property
     def days(self) -> float:
-        """Of the whole run, held-out measurements left out."""
+        """Days of the whole run, without evaluations."""
         together = SCALING_EFFICIENCY if self.gpus > 1 else 1.0
         return self.tokens / (self.tokens_per_second * self.gpus * together) / 86400
 
@@ -69,12 +71,22 @@ def estimate_run(
     vocab_size: int | None = None,
     tokens_per_second: float | None = None,
 ) -> RunEstimate:
-    """Work out a run.
+    """Estimate a run.
 
-    corpus_bytes: of text; None: that of [paths] train. units, vocab_size: where there is no corpus yet.
-    memory: of a GPU in bytes, for batch_tokens = "auto". tokens_per_second: of one process; None: it is
-    measured here, on this machine. One process is planned for this machine: where it has no GPU and torch
-    more than one thread, the two directions step at once and hold more between them.
+    If this machine has no GPU and torch has more than one thread, both directions run concurrently, which
+    takes more memory.
+
+    Args:
+        settings: The pretrain.cfg.
+        corpus_bytes: Bytes of text; None: those of [paths] train.
+        gpus: Number of processes that train together.
+        memory: Bytes of one GPU, for batch_tokens = "auto".
+        units: Units if there is no corpus yet, "char" or "word".
+        vocab_size: Size of the vocabulary if there is no corpus yet.
+        tokens_per_second: Speed of one process; None: measured on this machine.
+
+    Raises:
+        ConfigError: A size is missing, or the model does not fit into memory.
     """
     corpus = Corpus(settings.paths.train) if settings.paths.train else None
     corpus_settings = (
@@ -115,16 +127,16 @@ def estimate_run(
 
 
 def count_parameters(bilm: BiLM) -> dict[str, int]:
-    """Weights by part; a tied softmax has only its bias of its own."""
+    """Count the weights by part. A tied softmax only has a bias of its own."""
     parts = {"embedding": "token_encoder.", "LSTMs": "_lm.", "softmax": "softmax_"}
     sizes = {name: p.numel() for name, p in bilm.named_parameters()}
     return {part: sum(n for name, n in sizes.items() if key in name) for part, key in parts.items()}
 
 
 def training_flops(bilm: BiLM, settings: PretrainConfig) -> dict[str, float]:
-    """Operations for each unit, forward and backward, which takes twice as many again.
+    """Return the operations per unit of the forward and the backward pass; the latter takes twice as many.
 
-    A multiplication with an m x n matrix counts 2mn. Element-wise work is left out.
+    A product with an m x n matrix counts 2mn. Element-wise operations are ignored.
     """
     config = bilm.config
     lstm = (
@@ -146,9 +158,9 @@ def training_flops(bilm: BiLM, settings: PretrainConfig) -> dict[str, float]:
 
 
 def typical_lengths(corpus: Corpus | None, config: BiLMConfig) -> list[int]:
-    """Find three lengths: a sixth, a half and five sixths of a text's units stand in no longer sentences.
+    """Return three lengths: 1/6, 1/2 and 5/6 of the units of a text are in sentences of at most that length.
 
-    Without a corpus they are those of a gamma distribution with the mean of mixed text.
+    Without a corpus, the lengths follow a gamma distribution with the mean of mixed text.
     """
     if corpus is None:
         lengths = np.random.default_rng(0).gamma(2.0, SENTENCE[config.units] / 2, 10_000).astype(np.int64)
@@ -162,9 +174,9 @@ def typical_lengths(corpus: Corpus | None, config: BiLMConfig) -> list[int]:
 def measure_speed(
     config: BiLMConfig, vocab: Vocab, settings: PretrainConfig, lengths: Sequence[int], *, tokens: int = 2048
 ) -> float:
-    """Measure units a second of this process: whole steps on units at random, in sentences of these lengths.
+    """Measure the units per second of this process: complete steps on random units in sentences of `lengths`.
 
-    The best of two rounds after one to warm up. tokens: units of a batch, at most those of the settings.
+    The best of two rounds counts, after one to warm up. tokens: largest number of units of a batch.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bilm = BiLM(config, vocab).to(device).train()
@@ -191,7 +203,7 @@ def measure_speed(
 def _memory(
     bilm: BiLM, parameters: dict[str, int], gpus: int, settings: PretrainConfig
 ) -> tuple[dict[str, int], float]:
-    """Bytes by part that do not depend on the batch, and those of each unit in it."""
+    """Return the bytes by part that do not depend on the batch, and the bytes per unit of the batch."""
     n, buckets = sum(parameters.values()), 4 * BUCKET_NUMEL if gpus > 1 else 0
     width = 4 if settings.training.precision == "f32" else 2
     fixed = {
@@ -216,18 +228,18 @@ def _memory(
 
 
 def _compared(bilm: BiLM, settings: PretrainConfig) -> int:
-    """Units that a prediction is compared with."""
+    """Return the number of units in the softmax of a prediction."""
     sampled = settings.training.softmax == "sampled"
     return min(len(bilm.vocab), settings.training.n_samples) if sampled else len(bilm.vocab)
 
 
 def _is_recorded(bilm: BiLM, settings: PretrainConfig) -> bool:
-    """Whether steps are, on a GPU with Triton: see pretraining.step.cuda_graphs."""
+    """Return whether steps are recorded as CUDA graphs on a GPU with Triton: see step.cuda_graphs."""
     return settings.training.softmax == "full" and bilm.config.token_encoder == "embedding"
 
 
 def _on_cpu(bilm: BiLM, width: int, settings: PretrainConfig) -> tuple[int, float]:
-    """Bytes of the softmax, and of the activations for each unit. width: of a number in a product."""
+    """Return the bytes of the softmax, and of the activations per unit. width: bytes of a product's value."""
     at_once = torch.get_num_threads() > 1  # both directions, as TrainStep
     p, h, compared = bilm.config.projection_dim, bilm.config.hidden_size, _compared(bilm, settings)
     layer = (6 * h + 2 * p) * width + 4 * p * 3
@@ -237,8 +249,11 @@ def _on_cpu(bilm: BiLM, width: int, settings: PretrainConfig) -> tuple[int, floa
 
 
 def _on_gpu(bilm: BiLM, width: int, settings: PretrainConfig) -> tuple[int, float]:
-    """The same. A layer keeps gates, cell, output and inputs, with dropout masks; the way back holds the
-    gradients of one layer's gates besides. Recorded, each direction has memory of its own."""
+    """Return the bytes of the softmax, and of the activations per unit, on a GPU.
+
+    A layer keeps gates, cell, output, inputs and dropout masks. The backward pass adds the gradients of one
+    layer's gates. In CUDA graphs each direction has its own memory.
+    """
     sides = 2 if _is_recorded(bilm, settings) else 1
     p, h, compared = bilm.config.projection_dim, bilm.config.hidden_size, _compared(bilm, settings)
     gates = (5 * h + 2 * p) * width
@@ -248,7 +263,7 @@ def _on_gpu(bilm: BiLM, width: int, settings: PretrainConfig) -> tuple[int, floa
 
 
 def _vocab(settings: PretrainConfig, corpus: Corpus | None, size: int | None, *, spelled: bool) -> Vocab:
-    """The corpus's vocabulary, or one of that size without meaning."""
+    """Return the vocabulary of the corpus, or a dummy one of the given size."""
     limits = settings.vocab
     if corpus is not None:
         return corpus.vocab(min_count=limits.min_count, max_size=limits.max_size, spelled=spelled)
@@ -262,7 +277,7 @@ def _vocab(settings: PretrainConfig, corpus: Corpus | None, size: int | None, *,
 
 
 def _with_ngrams(config: BiLMConfig, size: int) -> tuple[BiLMConfig, Vocab]:
-    """A vocabulary of `size` units with as many n-grams as the table has rows, both without meaning."""
+    """Return a dummy vocabulary of `size` units with as many n-grams as the table has rows."""
     units = [chr(0x10000 + i) for i in range(size)]
     tuples = (t for n in range(2, config.max_ngram_length + 1) for t in product(units, repeat=n))
     found = ["".join(t) for t in islice(tuples, config.n_ngrams)]
@@ -270,7 +285,7 @@ def _with_ngrams(config: BiLMConfig, size: int) -> tuple[BiLMConfig, Vocab]:
 
 
 def _units(corpus: Corpus | None, units: str, size: float | None) -> float:
-    """Units of the text, with two boundaries a sentence."""
+    """Return the number of units of the text, with two boundaries per sentence."""
     if corpus is None:
         assert size is not None
         n = size / BYTES[units]
@@ -283,7 +298,7 @@ def _units(corpus: Corpus | None, units: str, size: float | None) -> float:
 
 
 def parse_size(text: str) -> float:
-    """Bytes: "3GB", "190 MB", "22e9"."""
+    """Return the bytes of a size such as "3GB", "190 MB" or "22e9". Raises a ConfigError."""
     factors = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
     plain = text.strip().upper()
     factor = factors.get(plain[-2:], 1.0)

@@ -1,4 +1,4 @@
-"""Perplexity on text that the model did not see, in each direction, per prediction and per character."""
+"""Measure perplexity on held-out text, in each direction, per prediction and per character."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,11 +21,16 @@ from .distributed import DistributedContext
 class Perplexity:
     """Full-softmax perplexity of both directions on held-out sentences.
 
-    forward, backward: exp(nll / predictions); every unit is predicted, and the boundary behind the
-    sentence. Unknown units count as the one unit <unk>: compare models by `unknown` too.
-    per_character_forward, per_character_backward: exp(nll / characters), comparable between word and
-    character models. sentences, units, characters: the text's size, boundaries not counted.
-    unknown: share of units outside the vocabulary.
+    Attributes:
+        forward: exp(nll / predictions) of the forward direction. Every unit is predicted, and the boundary
+            after the sentence. Unknown units count as the one unit <unk>, so compare models by `unknown` too.
+        backward: The same for the backward direction.
+        per_character_forward: exp(nll / characters), comparable between word and character models.
+        per_character_backward: The same for the backward direction.
+        sentences: Number of sentences.
+        units: Number of units, without boundaries.
+        characters: Number of characters, without boundaries.
+        unknown: Share of units outside the vocabulary.
     """
 
     forward: float
@@ -38,12 +43,12 @@ class Perplexity:
     unknown: float
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
 
 def read_sentences(bilm: BiLM, path: Path) -> list[list[str]]:
-    """The sentences of a text file, cut into the units that the model reads."""
+    """Return the sentences of a text file as lists of the units that the model reads."""
     config = bilm.config
     segment = make_segmenter(
         config.units, config.segmenter, config.lang, fold_fullwidth=config.fold_fullwidth
@@ -61,7 +66,7 @@ def evaluate_perplexity(
     batch_tokens: int = 4096,
     world: DistributedContext | None = None,
 ) -> Perplexity:
-    """Perplexity of the model on sentences of units, in float32, without dropout.
+    """Measure the perplexity of a model on sentences of units, in float32, without dropout.
 
     world: processes that share the work; each gets the whole result.
     """
@@ -89,6 +94,6 @@ def evaluate_perplexity(
 
 
 def subsample(text: list[list[str]], units: int) -> list[list[str]]:
-    """Sentences spread evenly over `text` that hold about `units` units."""
+    """Return sentences with about `units` units in all, spread evenly over `text`."""
     total = sum(map(len, text))
     return text[:: max(1, total // units)]

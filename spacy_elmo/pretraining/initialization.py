@@ -1,4 +1,4 @@
-"""The biLM that a run begins with: random weights, or those of a model that is trained on."""
+"""Build the initial biLM of a run: random weights, or those of a parent model."""
 
 import logging
 from dataclasses import fields, replace
@@ -27,15 +27,16 @@ CORPUS_SETTINGS = (
     "lang",
     "fold_fullwidth",
     "max_sentence_length",
-)  # decided when the corpus was made
+)  # fixed when the corpus is made
 NGRAMS, STATIC = "token_encoder.ngram_embedding.weight", "static_vectors"
 ARCHITECTURE_KEYS = [f.name for f in fields(BiLMConfig) if f.name not in (*CORPUS_SETTINGS, "meta")]
 
 
 def build_model(corpus: Corpus, settings: PretrainConfig) -> BiLM:
-    """A biLM for the units of a corpus; how those were cut comes from the corpus.
+    """Build a biLM for the units of a corpus, with the corpus's segmentation settings.
 
-    With [paths] init_from its weights are those of that model; see `init_from_parent`.
+    With [paths] init_from it gets the weights of that model; see `init_from_parent`. Raises a ConfigError if
+    the settings contradict the corpus or the parent.
     """
     corpus_settings = {key: corpus.manifest[key] for key in CORPUS_SETTINGS}
     for key in corpus_settings.keys() & settings.model.keys():
@@ -68,7 +69,7 @@ def build_model(corpus: Corpus, settings: PretrainConfig) -> BiLM:
     if bilm.token_encoder.ngram_embedding is not None and (
         parent is None or not _has_same_ngrams(parent, config)
     ):
-        log.info("vectors of %d n-grams from their neighbours", config.n_ngrams)
+        log.info("computing vectors of %d n-grams from their neighbours", config.n_ngrams)
         with torch.no_grad():
             bilm.token_encoder.ngram_embedding.weight[1:] = ppmi_svd_vectors(
                 corpus, vocab, config.effective_ngram_dim
@@ -79,8 +80,8 @@ def build_model(corpus: Corpus, settings: PretrainConfig) -> BiLM:
 
 
 def _with_static(corpus: Corpus, config: BiLMConfig, vocab: Vocab) -> tuple[BiLMConfig, Vocab, Tensor]:
-    """A vocabulary with the strings that have static vectors, as many as the corpus has, and the vectors."""
-    log.info("static vectors of %d strings from their neighbours", config.n_static_vectors)
+    """Return the configuration and vocabulary with strings that have static vectors, and these vectors."""
+    log.info("computing static vectors of %d strings from their neighbours", config.n_static_vectors)
     counted = static_vocab(corpus, config, vocab)
     strings, vectors = static_vectors(corpus, counted, config.static_dim)
     vocab = vocab_of(config, vocab.units, vocab.characters, vocab.ngrams, strings)
@@ -88,15 +89,16 @@ def _with_static(corpus: Corpus, config: BiLMConfig, vocab: Vocab) -> tuple[BiLM
 
 
 def parent_of(settings: PretrainConfig) -> BiLM | None:
-    """The model of [paths] init_from."""
+    """Return the model of [paths] init_from, or None."""
     return None if settings.paths.init_from is None else load_parent(Path(settings.paths.init_from))
 
 
 def config_of(settings: PretrainConfig, corpus_settings: dict[str, Any], parent: BiLM | None) -> BiLMConfig:
-    """The sizes of [model], or those of the parent where [model] has none. corpus_settings: how the corpus
-    was cut.
+    """Return the configuration of [model], with defaults from the parent.
 
-    Raises a ConfigError where they differ from the parent's.
+    Raises a ConfigError if they conflict.
+
+    corpus_settings: how the corpus was segmented.
     """
     inherited = {} if parent is None else {key: getattr(parent.config, key) for key in ARCHITECTURE_KEYS}
     config = BiLMConfig.from_dict({**inherited, **settings.model, **corpus_settings})
@@ -108,8 +110,10 @@ def config_of(settings: PretrainConfig, corpus_settings: dict[str, Any], parent:
 def _merge_vocab(
     parent: BiLM, config: BiLMConfig, vocab: Vocab, max_size: int | None
 ) -> tuple[BiLMConfig, Vocab]:
-    """The vocabulary of a text and behind it what else the parent knows, as far as max_size has room: a text
-    of one domain lacks much that the model will meet. N-grams of its own take the place of the parent's."""
+    """Append the parent's units to the vocabulary, up to max_size.
+
+    A text of one domain lacks much that the model will read later. Own n-grams replace those of the parent.
+    """
     units = _united(vocab.units, parent.vocab.units)[:max_size]
     characters = _united(vocab.characters, parent.vocab.characters)
     known = set(units)
@@ -140,17 +144,17 @@ def _united(ours: list[str], theirs: list[str]) -> list[str]:
 
 
 def load_parent(path: Path) -> BiLM:
-    """The biLM of a model folder or of a checkpoint, or the bundled one by its name."""
+    """Load the biLM of a model folder or a checkpoint, or the bundled model by its name."""
     path = loading.resolve_model_path(path)
     return load_model(path) if (path / STATE).is_file() and (path / MODEL).is_dir() else loading.load(path)
 
 
 def init_from_parent(bilm: BiLM, parent: BiLM) -> int:
-    """Give `bilm` the weights of a parent of the same shape, and return how many of its units that knows.
+    """Copy the weights of a parent of the same shape, and return how many units of `bilm` the parent knows.
 
-    The rows of units (of characters, of n-grams) are found by name, wherever they stand in the parent. Those
-    it does not know stay random, their softmax bias is the mean of the parent's; unknown n-grams
-    begin at zero, and so do all where the parent has none of their width.
+    The rows of units, characters and n-grams are matched by name. Unknown units stay random, and their
+    softmax bias is the mean of the parent's. Unknown n-grams start at zero, as do all n-grams if the parent
+    has none of their width.
     """
     known = _rows(bilm.vocab.units, parent.vocab.units, len(SPECIALS))
     spelled = _rows(bilm.vocab.characters, parent.vocab.characters, len(CHAR_SPECIALS))
@@ -162,9 +166,9 @@ def init_from_parent(bilm: BiLM, parent: BiLM) -> int:
         bilm.softmax_bias.fill_(float(parent.softmax_bias.mean()))
         for name, tensor in ours.items():
             if name == STATIC and not _has_same_static(parent, bilm):
-                continue  # counted anew
+                continue  # counted in the new corpus
             if name == NGRAMS:
-                tensor.zero_()  # what they add to their characters is nothing as yet
+                tensor.zero_()  # new n-gram embeddings start at zero
                 if not _has_same_ngrams(parent, bilm.config):
                     continue
             to, source = by_row.get(name, (..., ...))
@@ -173,7 +177,7 @@ def init_from_parent(bilm: BiLM, parent: BiLM) -> int:
 
 
 def _rows(ours: list[str], theirs: list[str], specials: int) -> tuple[Tensor, Tensor]:
-    """Rows of what both have in the one and in the other, the specials first."""
+    """Return the row pairs of names that are in both lists, special tokens first."""
     place = {name: i for i, name in enumerate(theirs, specials)}
     pairs = [(i, i) for i in range(specials)]
     pairs += [(i, place[name]) for i, name in enumerate(ours, specials) if name in place]

@@ -1,4 +1,4 @@
-"""The strings of a corpus that are most like words, with their vectors and counts, for a lexicon."""
+"""Count the strings of a corpus that are most like words, with their vectors, for a lexicon."""
 
 import numpy as np
 
@@ -8,14 +8,14 @@ from .data.corpus import Corpus
 from .init.cooccurrence import ngram_rows, static_vectors
 from .init.ngram_selection import read_ids, static_vocab
 
-MAX_UNITS = 80_000_000  # that are counted at most: 3 GB of memory
+MAX_UNITS = 80_000_000  # most units to count: they take 3 GB of memory
 
 
 def count_lexicon(corpus: Corpus, n_strings: int, width: int) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Count a corpus of characters: strings, (n, width) float32 vectors, (n,) int64 frequencies.
+    """Count a corpus of characters: strings, (n, width) float32 vectors, (n,) int64 counts.
 
-    Characters first, then the strings of 2 to 4 that are most like words (see static_vocab); fewer than
-    n_strings where the corpus has no more that occur often enough.
+    Characters come first, then the strings of 2 to 4 characters that are most like words (see static_vocab).
+    There are fewer than n_strings if the corpus has no more frequent ones.
     """
     config = BiLMConfig(units="char", n_static_vectors=n_strings, static_dim=width)
     vocab = static_vocab(corpus, config, corpus.vocab())
@@ -26,11 +26,11 @@ def count_lexicon(corpus: Corpus, n_strings: int, width: int) -> tuple[list[str]
 def count_strings(corpus: Corpus, vocab: Vocab, *, units: int = MAX_UNITS) -> np.ndarray:
     """Count the units and n-grams of a vocabulary: (n,) int64, in their order.
 
-    vocab: the most frequent units of this corpus. units: of a larger corpus about as many are counted.
+    vocab: the most frequent units of this corpus. units: of a larger corpus, count about this many.
     """
     ids, size = read_ids(corpus, units), len(vocab.units)
     singles = np.bincount(ids[(ids >= 0) & (ids < size)], minlength=size)
-    ngrams = np.zeros(len(vocab.ngrams) + 1, dtype=np.int64)  # 0 is none
+    ngrams = np.zeros(len(vocab.ngrams) + 1, dtype=np.int64)  # row 0 means "none"
     for rows in ngram_rows(vocab, ids):
         ngrams += np.bincount(rows.ravel(), minlength=len(ngrams))
     return np.concatenate([singles, ngrams[1:]])

@@ -1,4 +1,4 @@
-"""How much memory this process took, and how much it may take."""
+"""Measure and limit the memory of this process."""
 
 import os
 from contextlib import suppress
@@ -6,19 +6,19 @@ from pathlib import Path
 
 import torch
 
-# oneDNN and PyTorch's part of it keep the code of each shape of product, 1,024 of them each: gigabytes after
-# some thousand batches, which have all shapes. They read these when they are first used.
+# oneDNN and its cache in PyTorch keep the code for 1,024 shapes of products each: gigabytes after some
+# thousand batches of different shapes. They read these variables at first use.
 CACHES = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128"}
 
 
 def limit_onednn_caches() -> None:
-    """Keep few of oneDNN's shapes, unless the environment says how many."""
+    """Limit oneDNN's caches of shapes, unless the environment sets their capacity."""
     for name, capacity in CACHES.items():
         os.environ.setdefault(name, capacity)
 
 
 def reset_peak(device: torch.device) -> None:
-    """Begin to measure the peak anew."""
+    """Reset the measurement of the peak."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
@@ -28,9 +28,10 @@ def reset_peak(device: torch.device) -> None:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """The most bytes that were in use since reset_peak; 0 where nobody knows.
+    """Return the peak bytes since reset_peak; 0 if unknown.
 
-    On a GPU what torch holds: what one stream has freed is no room for another.
+    On a GPU this is the memory that torch reserves, because memory freed on one stream cannot be used by
+    another.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
@@ -38,15 +39,15 @@ def peak_bytes(device: torch.device) -> int:
 
 
 def available_bytes(device: torch.device) -> int:
-    """Bytes that this process may have in use, what it has already included; 0 where nobody knows.
+    """Return the bytes that this process may use, including its current use; 0 if unknown.
 
-    On a machine that several processes of the run share, this one's part.
+    If several processes of the run share a machine, the free memory is divided among them.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device)
     used, free = _proc("self/status", "VmRSS"), _proc("meminfo", "MemAvailable")
-    with suppress(OSError, ValueError):  # a container's bound, unless it says "max"
+    with suppress(OSError, ValueError):  # the limit of a container, unless it is "max"
         bound = int(Path("/sys/fs/cgroup/memory.max").read_text())
         free = min(free, bound - int(Path("/sys/fs/cgroup/memory.current").read_text()))
     return used + free // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if free > 0 else 0

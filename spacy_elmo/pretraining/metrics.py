@@ -1,4 +1,4 @@
-"""What a run shows while it trains: lines or a bar, TensorBoard's event files, the curve as a picture."""
+"""Log the metrics of a run: progress bar or lines, TensorBoard events, and the learning curve."""
 
 import logging
 import time
@@ -22,12 +22,12 @@ EVENTS, CURVE = "events", "curve.png"
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step gave: means and sums over all processes."""
+    """Results of a step: means and sums over all processes."""
 
     loss: float
-    """Negative log-likelihood of a target, in nats: the mean over both directions."""
+    """Negative log-likelihood per target, in nats: the mean over both directions."""
     grad_norm: float
-    """Norm of the gradient before it was clipped."""
+    """Norm of the gradient before clipping."""
     tokens: int
     """Units of the batch, boundaries included."""
     seconds: float
@@ -37,7 +37,7 @@ class StepResult:
 
 @dataclass
 class RunningMetrics:
-    """Sums over the steps since a measurement."""
+    """Sums over the steps since the last evaluation."""
 
     loss: float = 0.0
     steps: int = 0
@@ -45,14 +45,14 @@ class RunningMetrics:
     seconds: float = 0.0
 
     def add(self, other: "RunningMetrics") -> None:
-        """Take in what another has."""
+        """Add the sums of another."""
         self.loss += other.loss
         self.steps += other.steps
         self.tokens += other.tokens
         self.seconds += other.seconds
 
     def row(self, training: TrainingConfig) -> dict[str, Any]:
-        """Mean loss under its name, and units a second. A sampled softmax has no perplexity."""
+        """Return the mean loss and the units per second. A sampled softmax has no perplexity."""
         if not self.steps:
             return {}
         name = "loss" if training.softmax == "full" else "sampled_loss"
@@ -60,12 +60,12 @@ class RunningMetrics:
         return {name: self.loss / self.steps, "tokens_per_second": rate}
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
 
 class TrainingLogger:
-    """Shows a run to those who look on. Every process has one; only the leading one's does anything."""
+    """Logger of training metrics (progress bar, TensorBoard, curve). A no-op except on rank 0."""
 
     def __init__(
         self, output: Path, training: TrainingConfig, world: DistributedContext, *, step: int, progress: bool
@@ -81,7 +81,7 @@ class TrainingLogger:
         memory.reset_peak(self.device)
 
     def step(self, number: int, done: RunningMetrics, *, rate: float, norm: float) -> None:
-        """A step was made; `number` of them in all. rate: of learning. norm: of the gradient."""
+        """Log a step. number: steps so far. rate: learning rate. norm: norm of the gradient."""
         self._metrics.add(done)
         self._bar.update()
         if not self.active or number % self.training.log_every:
@@ -98,7 +98,7 @@ class TrainingLogger:
             self._bar.set_postfix_str(text)
 
     def log_validation(self, record: dict[str, Any]) -> None:
-        """The held-out text was measured: the last row of the record's log."""
+        """Log an evaluation: the last row of the record's log."""
         if not self.active:
             return
         row = record["log"][-1]
@@ -114,7 +114,7 @@ class TrainingLogger:
         draw_curve(record, self.output / CURVE)
 
     def close(self) -> None:
-        """No more will come."""
+        """Close the progress bar and the event files."""
         self._bar.close()
         if self._events:
             self._events.close()
@@ -128,7 +128,7 @@ class TrainingLogger:
 
 
 def format_metrics(row: dict[str, Any]) -> str:
-    """Loss and speed of a row for people: as perplexity, where it is one."""
+    """Format the loss and speed of a row, with the perplexity if the softmax is full."""
     parts = []
     if "loss" in row:
         parts.append(f"loss {row['loss']:.3f}  perplexity {perplexity(row['loss'], 1):.2f}")
@@ -140,17 +140,17 @@ def format_metrics(row: dict[str, Any]) -> str:
 
 
 def _open_events(folder: Path, step: int) -> Any:
-    """A writer of TensorBoard's event files, False where that is not installed."""
+    """Return a writer of TensorBoard's event files, or False if TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         log.info("no TensorBoard files are written: pip install 'spacy-elmo[monitoring]'")
         return False
-    return SummaryWriter(str(folder), purge_step=step)  # a run that goes on replaces what it repeats
+    return SummaryWriter(str(folder), purge_step=step)  # a continued run replaces the steps that it repeats
 
 
 def draw_curve(record: dict[str, Any], path: Path) -> None:
-    """Draw a run's perplexity as a picture (PNG); nothing where matplotlib is not installed."""
+    """Draw perplexity over steps as a picture. Does nothing if matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

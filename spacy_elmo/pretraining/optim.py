@@ -18,7 +18,7 @@ Step = TrainStep | CUDAGraphTrainStep
 
 
 def build_train_step(bilm: BiLM, training: TrainingConfig) -> Step:
-    """Losses and gradients as the settings say, on the device of the biLM."""
+    """Build the step that computes losses and gradients, on the device of the biLM."""
     keep_freed_memory()  # each step allocates the same large tensors again
     bf16 = resolve_compute_dtype(training.precision, bilm.device) is torch.bfloat16
     return with_cuda_graphs(
@@ -32,7 +32,7 @@ def build_train_step(bilm: BiLM, training: TrainingConfig) -> Step:
 
 
 def build_optimizer(bilm: BiLM, training: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW, fused: several times faster; weight decay on matrices, none on biases."""
+    """Build a fused AdamW, which is several times faster. Weight decay applies to matrices, not to biases."""
     trained = [p for p in bilm.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": training.weight_decay},
@@ -42,7 +42,10 @@ def build_optimizer(bilm: BiLM, training: TrainingConfig) -> torch.optim.Optimiz
 
 
 def lr_at(step: int, training: TrainingConfig) -> float:
-    """Linear warm-up, a constant rate where decay_steps leaves room, linear decay to zero at max_steps."""
+    """Return the learning rate of a step: linear warm-up, constant rate, linear decay to zero at max_steps.
+
+    The constant part exists only if decay_steps leaves room for it.
+    """
     warm = (step + 1) / (training.warmup_steps + 1)
     decay = training.decay_steps or max(1, training.max_steps - training.warmup_steps)
     left = (training.max_steps - step) / decay
@@ -50,7 +53,7 @@ def lr_at(step: int, training: TrainingConfig) -> float:
 
 
 def log_new_end(step: int, training: TrainingConfig, before: int) -> None:
-    """Log what a max_steps other than `before` means for a run that goes on at `step`."""
+    """Log the effect of a changed max_steps on a run that continues at `step`. before: the old max_steps."""
     log.info(
         "max_steps changed from %d to %d: the learning rate continues at %.2g instead of %.2g, and "
         "falls to zero at the new end",

@@ -1,4 +1,4 @@
-"""SIGTERM: what clusters send before they take a machine away."""
+"""Handle SIGTERM, which clusters send before they take a machine away."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from types import FrameType
 
 
 class SigtermFlag:
-    """Whether SIGTERM has come."""
+    """Flag that tells whether SIGTERM was received."""
 
     def __init__(self) -> None:
         self.received = False
@@ -18,14 +18,14 @@ class SigtermFlag:
         self.received = True
 
     def reraise(self) -> None:
-        """End this process as the signal would have."""
+        """End this process by the signal, with its default handler."""
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager
 def catch_sigterm() -> Iterator[SigtermFlag]:
-    """Within it, SIGTERM does not end the process but is noted. Only the main thread can hear it."""
+    """Record SIGTERM inside a `with` block, instead of terminating. Works only on the main thread."""
     heard = SigtermFlag()
     if threading.current_thread() is not threading.main_thread():
         yield heard

@@ -55,12 +55,11 @@ RUN_FOLDER = FolderKind(
 
 
 def pretrain(settings: PretrainConfig, output: Path, *, progress: bool = False) -> dict[str, Any]:
-    """Train a biLM as `settings` say and write it to `output`/model.
+    """Train a biLM with these settings, write it to `output`/model, and return the content of run.json.
 
-    `output` also holds run.json (settings and every measurement) and checkpoints/. A run that was
-    interrupted goes on from its last checkpoint. Under torchrun this is one of several processes that
-    train together; `output` and the corpus are in a place that all of them see. SIGTERM makes a
-    checkpoint and ends the process. Returns the content of run.json.
+    `output` also holds run.json (settings and every measurement) and checkpoints/. An interrupted run
+    continues from its last checkpoint. Under torchrun this is one of several processes; all of them must see
+    `output` and the corpus. SIGTERM writes a checkpoint and ends the process.
     """
     if settings.paths.train is None or settings.paths.dev is None:
         raise ConfigError("Pretraining needs [paths] train and dev: give both.")
@@ -82,7 +81,7 @@ def pretrain(settings: PretrainConfig, output: Path, *, progress: bool = False) 
 
 
 def _begin(settings: PretrainConfig, output: Path, world: DistributedContext) -> "Trainer":
-    """Make the trainer of a new run, or of one that goes on from its last checkpoint."""
+    """Build the trainer of a new run, or of one that continues from its last checkpoint."""
     assert settings.paths.train is not None
     assert settings.paths.dev is not None
     corpus = Corpus(settings.paths.train)
@@ -106,7 +105,7 @@ def _begin(settings: PretrainConfig, output: Path, world: DistributedContext) ->
 
 
 class Trainer:
-    """A pretraining run: model, data, optimiser, and the record of what was measured."""
+    """A pretraining run: model, data, optimizer, and the record of all measurements."""
 
     def __init__(
         self,
@@ -138,7 +137,7 @@ class Trainer:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a run needs to go on besides weights, optimizer and random states, as JSON has it."""
+        """Return, as JSON values, what a run needs besides weights, optimizer and random states."""
         return {
             "step": self.step,
             "loader_state": asdict(self.loader_state),
@@ -147,7 +146,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what state_dict returned. max_steps may have grown since."""
+        """Continue from a result of state_dict. max_steps may have grown since."""
         self.step = state["step"]
         self.loader_state = LoaderState(**state["loader_state"])
         self.metrics = RunningMetrics(**state["metrics"])
@@ -157,7 +156,7 @@ class Trainer:
             log_new_end(self.step, self.training, before)
 
     def run(self, sigterm: SigtermFlag, logger: TrainingLogger) -> bool:
-        """Train to the end and write the model folder; False: SIGTERM came, and a checkpoint was made."""
+        """Train to the end and write the model folder; return False if SIGTERM came first."""
         self.output.mkdir(parents=True, exist_ok=True)
         if self.record["batch_tokens"] == "auto":
             self.record["batch_tokens"] = find_max_batch_tokens(self.loss_and_backward, self.world)
@@ -180,15 +179,13 @@ class Trainer:
             if result.stop or self._is_done() or self.step % training.checkpoint_every == 0:
                 self._checkpoint()
             if result.stop and not self._is_done():
-                log.info(
-                    "SIGTERM: checkpoint written at step %d; run the same command to continue", self.step
-                )
+                log.info("SIGTERM: checkpoint at step %d; run the same command to continue", self.step)
                 return False
         self._finish(logger)
         return True
 
     def train_step(self, learning_rate: float, sigterm: SigtermFlag) -> StepResult:
-        """Take one optimizer step, each process on its share of the batch."""
+        """Take one optimizer step, with each process on its share of the batch."""
         start_time = time.monotonic()
         batch, self.loader_state = self.next_batch
         for group in self.optimizer.param_groups:
@@ -205,10 +202,10 @@ class Trainer:
             grad_norm = clip_grad_norm_(self.parameters, self.training.grad_clip)
             with limited_torch_threads(self.loss_and_backward.n_threads):
                 self.optimizer.step()
-            self.next_batch = next(self.batches)  # while a GPU is at work
+            self.next_batch = next(self.batches)  # while a GPU computes
             summed, stop = self.world.all_reduce_sum([float(nll), float(sigterm.received)])  # waits for it
         loss = summed / (2 * total)
-        if not math.isfinite(grad_norm):  # the weights are not finite either, and are written nowhere
+        if not math.isfinite(grad_norm):  # the weights are not finite either, and must not be saved
             raise self._diverged(f"The loss became {loss}")
         self.step += 1
         return StepResult(loss, float(grad_norm), int(tokens), time.monotonic() - start_time, stop > 0)
@@ -217,7 +214,7 @@ class Trainer:
         return self.step >= self.training.max_steps or self._should_stop_early()
 
     def _should_stop_early(self) -> bool:
-        """Whether the last `patience` measurements were no better than the best before them."""
+        """Return whether the last `patience` evaluations were no better than the best before them."""
         best = self.record.get("best")
         return best is not None and 0 < self.training.patience <= best["since"]
 
@@ -245,7 +242,7 @@ class Trainer:
         logger.log_validation(self.record)
 
     def _track_best(self, perplexity: float) -> None:
-        """Keep the weights if they are the best so far."""
+        """Save the weights if they are the best so far."""
         best = self.record.get("best")
         if best is None or perplexity < best["perplexity"]:
             self.record["best"] = {"step": self.step, "perplexity": perplexity, "since": 0}
@@ -274,11 +271,11 @@ class Trainer:
         self._write_record()
 
     def _finish(self, logger: TrainingLogger) -> None:
-        """Write the model: the last weights, or the best ones if the run was stopped early."""
+        """Write the model: the last weights, or the best ones after an early stop."""
         steps = self.step
         if steps < self.training.max_steps:
             steps = self.record["best"]["step"]
-            self.world.barrier()  # until the leading process has written them
+            self.world.barrier()  # wait until rank 0 has written them
             self.bilm.load_state_dict(loading.load(self.output / BEST).state_dict())
             log.info("no improvement since step %d, whose weights become the model", steps)
             result = evaluate_perplexity(self.bilm, self.dev_sentences, world=self.world).to_dict()

@@ -1,1 +1,1 @@
-"""From raw text to batches of ids."""
+"""Convert raw text to batches of ids."""

@@ -1,9 +1,9 @@
-"""Unit ids on disk: memory-mapped shards with a manifest and the counted units.
+"""Read unit ids on disk: memory-mapped shards with a manifest and the unit counts.
 
-manifest.json: how the text was cut, counts, and the shards with their checksums. vocab_counts.tsv: a line for
-each unit that is listed, with its count, most frequent first. shard-N.ids.npy: (tokens,) int32, ranks in
-vocab_counts.tsv; the number behind its last is any unit that is not listed. shard-N.lengths.npy: (sentences,)
-int32.
+manifest.json: segmentation settings, counts, and the shards with their checksums. vocab_counts.tsv: one line
+per listed unit with its count, most frequent first. shard-N.ids.npy: (tokens,) int32, ranks in
+vocab_counts.tsv; the number after the last rank stands for all unlisted units. shard-N.lengths.npy:
+(sentences,) int32.
 """
 
 import json
@@ -31,10 +31,12 @@ CORPUS = FolderKind(
 
 
 class Corpus:
-    """A corpus folder, opened for reading; the ids stay on disk until they are asked for.
+    """A corpus folder, opened for reading. The ids stay on disk until they are accessed.
 
-    manifest: counts and settings. digest: SHA-256 of the manifest, and so of the corpus.
-    lengths: (S,) units of each sentence.
+    Attributes:
+        manifest: Counts and settings.
+        digest: SHA-256 of the manifest, and thus of the corpus.
+        lengths: (S,), units of each sentence.
     """
 
     def __init__(self, path: PathLike):
@@ -57,12 +59,12 @@ class Corpus:
         return len(self.lengths)
 
     def __getitem__(self, i: int) -> np.ndarray:
-        """Ranks of sentence i's units: (n,) int32."""
+        """Return the ranks of sentence i's units: (n,) int32."""
         start = self._starts[i]
         return self._shards[self._shard_of[i]][start : start + self.lengths[i]]
 
     def verify(self) -> None:
-        """Read all shards and compare their checksums: about a second for each GB. Raises a CorpusError."""
+        """Read all shards and compare their checksums, in about one second per GB. Raises a CorpusError."""
         for shard in self.manifest["shards"]:
             for name, digest in shard["sha256"].items():
                 with (self.path / name).open("rb") as file:
@@ -70,7 +72,7 @@ class Corpus:
                         raise _corrupted(self.path / name)
 
     def counts(self) -> list[tuple[str, int]]:
-        """The units that are listed, each with its count, most frequent first."""
+        """Return the listed units with their counts, most frequent first."""
         try:
             data = (self.path / VOCAB_COUNTS_FILE).read_bytes()
             digest = sha256(data).hexdigest()
@@ -92,9 +94,10 @@ class Corpus:
         spelled: bool = False,
         uses_bytes: bool = False,
     ) -> Vocab:
-        """The most frequent units: at least `min_count` times, at most `max_size` of them.
+        """Return a vocabulary of at most `max_size` units that occur at least `min_count` times.
 
-        spelled: with the characters of these units too, for a char-CNN. uses_bytes: it reads bytes instead.
+        spelled: include the characters of these units, for a char-CNN. uses_bytes: the char-CNN reads bytes
+        instead. Raises a CorpusError if no unit is frequent enough.
         """
         units = [unit for unit, count in self.counts()[:max_size] if count >= min_count]
         if not units:
@@ -128,7 +131,7 @@ class Corpus:
             raise _corrupted(self.path / name) from error
         if array.shape != (size,) or array.dtype != np.int32:
             raise _corrupted(self.path / name)
-        return np.asarray(array)  # a view: np.memmap itself takes its time for each slice
+        return np.asarray(array)  # a view, because slices of np.memmap are slow
 
 
 def _corrupted(path: Path) -> CorpusError:
@@ -136,7 +139,7 @@ def _corrupted(path: Path) -> CorpusError:
 
 
 def file_digest(file: BinaryIO) -> str:
-    """SHA-256 of a file, in flat memory."""
+    """Return the SHA-256 of a file, in constant memory."""
     digest = sha256()
     while data := file.read(2**20):
         digest.update(data)
@@ -144,7 +147,7 @@ def file_digest(file: BinaryIO) -> str:
 
 
 def folder_digest(folder: Path) -> str:
-    """SHA-256 of the names and contents of all files in a folder."""
+    """Return the SHA-256 of the names and contents of all files in a folder."""
     digest = sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Text -> a corpus folder: blocks are cut in parallel; finished parts outlive a run that is killed."""
+"""Build a corpus folder from text: blocks are segmented in parallel, and finished parts survive a kill."""
 
 import json
 import re
@@ -22,7 +22,7 @@ from .text_files import BLOCK, CorpusError, ReadStats, find_files, iter_blocks
 
 SHARD_UNITS = 2**24
 MAX_TYPES = 1_000_000
-SEGMENTERS = {"jieba": "jieba", "pkuseg": "spacy-pkuseg"}  # the packages behind spaCy's names
+SEGMENTERS = {"jieba": "jieba", "pkuseg": "spacy-pkuseg"}  # package of each segmenter name of spaCy
 
 
 _loading = ForkSafeLock()
@@ -31,7 +31,7 @@ _last_segmenter: tuple[tuple[str, str, str, bool], Segmenter] | None = None  # a
 
 @dataclass(frozen=True)
 class SegmentationSettings:
-    """How text is cut. The manifest of a corpus records it, and the models that are trained on it."""
+    """Segmentation settings, recorded in the manifest of a corpus and in models that are trained on it."""
 
     units: str = "char"
     segmenter: str = "char"
@@ -40,7 +40,7 @@ class SegmentationSettings:
     max_sentence_length: int = 128
 
     def segment(self) -> Segmenter:
-        """The segmenter; it is loaded once in a process, whatever threads ask for it."""
+        """Return the segmenter, which is loaded once per process."""
         global _last_segmenter
         key = self.units, self.segmenter, self.lang, self.fold_fullwidth
         with _loading:
@@ -52,7 +52,7 @@ class SegmentationSettings:
             return _last_segmenter[1]
 
     def versions(self) -> dict[str, str]:
-        """What the cuts depend on besides: packages, and the files of a segmenter that is a folder."""
+        """Return what else the result depends on: package versions and the digest of a segmenter folder."""
         found: dict[str, str] = {}
         if self.units == "char":
             return found
@@ -79,15 +79,26 @@ def build_corpus(
     block: int = BLOCK,
     progress: Callable[[Iterator[str]], Iterator[str]] = iter,
 ) -> dict[str, Any]:
-    """Make a corpus folder of text files and return its manifest.
+    """Build a corpus folder from text files and return its manifest.
 
-    n_process, backend: see parallel.parallel_map. dedup: keep the first of equal lines. min_count, max_vocab:
-    units that are listed; the others share one id behind them. block: characters of a part. progress: wraps
-    the stream of blocks, to show progress.
+    Finished parts are stored in a hidden folder next to `output`, named after their text and segmentation. A
+    killed run finds its parts again, even if other input has changed. The corpus is byte-identical for any
+    number of processes.
 
-    Finished parts wait in a hidden folder beside `output`, each named after its text and how it was
-    cut: a run that was killed finds its own again, whatever else was changed, and the corpus is the
-    same to the byte for any number of processes. Raises a CorpusError for text that cannot be read.
+    Args:
+        inputs: Text files or folders.
+        output: The corpus folder.
+        cut: Segmentation settings.
+        n_process: Number of processes, see parallel.parallel_map.
+        backend: Where the processes run, see parallel.parallel_map.
+        dedup: Keep only the first of equal lines.
+        min_count: Least count of a listed unit. All unlisted units share one id.
+        max_vocab: Largest number of listed units.
+        block: Characters of a part.
+        progress: Wrapper around the stream of blocks, to show progress.
+
+    Raises:
+        CorpusError: The text cannot be read.
     """
     check_replaceable(output, CORPUS)  # before the work, not after it
     inputs = list(inputs)
@@ -114,7 +125,7 @@ def build_corpus(
 
 
 def process_block(key: str, block: str, cut: SegmentationSettings) -> tuple[str, bytes]:
-    """A block of lines as a part, with its key. Runs in the workers."""
+    """Return a block of lines as a part, with its key. Runs in the workers."""
     segment = cut.segment()
     try:
         with segment.memory_zone():
@@ -122,13 +133,13 @@ def process_block(key: str, block: str, cut: SegmentationSettings) -> tuple[str,
                 s for line in block.split("\n") for s in sentences(line, segment, cut.max_sentence_length)
             )
             return key, encode_part(found)
-    except Exception as error:  # a tokenizer raises whatever it likes
+    except Exception as error:  # a tokenizer may raise any error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CorpusError(f'The segmenter "{segment.name}" failed on this text: {reason}') from error
 
 
 class _PartCache:
-    """The folder of finished parts beside a corpus that is being made."""
+    """Folder of finished parts, next to the corpus that is being built."""
 
     def __init__(self, output: Path, made: dict[str, Any], versions: dict[str, str]):
         target = output.resolve()
@@ -139,7 +150,7 @@ class _PartCache:
     def missing(
         self, stream: Iterable[str], cut: SegmentationSettings
     ) -> Iterator[tuple[str, str, SegmentationSettings]]:
-        """The blocks that have no part yet, as arguments of process_block."""
+        """Yield the blocks that have no part yet, as arguments of process_block."""
         for block in stream:
             key = blake2b(self._salt + block.encode("utf8"), digest_size=20).hexdigest()
             self.keys.append(key)
@@ -147,14 +158,16 @@ class _PartCache:
                 yield key, block, cut
 
     def path(self, key: str) -> Path:
+        """Return the path of a part."""
         return self.folder / f"{key}.safetensors"
 
     def add(self, key: str, data: bytes) -> None:
+        """Store a part."""
         write_atomic(self.path(key), data)
 
     @contextmanager
     def kept_until_done(self) -> Iterator[None]:
-        """Remove the parts when the corpus is complete; after an error, the folder if it is empty."""
+        """Remove the parts when the corpus is complete; after an error, remove only an empty folder."""
         try:
             yield
             for path in self.folder.glob("*"):
@@ -174,10 +187,10 @@ def write_corpus(
     min_count: int = 1,
     max_vocab: int = MAX_TYPES,
 ) -> dict[str, Any]:
-    """Write sentences of units as a corpus folder and return its manifest: for text that is cut already.
+    """Write sentences of units as a corpus folder and return its manifest, for segmented text.
 
-    settings: how it was cut (units, segmenter, lang, ...), kept in the manifest. Nothing is left behind
-    when an error comes, or when there is no sentence (CorpusError).
+    settings: segmentation settings (units, segmenter, lang, ...) for the manifest. After an error nothing is
+    left. Raises a CorpusError if there are no sentences.
     """
     with atomic_folder(path, CORPUS) as folder:
         paths = []
@@ -206,7 +219,7 @@ def _batches(sentences: Iterable[Sequence[str]], shard_units: int) -> Iterator[l
 def _assemble(
     folder: Path, parts: Sequence[Path], settings: dict[str, Any], *, min_count: int, max_vocab: int
 ) -> dict[str, Any]:
-    """Write the corpus of all parts into an empty folder: ids are ranks by frequency over all of them."""
+    """Write the corpus of all parts into an empty folder: ids are ranks by frequency over all parts."""
     types, distinct = merge_counts(parts, min_count=min_count, max_vocab=max_vocab)
     rows = b"".join(b"%s\t%d\n" % (unit, -count) for count, _, _, unit in types)
     (folder / VOCAB_COUNTS_FILE).write_bytes(rows)

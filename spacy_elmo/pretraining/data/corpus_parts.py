@@ -1,7 +1,7 @@
-"""Parts of a corpus while it is made: a block of text as unit ids of its own, with its units counted.
+"""Encode parts of a corpus: blocks of text as unit ids of their own, with unit counts.
 
-A part knows nothing of the others, so parts are made in any order, anywhere. Their units are kept in 64
-groups by hash, so that the vocabulary of all is counted a group at a time, in flat memory.
+Parts are independent of each other, so they can be made in any order, on any machine. Their units are stored
+in 64 buckets by hash, so that the units of all parts are counted bucket by bucket, in constant memory.
 """
 
 import heapq
@@ -16,18 +16,18 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 HASH_BUCKETS = 64
-MAX_TYPES_IN_MEMORY = 2**21  # units of all parts that are counted at once
+MAX_TYPES_IN_MEMORY = 2**21  # units of all parts to count at a time
 
 TypeCount = tuple[int, int, int, bytes]
-"""A distinct unit: -count, part and place of its first occurrence, UTF-8. Sorts by frequency."""
+"""A distinct unit: -count, part and index of its first occurrence, UTF-8. Sorts by frequency."""
 
 
 def encode_part(sentences: Iterable[Sequence[str]]) -> bytes:
-    """Sentences of units as a safetensors file.
+    """Encode sentences of units as a safetensors file.
 
-    ids: (n,) int32, numbered in the order of appearance. lengths: (sentences,) int32. And of the units,
-    ordered by group: units (UTF-8, one to a line), places and counts (one number each), groups and
-    group_bytes (65,): where the groups begin.
+    ids: (n,) int32, numbered in the order of appearance. lengths: (sentences,) int32. In the order of the
+    buckets: units (UTF-8, one per line), places and counts (one number each). groups and group_bytes: (65,),
+    where the buckets begin.
     """
     index: defaultdict[str, int] = defaultdict()
     index.default_factory = index.__len__
@@ -63,13 +63,15 @@ class CorpusPart:
         self.types = int(self._groups[-1])
 
     def ids(self) -> np.ndarray:
+        """Return the ids, (n,) int32."""
         return self._file.get_tensor("ids")
 
     def lengths(self) -> np.ndarray:
+        """Return the lengths of the sentences, (sentences,) int32."""
         return self._file.get_tensor("lengths")
 
     def units(self, first: int = 0, last: int = HASH_BUCKETS) -> Iterator[tuple[bytes, int, int]]:
-        """(unit, place, count) of the groups from `first` to before `last`."""
+        """Yield (unit, index, count) of the buckets from `first` to before `last`."""
         a, b = (int(self._groups[i]) for i in (first, last))
         if a == b:
             return iter(())
@@ -79,10 +81,10 @@ class CorpusPart:
 
 
 def merge_counts(paths: Sequence[Path], *, min_count: int, max_vocab: int) -> tuple[list[TypeCount], int]:
-    """The most frequent units of all parts, and how many distinct ones there are.
+    """Return the most frequent units of all parts, and the number of distinct ones.
 
-    Those of at least `min_count`, at most `max_vocab`, most frequent first, of equals the one that
-    appeared first.
+    The units occur at least `min_count` times. There are at most `max_vocab`, most frequent first; of equally
+    frequent ones, the one that appeared first comes first.
     """
     total = sum(CorpusPart(path).types for path in paths)
     step = max(1, HASH_BUCKETS * MAX_TYPES_IN_MEMORY // max(total, MAX_TYPES_IN_MEMORY))

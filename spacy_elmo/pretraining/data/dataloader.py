@@ -1,4 +1,4 @@
-"""Batches by length with a token budget, in an order that a seed fixes and a state resumes."""
+"""Load batches by length with a token budget, in an order that a seed fixes and a state resumes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,21 +14,27 @@ from .corpus import Corpus
 
 @dataclass
 class LoaderState:
-    """Where a run stands in its data: the epoch, and the batches of it that are done."""
+    """Position of a run in its data: the epoch, and the number of its finished batches."""
 
     epoch: int = 0
     done: int = 0
 
 
 class BatchLoader:
-    """Batches of a corpus without end, epoch after epoch.
+    """Endless stream of batches of a corpus, epoch after epoch.
 
-    A batch holds sentences of about equal length (little padding, plain tensors) and at most
-    `batch_tokens` ids, boundaries and padding included. Which sentences meet and in which order depends
-    on `seed` and the epoch alone, so a run that continues at a LoaderState sees what it would have seen.
+    A batch holds sentences of about equal length (little padding, plain tensors) and at most `batch_tokens`
+    ids, boundaries and padding included. The batches and their order depend only on `seed` and the epoch, so
+    a run that continues at a LoaderState reads what it would have read.
 
-    shard: (rank, size), this process's part of every batch: each size-th sentence from rank on. Where there
-    are fewer sentences than processes it may be empty.
+    Args:
+        corpus: The corpus.
+        vocab: Vocabulary of the model.
+        batch_tokens: Units of a batch over all processes.
+        seed: Seed of the run.
+        max_characters_per_token: Characters of a word for a char-CNN; None: no char-CNN.
+        shard: (rank, size): this process reads each size-th sentence of a batch, from rank on. A shard may be
+            empty if there are fewer sentences than processes.
     """
 
     def __init__(
@@ -51,7 +57,7 @@ class BatchLoader:
             self._spelled = char_ids_of_vocab(units, vocab, max_characters_per_token)
 
     def epoch(self, number: int) -> list[np.ndarray]:
-        """The batches of an epoch as arrays of sentence numbers."""
+        """Return the batches of an epoch as arrays of sentence numbers."""
         rng = np.random.default_rng(derive_seed(self.seed, "order", step=number))
         lengths = self.corpus.lengths + 2
         # Sorted by length, ties and near-ties in a new order each epoch.
@@ -69,7 +75,7 @@ class BatchLoader:
         return batches
 
     def iter_from(self, state: LoaderState) -> Iterator[tuple[TokenBatch, LoaderState]]:
-        """Batches from `state` on, each with the state behind it."""
+        """Yield the batches from `state` on, each with the state after it."""
         while True:
             batches = self.epoch(state.epoch)
             while state.done < len(batches):
@@ -81,7 +87,7 @@ class BatchLoader:
             state = LoaderState(state.epoch + 1, 0)
 
     def collate(self, rows: np.ndarray) -> TokenBatch:
-        """Sentences by number as a padded TokenBatch."""
+        """Convert sentences, given by number, to a padded TokenBatch."""
         lengths = self.corpus.lengths[rows].astype(np.int64) + 2
         units = np.full((len(rows), int(lengths.max(initial=2))), PAD, dtype=np.int64)
         units[:, 0] = BOS
@@ -100,21 +106,21 @@ class BatchLoader:
 
 
 def _rows_of(units: Sequence[str], vocab: Vocab) -> np.ndarray:
-    """Row of each special and listed unit in the vocabulary, and last that of what is not listed."""
+    """Return the rows of special tokens and listed units in the vocabulary, then that of unlisted ones."""
     place = {unit: row for row, unit in enumerate(vocab.units, len(SPECIALS))}
     listed = (place.get(unit, UNK) for unit in units)
     return np.array([*range(len(SPECIALS)), *listed, UNK], dtype=np.int64)
 
 
 def char_ids_of_vocab(units: Sequence[str], vocab: Vocab, max_characters_per_token: int) -> np.ndarray:
-    """The characters of the units that a corpus lists: (units + 5, max_characters_per_token + 2).
+    """Return the characters of the listed units of a corpus: (units + 5, max_characters_per_token + 2).
 
-    Those too rare for the table are read from their characters as well. Specials come first, and last
-    the one that stands for what is not listed.
+    Units too rare for the embedding table are included, because a char-CNN reads them too. Special tokens
+    come first, and the entry for unlisted units last.
     """
     small = np.min_scalar_type(vocab.n_characters)
     special = special_character_ids(max_characters_per_token).astype(small)
-    # In pieces: a Vocab spells in eight bytes a character, and there may be a million units.
+    # In chunks: Vocab uses eight bytes per character, and there may be a million units.
     pieces = (units[i : i + 10_000] for i in range(0, len(units), 10_000))
     rows = [vocab.character_ids(piece, max_characters_per_token).astype(small) for piece in pieces]
     return np.concatenate([special, *rows, special[UNK : UNK + 1]])

@@ -1,19 +1,19 @@
-"""jieba's words, sooner: its search for the best path in one pass. Imported only where jieba is installed."""
+"""Segment with jieba's words, faster: the best path is found in one pass. Needs jieba."""
 
 import logging
 from math import log
 
 import jieba
 
-jieba.setLogLevel(logging.WARNING)  # each process would tell that it reads the dictionary
+jieba.setLogLevel(logging.WARNING)  # otherwise each process logs that it reads the dictionary
 
 
 class FastJieba(jieba.Tokenizer):
-    """jieba's tokenizer on the dictionary of jieba.dt, with the words that it was taught: the same words.
+    """Tokenizer with the dictionary of jieba.dt, including added words. It gives the same words as jieba.
 
-    jieba.Tokenizer.cut asks get_DAG for all dictionary words that begin at each character, then calc for
-    the likeliest sequence of them. Here calc finds them as it goes, from the end of the sentence: one look
-    into the dictionary for each, and neither lists nor generators in between.
+    jieba.Tokenizer.cut calls get_DAG for all dictionary words that begin at each character, then calc for the
+    most probable sequence of them. Here calc finds the words itself, from the end of the sentence, with one
+    dictionary lookup for each and without intermediate lists.
     """
 
     def __init__(self) -> None:
@@ -22,20 +22,21 @@ class FastJieba(jieba.Tokenizer):
         self.__dict__.update(jieba.dt.__dict__)  # shared: the dictionary takes 55 MB
 
     def get_DAG(self, sentence: str) -> None:
+        """Return None: calc needs no graph."""
         return None
 
     def calc(self, sentence: str, DAG: None, route: dict[int, tuple[float, int]]) -> None:
-        """Fill route: character -> (log probability from here to the end, last character of the first word).
+        """Fill route: character -> (log probability to the end, last character of the first word).
 
-        The terms are added in jieba's order and of equals the longer word is taken, as jieba does, so that
-        rounding decides nothing.
+        Terms are added in jieba's order, and of equal scores the longer word is taken, as in jieba, so that
+        rounding cannot change the result.
         """
         count_of, total, n = self.FREQ.get, log(jieba.dt.total), len(sentence)
         route[n] = (0.0, 0)
         for start in range(n - 1, -1, -1):
             best, last = 0.0, -1
             end, count = start + 1, count_of(sentence[start])
-            while count is not None:  # a beginning of words; 0: none itself
+            while count is not None:  # a prefix of words; 0: not a word itself
                 if count:
                     score = log(count) - total + route[end][0]
                     if last < 0 or score >= best:

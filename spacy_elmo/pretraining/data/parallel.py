@@ -1,4 +1,4 @@
-"""Many calls of one function: here, on all cores of this machine, or on a cluster, by joblib's engines."""
+"""Run a function over many inputs with joblib: serially, in local processes, or on Dask or Ray."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -12,17 +12,24 @@ BACKENDS = ("loky", "dask", "ray")
 
 
 class WorkerError(ElmoError):
-    """An engine that is not there, or that lost a worker."""
+    """A backend that is not available, or that lost a worker."""
 
 
 def parallel_map(
     function: Callable, calls: Iterable[tuple], *, n_process: int = 1, backend: str = "loky"
 ) -> Iterator[Any]:
-    """The results of function(*call) for each of `calls`, as they are ready, in any order.
+    """Yield the results of function(*call) for each of `calls`, in any order.
 
-    n_process: processes; 1: this one alone, -1: one for each core. backend: "loky" (this machine), "dask"
-    (the cluster of DASK_SCHEDULER_ADDRESS) or "ray" (that of RAY_ADDRESS). `calls` is read as the workers
-    get on, so that little of it is in memory. An error of a call, or of `calls`, is raised here.
+    Args:
+        function: Function to call.
+        calls: Arguments of each call. They are read as workers become free, so that few are in memory.
+        n_process: Number of processes; 1: only this one; -1: one per core.
+        backend: "loky" (this machine), "dask" (the cluster of DASK_SCHEDULER_ADDRESS) or "ray" (the cluster
+            of RAY_ADDRESS).
+
+    Raises:
+        WorkerError: The backend is not available, or a worker died. Errors of a call or of `calls` are raised
+            unchanged.
     """
     if backend not in BACKENDS:
         raise WorkerError(f'The backend "{backend}" is not known: use {", ".join(BACKENDS)}.')
@@ -36,7 +43,7 @@ def parallel_map(
     options = {"n_jobs": n_process, "pre_dispatch": "2*n_jobs"}
     try:
         with _cluster(backend), joblib.parallel_config(backend=backend):
-            if backend == "ray":  # gives its results as lists only
+            if backend == "ray":  # returns its results only as lists
                 wave = 4 * joblib.effective_n_jobs(n_process)
                 while tasks := list(islice(work, wave)):
                     yield from joblib.Parallel(**options)(tasks)
@@ -52,8 +59,10 @@ def parallel_map(
 
 
 class _Source:
-    """Iterates over calls until the first error and keeps that: joblib reads them in a thread of its own,
-    where an error would be lost."""
+    """Iterator over calls that stops at the first error and stores it.
+
+    joblib reads the calls in a thread of its own, where an error would be lost.
+    """
 
     def __init__(self, calls: Iterable[tuple]):
         self._calls = iter(calls)
@@ -74,7 +83,7 @@ class _Source:
 
 @contextmanager
 def _cluster(backend: str) -> Iterator[None]:
-    """Make joblib know a cluster's engine."""
+    """Connect joblib to the cluster of a backend."""
     try:
         if backend == "dask":
             from dask.distributed import Client

@@ -1,4 +1,4 @@
-"""Lines -> sentences -> units: how `spacy elmo corpus` cuts text, and `evaluate` after it."""
+"""Segment lines into sentences and units, for `spacy elmo corpus` and `evaluate`."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -10,12 +10,12 @@ from typing import Any
 from ...text import normalize, sentence_spans, split_characters, split_evenly
 from .text_files import CorpusError
 
-# What normalize() changes. Most sentences hold none of it, and to find that out is ten times as fast.
+# Characters that normalize() changes. Most sentences have none, and checking that is ten times as fast.
 _FULL_WIDTH = "".join(c for c in map(chr, range(0xFF00, 0xFFF0)) if normalize(c) != c)
 _FOLDED = re.compile(f"[{_FULL_WIDTH}]")
 _UNUSUAL = re.compile(rf"[\s{_FULL_WIDTH}]")
 ZH_SEGMENTERS = ("char", "jieba", "pkuseg")
-PKUSEG_MODEL = "spacy_ontonotes"  # the one of spaCy's own Chinese pipelines
+PKUSEG_MODEL = "spacy_ontonotes"  # the model of spaCy's Chinese pipelines
 PKUSEG_FILES = ("features.msgpack", "weights.npz")
 
 
@@ -23,8 +23,11 @@ PKUSEG_FILES = ("features.msgpack", "weights.npz")
 class Segmenter:
     """A function from a sentence to its units.
 
-    name: what the corpus and the model record. memory_zone: a context in which spaCy's vocabulary does not
-    keep the words it meets, so that memory stays flat.
+    Attributes:
+        cut: The function.
+        name: Name that the corpus and the model record.
+        memory_zone: Context in which spaCy's vocabulary does not keep new words, so that memory stays
+            constant.
     """
 
     cut: Callable[[str], list[str]]
@@ -32,13 +35,14 @@ class Segmenter:
     memory_zone: Callable[[], AbstractContextManager] = nullcontext
 
     def __call__(self, sentence: str) -> list[str]:
+        """Return the units of a sentence."""
         return self.cut(sentence)
 
 
 def sentences(
     text: str, segmenter: Callable[[str], list[str]], max_sentence_length: int
 ) -> Iterator[list[str]]:
-    """The sentences of a paragraph as lists of units, cut as the pipeline cuts them (text)."""
+    """Yield the sentences of a paragraph as lists of units, split as in the pipeline (module text)."""
     for start, end in sentence_spans(text):
         units = segmenter(text[start:end])
         if len(units) <= max_sentence_length:
@@ -50,24 +54,30 @@ def sentences(
 
 
 def make_segmenter(units: str, segmenter: str, lang: str, *, fold_fullwidth: bool = True) -> Segmenter:
-    """What cuts sentences into units.
+    """Return the segmenter of sentences into units.
 
-    units "char": the characters that a character model reads. "word": the tokens of spaCy's `lang`;
-    for Chinese `segmenter` is that of spacy.zh.ChineseTokenizer ("char", "jieba", "pkuseg"), and
-    "pkuseg:MODEL" takes another model of pkuseg than spaCy's, by its name or folder. Any other name is
-    that of an installed spaCy pipeline, or its folder: its tokenizer is used.
+    Args:
+        units: "char": the characters that a character model reads. "word": the tokens of spaCy's `lang`.
+        segmenter: For Chinese words, the segmenter of spacy.zh.ChineseTokenizer ("char", "jieba", "pkuseg"),
+            or "pkuseg:MODEL" with the name or folder of another model of pkuseg. Any other value is the name
+            or folder of a spaCy pipeline, whose tokenizer is used.
+        lang: Language, an ISO code as in spaCy.
+        fold_fullwidth: Fold full-width letters and digits.
+
+    Raises:
+        CorpusError: The segmenter cannot be loaded.
     """
     if units == "char":
         return Segmenter(lambda sentence: _characters(sentence, fold_fullwidth), "char")
     fold = _fold if fold_fullwidth else str
     if (segmenter, lang) == ("jieba", "zh"):
-        # What spaCy's tokenizer calls, without spaCy: a worker starts three seconds sooner.
+        # The function that spaCy's tokenizer calls, without spaCy: a worker starts three seconds sooner.
         cut = _jieba()
         return Segmenter(lambda sentence: _words(sentence, cut, fold), segmenter)
     nlp, name = _pipeline(segmenter, lang)
     tokenizer = nlp.tokenizer
     own = getattr(tokenizer, f"{getattr(tokenizer, 'segmenter', None)}_seg", None)  # of ChineseTokenizer
-    if own is not None:  # without the Doc around it: the same words, sooner
+    if own is not None:  # the same words, faster without a Doc
         return Segmenter(lambda sentence: _words(sentence, own.cut, fold), name)
     return Segmenter(
         lambda sentence: [fold(token.text) for token in tokenizer(sentence) if not token.is_space],
@@ -80,7 +90,7 @@ def _characters(sentence: str, fold_fullwidth: bool) -> list[str]:
     parts = sentence.split()
     if len(parts) != 1:
         return split_characters(sentence, fold_fullwidth=fold_fullwidth)[0]
-    return list(_fold(parts[0]) if fold_fullwidth else parts[0])  # the same, ten times as fast
+    return list(_fold(parts[0]) if fold_fullwidth else parts[0])  # equivalent, ten times as fast
 
 
 def _fold(text: str) -> str:
@@ -106,7 +116,7 @@ def _jieba() -> Callable[[str], Iterable[str]]:
 
 
 def _pipeline(segmenter: str, lang: str) -> tuple[Any, str]:
-    """A spaCy pipeline with the tokenizer that is asked for, and the segmenter's name."""
+    """Return a spaCy pipeline with the tokenizer, and the name of the segmenter."""
     try:
         import spacy
 
@@ -119,13 +129,13 @@ def _pipeline(segmenter: str, lang: str) -> tuple[Any, str]:
         if segmenter in (*ZH_SEGMENTERS, own) and (lang != "zh" or segmenter in ZH_SEGMENTERS):
             return nlp, own
         return spacy.load(segmenter), segmenter
-    except Exception as error:  # spaCy and pkuseg raise whatever they like
+    except Exception as error:  # spaCy and pkuseg may raise any error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CorpusError(f'The segmenter "{segmenter}" of "{lang}" cannot be loaded: {reason}') from error
 
 
 def _load_pkuseg(tokenizer: Any, model: str) -> None:
-    """Load one of pkuseg's own models by name, or a folder; of what is missing pkuseg says nothing useful."""
+    """Load one of pkuseg's models by name, or a folder. pkuseg itself reports missing files poorly."""
     try:
         from spacy_pkuseg.config import config
     except ImportError as error:

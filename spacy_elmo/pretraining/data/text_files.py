@@ -1,4 +1,4 @@
-"""Files -> lines of text: what `spacy elmo corpus` and `evaluate` read, packed or not, in a stream."""
+"""Stream the lines of text files, compressed or not, for `spacy elmo corpus` and `evaluate`."""
 
 import codecs
 import gzip
@@ -20,12 +20,12 @@ from . import zstd
 
 SUFFIXES = (".txt", ".jsonl")
 COMPRESSED_SUFFIXES = (".gz", ".xz", ".zst")
-CHUNK = 2**20  # bytes read at once
-MAX_LINE_CHARS = 2**20  # characters of a line that are held at once, except where it must be whole
-LONGEST_WHOLE = 2**26  # of a line that must be whole: nobody's document has as many
-JUDGED = 2**16  # bytes of a file from which on its share of invalid ones says what it is
-BLOCK = 2**21  # characters that are cut at once
-DEDUP_BATCH = 2**13  # lines that are looked up at once among those that were there before
+CHUNK = 2**20  # bytes per read
+MAX_LINE_CHARS = 2**20  # characters of a line to hold in memory, unless the line must not be split
+LONGEST_WHOLE = 2**26  # characters of a line that must not be split: more than any document has
+JUDGED = 2**16  # bytes after which the share of invalid ones is conclusive
+BLOCK = 2**21  # characters to segment together
+DEDUP_BATCH = 2**13  # lines to deduplicate together
 
 _INVALID = re.compile("[\udc80-\udcff]")  # how Python's "surrogateescape" marks a byte that is not UTF-8
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -33,12 +33,12 @@ _STOP = re.compile("[。！？!?…\\s]")
 
 
 class CorpusError(ElmoError):
-    """Text that no corpus can be made of."""
+    """Text from which no corpus can be built."""
 
 
 @dataclass
 class ReadStats:
-    """What was read: characters and lines, bytes that are not UTF-8, and lines that occurred before."""
+    """Counts of what was read: characters, lines, invalid bytes, and duplicate lines."""
 
     characters: int = 0
     lines: int = 0
@@ -47,9 +47,9 @@ class ReadStats:
 
 
 def find_files(inputs: Iterable[Path]) -> list[Path]:
-    """The text files among `inputs`; of a folder all .txt and .jsonl in it, also packed, sorted by name.
+    """Return the text files among `inputs`, including .txt and .jsonl (also compressed) in folders, by name.
 
-    Hidden files and folders in a folder are left out: macOS (`._a.txt`) and Jupyter put some there.
+    Hidden files and folders inside a folder are skipped: macOS (`._a.txt`) and Jupyter create them.
     """
     found: list[Path] = []
     for path in inputs:
@@ -71,12 +71,17 @@ def _is_text(path: Path, folder: Path) -> bool:
 
 
 def read_lines(path: Path, stats: ReadStats | None = None, *, whole: bool = False) -> Iterator[str]:
-    """Paragraphs of a UTF-8 file: its lines, or the "text" of each line's object in .jsonl.
+    """Yield the paragraphs of a UTF-8 file: its lines, or the "text" of each line's object in .jsonl.
 
-    A line longer than 2**20 characters comes in pieces, cut after a sentence where there is one. whole: it
-    does not, and raises a CorpusError from 2**26 characters on, as a line of .jsonl does in any case.
-    stats: counts bytes that are not UTF-8, and halves of surrogate pairs in JSON, each of which becomes
-    U+FFFD; None: they raise a CorpusError, as does a file of another encoding in any case.
+    Args:
+        path: The file, which may be compressed.
+        stats: Counts invalid bytes, and halves of surrogate pairs in JSON; each becomes U+FFFD. None: they
+            raise a CorpusError.
+        whole: Do not split lines. Otherwise a line above 2**20 characters is split, after a sentence if
+            possible. Unsplit lines above 2**26 characters raise a CorpusError, also in .jsonl.
+
+    Raises:
+        CorpusError: The file cannot be read, has another encoding, or is not valid.
     """
     number = 0
     kind = _kind(path)
@@ -96,9 +101,9 @@ def read_lines(path: Path, stats: ReadStats | None = None, *, whole: bool = Fals
 
 
 def _lines(path: Path, stats: ReadStats | None, *, whole: bool) -> Iterator[str]:
-    """Lines without their ends. whole: of up to LONGEST_WHOLE characters, and not in pieces."""
+    """Yield lines without their ends. whole: do not split them, up to LONGEST_WHOLE characters."""
     number = 0
-    begun: list[str] = []  # pieces of a line whose end has not come
+    begun: list[str] = []  # the start of a line whose end has not been read
     size = 0
     for text in _decoded(path, stats):
         first, *lines = text.split("\n")
@@ -126,7 +131,7 @@ def _lines(path: Path, stats: ReadStats | None, *, whole: bool) -> Iterator[str]
 
 
 def _decoded(path: Path, stats: ReadStats | None) -> Iterator[str]:
-    """The text of a file in pieces, without its byte order mark. Another encoding: a CorpusError."""
+    """Yield the text of a file without its byte order mark. Raises a CorpusError for another encoding."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     size = zeros = number = 0
     bad: list[int] = []  # the first invalid byte and its line
@@ -160,7 +165,7 @@ def _decoded(path: Path, stats: ReadStats | None) -> Iterator[str]:
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
-    """The bytes of a file, unpacked, in pieces of at most CHUNK."""
+    """Yield the decompressed bytes of a file, at most CHUNK at a time."""
     if path.suffix == ".zst":
         try:
             yield from zstd.unpacked(path)
@@ -176,7 +181,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 
 def _text(line: str, where: str, stats: ReadStats | None) -> str:
-    """The "text" of a JSON object. where: names the line in a CorpusError."""
+    """Return the "text" of a JSON object. where: names the line in a CorpusError."""
     try:
         text = json.loads(line)["text"]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -186,7 +191,7 @@ def _text(line: str, where: str, stats: ReadStats | None) -> str:
     if not isinstance(text, str):
         kind = "null" if text is None else "not a string"
         raise CorpusError(f'The "text" of {where} is {kind}: correct the line, or remove it.')
-    halves = len(_SURROGATE.findall(text))  # JSON can spell half of a pair, which is no text
+    halves = len(_SURROGATE.findall(text))  # JSON can encode half of a pair, which is invalid
     if halves and stats is None:
         raise CorpusError(f'The "text" of {where} has half of a surrogate pair: correct the line.')
     if halves:
@@ -203,10 +208,10 @@ def _kind(path: Path) -> str:
 def iter_blocks(
     files: Iterable[Path], stats: ReadStats, *, dedup: bool = False, size: int = BLOCK
 ) -> Iterator[str]:
-    """The lines of all files, blank ones left out, joined to blocks of about `size` characters.
+    """Yield the lines of all files, without blank ones, in blocks of about `size` characters.
 
-    dedup: of lines that are equal, white space around them aside, only the first is kept. What a block
-    holds depends on the text alone.
+    dedup: keep only the first of lines that are equal up to surrounding white space. The content of a block
+    depends only on the text.
     """
     seen = LineDeduplicator()
     block: list[str] = []
@@ -236,17 +241,17 @@ def _paragraphs(files: Iterable[Path], stats: ReadStats) -> Iterator[str]:
 
 
 class LineDeduplicator:
-    """The lines that occurred, each as a hash of 8 bytes: 100 million of them take 0.8 GB.
+    """Set of lines seen, each as a hash of 8 bytes: 100 million lines take 0.8 GB.
 
     Two different lines share a hash with a probability of n^2 / 2^65 among n lines: 3e-4 for 100 million.
     """
 
     def __init__(self) -> None:
-        # Sorted, each at least twice as long as the next: few searches a line, few merges.
+        # Sorted, each at least twice as long as the next: few searches per line, few merges.
         self._runs: list[np.ndarray] = []
 
     def first(self, lines: list[str]) -> list[str]:
-        """The lines that were not there before."""
+        """Return the lines that were not seen before."""
         digests = b"".join(blake2b(line.encode("utf8"), digest_size=8).digest() for line in lines)
         hashes, where = np.unique(np.frombuffer(digests, dtype=np.uint64), return_index=True)
         new = np.ones(len(hashes), dtype=bool)

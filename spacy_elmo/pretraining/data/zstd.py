@@ -1,22 +1,25 @@
-"""Files packed with zstd, unpacked block by block, so that no file of whatever content fills the memory.
+"""Decompress zstd files block by block, in bounded memory whatever their content.
 
-A decompressor gives all that its input unpacks to: a kilobyte may become tens of megabytes. It is therefore
-fed a block at a time, which holds 128 KB at most. The format: RFC 8878, section 3.1.
+A decompressor returns everything that its input expands to: one kilobyte may become tens of megabytes. It
+therefore gets one block at a time, which expands to at most 128 KB. Format: RFC 8878, section 3.1.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-MAGIC, SKIPPED = 0xFD2FB528, 0x184D2A5  # the first four bytes of a frame; of one to leave out, but for 4 bits
-RLE = 1  # type of a block that is one byte, repeated
-STEP = 2**20  # bytes of a frame that is left out that are read at once
+MAGIC, SKIPPED = (
+    0xFD2FB528,
+    0x184D2A5,
+)  # magic number of a frame; of a skippable frame, without its last 4 bits
+RLE = 1  # type of a block of one repeated byte
+STEP = 2**20  # bytes per read in a skippable frame
 
 
 def unpacked(path: Path) -> Iterator[bytes]:
-    """The content, in pieces of at most 128 KB. Raises an OSError or EOFError for a damaged file.
+    """Yield the content in chunks of at most 128 KB. Raises an OSError or EOFError for a damaged file.
 
-    The memory beside them is the window of the file, at most 128 MB, which the library itself allows.
+    The only other memory is the window of the file, at most 128 MB, which the library limits.
     """
     import zstandard
 
@@ -31,7 +34,7 @@ def unpacked(path: Path) -> Iterator[bytes]:
 
 
 def _frame(file: BinaryIO) -> Iterator[bytes] | None:
-    """The pieces of the next frame: its head, each block, its checksum. None at the end of the file."""
+    """Return the parts of the next frame: header, each block, checksum. None at the end of the file."""
     while start := file.read(4):
         magic = int.from_bytes(start, "little")
         if len(start) == 4 and magic >> 4 == SKIPPED:

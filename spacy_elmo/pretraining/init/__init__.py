@@ -1,1 +1,1 @@
-"""What a biLM begins with besides random weights: n-grams and vectors counted in the corpus."""
+"""Count n-grams and vectors in the corpus, for initialization."""

@@ -1,7 +1,7 @@
-"""Vectors of n-grams before any training, from what stands beside them in a corpus.
+"""Compute vectors of n-grams from their neighbours in a corpus, before any training (PPMI and SVD).
 
-A biLM meets an n-gram a few times in an hour; counting meets all of them in minutes. N-grams that stand
-between the same neighbours get similar vectors, so names begin near names and verbs near verbs.
+A biLM reads an n-gram a few times in an hour of training, while counting covers all of them in minutes.
+N-grams with similar neighbours get similar vectors, so names start near names and verbs near verbs.
 """
 
 import warnings
@@ -17,16 +17,16 @@ from ...seeds import derive_seed
 from ..data.corpus import Corpus
 from .ngram_selection import SENTENCE_BOUNDARY, read_ids
 
-MAX_COUNTED_UNITS = 80_000_000  # that are counted at most: 3 GB of memory
-NEIGHBOURS = 3000  # units that count as neighbours, the most frequent ones; the others are one
-PAIRS = 8000  # pairs of them that do
-CONTEXT_SMOOTHING = 0.75  # of the neighbours' frequencies (Levy et al. 2015, section 3.2)
-OVERSAMPLING, ITERATIONS = 32, 3  # of the subspace iteration
+MAX_COUNTED_UNITS = 80_000_000  # most units to count: they take 3 GB of memory
+NEIGHBOURS = 3000  # most frequent units that count as neighbours; all others count as one
+PAIRS = 8000  # most frequent pairs of neighbours
+CONTEXT_SMOOTHING = 0.75  # exponent of the neighbours' frequencies (Levy et al. 2015, section 3.2)
+OVERSAMPLING, ITERATIONS = 32, 3  # parameters of the subspace iteration
 TINY = 1e-12
-STD = 0.5  # root mean square of the vectors: beside those of units, whose variance is 1
+STD = 0.5  # root mean square of the vectors; that of unit vectors is 1
 
-COLUMNS = max(NEIGHBOURS + 2, PAIRS)  # of a place
-CHUNK = 4_000_000  # units whose n-grams are looked up at once
+COLUMNS = max(NEIGHBOURS + 2, PAIRS)  # columns of a context slot
+CHUNK = 4_000_000  # units whose n-grams are looked up together
 
 Triples = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -34,13 +34,19 @@ Triples = tuple[np.ndarray, np.ndarray, np.ndarray]
 def ppmi_svd_vectors(
     corpus: Corpus, vocab: Vocab, width: int, *, units: int = MAX_COUNTED_UNITS, seed: int = 0
 ) -> Tensor:
-    """Vectors of a vocabulary's n-grams: (n, width) float32, in their order; their root mean square is STD.
+    """Return vectors of a vocabulary's n-grams, (n, width) float32, with root mean square STD.
 
-    U sqrt(S) of the truncated singular value decomposition U S V of the positive pointwise mutual information
-    max(0, log p(x, c) / (p(x) p(c))) of n-grams x and neighbours c: the unit on either side, the one beyond
-    it, and both together, each place by itself (Levy and Goldberg 2014; Levy et al. 2015). An n-gram that
-    does not occur gets zeros, and so do columns that are more than there are directions.
-    units: of a larger corpus about as many are counted, in blocks from all of it. vocab: most frequent first.
+    The vectors are U sqrt(S) of the truncated singular value decomposition U S V of the positive pointwise
+    mutual information max(0, log p(x, c) / (p(x) p(c))) of n-grams x and contexts c: the unit on either side,
+    the unit after it, and both together, each position separately (Levy and Goldberg 2014; Levy et al. 2015).
+    N-grams that do not occur get zeros, as do columns beyond the rank of the matrix.
+
+    Args:
+        corpus: The corpus.
+        vocab: Vocabulary with the n-grams; units in descending order of frequency.
+        width: Width of the vectors.
+        units: Of a larger corpus, count about this many, in blocks from all of it.
+        seed: Seed of the decomposition.
     """
     ids = read_ids(corpus, units)
     rows = np.concatenate(list(ngram_rows(vocab, ids)))
@@ -52,10 +58,10 @@ def ppmi_svd_vectors(
 def static_vectors(
     corpus: Corpus, vocab: Vocab, width: int, *, units: int = MAX_COUNTED_UNITS, seed: int = 0
 ) -> tuple[list[str], Tensor]:
-    """Static vectors (modeling.static_vectors) of a vocabulary's units and n-grams: the strings, and (n,
-    width) float32.
+    """Return the static vectors of a vocabulary's units and n-grams: strings, and (n, width) float32.
 
-    The same as ppmi_svd_vectors but that single units have rows, too, and each row has root mean square 1.
+    As ppmi_svd_vectors, but single units have rows too, and each row has root mean square 1. See
+    modeling.static_vectors.
     """
     ids = read_ids(corpus, units)
     size, longest = len(vocab.units), vocab.max_ngram_length if vocab.ngrams else 1
@@ -71,12 +77,12 @@ def static_vectors(
 
 
 def ngram_rows(vocab: Vocab, ids: np.ndarray) -> Iterator[np.ndarray]:
-    """The n-grams that end at each unit, chunk by chunk: (n, max_ngram_length - 1) int32, 0 for none."""
+    """Yield the n-grams that end at each unit, by chunks: (n, max_ngram_length - 1) int32, 0 for none."""
     return (_rows(vocab, ids, first) for first in range(0, len(ids), CHUNK))
 
 
 def _rows(vocab: Vocab, ids: np.ndarray, first: int) -> np.ndarray:
-    """(n, max_ngram_length - 1) int32: the n-grams that end at each unit of a chunk, 0 for none."""
+    """Return the n-grams that end at each unit of a chunk: (n, max_ngram_length - 1) int32, 0 for none."""
     before = min(first, vocab.max_ngram_length - 1)  # where they may begin
     ids = ids[first - before : first + CHUNK]
     known = (ids != SENTENCE_BOUNDARY) & (ids < len(vocab.units))
@@ -84,13 +90,13 @@ def _rows(vocab: Vocab, ids: np.ndarray, first: int) -> np.ndarray:
 
 
 def _context_slots(ids: np.ndarray, shortest: int, longest: int) -> Iterator[list[tuple[np.ndarray, int]]]:
-    """Each place beside n-grams: for each length, what stands there, and how far from the last unit.
+    """Yield each context slot: for each length of n-grams, the neighbours and their offset to the last unit.
 
     A neighbour is a number from 0, or -1 for a pair that is not counted.
     """
     single = np.where(ids < NEIGHBOURS, ids, NEIGHBOURS).astype(np.int16)
     single[ids == SENTENCE_BOUNDARY] = NEIGHBOURS + 1
-    pairs = _frequent_pairs(single)  # of a place and the next one
+    pairs = _frequent_pairs(single)  # pairs of consecutive units
     for behind, further, what in ((1, 1, single), (2, 2, single), (1, 1, pairs)):
         yield [(what, behind)] * (longest + 1 - shortest)
         wide = 1 if what is pairs else 0
@@ -109,7 +115,7 @@ def _frequent_pairs(single: np.ndarray) -> np.ndarray:
 
 
 def _ppmi(rows: np.ndarray, beside: list[tuple[np.ndarray, int]]) -> Triples:
-    """Positive pointwise mutual information of n-grams and what stands at one place: row, column, value."""
+    """Return the positive PMI of n-grams and neighbours in one context slot: row, column, value."""
     parts = [_counts(rows[:, k], what, offset) for k, (what, offset) in enumerate(beside)]
     row, column, count = (np.concatenate(part) for part in zip(*parts, strict=True))
     if not len(row):
@@ -122,7 +128,7 @@ def _ppmi(rows: np.ndarray, beside: list[tuple[np.ndarray, int]]) -> Triples:
 
 
 def _counts(rows: np.ndarray, what: np.ndarray, offset: int) -> Triples:
-    """How often each n-gram has each neighbour: n-gram from 0, neighbour, times."""
+    """Count how often each n-gram has each neighbour: n-gram from 0, neighbour, count."""
     at = np.flatnonzero(rows)
     at = at[(at + offset >= 0) & (at + offset < len(what))]
     neighbour = what[at + offset].astype(np.int64)
@@ -132,7 +138,7 @@ def _counts(rows: np.ndarray, what: np.ndarray, offset: int) -> Triples:
 
 
 def _truncated_svd(slots: list[Triples], n: int, width: int, seed: int) -> Tensor:
-    """The first `width` left singular vectors, each times the root of its singular value."""
+    """Return the first `width` left singular vectors, each times the root of its singular value."""
     row, value = (np.concatenate([slot[i] for slot in slots]) for i in (0, 2))
     column = np.concatenate([slot[1] + k * COLUMNS for k, slot in enumerate(slots)])
     out = torch.zeros(n, width)
@@ -149,7 +155,7 @@ def _truncated_svd(slots: list[Triples], n: int, width: int, seed: int) -> Tenso
         right = torch.linalg.qr(turned @ left)[0]
     u, s, _ = torch.linalg.svd(matrix @ right, full_matrices=False)
     found = (u * s.sqrt())[:, :width]
-    # Exactly zero where nothing was counted: a matrix of lower rank leaves rounding errors in empty rows.
+    # Set empty rows to exactly zero: for a matrix of lower rank they hold rounding errors.
     counted = torch.from_numpy(np.unique(row)).long()
     out[counted, : found.shape[1]] = found[counted]
     return out
@@ -159,7 +165,7 @@ def _sparse(row: np.ndarray, column: np.ndarray, value: np.ndarray, shape: tuple
     order = np.lexsort((column, row))
     starts = np.zeros(shape[0] + 1, dtype=np.int32)
     np.cumsum(np.bincount(row, minlength=shape[0]), out=starts[1:])
-    with warnings.catch_warnings():  # that CSR tensors are in beta
+    with warnings.catch_warnings():  # torch warns that CSR tensors are in beta
         warnings.simplefilter("ignore")
         crow, col, values = map(torch.from_numpy, (starts, column[order].astype(np.int32), value[order]))
         return torch.sparse_csr_tensor(crow, col, values, size=shape)

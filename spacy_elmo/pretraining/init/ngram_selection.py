@@ -1,4 +1,4 @@
-"""The n-grams of a corpus that are worth a row of their own: frequent ones that are like words."""
+"""Select the n-grams of a corpus that get an embedding: frequent ones that are like words."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,18 +10,18 @@ from ...modeling.serialization import vocab_of
 from ...modeling.vocab import Vocab
 from ..data.corpus import Corpus
 
-MAX_COUNTED_UNITS = 80_000_000  # that are counted at most: 3 GB of memory
-PMI_WEIGHT, MAX_PMI = 0.3, 6.0  # a tenth more words of a tagged text are there than by frequency alone
-BLOCK = 4096  # sentences that are read one after the other
+MAX_COUNTED_UNITS = 80_000_000  # most units to count: they take 3 GB of memory
+PMI_WEIGHT, MAX_PMI = 0.3, 6.0  # finds a tenth more words of a tagged text than frequency alone
+BLOCK = 4096  # consecutive sentences to read
 SENTENCE_BOUNDARY = -1
 MAX_STATIC_LENGTH = 4  # characters of a string that has a static vector
-MIN_STATIC_COUNT = 5  # times that it occurs: what stands beside it tells nothing otherwise
+MIN_STATIC_COUNT = 5  # least count of such a string: rarer ones have too few neighbours
 
 Counted = tuple[np.ndarray, np.ndarray]
 
 
 def with_ngrams(corpus: Corpus, config: BiLMConfig, vocab: Vocab, min_count: int) -> tuple[BiLMConfig, Vocab]:
-    """A vocabulary with the n-grams that the model has rows for, fewer where the corpus has no more."""
+    """Return the vocabulary with the n-grams of the model; fewer if the corpus has no more."""
     if not config.n_ngrams:
         return config, vocab
     found = select_ngrams(corpus, vocab, config.n_ngrams, config.max_ngram_length, min_count=min_count)
@@ -29,10 +29,10 @@ def with_ngrams(corpus: Corpus, config: BiLMConfig, vocab: Vocab, min_count: int
 
 
 def static_vocab(corpus: Corpus, config: BiLMConfig, vocab: Vocab) -> Vocab:
-    """The strings that get static vectors: config.n_static_vectors of them, or what there is in the corpus.
+    """Return the strings that get static vectors, at most config.n_static_vectors of them.
 
-    Of characters: units first, at most half of the rows, the most frequent ones; the rest are the n-grams
-    most like words. Of words: the most frequent ones.
+    For characters: the most frequent units, at most half of the rows, then the n-grams most like words. For
+    words: the most frequent ones.
     """
     if config.units == "word":
         words = [
@@ -55,14 +55,20 @@ def select_ngrams(
     min_count: int = 1,
     units: int = MAX_COUNTED_UNITS,
 ) -> list[str]:
-    """At most `number` n-grams of 2 to `longest` letters of the vocabulary, those most like words first.
+    """Return at most `number` n-grams of 2 to `longest` letters, those most like words first.
 
-    Ranked by log c(x) + PMI_WEIGHT * min(i(x), MAX_PMI), i(x) the pointwise mutual information of the two
-    parts of
-    x where it is least: parts that meet by chance make no word. Of equal rank, the shorter comes first, then
-    that of the more frequent units. An n-gram lies in one sentence, and occurs at least `min_count` times.
-    vocab: the most frequent units of this corpus. units: of a corpus with more than that, about as many
-    are counted, in blocks from all of it.
+    The rank is log c(x) + PMI_WEIGHT * min(i(x), MAX_PMI), where i(x) is the smallest pointwise mutual
+    information of any split of x into two parts: parts that meet by chance do not make a word. Of equal rank,
+    the shorter n-gram comes first, then that of the more frequent units. N-grams do not cross sentences, and
+    occur at least `min_count` times.
+
+    Args:
+        corpus: The corpus.
+        vocab: The most frequent units of this corpus.
+        number: Largest number of n-grams.
+        longest: Largest number of units of an n-gram.
+        min_count: Least count of an n-gram.
+        units: Of a larger corpus, count about this many, in blocks from all of it.
     """
     ids = read_ids(corpus, units)
     size = len(vocab.units)
@@ -78,9 +84,9 @@ def select_ngrams(
 
 
 def read_ids(corpus: Corpus, units: int) -> np.ndarray:
-    """Ranks of units, sentence by sentence with a SENTENCE_BOUNDARY behind each: int32.
+    """Return the ranks of units, with SENTENCE_BOUNDARY after each sentence: int32.
 
-    units: of a corpus with more than that, about as many, in blocks from all of it.
+    units: of a larger corpus, return about this many, in blocks from all of it.
     """
     step = -(-int(corpus.lengths.sum(dtype=np.int64)) // units)
     parts = [part for block in range(0, len(corpus), step * BLOCK) for part in _block(corpus, block)]
@@ -95,7 +101,7 @@ def _block(corpus: Corpus, first: int) -> Iterator[np.ndarray]:
 
 
 def _counted(ids: np.ndarray, known: np.ndarray, n: int, size: int) -> Counted:
-    """The n-grams of known units, as numbers to the base of `size`, ascending, and their counts."""
+    """Return the n-grams of known units, as ascending numbers to the base of `size`, and their counts."""
     windows = max(0, len(ids) - n + 1)
     keys, whole = np.zeros(windows, dtype=np.int64), np.ones(windows, dtype=bool)
     for k in range(n):
@@ -105,7 +111,7 @@ def _counted(ids: np.ndarray, known: np.ndarray, n: int, size: int) -> Counted:
 
 
 def _ranked(counted: list[Counted], n: int, size: int, number: int, min_count: int) -> Counted:
-    """The best n-grams, as numbers, and their ranks (see select_ngrams)."""
+    """Return the best n-grams, as numbers, and their ranks (see select_ngrams)."""
     keys, counts = counted[n - 1]
     often = counts >= min_count
     keys, counts = keys[often], counts[often]
@@ -116,7 +122,7 @@ def _ranked(counted: list[Counted], n: int, size: int, number: int, min_count: i
         alone = _count(counted[left - 1], begin), _count(counted[n - left - 1], rest)
         cohesion = np.minimum(cohesion, np.log(counts * (total / alone[0]) / alone[1]))
     ranks = np.log(counts) + PMI_WEIGHT * cohesion
-    best = np.argsort(-ranks, kind="stable")[:number]  # stable: of equal ones the smaller key
+    best = np.argsort(-ranks, kind="stable")[:number]  # stable: of equal ranks the smaller key
     return keys[best], ranks[best]
 
 

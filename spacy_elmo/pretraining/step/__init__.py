@@ -1,1 +1,1 @@
-"""One step of training: losses, gradients, CUDA graphs."""
+"""Compute one step of training: losses, gradients, CUDA graphs."""

@@ -1,4 +1,4 @@
-"""Which units a sampled softmax compares the true one with (Jean et al. 2015; Jozefowicz et al. 2016)."""
+"""Sample the candidates of a sampled softmax (Jean et al. 2015; Jozefowicz et al. 2016)."""
 
 from typing import NamedTuple
 
@@ -10,10 +10,12 @@ from ...modeling.vocab import SPECIALS
 
 
 class Candidates(NamedTuple):
-    """What was drawn for n targets.
+    """Candidates for n targets.
 
-    units: (C,), rising. log_inclusion_prob: (C,), the logarithm of the probability that each is among them,
-    drawn or as a target. target_index: (n,), of the targets in `units`.
+    Attributes:
+        units: (C,), ascending.
+        log_inclusion_prob: (C,), log probability that each unit is a candidate, by sampling or as a target.
+        target_index: (n,), index of the targets in `units`.
     """
 
     units: Tensor
@@ -22,12 +24,12 @@ class Candidates(NamedTuple):
 
 
 class CandidateSampler:
-    """Draws the units that a sampled softmax is computed over: about `n_samples`, and the batch's targets.
+    """Sampler of the units of a sampled softmax: about `n_samples`, and the batch's targets.
 
-    The vocabulary is sorted by frequency, so unit r is taken to have the share log((r + 2) / (r + 1))
-    / log(R + 1) of the text (Zipf's law), R units in all. Each is drawn by itself with a probability that is
-    proportional to its share, at most 1; the specials always. With as many samples as units, all
-    are.
+    The vocabulary is sorted by frequency, so unit r is assumed to have the share log((r + 2) / (r + 1)) /
+    log(R + 1) of the text (Zipf's law), with R units in all. Each unit is drawn independently with a
+    probability that is proportional to its share, at most 1; special tokens are always drawn. With as many
+    samples as units, all units are drawn.
     """
 
     def __init__(self, vocab_size: int, n_samples: int, device: torch.device):
@@ -40,7 +42,7 @@ class CandidateSampler:
         self._inclusion_prob = torch.cat([ones, inclusion_prob]).float().to(device)
 
     def sample(self, targets: Tensor, seed: int) -> Candidates:
-        """targets: (n,) units."""
+        """Sample candidates for targets, (n,) units."""
         generator = torch.Generator(targets.device).manual_seed(seed)
         chosen = (
             torch.rand(self._inclusion_prob.shape, generator=generator, device=targets.device)
@@ -55,7 +57,7 @@ class CandidateSampler:
 
 
 def _inclusion_probs(unigram_prob: Tensor, n_samples: int) -> Tensor:
-    """min(1, factor * unigram_prob) with the factor that makes them add up to `n_samples`."""
+    """Return min(1, factor * unigram_prob), with the factor for which the sum is `n_samples`."""
     if n_samples >= len(unigram_prob):
         return torch.ones_like(unigram_prob)
     low, high = 0.0, float(n_samples / unigram_prob.min())
@@ -76,10 +78,11 @@ def sampled_softmax_loss(
     candidates: Candidates,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """The same over a few units: the targets and those that were drawn for them.
+    """Compute the loss over the candidates only: the targets and the sampled units.
 
-    A candidate's logit is lowered by the logarithm of its probability to be one, so that the sum over
-    candidates is right on average. Shapes as above. No likelihood: it is not comparable to the full softmax.
+    The logit of a candidate is lowered by its log inclusion probability, so that the sum over candidates is
+    correct on average. The result is not a likelihood, and not comparable with the full softmax. Shapes as in
+    ChunkedCrossEntropy.
     """
     rows = weight[candidates.units], bias[candidates.units] - candidates.log_inclusion_prob
     return ChunkedCrossEntropy.apply(x, *rows, candidates.target_index, dtype)

@@ -1,7 +1,7 @@
-"""Steps of training on a GPU, recorded once for each shape of batch and played again (CUDA graphs).
+"""Record training steps on a GPU as CUDA graphs, one for each batch shape, and replay them.
 
-The operations of an LSTM's step are short: to start thousands of them from Python takes longer than they do.
-A graph starts all of them at once, on the same tensors each time.
+The operations of an LSTM step are so short that launching thousands of them from Python takes longer than
+running them. A graph launches all of them together, on the same tensors each time.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,22 +18,23 @@ from ...modeling.loss import LMLoss, count_targets
 from ...modeling.token_encoder import TokenBatch
 from .train_step import TrainStep, accumulate
 
-MAX_GRAPHS = 256  # graphs that are kept
+MAX_GRAPHS = 256  # graphs to keep
 
 T = TypeVar("T")
 
 
 class StreamParallelMap:
-    """map over two directions, with a stream of the GPU for each.
+    """`map` over two directions, with one CUDA stream for each.
 
-    No method of CUDAGraphTrainStep: its graphs would be part of a cycle, which Python frees when it likes,
-    and while another is recorded that is an error.
+    A separate class, not a method of CUDAGraphTrainStep: a bound method would create a reference cycle, and
+    CUDA graphs that the garbage collector frees during another capture raise an error.
     """
 
     def __init__(self, device: torch.device):
         self._streams = [torch.cuda.Stream(device) for _ in range(2)]
 
     def __call__(self, function: Callable[..., T], *lists: Iterable) -> list[T]:
+        """Return the results of `function` for both directions."""
         here, results = torch.cuda.current_stream(), []
         for stream, *arguments in zip(self._streams, *lists, strict=True):
             stream.wait_stream(here)
@@ -45,27 +46,30 @@ class StreamParallelMap:
 
 
 class CUDAGraphTrainStep:
-    """Does what a TrainStep does, with the directions side by side, on batches that are padded a little.
+    """TrainStep with parallel directions, on batches that are padded to few shapes.
 
-    The first batch of all is computed operation by operation, which loads and tunes what is needed.
+    The first batch is computed without a graph, which loads and tunes the kernels.
+
+    Args:
+        plain: The step to record. From now on it computes the directions in parallel, too.
     """
 
     runs_directions_in_threads = False
 
     def __init__(self, plain: TrainStep):
-        """plain: it computes and is recorded; directions are side by side there too from now on."""
+        """Set up the streams and the shared memory of the graphs."""
         self.bilm = plain.bilm
         self.plain, self.n_threads = plain, plain.n_threads
         device = plain.bilm.device
         self._stream = torch.cuda.Stream(device)
         plain.use_fused_kernels, plain.map_directions = True, StreamParallelMap(device)
-        self._memory = torch.cuda.graph_pool_handle()  # shared: graphs run one after another
+        self._memory = torch.cuda.graph_pool_handle()  # shared, because graphs run one after another
         self._graphs: dict[tuple[int, ...], tuple[TokenBatch, torch.cuda.CUDAGraph]] = {}
         self._sums = torch.zeros(2, device=device)
-        self._gradients: dict[Tensor, Tensor] = {}  # of parameters, where every graph writes them
+        self._gradients: dict[Tensor, Tensor] = {}  # parameter -> buffer into which every graph writes
 
     def __call__(self, batch: TokenBatch, seed: int) -> LMLoss:
-        """See TrainStep."""
+        """Add the gradients of a batch to the parameters, see TrainStep."""
         n = count_targets(batch)
         batch = pad_to_bucket(batch).to(self.bilm.device)
         here = torch.cuda.current_stream()
@@ -94,7 +98,7 @@ class CUDAGraphTrainStep:
 
     def _capture(self, batch: TokenBatch) -> torch.cuda.CUDAGraph:
         torch.cuda.synchronize()
-        torch.cuda.empty_cache()  # nothing can be given back while a graph is recorded
+        torch.cuda.empty_cache()  # memory cannot be freed during a capture
         graph = torch.cuda.CUDAGraph()
         for generator in self.plain.generators:
             graph.register_generator_state(generator)
@@ -102,14 +106,14 @@ class CUDAGraphTrainStep:
         try:
             self._compute(batch)
         except BaseException:
-            with suppress(RuntimeError):  # it says that there is no graph
+            with suppress(RuntimeError):  # raised because there is no graph
                 graph.capture_end()
             raise
         graph.capture_end()
         return graph
 
     def _compute(self, batch: TokenBatch) -> None:
-        """Fill the sums and gradients."""
+        """Fill the buffers of sums and gradients."""
         sums, gradients = self.plain.loss_and_grads(batch, 0)
         with torch.no_grad():
             self._sums.copy_(sums)
@@ -125,7 +129,7 @@ class CUDAGraphTrainStep:
 
 
 def pad_to_bucket(batch: TokenBatch) -> TokenBatch:
-    """With sentences and units of padding up to a round number of each, at most a sixteenth more."""
+    """Pad the number of sentences and of units to rounded values, at most a sixteenth more."""
     rows, length = batch.input_ids.shape
     more = (0, _round(length) - length, 0, _round(rows) - rows)
     ngrams = None if batch.ngram_ids is None else F.pad(batch.ngram_ids, (0, 0, *more))
@@ -138,7 +142,7 @@ def _round(n: int) -> int:
 
 
 def with_cuda_graphs(step: TrainStep) -> TrainStep | CUDAGraphTrainStep:
-    """The step, recorded where that is possible."""
+    """Return the step, recorded as CUDA graphs if possible."""
     bilm = step.bilm
     if bilm.device.type != "cuda" or not step.has_static_shapes:
         return step

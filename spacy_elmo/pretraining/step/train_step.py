@@ -1,4 +1,4 @@
-"""Losses and gradients of one batch: the step of training before the optimizer's."""
+"""Compute losses and gradients of one batch, before the optimizer's step."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,15 +18,21 @@ from ...modeling.token_encoder import TokenBatch
 from ...seeds import derive_seed
 from .candidate_sampling import Candidates, CandidateSampler, sampled_softmax_loss
 
-Gradients = list[tuple[Tensor, Tensor]]  # each of a parameter
+Gradients = list[tuple[Tensor, Tensor]]  # (parameter, gradient)
 
 
 class TrainStep:
-    """Losses and gradients of one batch; on the CPU the two directions run side by side.
+    """Computes the losses and gradients of one batch; on the CPU both directions run in parallel.
 
-    The directions share nothing but the embedding below and the softmax above, so each has its own half
-    of the cores: two threads with half the work each lose less than every small product cut in two.
-    Gradients are summed in a fixed order, so a step gives the same bits every time.
+    The directions share only the embedding below and the softmax above, so each gets half of the cores: two
+    threads with half of the work each lose less time than splitting every small product. Gradients are summed
+    in a fixed order, so a step gives the same bits every time.
+
+    Args:
+        bilm: The model.
+        dropout: Rate on the input of every LSTM layer and of the softmax.
+        dtype: Type of the products (bfloat16); None: that of the weights.
+        n_samples: Units of a sampled softmax; None: the full softmax.
     """
 
     def __init__(
@@ -37,13 +43,12 @@ class TrainStep:
         dtype: torch.dtype | None = None,
         n_samples: int | None = None,
     ):
-        """dropout: on the input of every LSTM layer and of the softmax. dtype: of the products
-        (bfloat16); None: as the weights. n_samples: units of a sampled softmax; None: the full one."""
+        """Set up the sampler, the random generators and the threads."""
         self.bilm, self.dropout, self.dtype = bilm, dropout, dtype
         self._sampler = (
             None if n_samples is None else CandidateSampler(len(bilm.vocab), n_samples, bilm.device)
         )
-        self.generators = [torch.Generator(bilm.device) for _ in range(2)]  # of the dropout masks
+        self.generators = [torch.Generator(bilm.device) for _ in range(2)]  # for the dropout masks
         self.n_threads = torch.get_num_threads()
         self.runs_directions_in_threads = bilm.device.type == "cpu" and self.n_threads > 1
         self.use_fused_kernels = False  # see LSTMStack.forward
@@ -54,7 +59,7 @@ class TrainStep:
 
     @property
     def has_static_shapes(self) -> bool:
-        """Whether all that it does depends on the shape of the batch alone, and not on what is in it."""
+        """Whether all shapes depend only on the shape of the batch, not on its content."""
         return (
             self._sampler is None
             and self.bilm.device.type != "cpu"
@@ -62,9 +67,10 @@ class TrainStep:
         )
 
     def __call__(self, batch: TokenBatch, seed: int) -> LMLoss:
-        """Add the gradients of the batch's mean loss to the parameters. seed: of the dropout masks.
+        """Add the gradients of the batch's mean loss to the parameters.
 
-        batch: best on the CPU, also where the model is on a GPU. On a GPU it returns before they are there.
+        batch: preferably on the CPU, even if the model is on a GPU. seed: of the dropout masks. On a GPU this
+        returns before the gradients are computed.
         """
         n = count_targets(batch)
         batch = batch.to(self.bilm.device)
@@ -75,15 +81,14 @@ class TrainStep:
         return LMLoss(sums, n)
 
     def seed(self, seed: int) -> None:
-        """Begin the dropout masks of a step."""
+        """Seed the dropout masks of a step."""
         for side, generator in enumerate(self.generators):
             generator.manual_seed(derive_seed(seed, f"dropout {side}"))
 
     def loss_and_grads(self, batch: TokenBatch, seed: int) -> tuple[Tensor, Gradients]:
-        """Sums of losses (2,), and gradients; a parameter that is used in two places is there
-        twice.
+        """Return the sums of losses (2,), and gradients. A parameter that is used twice has two gradients.
 
-        seed: of a sampled softmax; dropout goes on from where its generators are.
+        seed: of a sampled softmax. Dropout continues from the state of its generators.
         """
         bilm = self.bilm
         below = _leaf_params(bilm.token_encoder)
@@ -91,7 +96,7 @@ class TrainStep:
         sides = direction_inputs(
             bilm, batch, *(x.detach() for x in inputs), static_shapes=self.has_static_shapes
         )
-        # What is drawn decides what is computed: read before anything long is started on a GPU.
+        # The shapes depend on the sample, so it is read before long computations start on a GPU.
         drawn = [
             self._sample(side.targets, derive_seed(seed, f"candidates {i}")) for i, side in enumerate(sides)
         ]
@@ -117,7 +122,7 @@ class TrainStep:
     def _direction(
         self, side: "DirectionInputs", generator: torch.Generator, drawn: Candidates | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Loss of one direction, and its gradients for the input, the softmax and the LSTMs."""
+        """Return the loss of one direction, and its gradients for the input, the softmax and the LSTMs."""
         shared = (side.x, self.bilm.softmax_weight, self.bilm.softmax_bias)
         x, weight, bias = (t.detach().requires_grad_() for t in shared)
         dropout = Dropout(self.dropout, generator) if self.dropout else None
@@ -135,7 +140,7 @@ class TrainStep:
 
 
 def accumulate(gradients: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """Add gradients to those that the parameters have."""
+    """Add gradients to those of the parameters."""
     for parameter, gradient in gradients:
         if parameter.grad is None:
             parameter.grad = gradient
@@ -148,7 +153,7 @@ def _trainable(module: nn.Module) -> list[nn.Parameter]:
 
 
 def _leaf_params(module: nn.Module) -> Leaves:
-    """The parameters under their names, for one step: what torch notes about them ends with it."""
+    """Return the parameters by name as new leaves, so that autograd state ends with the step."""
     return {name: p.detach().requires_grad_(p.requires_grad) for name, p in module.named_parameters()}
 
 

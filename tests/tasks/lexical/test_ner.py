@@ -116,7 +116,9 @@ def test_a_long_doc():
     nlp.add_pipe("crf_ner", config={"model": MODEL})
     (text, spans), *_ = SENTENCES
     n = 60
-    many = [(start + i * len(text), end + i * len(text), name) for i in range(n) for start, end, name in spans]
+    many = [
+        (start + i * len(text), end + i * len(text), name) for i in range(n) for start, end, name in spans
+    ]
     long = Example(make_doc(nlp, n * text), make_doc(nlp, n * text, many))
     train(nlp, [*make_examples(nlp), long])
     text = 400 * text
