@@ -3,6 +3,7 @@
 `python -m spacy_elmo` runs them without spaCy's own command line, which takes seconds to import.
 """
 
+from .add import add
 from .app import app
 from .convert import convert
 from .corpus import corpus
@@ -20,6 +21,7 @@ from .plot import plot
 from .pretrain import pretrain
 
 __all__ = [
+    "add",
     "app",
     "convert",
     "corpus",

@@ -56,7 +56,8 @@ def init_config(
     )
     check(options)
     check_new_file(output, force=force)
-    _check_model(model, lang)
+    if elmo:
+        check_language(lang, model)
     write_atomic(output, config_text(options, header_of(options, str(output))).encode())
     for warning in warnings_of(options):
         msg.warn(warning)
@@ -74,12 +75,14 @@ def check_new_file(path: Path, *, force: bool) -> None:
         raise ElmoError(f"Cannot write {path}: it exists; name another file, or give --force to replace it.")
 
 
-def _check_model(model: Path | None, lang: str) -> None:
-    """Read the config of a model folder, and warn where its language is another one."""
-    if model is None:
-        return
+def check_language(lang: str, model: Path | None) -> None:
+    """Raise an ElmoError, or warn, where a model was trained on another language."""
     from ..inference.loading import read_config
+    from ..training_config.options import check_bundled
 
+    if model is None:
+        check_bundled(lang)
+        return
     config = read_config(model)
     if config.lang not in (lang, "xx", "mul") and lang != "xx":
         msg.warn(f'{model} was trained on text in the language "{config.lang}", not "{lang}".')

@@ -25,6 +25,7 @@ def build_config(options: Options) -> Section:
     """Return a complete configuration for `spacy train`."""
     choices = Choices(
         elmo=options.elmo,
+        bundled=options.elmo and options.model is None and options.lang == "zh",
         lexicon=options.lexicon is not None or options.lang == "zh",
         lexicon_path=options.lexicon,
         characters=options.resolved_segmenter == "char",

@@ -39,6 +39,9 @@ COMMENTS: dict[str, list[str]] = {
     "components.*.lexicon.path": [
         "A file of `spacy elmo lexicon` or a model folder; null is the model that the package brings."
     ],
+    "components.*.embed.*.tagger": [
+        "And the states of a small tagger on ELMo, made for the model that the package brings."
+    ],
     "components.reader.threshold": [
         'A question stays unanswered where "no answer" is more probable than this; 1: never.'
     ],

@@ -14,12 +14,13 @@ Builder = Callable[[Section, "Choices"], Section]
 class Choices:
     """What the components of a pipeline have in common.
 
-    elmo: whether they learn on ELMo. lexicon: whether on lexicon features, too, from the file `lexicon_path`.
-    characters: whether tokens are single characters. decoder: of entities and tags, "crf" or "spacy".
-    spans_found: whether a span_finder of the pipeline suggests the spans of spancat.
+    elmo: whether they learn on ELMo. bundled: whether that is the bundled model. lexicon: whether on lexicon
+    features, too, from the file `lexicon_path`. characters: whether tokens are single characters. decoder: of
+    entities and tags, "crf" or "spacy". spans_found: whether a span_finder suggests the spans of spancat.
     """
 
     elmo: bool
+    bundled: bool
     lexicon: bool
     lexicon_path: str | None
     characters: bool
@@ -70,6 +71,12 @@ def _embed(encoder: Encoder, choices: Choices) -> Section:
         parts["lexicon"] = {
             "@architectures": "spacy-elmo.LexiconFeatures.v1",
             "path": choices.lexicon_path,
+        }
+    if encoder.distilled_tagger and choices.bundled:
+        parts["tagger"] = {
+            "@architectures": "spacy-elmo.DistilledTagger.v1",
+            "upstream": "elmo",
+            "path": None,
         }
     return {"@layers": "concatenate.v1", "*": parts}
 

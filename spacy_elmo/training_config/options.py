@@ -113,14 +113,20 @@ def check(options: Options) -> None:
         raise ElmoError(
             "reader is trained alone, since its data are questions: write a configuration for it."
         )
-    if options.elmo and options.model is None and options.lang not in (BUNDLED_LANG, "xx"):
-        raise ElmoError(
-            f'The bundled model was trained on Chinese: give the folder of a model for "{options.lang}" as '
-            "--model (docs/converting.md, docs/pretraining.md), or --no-elmo."
-        )
+    if options.elmo and options.model is None:
+        check_bundled(options.lang)
     for name, value in (("--model", options.model), ("--lexicon", options.lexicon)):
         if value is not None and not options.elmo:
             raise ElmoError(f"{name} and --no-elmo exclude one another: leave one of them out.")
+
+
+def check_bundled(lang: str) -> None:
+    """Raise an ElmoError where the bundled model does not know a language."""
+    if lang not in (BUNDLED_LANG, "xx", "mul"):
+        raise ElmoError(
+            f'The bundled model was trained on Chinese: give the folder of a model for "{lang}" as --model '
+            "(docs/converting.md, docs/pretraining.md)."
+        )
 
 
 def warnings_of(options: Options) -> Iterator[str]:

@@ -27,11 +27,16 @@ class Listener:
 
 @dataclass(frozen=True)
 class Encoder:
-    """What a component learns on: embedding, listener, lexicon features and the width of its BiLSTM."""
+    """What a component learns on: embedding, listener, lexicon features and the width of its BiLSTM.
+
+    distilled_tagger: also the states of a small tagger, spacy-elmo.DistilledTagger.v1, which fits the bundled
+    model alone.
+    """
 
     hash: HashEmbedding = HashEmbedding()
     listener: Listener = Listener()
     lexicon: bool = True
+    distilled_tagger: bool = False
     width: int = 300
 
 
@@ -68,6 +73,9 @@ TRAININGS = {
     ),
 }
 """By component: a pipeline has that of the first of its components which is named here, else the default."""
+
+OUTPUT_WIDTH = 256
+"""Of the Maxout by which `spacy elmo add` gives ELMo to the output of a component."""
 
 SPAN_SIZES = {"char": (1, 8), "word": (1, 4)}
 """Tokens of the spans that spancat looks at, where tokens are characters and where they are words."""

@@ -18,7 +18,7 @@ def write_config(
     """
     unused = dict(comments)
     blocks = ["\n".join(f"# {line}".rstrip() for line in header)]
-    for path, section in _sections(config, ()):
+    for path, section in sections_of(config):
         lines = [*_comment(path, unused), f"[{'.'.join(path)}]"]
         for key, value in section.items():
             if not isinstance(value, Mapping):
@@ -36,14 +36,16 @@ def format_value(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _sections(config: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping]]:
+def sections_of(
+    config: Mapping[str, Any], path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Mapping]]:
     """All sections in order, but for [...*], which spaCy infers."""
     for key, value in config.items():
         if isinstance(value, Mapping):
             inner = (*path, key)
             if key != "*":
                 yield inner, value
-            yield from _sections(value, inner)
+            yield from sections_of(value, inner)
 
 
 def _comment(path: tuple[str, ...], unused: dict[str, Sequence[str]]) -> list[str]:

@@ -1,0 +1,81 @@
+"""`spacy elmo add`: ELMo under the components of a configuration that exists."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+from wasabi import msg, table
+
+from ..errors import ElmoError
+from .app import command
+from .init_config import check_language, check_new_file
+
+OUTPUT_STANDS = "The configuration was written, but no pipeline could be built from it here:"
+
+
+@command("add")
+def add(
+    config: str = typer.Argument(
+        ..., help="A configuration, the folder of a pipeline, or the name of an installed one"
+    ),
+    output: Path = typer.Argument(..., help="The configuration to write"),
+    model: Path | None = typer.Option(None, help="A model folder; the bundled model when left out"),
+    input_only: bool = typer.Option(
+        False, "--input-only", help="Not also at the output of each component, which helps most"
+    ),
+    code: Path | None = typer.Option(None, help="Python file with functions that the configuration names"),
+    force: bool = typer.Option(False, "--force", "-F", help="Replace the file if it exists"),
+) -> None:
+    """Put ELMo under all components that can learn on it, and say what was changed.
+
+    spacy elmo add config.cfg config_elmo.cfg
+    """
+    from spacy.cli._util import import_code
+    from thinc.api import Config
+
+    from ..atomic_io import write_atomic
+    from ..training_config.add_elmo import add_elmo, notes_of
+    from ..training_config.config_text import ConfigText
+
+    source = _find(config)
+    import_code(code)
+    check_new_file(output, force=force)
+    try:
+        text = ConfigText(source.read_text(encoding="utf8"))
+        lang = text.parse().get("nlp", {}).get("lang", "zh")
+    except ValueError as error:
+        raise ElmoError(f"{source} is no configuration of spaCy: {error}") from error
+    check_language(str(lang), model)
+    changes = add_elmo(text, model=str(model) if model else None, output=not input_only)
+    write_atomic(output, str(text).encode())
+    rows = [(change.component, change.before, change.after) for change in changes]
+    print(table(rows, header=("component", "before", "after"), divider=True, max_col=60))
+    msg.good(f"{output}: elmo before {', '.join(change.component for change in changes if change.changed)}")
+    for note in notes_of(Config(text.parse()).interpolate()):
+        msg.info(note)
+    _try(text.parse())
+
+
+def _find(name: str) -> Path:
+    """The configuration of a file, of a pipeline's folder, or of an installed pipeline."""
+    from spacy.util import get_package_path, is_package
+
+    path = Path(name)
+    if path.is_dir():
+        path = path / "config.cfg"
+    elif not path.exists() and is_package(name):
+        path = next(iter(sorted(get_package_path(name).glob("*/config.cfg"))), path)
+    if not path.is_file():
+        raise ElmoError(f"There is no configuration {path}: name a file, or a pipeline.")
+    return path
+
+
+def _try(config: Any) -> None:
+    """Build the pipeline, and say so where that fails."""
+    from spacy.util import load_model_from_config
+
+    try:
+        load_model_from_config(config, auto_fill=True)
+    except Exception as error:  # of whatever the configuration names
+        message = " ".join(str(error).split())[:300]
+        msg.warn(f"{OUTPUT_STANDS} {message}")

@@ -1,0 +1,121 @@
+"""The text of a configuration, changed section by section: comments and all that is not changed stay."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from thinc.api import Config
+
+from .writer import format_value, sections_of
+
+Path = tuple[str, ...]
+
+_HEADER = re.compile(r"^\[([^\[\]]+)\]\s*$")
+_SETTING = re.compile(r"^([^\s=:#;\[][^=:]*?)\s*[=:]")
+
+
+@dataclass
+class Block:
+    """A section: the comments above it, its header and its settings. path: () of what stands above all."""
+
+    path: Path
+    above: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+
+class ConfigText:
+    """A configuration as blocks of lines, in order."""
+
+    def __init__(self, text: str) -> None:
+        self.blocks = [Block(())]
+        for line in text.splitlines():
+            header = _HEADER.match(line)
+            if header is None:
+                self.blocks[-1].lines.append(line)
+                continue
+            above = _pop_comments(self.blocks[-1].lines)
+            self.blocks.append(Block(tuple(header[1].strip().split(".")), above))
+
+    def __str__(self) -> str:
+        lines: list[str] = []
+        for block in self.blocks:
+            header = [f"[{'.'.join(block.path)}]"] if block.path else []
+            lines += [*block.above, *header, *block.lines]
+        return "\n".join(lines).rstrip("\n") + "\n"
+
+    def parse(self) -> Config:
+        """Return the configuration, references left as they are."""
+        return Config().from_str(str(self), interpolate=False)
+
+    def move(self, old: Path, new: Path) -> None:
+        """Give a section and all below it another place; references to it follow."""
+        for block in self.blocks:
+            if block.path[: len(old)] == old:
+                block.path = new + block.path[len(old) :]
+        for block in self.blocks:
+            block.lines = [_moved_references(line, ".".join(old), ".".join(new)) for line in block.lines]
+
+    def wrap(self, path: Path, key: str, section: Mapping[str, Any]) -> None:
+        """Put a new section where one is, which becomes its part `key`."""
+        index = next(i for i, block in enumerate(self.blocks) if block.path == path)
+        above, self.blocks[index].above = self.blocks[index].above, []
+        self.move(path, (*path, key))
+        new = _new_blocks(path, section)
+        new[0].above = above
+        self.blocks[index:index] = new
+
+    def put(self, path: Path, section: Mapping[str, Any]) -> None:
+        """Write a section in place of one that exists, or else after its parent."""
+        old = [block for block in self.blocks if block.path[: len(path)] == path]
+        new = _new_blocks(path, section)
+        if old:
+            new[0].above = old[0].above
+            index = self.blocks.index(old[0])
+            self.blocks = [block for block in self.blocks if block not in old]
+        else:
+            if not any(block.path == path[:-1] for block in self.blocks):
+                self.put(path[:-1], {})
+            index = max(i for i, block in enumerate(self.blocks) if block.path == path[:-1]) + 1
+        self.blocks[index:index] = new
+
+    def set_value(self, path: Path, key: str, value: Any) -> None:
+        """Set one setting of a section that exists."""
+        block = next(block for block in self.blocks if block.path == path)
+        lines: list[str] = []
+        inside = done = False
+        for line in block.lines:
+            setting = _SETTING.match(line)
+            inside = (setting is not None and setting[1] == key) or (inside and line[:1] in (" ", "\t"))
+            if not inside:
+                lines.append(line)
+            elif not done:
+                lines.append(f"{key} = {format_value(value)}")
+                done = True
+        block.lines = lines if done else [f"{key} = {format_value(value)}", *lines]
+
+
+def _pop_comments(lines: list[str]) -> list[str]:
+    """Take the comments at the end of a section, which belong to the next one."""
+    end = len(lines)
+    while end and lines[end - 1].lstrip().startswith(("#", ";")):
+        end -= 1
+    comments = lines[end:]
+    del lines[end:]
+    return comments
+
+
+def _new_blocks(path: Path, section: Mapping[str, Any]) -> list[Block]:
+    blocks = []
+    for inner, settings in ((path, section), *sections_of(section, path)):
+        lines = [
+            f"{key} = {format_value(value)}"
+            for key, value in settings.items()
+            if not isinstance(value, Mapping)
+        ]
+        blocks.append(Block(inner, [], [*lines, ""]))
+    return blocks
+
+
+def _moved_references(line: str, old: str, new: str) -> str:
+    return re.sub(rf"(\$\{{){re.escape(old)}(?=[.:}}])", lambda match: match[1] + new, line)
