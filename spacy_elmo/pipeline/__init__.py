@@ -1,1 +1,1 @@
-"""The spaCy plugin: the component "elmo", its listeners and what they leave on a Doc."""
+"""The spaCy plugin: the component "elmo", its listeners, and the vectors that it sets on a Doc."""

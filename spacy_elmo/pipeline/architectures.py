@@ -1,4 +1,4 @@
-"""What a config can name: the biLM, the listener, the joint with a task's embedding, the private biLM.
+"""Build the registered architectures: the biLM, the listener, their combinations, the private biLM.
 
 The functions are registered as entry points (setup.cfg); importing this module registers nothing.
 """
@@ -22,14 +22,20 @@ from .replace_listeners import ListenerReplacer
 def build_bilm_v1(
     path: str | Path | None = None, precision: Precision = "auto"
 ) -> Model[list[Doc], list[Floats3d]]:
-    """spacy-elmo.BiLM.v1: the frozen biLM of the component "elmo".
+    """Build spacy-elmo.BiLM.v1, the frozen biLM of the component "elmo".
 
-    path: a model folder; None: the Chinese model that ships inside the package. Its weights are read when
-    first needed. A path that exists but is no model folder raises a ModelFolderError at once; one that does
-    not exist raises it at first use, since a saved pipeline brings its weights along.
-    precision: of the products: "f32"; "bf16", faster where the processor has it, and "int16", faster on most
-        others (vectors differ from those in f32 by a cosine of less than 0.0005); "auto": the fastest here.
-    List[Doc] -> List[Floats3d (L, n_tokens, D)].
+    Shapes: List[Doc] -> List[Floats3d (L, n_tokens, D)].
+
+    Args:
+        path: A model folder; None: the Chinese model that ships inside the package. The weights are read at
+            first use.
+        precision: Type of the products: "f32"; "bf16", faster if the processor supports it; "int16", faster
+            on most other processors (with both, vectors differ from f32 by a cosine distance below 0.0005);
+            "auto": the fastest on this machine.
+
+    Raises:
+        ModelFolderError: The path exists but is not a model folder. A missing path raises it at first use,
+            because a saved pipeline brings its own weights.
     """
     model = BiLMLayer(path, precision)
     replacer = ListenerReplacer()
@@ -47,21 +53,25 @@ def build_elmo_listener_v1(
     l2: float | None = None,
     static: bool | None = None,
 ) -> Model[list[Doc], list[Floats2d]]:
-    """spacy-elmo.ElmoListener.v1: the layers of the component "elmo", mixed for one consumer.
+    """Build spacy-elmo.ElmoListener.v1, a scalar mix of the layers of the component "elmo".
 
-    gamma * sum_j softmax(w)_j h_j, w and gamma learnt with the consumer (Peters et al. 2018, equation 1).
-    upstream: name of the component; "*": the nearest one before the consumer. Its width is inferred.
-    mix_dropout: dropout on the mixed vectors in training; [training] dropout does not touch it.
-    weight_penalty: penalty weight_penalty * ||w||^2 for each token beside the summed loss; draws the mix
-        towards the plain average. Components that average their loss over a batch (textcat) want it smaller
-        by the tokens of a batch. spaCy's default optimizer decays all weights besides, w and gamma too:
-        Adam's L2 = 0.0 turns that off.
-    layer_norm: normalise the layers before weighting them (section 3.2), so that each has the same say at
-        first, however large its numbers are.
-    use_static_vectors: also the static vectors of the tokens (doc._.elmo.static_vectors), beside the mix and
-        without its dropout, where the model has any.
-    l2, static: the names of weight_penalty and use_static_vectors in pipelines of format version 1.
-    List[Doc] -> List[Floats2d (n_tokens, D)], or D + S with static vectors.
+    The mix is gamma * sum_j softmax(w)_j h_j, where w and gamma are learned with the consumer (Peters et al.
+    2018, equation 1). Shapes: List[Doc] -> List[Floats2d (n_tokens, D)], or D + S with static vectors. The
+    width is inferred.
+
+    Args:
+        upstream: Name of the component; "*": the nearest one before the consumer.
+        mix_dropout: Dropout rate of the mixed vectors in training. [training] dropout does not change it.
+        weight_penalty: Factor of the penalty ||w||^2 per token, added to the summed loss; it pulls the mix
+            towards the plain average. Components that average their loss over a batch (textcat) need a value
+            smaller by the number of tokens of a batch. In addition, spaCy's default optimizer decays all
+            weights, w and gamma too; Adam's L2 = 0.0 turns that off.
+        layer_norm: Normalise the layers before the weighting (section 3.2), so that they start with equal
+            influence regardless of their scale.
+        use_static_vectors: Concatenate the static vectors of the tokens (doc._.elmo.static_vectors), without
+            dropout, if the model has any.
+        l2: Name of weight_penalty in pipelines of format version 1.
+        static: Name of use_static_vectors in pipelines of format version 1.
     """
     penalty = weight_penalty if l2 is None else l2
     mix = ScalarMix(mix_dropout=mix_dropout, weight_penalty=penalty, layer_norm=layer_norm)
@@ -72,12 +82,15 @@ def build_elmo_listener_v1(
 def build_concat_embed_v1(
     embed: Model[list[Doc], list[Floats2d]], elmo: Model[list[Doc], list[Floats2d]], width: int
 ) -> Model[list[Doc], list[Floats2d]]:
-    """spacy-elmo.ConcatEmbed.v1: Maxout([task embedding; ELMo]), for the `embed` slot of spacy.Tok2Vec.v2.
+    """Build spacy-elmo.ConcatEmbed.v1: Maxout([embed; elmo]), for the `embed` slot of spacy.Tok2Vec.v2.
 
-    embed: the task's own embedding, e.g. spacy.MultiHashEmbed.v2. elmo: a listener or a private biLM.
-    width: of the output; that of the encoder behind it. Three pieces and layer normalisation, as spaCy's own
-    embeddings have; the balance of the two parts is gamma's and the Maxout's to learn.
-    List[Doc] -> List[Floats2d (n_tokens, width)].
+    The Maxout has three pieces and layer normalisation, as spaCy's own embeddings have. Gamma and the Maxout
+    learn the balance of both parts. Shapes: List[Doc] -> List[Floats2d (n_tokens, width)].
+
+    Args:
+        embed: The component's own embedding, e.g. spacy.MultiHashEmbed.v2.
+        elmo: A listener or a private biLM.
+        width: Width of the output, equal to that of the encoder after it.
     """
     maxout = Maxout(width, nP=3, dropout=0.0, normalize=True)  # 0.0: [training] dropout sets it
     return accelerate(with_minibatches(chain(concatenate(embed, elmo), with_array(maxout)), width))
@@ -86,14 +99,18 @@ def build_concat_embed_v1(
 def build_concat_output_v1(
     tok2vec: Model[list[Doc], list[Floats2d]], elmo: Model[list[Doc], list[Floats2d]], width: int = 256
 ) -> Model[list[Doc], list[Floats2d]]:
-    """spacy-elmo.ConcatOutput.v1: [tok2vec; Maxout(ELMo)], ELMo once more where the task decides.
+    """Build spacy-elmo.ConcatOutput.v1: [tok2vec; Maxout(elmo)], with ELMo again at the output.
 
-    Peters et al. 2018, section 5.2: at the output as well as at the input. With few sentences it brings as
-    much again as the input alone (docs/training-components.md).
-    tok2vec: what the task has without it, e.g. a spacy.Tok2Vec.v2 whose `embed` is a ConcatEmbed; its nO must
-    be known. elmo: a listener or a private biLM, with a mix of its own; a private one without [bilm] shares
-    that of the tok2vec. width: of the Maxout, which has three pieces and layer normalisation.
-    List[Doc] -> List[Floats2d (n_tokens, nO of tok2vec + width)].
+    Peters et al. 2018, section 5.2, use ELMo at the output as well as at the input. With few training
+    sentences, this doubles the gain of the input alone (docs/training-components.md). The Maxout has three
+    pieces and layer normalisation. Shapes: List[Doc] -> List[Floats2d (n_tokens, nO of tok2vec + width)].
+
+    Args:
+        tok2vec: The component's tok2vec, e.g. a spacy.Tok2Vec.v2 whose `embed` is a ConcatEmbed. Its nO must
+            be known.
+        elmo: A listener or a private biLM, with its own mix. A private biLM without [bilm] shares that of the
+            tok2vec.
+        width: Width of the Maxout.
     """
     share_bilm_layer(elmo, tok2vec)
     maxout = Maxout(width, nP=3, dropout=0.0, normalize=True)  # 0.0: [training] dropout sets it
@@ -114,13 +131,21 @@ def build_elmo_tok2vec_v1(
     l2: float | None = None,
     static: bool | None = None,
 ) -> Model[list[Doc], list[Floats2d]]:
-    """spacy-elmo.ElmoTok2Vec.v1: a private biLM and its mix, for a component that shall stand alone.
+    """Build spacy-elmo.ElmoTok2Vec.v1, a private biLM with its mix, for a standalone component.
 
-    `nlp.replace_listeners` puts it in a listener's place. bilm: a spacy-elmo.BiLM.v1, frozen here too; None
-    only in the elmo of a ConcatOutput, whose tok2vec has one. mix_dropout, weight_penalty, layer_norm,
-    use_static_vectors: of the listener. width: D (+ S); None: it is inferred at initialization.
-    l2, static: the names of weight_penalty and use_static_vectors in pipelines of format version 1.
-    List[Doc] -> List[Floats2d (n_tokens, D)], or D + S with static vectors.
+    `nlp.replace_listeners` puts it in the place of a listener. Shapes: List[Doc] -> List[Floats2d (n_tokens,
+    D)], or D + S with static vectors.
+
+    Args:
+        bilm: A spacy-elmo.BiLM.v1, frozen here too. None only in the elmo of a ConcatOutput, whose tok2vec
+            has one.
+        mix_dropout: See build_elmo_listener_v1.
+        weight_penalty: See build_elmo_listener_v1.
+        layer_norm: See build_elmo_listener_v1.
+        use_static_vectors: See build_elmo_listener_v1.
+        width: D (+ S); None: inferred at initialization.
+        l2: Name of weight_penalty in pipelines of format version 1.
+        static: Name of use_static_vectors in pipelines of format version 1.
     """
     penalty = weight_penalty if l2 is None else l2
     mix = ScalarMix(mix_dropout=mix_dropout, weight_penalty=penalty, layer_norm=layer_norm)

@@ -1,4 +1,4 @@
-"""The component "elmo": runs the frozen biLM and leaves its layers on the Doc, where listeners read them."""
+"""The component "elmo": runs the frozen biLM and sets its layers on the Doc, where listeners read them."""
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +27,7 @@ from .layers.disk_store import DiskStore
 from .layers.errors import as_config_error
 from .listening import ListenedTo
 
-ANY_LANGUAGE = {"xx", "mul"}  # spaCy's codes of several languages; models of others have "xx"
+ANY_LANGUAGE = {"xx", "mul"}  # spaCy's codes for several languages; converted models have "xx"
 
 # The pipeline that a component was made for, or initialized with.
 _pipelines: WeakKeyDictionary["Elmo", ref[Language]] = WeakKeyDictionary()
@@ -44,12 +44,20 @@ DEFAULT_CONFIG = {
 def make_elmo(
     nlp: Language, name: str, model: Model, set_tensor: bool, cache_mb: int, cache_dir: str | None
 ) -> "Elmo":
-    """The factory "elmo".
+    """Create the component "elmo".
 
-    model: a spacy-elmo.BiLM.v1. set_tensor: also set `doc.tensor` to the mean of the layers where nothing
-    else has set it, so that `token.vector` and `doc.vector` are contextual. cache_mb: megabytes of vectors
-    (2 * L * D bytes a unit in bf16, twice that in f32) that are kept from epoch to epoch while consumers are
-    trained; 0: none. cache_dir: a folder to keep them in, for later trainings, too; None: in memory.
+    Args:
+        nlp: The pipeline.
+        name: Name of the component, and of the extension `doc._.<name>`.
+        model: A spacy-elmo.BiLM.v1.
+        set_tensor: Also set `doc.tensor` to the mean of the layers if no other component has set it, so that
+            `token.vector` and `doc.vector` are contextual.
+        cache_mb: Megabytes of vectors to cache between epochs while consumers are trained; 0: none. A unit
+            takes 2 * L * D bytes in bf16 or int16, twice that in f32.
+        cache_dir: Folder for the cache, which later trainings reuse; None: cache in memory.
+
+    Raises:
+        ValueError: cache_mb is negative, or another extension has the name.
     """
     elmo = Elmo(
         nlp.vocab,
@@ -66,16 +74,15 @@ def make_elmo(
 
 
 def segmenter_of(nlp: Language) -> str:
-    """What cuts words in a pipeline: "char", "jieba" or "pkuseg" in Chinese, else the tokenizer's class."""
+    """Return the segmenter of a pipeline: "char", "jieba" or "pkuseg", or the class of the tokenizer."""
     segmenter = getattr(nlp.tokenizer, "segmenter", None)
     return str(getattr(segmenter, "value", segmenter) or type(nlp.tokenizer).__name__)
 
 
 class Elmo(ListenedTo, TrainablePipe):
-    """Sets `doc._.<name>` (see pipeline.annotations.output) and, unless `set_tensor` is False, an empty
-    `doc.tensor`.
+    """Component that sets `doc._.<name>` (see annotations.output) and, by default, an empty `doc.tensor`.
 
-    Frozen by itself: it is not trainable, and in training an update only annotates, so that it need be in
+    It is frozen: it is not trainable, and an update in training only annotates. Therefore it belongs in
     neither `frozen_components` nor `annotating_components`.
     """
 
@@ -111,13 +118,13 @@ class Elmo(ListenedTo, TrainablePipe):
     # --- Prediction ---
 
     def predict(self, docs: Iterable[Doc]) -> list[np.ndarray]:
-        """The layers of each Doc's tokens, (L, n_tokens, D) float32."""
+        """Return the layers of each Doc's tokens, (L, n_tokens, D) float32."""
         docs = list(docs)
         self._check_pipeline()
         return self.model.predict(docs)
 
     def set_annotations(self, docs: Iterable[Doc], scores: Sequence[np.ndarray]) -> None:
-        """Leave the layers on the docs, and renew all that the component left on them before."""
+        """Set the layers on the docs, in place of all that the component set on them before."""
         former_names = self.former_names
         register_extension(self.name)  # the component may have been renamed
         bilm = get_bilm_shim(self.model).bilm
@@ -133,17 +140,17 @@ class Elmo(ListenedTo, TrainablePipe):
             set_tensor(doc, mean, self.model.ops, self.name)
 
     def annotate(self, docs: Iterable[Doc]) -> None:
-        """Run on docs that are trained on, whose vectors are kept for the next epoch."""
+        """Run on docs of the training data, whose vectors are cached for the next epoch."""
         docs = list(docs)
         self._check_pipeline()
         shim = get_bilm_shim(self.model)
         if shim.cache is None and self.cache_mb > 0:
-            shim.cache = self._make_cache()  # a training begins: its epochs are alike
-            self._patience *= 4  # for the next one: this one may end by too large an evaluation
+            shim.cache = self._make_cache()  # a training begins, whose epochs repeat the same sentences
+            self._patience *= 4  # for the next cache, in case a large evaluation ends this one
         self.set_annotations(docs, self.model(docs, is_train=True)[0])
 
     def _check_pipeline(self) -> None:
-        """Warn once of a pipeline of another language than the biLM's, or that cuts words otherwise."""
+        """Warn once if the pipeline has another language or, for a model of words, another segmenter."""
         if self._pipeline_checked:
             return
         self._pipeline_checked = True
@@ -177,12 +184,12 @@ class Elmo(ListenedTo, TrainablePipe):
         nlp: Language | None = None,
         path: str | Path | None = None,
     ) -> None:
-        """Load the weights. path: a model folder in place of the model's own (section [initialize])."""
+        """Load the weights. path: a model folder to use instead of the model's own (section [initialize])."""
         if path is not None:
             with as_config_error():
                 get_bilm_shim(self.model).bilm = loading.load(path)
         self.model.initialize()
-        get_bilm_shim(self.model).end_cache()  # that of a training before
+        get_bilm_shim(self.model).end_cache()  # the cache of an earlier training
         self._patience = PATIENCE
         if nlp is not None:
             self.segmenter, self.lang = segmenter_of(nlp), nlp.lang
@@ -190,7 +197,7 @@ class Elmo(ListenedTo, TrainablePipe):
         self._weights_changed()
 
     def runs_before(self, consumer: str) -> bool:
-        """Return whether the component's pipeline runs it, and before the component `consumer`."""
+        """Return whether the component's pipeline runs it before the component `consumer`."""
         known = _pipelines.get(self)
         nlp = known() if known else None
         running = [] if nlp is None else nlp.pipeline
@@ -205,7 +212,7 @@ class Elmo(ListenedTo, TrainablePipe):
         sgd: Optimizer | None = None,
         losses: dict[str, float] | None = None,
     ) -> dict[str, float]:
-        """Annotate the predicted docs, for the listeners that are updated next; nothing is learnt here."""
+        """Annotate the predicted docs, for the listeners that are updated next. Nothing is learned here."""
         examples = list(examples)
         validate_examples(examples, "Elmo.update")
         self._warn_without_listeners()
@@ -225,16 +232,16 @@ class Elmo(ListenedTo, TrainablePipe):
         )
 
     def finish_update(self, sgd: Optimizer) -> None:
-        """Frozen: nothing to update."""
+        """Do nothing, because the component is frozen."""
 
     def _weights_changed(self) -> None:
         self._pipeline_checked = False
         self._relink()
 
-    # --- Serialization: the weights are a model folder of their own ---
+    # --- Serialization: the weights are a model folder ---
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
-        """Write the component, its weights as the model folder `path`/model."""
+        """Write the component, with its weights as the model folder `path`/model."""
         serialize = {
             "cfg": lambda p: srsly.write_json(p, self.cfg),
             "vocab": lambda p: self.vocab.to_disk(p, exclude=exclude),
@@ -243,7 +250,7 @@ class Elmo(ListenedTo, TrainablePipe):
         util.to_disk(path, serialize, exclude)
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "Elmo":
-        """Read what to_disk wrote. Raises a ModelFolderError for a missing or damaged model."""
+        """Read the result of to_disk. Raises a ModelFolderError for a missing or damaged model."""
         deserialize: dict[str, Callable[[Path], Any]] = {
             "cfg": lambda p: self.cfg.update(srsly.read_json(p)),
             "vocab": lambda p: self.vocab.from_disk(p, exclude=exclude),
@@ -254,7 +261,7 @@ class Elmo(ListenedTo, TrainablePipe):
         return self
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "Elmo":
-        """Read what to_bytes wrote."""
+        """Read the result of to_bytes."""
         super().from_bytes(bytes_data, exclude=exclude)
         self._weights_changed()
         return self

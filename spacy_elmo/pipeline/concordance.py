@@ -1,6 +1,6 @@
-"""Occurrences of a word in running text, found as a string, and their vectors and nearest neighbours.
+"""Find occurrences of a word in running text, with their vectors and nearest neighbours.
 
-No segmenter decides what a word is: Chinese ones disagree, and a biLM of characters needs none.
+A word is found as a string: Chinese segmenters disagree on words, and a biLM of characters needs none.
 """
 
 import re
@@ -20,19 +20,19 @@ Segment = Callable[[str], list[str]]
 
 @dataclass(frozen=True)
 class Occurrence:
-    """A place in a sentence."""
+    """An occurrence of a word in a sentence."""
 
     sentence: str
-    """Without white space around it."""
+    """The sentence, without white space around it."""
     start: int
-    """Where it begins in the sentence."""
+    """Offset of its first character in the sentence."""
     end: int
-    """Where it ends."""
+    """Offset after its last character."""
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """An occurrence, and how similar it is to the one that was asked for."""
+    """An occurrence, with its similarity to the query."""
 
     similarity: float
     """Cosine, from -1 to 1."""
@@ -40,11 +40,11 @@ class Neighbour:
 
 
 def occurrences(text: str, word: str, *, fold_fullwidth: bool = True) -> Iterator[list[Occurrence]]:
-    """Those of `word` in each sentence of `text` that has any, in order, without overlap.
+    """Yield the occurrences of `word` in each sentence of `text` that has any, in order, without overlap.
 
-    Any place counts where the string stands, also inside a longer Chinese word (行 in 自行车); but not inside
-    a longer word of a script with spaces (AI in MAIL). fold_fullwidth: take full-width letters and digits
-    for the ordinary ones.
+    Every place with the string counts, also inside a longer Chinese word (行 in 自行车), but not inside a
+    longer word of a script with spaces (AI in MAIL). fold_fullwidth: treat full-width letters and digits as
+    ordinary ones.
 
     >>> [[o.start for o in found] for found in occurrences("他打球。我打字，她打水。", "打")]
     [[1], [1, 5]]
@@ -61,9 +61,10 @@ def occurrences(text: str, word: str, *, fold_fullwidth: bool = True) -> Iterato
 
 
 def iter_tokens(text: str, segment: Segment, *, fold_fullwidth: bool = True) -> Iterator[list[Occurrence]]:
-    """All tokens of each sentence of `text`, but white space.
+    """Yield all tokens of each sentence of `text`, except white space.
 
-    segment: a sentence to its tokens, in order. fold_fullwidth: they come folded, see text.normalize.
+    segment: function from a sentence to its tokens, in order. fold_fullwidth: its tokens are folded, see
+    text.normalize.
     """
     fold = normalize if fold_fullwidth else str
     for begin, end in sentence_spans(text):
@@ -80,13 +81,16 @@ def iter_tokens(text: str, segment: Segment, *, fold_fullwidth: bool = True) -> 
 def occurrence_vectors(
     bilm: Model, sentences: Sequence[Sequence[Occurrence]], segment: Segment | None = None
 ) -> np.ndarray:
-    """The layers of occurrences, one behind the other: (L, n, D) float32.
+    """Return the layers of occurrences, concatenated: (L, n, D) float32.
 
-    Each is that of a token which is exactly the occurrence.
-    bilm: a spacy-elmo.BiLM.v1. sentences: the occurrences of each sentence, ascending, without overlap.
-    segment: for a biLM of words, what cuts the rest of a sentence; None for one of characters.
+    Each occurrence is treated as one token.
+
+    Args:
+        bilm: A spacy-elmo.BiLM.v1.
+        sentences: Occurrences of each sentence, ascending, without overlap.
+        segment: For a biLM of words, the segmenter of the rest of a sentence; None for one of characters.
     """
-    vocab = Vocab()  # a new one each time: it keeps every string that it has ever seen
+    vocab = Vocab()  # a new one each time, because it keeps every string
     docs, places = [], []
     for found in sentences:
         words: list[str] = []
@@ -105,17 +109,22 @@ def occurrence_vectors(
 
 
 def select_layer(layers: np.ndarray, layer: int | None) -> np.ndarray:
-    """(n, D) of one layer of (L, n, D), scaled to length 1, so that products are cosines. None: the mean."""
+    """Return one layer (n, D) of (L, n, D), scaled to norm 1, so that products are cosines.
+
+    None: the mean.
+    """
     chosen = layers.mean(axis=0) if layer is None else layers[layer]
     norms = np.linalg.norm(chosen, axis=1, keepdims=True)
     return chosen / np.where(norms > 0.0, norms, 1.0)
 
 
 class TopK:
-    """The n nearest occurrences of a stream; holds no more than these, and each sentence once.
+    """The n nearest occurrences of a stream; it stores only these, and each sentence once.
 
-    query: (D,) of length 1. n: how many. query_occurrence: where the query stands, which is no neighbour of
-        its own.
+    Args:
+        query: (D,), of norm 1.
+        n: Number of occurrences to keep.
+        query_occurrence: Occurrence of the query, which is excluded.
     """
 
     def __init__(self, query: np.ndarray, n: int, query_occurrence: Occurrence):
@@ -123,19 +132,19 @@ class TopK:
         self.n = n
         self.query_occurrence = query_occurrence
         self.compared = 0
-        """Occurrences so far."""
+        """Number of compared occurrences."""
         self.best: list[Neighbour] = []
-        """The nearest first."""
+        """Nearest occurrences, the nearest first."""
 
     def add(self, found: Sequence[Occurrence], rows: np.ndarray) -> None:
-        """Compare some occurrences. rows: (n, D), their vectors, of length 1."""
+        """Compare occurrences. rows: (n, D), their vectors, of norm 1."""
         for occurrence, cosine in zip(found, (rows @ self.query).tolist(), strict=True):
             if occurrence == self.query_occurrence:
                 continue
             self.compared += 1
             if len(self.best) == self.n and cosine <= self.best[-1].similarity:
                 continue
-            # Texts repeat themselves; the same sentence again says nothing new.
+            # Texts repeat themselves; skip the same sentence.
             if any(known.occurrence == occurrence for known in self.best):
                 continue
             insort(self.best, Neighbour(cosine, occurrence), key=lambda known: -known.similarity)
@@ -143,21 +152,21 @@ class TopK:
 
 
 def _either_width(character: str) -> str:
-    """A pattern for a letter or digit in its full-width and its ordinary form, as normalize() folds them."""
+    """Return a pattern for a letter or digit in its full-width and its ordinary form."""
     narrow = normalize(character)
     wide = chr(ord(narrow) + 0xFEE0) if narrow.isascii() else narrow
     return f"[{narrow}{wide}]" if normalize(wide) == narrow != wide else re.escape(character)
 
 
 def _rest(text: str, segment: Segment | None) -> list[str]:
-    """The tokens of what lies between two occurrences."""
+    """Return the tokens between two occurrences."""
     if not text:
         return []
     return [text] if segment is None else segment(text)
 
 
 def _splits_word(text: str, start: int, end: int) -> bool:
-    """Whether an edge lies between two letters or digits of a script that has spaces."""
+    """Return whether an edge lies between two letters or digits of a script with spaces."""
     edges = (edge for edge in (start, end) if 0 < edge < len(text))
     return any(_is_letter(text[edge - 1]) and _is_letter(text[edge]) for edge in edges)
 

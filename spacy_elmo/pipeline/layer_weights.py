@@ -1,4 +1,4 @@
-"""What trained components take from the layers: the weights that their mixes have learnt."""
+"""Collect the layer weights that trained components have learned."""
 
 from typing import NamedTuple
 
@@ -13,16 +13,16 @@ class LayerWeights(NamedTuple):
     """The mix of one listener: gamma * sum_j weights_j h_j (Peters et al. 2018, equation 1)."""
 
     component: str
-    """Name of the component that has learnt it, with a number where it has several listeners."""
+    """Name of the component, with a number if it has several listeners."""
     weights: np.ndarray
-    """(L,), their sum is 1."""
+    """(L,), with sum 1."""
     gamma: float
 
 
 def collect_layer_weights(nlp: Language) -> list[LayerWeights]:
-    """Return the mixes of all components of a pipeline, disabled ones included, in their order.
+    """Return the mixes of all components of a pipeline, in order, including disabled ones.
 
-    Several listeners of one component are those of a ConcatOutput: input first, output second.
+    A component with several listeners uses ConcatOutput: the first is at the input, the second at the output.
     """
     found = []
     for name, component in nlp.components:

@@ -1,4 +1,4 @@
-"""Who listens to a component: spaCy's protocol ListenedToComponent. docs/usage.md explains it."""
+"""Connect the component "elmo" to its listeners: spaCy's protocol ListenedToComponent (docs/usage.md)."""
 
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,10 @@ from .onednn_ops import accelerate
 
 
 class ListenedTo:
-    """The part of the component "elmo" that finds its listeners and tells them its name and its sizes."""
+    """Mix-in of the component "elmo" that finds its listeners and tells them its name and sizes."""
 
     listener_map: dict[str, list[Model]]
-    """By component: its layers that listen."""
+    """Listener layers by the name of their component."""
 
     if TYPE_CHECKING:
         model: Model
@@ -30,17 +30,17 @@ class ListenedTo:
 
     @property
     def listeners(self) -> list[Model]:
-        """The layers that listen to this component."""
+        """Layers that listen to this component."""
         return [listener for listeners in self.listener_map.values() for listener in listeners]
 
     @property
     def listening_components(self) -> list[str]:
-        """Names of the components that these layers are parts of."""
+        """Names of the components with listener layers."""
         return list(self.listener_map)
 
     @property
     def former_names(self) -> list[str]:
-        """Names that the component had before, and still has in a pipeline that it was sourced from."""
+        """Earlier names of the component, which it still has in a pipeline from which it was sourced."""
         if self.name != self._last_name:
             names = [*self._former_names, self._last_name]
             self._former_names = [name for name in names if name != self.name]
@@ -48,10 +48,9 @@ class ListenedTo:
         return self._former_names
 
     def find_listeners(self, component: Any) -> None:
-        """Add the listeners in a component further down, whose products are accelerated
-        (pipeline.onednn_ops).
+        """Add the listeners in a later component, and accelerate that component (pipeline.onednn_ops).
 
-        spaCy calls it whenever the pipeline changes.
+        spaCy calls this method whenever the pipeline changes.
         """
         if not isinstance(getattr(component, "model", None), Model):
             return
@@ -67,7 +66,7 @@ class ListenedTo:
             accelerate(component.model, get_bilm_shim(self.model).precision)
 
     def add_listener(self, listener: Model, component_name: str) -> None:
-        """Add a listener, and tell it who it listens to and how wide the vectors are."""
+        """Add a listener, and set the name and the sizes of its source."""
         listeners = self.listener_map.setdefault(component_name, [])
         if not any(known is listener for known in listeners):
             listeners.append(listener)
@@ -76,7 +75,7 @@ class ListenedTo:
         connect(listener, self, component_name, *sizes)
 
     def remove_listener(self, listener: Model, component_name: str) -> bool:
-        """Forget a listener. Returns whether it was known."""
+        """Remove a listener. Return whether it was known."""
         listeners = self.listener_map.get(component_name, [])
         kept = [known for known in listeners if known is not listener]
         if kept:
@@ -86,13 +85,13 @@ class ListenedTo:
         return len(kept) < len(listeners)
 
     def _relink(self) -> None:
-        """Tell all listeners the sizes of new weights."""
+        """Set the sizes of new weights on all listeners."""
         for component_name, listeners in list(self.listener_map.items()):
             for listener in listeners:
                 self.add_listener(listener, component_name)
 
     def _warn_without_listeners(self) -> None:
-        """Warn once, in training, when no component learns on the vectors."""
+        """Warn once, in training, if no component uses the vectors."""
         if not self._listeners_checked and not self.listener_map:
             warnings.warn(
                 f'No component after "{self.name}" uses its vectors: put a spacy-elmo.ElmoListener.v1 into '

@@ -1,4 +1,4 @@
-"""How `nlp.replace_listeners` puts a private biLM in a listener's place."""
+"""Replace listeners by private biLMs, for `nlp.replace_listeners`."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -21,27 +21,30 @@ LISTENER_SETTINGS = (
     "use_static_vectors",
     "l2",
     "static",
-)  # of a listener that a private biLM has too
+)  # settings of a listener that a private biLM has too
 
 
 class ListenerReplacer:
     """The two callbacks of `nlp.replace_listeners`, for the attrs of the biLM's layer.
 
-    spaCy calls `config` for each path, puts the result there, then calls `model` for each listener; it hands
-    `config` the section [model.tok2vec] however deep the path goes, and does not compare the two. So
-    `model` looks, with the first listener, whether the right sections were replaced: otherwise the pipeline
-    could be saved but not loaded again.
+    spaCy calls `config` for each path and stores the result there, then calls `model` for each listener. It
+    passes the section [model.tok2vec] to `config` regardless of the path, and does not compare the two.
+    Therefore `model`, at the first listener, checks that the right sections were replaced: otherwise the
+    pipeline could be saved but not loaded.
     """
 
     def __init__(self) -> None:
         self._replaced: list[tuple[dict, dict, dict]] = []  # new section; [model.tok2vec] now and before
-        self._shared: Model | None = None  # what all listeners of this consumer get
+        self._shared: Model | None = None  # layer for all listeners of this consumer
 
     def __deepcopy__(self, memo: dict) -> "ListenerReplacer":
-        return ListenerReplacer()  # a copy of the layer is in the middle of nothing
+        return ListenerReplacer()  # a copy of the layer starts without pending replacements
 
     def config(self, bilm: dict, tok2vec: dict) -> dict[str, Any]:
-        """The new section for a listener, whose settings `model` adds. bilm: section of the biLM."""
+        """Return the new section for a listener, to which `model` adds settings.
+
+        bilm: section of the biLM.
+        """
         if not any(_listeners(tok2vec)):
             raise ValueError(f"[model.tok2vec] has no {LISTENER} to replace.")
         new = {"@architectures": PRIVATE, "bilm": deepcopy(bilm)}
@@ -49,7 +52,7 @@ class ListenerReplacer:
         return new
 
     def model(self, bilm: Model, listener: Model, elmo: Any) -> Model:
-        """The new layer in place of a listener. bilm: a copy of the component's layer."""
+        """Return the new layer for a listener. bilm: a copy of the component's layer."""
         if self._replaced:
             self._shared = self._check(bilm)
         if upstream_of(listener) is not elmo:
@@ -66,7 +69,7 @@ class ListenerReplacer:
         return private
 
     def _check(self, bilm: Model) -> Model | None:
-        """Complete the new sections of a consumer. Returns the layer if all its listeners can share it."""
+        """Complete the new sections of a consumer. Return the layer if all its listeners can share it."""
         replaced, self._replaced = self._replaced, []
         try:
             for new, now, before in replaced:
@@ -83,9 +86,9 @@ class ListenerReplacer:
 
 
 def _share_bilm_section(a: dict, b: dict, tok2vec: dict) -> bool:
-    """Whether of two new sections one is the elmo of one of WITH_TWO and the other all that its tok2vec has.
+    """Return whether one new section is the elmo of an outer layer whose tok2vec has only the other one.
 
-    Then the config says of the first that it has no biLM of its own, see share_bilm_layer.
+    If so, mark in the config that the first has no biLM of its own, see share_bilm_layer.
     """
     for _, section in _sections(tok2vec):
         if section.get("@architectures") in WITH_TWO:
@@ -98,7 +101,10 @@ def _share_bilm_section(a: dict, b: dict, tok2vec: dict) -> bool:
 
 
 def _listeners_section(new: dict, now: dict, before: dict) -> dict:
-    """The section in [model.tok2vec] that `new` replaces. Raises a ValueError where it was no listener's."""
+    """Return the section in [model.tok2vec] that `new` replaces.
+
+    Raises a ValueError if it is not a listener.
+    """
     paths = [path for path, _ in _listeners(before)]
     for path in paths:
         if path == () or _get(now, path) is new:
@@ -108,7 +114,7 @@ def _listeners_section(new: dict, now: dict, before: dict) -> dict:
 
 
 def _undo(new: dict, now: dict, before: dict) -> None:
-    """Let `new` be again what it replaced: a section in [model.tok2vec], or all of it."""
+    """Restore the section that `new` replaced: a section in [model.tok2vec], or all of it."""
     path = next((path for path, section in _sections(now) if section is new), ())
     new.clear()
     new.update(_get(before, path))

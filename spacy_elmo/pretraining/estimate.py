@@ -1,7 +1,4 @@
-"""Estimate the cost of a run: parameters, memory per process, units, floating-point operations, days.
-
-All values are computed, except for the speed, which is measured or given.
-"""
+"""Estimate the cost of a run: parameters, memory per process, units, floating-point operations, days."""
 
 import time
 from collections.abc import Sequence
@@ -71,22 +68,11 @@ def estimate_run(
     vocab_size: int | None = None,
     tokens_per_second: float | None = None,
 ) -> RunEstimate:
-    """Estimate a run.
+    """Estimate a run. Raises a ConfigError if a size is missing or the model does not fit into memory.
 
-    If this machine has no GPU and torch has more than one thread, both directions run concurrently, which
-    takes more memory.
-
-    Args:
-        settings: The pretrain.cfg.
-        corpus_bytes: Bytes of text; None: those of [paths] train.
-        gpus: Number of processes that train together.
-        memory: Bytes of one GPU, for batch_tokens = "auto".
-        units: Units if there is no corpus yet, "char" or "word".
-        vocab_size: Size of the vocabulary if there is no corpus yet.
-        tokens_per_second: Speed of one process; None: measured on this machine.
-
-    Raises:
-        ConfigError: A size is missing, or the model does not fit into memory.
+    corpus_bytes: of text; None: of [paths] train. memory: bytes of one GPU, for batch_tokens = "auto". units,
+    vocab_size: used if there is no corpus yet. tokens_per_second: of one process; None: measured on this
+    machine. Without a GPU and with several threads, both directions run concurrently and take more memory.
     """
     corpus = Corpus(settings.paths.train) if settings.paths.train else None
     corpus_settings = (
@@ -134,7 +120,7 @@ def count_parameters(bilm: BiLM) -> dict[str, int]:
 
 
 def training_flops(bilm: BiLM, settings: PretrainConfig) -> dict[str, float]:
-    """Return the operations per unit of the forward and the backward pass; the latter takes twice as many.
+    """Return the operations per unit, where the backward pass takes twice as many as the forward pass.
 
     A product with an m x n matrix counts 2mn. Element-wise operations are ignored.
     """
@@ -251,8 +237,8 @@ def _on_cpu(bilm: BiLM, width: int, settings: PretrainConfig) -> tuple[int, floa
 def _on_gpu(bilm: BiLM, width: int, settings: PretrainConfig) -> tuple[int, float]:
     """Return the bytes of the softmax, and of the activations per unit, on a GPU.
 
-    A layer keeps gates, cell, output, inputs and dropout masks. The backward pass adds the gradients of one
-    layer's gates. In CUDA graphs each direction has its own memory.
+    A layer keeps gates, cell, output, inputs and dropout masks; the backward pass adds one layer's gate
+    gradients. In CUDA graphs each direction has its own memory.
     """
     sides = 2 if _is_recorded(bilm, settings) else 1
     p, h, compared = bilm.config.projection_dim, bilm.config.hidden_size, _compared(bilm, settings)

@@ -1,1 +1,1 @@
-"""What lies on a Doc: vectors, their alignment with tokens, and access to them."""
+"""Vectors on a Doc, their alignment with tokens, and access to them."""

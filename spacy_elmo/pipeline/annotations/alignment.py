@@ -1,7 +1,7 @@
-"""Units <-> tokens: what a biLM reads in a text, and which of its states make a token's vector.
+"""Align units with tokens: the units of a text, and the states that make a token's vector.
 
-With words, the units are the tokens. With characters, they are those of the sentence whatever the
-tokens are, so two segmenters of the same text get states of the same reading.
+For a model of words, units are tokens. For a model of characters, units are the characters of a sentence,
+regardless of the tokens, so different segmenters of the same text use states of the same sequence.
 """
 
 import re
@@ -19,31 +19,31 @@ _NOT_SPACE = re.compile(r"\S")
 
 @dataclass(frozen=True)
 class Alignment:
-    """The units of one text, and those of each token. m tokens have units, k units belong to tokens."""
+    """The units of a text, and the units of each token. m tokens have units, k units belong to tokens."""
 
     sentences: list[list[str]]
-    """What the biLM reads, in order: sentences, cut where they are too long."""
+    """Units of each sentence, in order; sentences that are too long are split."""
     n_tokens: int
-    """Tokens of the text, those without units included."""
+    """Number of tokens, including those without units."""
     token_ids: np.ndarray
-    """(m,) the tokens that have units, ascending; all others are white space and get zeros."""
+    """(m,), the tokens with units, ascending; all others are white space and get zeros."""
     unit_starts: np.ndarray
-    """(m,) where the units of each of them begin in `unit_ids`; they end where the next one's begin."""
+    """(m,), index in `unit_ids` of the first unit of each of these tokens."""
     unit_ids: np.ndarray
-    """(k,) the units that belong to tokens, as indices into all units of all sentences."""
+    """(k,), the units that belong to tokens, as indices into all units of all sentences."""
 
     @property
     def n_units(self) -> int:
-        """Units of all sentences."""
+        """Number of units of all sentences."""
         return sum(map(len, self.sentences))
 
     @property
     def is_identity(self) -> bool:
-        """Whether the units are the tokens: all of both, one for one."""
+        """Whether units and tokens correspond one to one."""
         return len(self.token_ids) == self.n_tokens == self.n_units
 
     def output_slices(self, layers: np.ndarray) -> list[np.ndarray]:
-        """The part of each sentence in (L, n_tokens, D), where units are tokens."""
+        """Return the part of each sentence in (L, n_tokens, D), if units are tokens."""
         ends = np.cumsum([len(sentence) for sentence in self.sentences], dtype=np.int64).tolist()
         return [layers[:, begin:end] for begin, end in pairwise([0, *ends])]
 
@@ -51,14 +51,17 @@ class Alignment:
 def align_characters(
     text: str, starts: np.ndarray, ends: np.ndarray, limit: int, *, fold_fullwidth: bool = True
 ) -> Alignment:
-    """For a biLM of characters: each token has its own characters that are not white space.
+    """Align tokens with characters: each token has its own characters except white space.
 
-    starts, ends: (n_tokens,) offsets into `text` of tokens that follow one another without overlap.
-    limit: units that a sentence may have before it is cut (BiLMConfig.max_sentence_length).
-    fold_fullwidth: fold full-width letters and digits (BiLMConfig.normalize).
+    Args:
+        text: The text.
+        starts: (n_tokens,), offsets of the tokens, which follow one another without overlap.
+        ends: (n_tokens,), offsets after the tokens.
+        limit: Units of a sentence above which it is split (BiLMConfig.max_sentence_length).
+        fold_fullwidth: Fold full-width letters and digits (BiLMConfig.fold_fullwidth).
     """
     sentences: list[list[str]] = []
-    if text.split() == [text]:  # no white space at all: a unit for each character
+    if text.split() == [text]:  # no white space: a unit for each character
         all_units = list(normalize(text) if fold_fullwidth else text)
         for begin, end in sentence_spans(text):
             sentences.extend(all_units[begin + a : begin + b] for a, b in split_evenly(end - begin, limit))
@@ -72,7 +75,7 @@ def align_characters(
         read.extend(units)
         offsets.extend([begin + i for i in where])
     own = np.arange(len(read))
-    if " " in read:  # between two Latin words it is read, but is no token's own
+    if " " in read:  # the unit " " between two Latin words belongs to no token
         own = own[[unit != " " for unit in read]]
     position = np.array(offsets, dtype=np.int64)[own]  # ascending
     first = np.searchsorted(position, starts, side="left")
@@ -81,9 +84,9 @@ def align_characters(
 
 
 def align_words(text: str, words: Sequence[str], starts: np.ndarray, limit: int) -> Alignment:
-    """For a biLM of words: each token is a unit of the sentence in which it begins; white space is none.
+    """Align tokens with words: each token is a unit of the sentence in which it begins, except white space.
 
-    words: the tokens; starts: (n_tokens,) their offsets into `text`; limit: as above.
+    words: the tokens; starts: (n_tokens,), their offsets in `text`; limit: see align_characters.
     """
     visible = [_NOT_SPACE.search(word) for word in words]
     tokens = np.asarray([i for i, found in enumerate(visible) if found], dtype=np.int64)
@@ -102,11 +105,11 @@ def align_words(text: str, words: Sequence[str], starts: np.ndarray, limit: int)
 def token_layers(
     alignments: Sequence[Alignment], states: Sequence[Sequence[np.ndarray]], n_layers: int, width: int
 ) -> list[np.ndarray]:
-    """Vectors of the tokens of each text from the states of its units: (L, n_tokens, D) float32.
+    """Return the vectors of the tokens of each text from the states of its units: (L, n_tokens, D) float32.
 
-    states: an (L, n, D) array for each sentence of each alignment. Layer 0, the embedding, is the mean
-    over the token's units. Above it, the forward half (the first D/2 columns) is that of the token's
-    last unit, the backward half that of its first: the states that have read all of the token.
+    Layer 0, the embedding, is the mean over the token's units. In the layers above, the forward half (the
+    first D/2 columns) is the state of the token's last unit, the backward half that of its first unit: both
+    states have read the whole token. states: an (L, n, D) array for each sentence of each alignment.
     """
     texts = list(zip(alignments, states, strict=True))
     if native.available():
@@ -119,18 +122,18 @@ def token_layers(
 
 def _layers(alignment: Alignment, states: Sequence[np.ndarray], n_layers: int, width: int) -> np.ndarray:
     out = np.zeros((n_layers, alignment.n_tokens, width), dtype=np.float32)
-    for j, rows in enumerate(out if states else ()):  # one after another: all of a long text are a copy of it
+    for j, rows in enumerate(out if states else ()):  # layer by layer, to copy less of a long text at a time
         _fill(rows, np.concatenate([state[j] for state in states]), alignment, is_embedding=j == 0)
     return out
 
 
 def _fill(rows: np.ndarray, joined: np.ndarray, alignment: Alignment, *, is_embedding: bool) -> None:
-    """rows: (n_tokens, D) of one layer, zeros; joined: (n_units, D) of the same."""
+    """Fill a layer of zeros, rows (n_tokens, D), from the states of the units, joined (n_units, D)."""
     tokens, starts, units = alignment.token_ids, alignment.unit_starts, alignment.unit_ids
     ends = np.append(starts[1:], len(units))
-    if is_embedding and len(units) > len(tokens):  # else each has one, which is its first and its last
+    if is_embedding and len(units) > len(tokens):  # otherwise each token has one unit, its first and last
         sums = np.zeros((len(tokens), joined.shape[1]), dtype=np.float32)
-        np.add.at(sums, np.repeat(np.arange(len(tokens)), ends - starts), joined[units])  # one after another
+        np.add.at(sums, np.repeat(np.arange(len(tokens)), ends - starts), joined[units])  # in a fixed order
         rows[tokens] = sums / (ends - starts)[:, None]
         return
     half = joined.shape[1] // 2

@@ -1,4 +1,4 @@
-"""`doc.tensor` as the mean of the layers, so that `token.vector` and `doc.vector` are contextual."""
+"""Set `doc.tensor` to the mean of the layers, so that `token.vector` and `doc.vector` are contextual."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,14 +11,14 @@ from thinc.api import Ops, to_numpy
 from .doc_vectors import Vectors, find_vectors
 from .output import mean_layer
 
-# The tensor that a component has set, and the name of the component.
+# The name of the component that set a Doc's tensor, and the tensor.
 _written: WeakKeyDictionary[Doc, tuple[str, ref[np.ndarray]]] = WeakKeyDictionary()
 
 
 def may_set_tensor(doc: Doc, names: Sequence[str]) -> bool:
-    """Return whether `doc.tensor` is empty or was set by a component of one of these names.
+    """Return whether `doc.tensor` is empty or was set by a component with one of these names.
 
-    Call it before the component leaves new vectors: by the old ones it knows its tensor again, also after a
+    Call this before new vectors are set: the old ones identify the component's tensor, even after a
     retokenization, where spaCy drops rows and inserts zeros, and on a copy of the Doc.
     """
     tensor = doc.tensor
@@ -31,18 +31,18 @@ def may_set_tensor(doc: Doc, names: Sequence[str]) -> bool:
 
 
 def set_tensor(doc: Doc, mean: np.ndarray, ops: Ops, name: str) -> None:
-    """Set `doc.tensor` to the mean of the layers, (n_tokens, D), and let `doc.vector` follow."""
+    """Set `doc.tensor` to the mean of the layers, (n_tokens, D), and update `doc.vector`."""
     renewed = doc.tensor is not None and doc.tensor.size > 0
     tensor: Any = ops.asarray(mean)  # type: ignore[arg-type]
     doc.tensor = tensor
     if isinstance(tensor, np.ndarray):
         _written[doc] = name, ref(tensor)
     if doc.vocab.vectors.size:
-        return  # spaCy makes doc.vector of the word vectors
+        return  # spaCy computes doc.vector from the word vectors
     if not len(doc):
         doc.vector = ops.xp.zeros((mean.shape[1],), dtype="f")  # spaCy's own would have the width 0
     elif renewed:
-        doc.vector = None  # type: ignore[assignment]  # spaCy has kept that of the tensor before
+        doc.vector = None  # type: ignore[assignment]  # spaCy caches that of the old tensor
         doc.vector_norm = None  # type: ignore[assignment]
 
 

@@ -1,9 +1,9 @@
-"""Vectors on a Doc, with the tokens that they were made for.
+"""Store vectors on a Doc, with the tokens that they belong to.
 
-`doc.user_data` holds one record for each component. Its key names the character at which the vectors begin,
-0 for a whole Doc: ("._.", name, 0, None). spaCy shifts such keys where it cuts a Doc or joins several
-(`span.as_doc(copy_user_data=True)`, `Doc.from_docs`), so the records of parts are found there. They travel
-with the Doc: `n_process`, `doc.to_bytes()`, `Doc.copy()`, `DocBin(store_user_data=True)`.
+`doc.user_data` holds one record for each component. Its key contains the character at which the vectors
+begin, 0 for a whole Doc: ("._.", name, 0, None). spaCy shifts such keys when it cuts a Doc or joins several
+(`span.as_doc(copy_user_data=True)`, `Doc.from_docs`), so the records of parts are found there. Records
+survive `n_process`, `doc.to_bytes()`, `Doc.copy()` and `DocBin(store_user_data=True)`.
 """
 
 from collections.abc import Sequence
@@ -14,28 +14,28 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 from spacy.tokens import Doc, Token
 
-Record = dict[str, Any]  # the fields of Vectors, and `former_names`
+Record = dict[str, Any]  # fields of Vectors, and `former_names`
 
 
 class Vectors(NamedTuple):
-    """Vectors of n tokens, as a component left them."""
+    """Vectors of n tokens, as a component set them."""
 
     layers: np.ndarray
-    """(L, n, D) float32"""
+    """(L, n, D) float32."""
     static: np.ndarray
-    """(n, S) float32, S = 0 for a model without static vectors"""
+    """(n, S) float32, S = 0 for a model without static vectors."""
     orths: np.ndarray
-    """(n,) uint64, hashes of the tokens' strings"""
+    """(n,) uint64, hashes of the tokens' strings."""
     starts: np.ndarray
-    """(n,) uint64, where the tokens begin in the text"""
+    """(n,) uint64, offsets of the tokens in the text."""
 
 
-# Docs whose tokens have been compared with a record -> by component name, the `orths` of that record. From
-# then on the positions alone tell whether tokens were merged or split, at a third of the cost.
+# Docs whose tokens were compared with a record -> by component name, the `orths` of that record. After that,
+# positions alone show whether tokens were merged or split, at a third of the cost.
 _compared: WeakKeyDictionary[Doc, dict[str, np.ndarray]] = WeakKeyDictionary()
 
-# id of `doc.user_hooks` -> the Doc. `span.as_doc()` gives its result these very hooks, and no user data: they
-# lead from a sentence's Doc, as the entity linker makes it, to the Doc that has the vectors.
+# id of `doc.user_hooks` -> the Doc. `span.as_doc()` copies the reference to these hooks, but no user data, so
+# the hooks lead from a sentence's Doc, as the entity linker makes it, to the Doc with the vectors.
 _owners: dict[int, ref[Doc]] = {}
 
 
@@ -48,10 +48,10 @@ def write_vectors(
     orths: np.ndarray | None = None,
     former_names: Sequence[str] = (),
 ) -> None:
-    """Leave vectors on a Doc, in place of those that the component `name` left before.
+    """Set vectors on a Doc, in place of those that the component `name` set before.
 
-    layers: (L, n, D). static: (n, S). orths: `doc.to_array("ORTH")`, where it is at hand. former_names: of
-    the component, which readers may still know it by.
+    layers: (L, n, D). static: (n, S). orths: `doc.to_array("ORTH")`, if available. former_names: earlier
+    names of the component, which readers may still use.
     """
     orths = doc.to_array("ORTH") if orths is None else orths
     static = np.zeros((len(doc), 0), dtype=np.float32) if static is None else static
@@ -65,7 +65,7 @@ def drop_vectors(doc: Doc, name: str) -> None:
     """Remove the vectors of a component from a Doc."""
     _remove(doc, name)
     if _owner(doc) is not None:
-        doc.user_hooks = dict(doc.user_hooks)  # its part of the vectors of another Doc is dropped, too
+        doc.user_hooks = dict(doc.user_hooks)  # also drop the link to the vectors of another Doc
 
 
 def _remove(doc: Doc, name: str) -> None:
@@ -76,10 +76,10 @@ def _remove(doc: Doc, name: str) -> None:
 
 
 def find_vectors(doc: Doc, name: str) -> Vectors | None:
-    """Return the vectors that the component `name` left on a Doc; None if there are none.
+    """Return the vectors that the component `name` set on a Doc; None if there are none.
 
-    They are not compared with the tokens: see check_tokens. Where spaCy made the Doc of a part of another
-    one, or joined several, their vectors are cut or joined now.
+    They are not compared with the tokens: see check_tokens. If spaCy made the Doc from a part of another one,
+    or joined several, their vectors are cut or joined here.
     """
     record = _user_data(doc).get(_key(name))
     if record is None or len(record["orths"]) != len(doc):
@@ -88,7 +88,7 @@ def find_vectors(doc: Doc, name: str) -> Vectors | None:
 
 
 def vector_names(doc: Doc) -> list[str]:
-    """Return the names of the components that left vectors on a Doc."""
+    """Return the names of the components that set vectors on a Doc."""
     return list(dict.fromkeys(name for name, _, _ in _records(doc)))
 
 
@@ -105,7 +105,7 @@ def check_tokens(doc: Doc, vectors: Vectors, name: str) -> None:
 
 
 def check_token(token: Token, vectors: Vectors, name: str) -> None:
-    """Raise a ValueError if the vectors at the token's place are not its own. Takes constant time."""
+    """Raise a ValueError if the vectors at the token's index are not its own. Takes constant time."""
     i, orths, starts = token.i, vectors.orths, vectors.starts
     if len(orths) != len(token.doc) or int(orths[i]) != token.orth or int(starts[i]) != token.idx:
         raise _other_tokens(token.doc, vectors, name)
@@ -127,7 +127,7 @@ def _replace(doc: Doc, name: str, record: Record) -> None:
     _remove(doc, name)
     _user_data(doc)[_key(name)] = record
     _compared.setdefault(doc, {})[name] = record["orths"]
-    # A dict of its own: those that share the one before are parts of another Doc, or of this one as it was.
+    # A new dict: docs that share the old one are parts of another Doc, or of the earlier state of this one.
     doc.user_hooks = dict(doc.user_hooks)
     hooks = id(doc.user_hooks)
     _owners[hooks] = ref(doc, partial(_forget, hooks))
@@ -152,9 +152,9 @@ def _is_key(key: Any) -> bool:
 
 
 def _assembled(doc: Doc, name: str) -> Record | None:
-    """Return the record of a Doc that has none of its length: of its parts, or of the Doc it is a part of.
+    """Return the record of a Doc that has none of its length: from its parts, or from its owner.
 
-    Where these lack its tokens, return one of them as it is, which check_tokens will refuse.
+    If these lack its tokens, return one of them unchanged, which check_tokens will refuse.
     """
     found = _records(doc)
     parts = [(begin, record) for owner, begin, record in found if owner == name]
@@ -179,10 +179,10 @@ def _assembled(doc: Doc, name: str) -> Record | None:
 
 
 def _joined(doc: Doc, parts: Sequence[tuple[int, Record]]) -> Record | None:
-    """Return one record of those that begin at some characters; None if they lack a token of the Doc."""
+    """Return one record of the parts that begin at some characters; None if they lack a token of the Doc."""
     sizes = {(*part["layers"].shape[::2], part["static"].shape[1]) for _, part in parts}
     if len(sizes) > 1:
-        return None  # of different models
+        return None  # different models
     whole = {
         "layers": _concatenate([part["layers"] for _, part in parts], axis=1),
         "static": _concatenate([part["static"] for _, part in parts]),
@@ -202,14 +202,14 @@ def _concatenate(arrays: Sequence[np.ndarray], axis: int = 0) -> np.ndarray:
 
 
 def _owner(doc: Doc) -> Doc | None:
-    """Return the Doc that this one was made of by `span.as_doc()`, as long as it is there."""
+    """Return the Doc from which `span.as_doc()` made this one, while it exists."""
     known = _owners.get(id(doc.user_hooks))
     owner = known() if known else None
     return owner if owner is not None and owner is not doc and owner.user_hooks is doc.user_hooks else None
 
 
 def _part(doc: Doc, owner: Doc, record: Record) -> Record | None:
-    """Return the record of a part of a Doc; None where it is not found, or in several places that differ."""
+    """Return the record of a part of a Doc; None if it is not found, or is in several places that differ."""
     n = len(doc)
     if not n:
         return _cut(doc, record, slice(0, 0))
@@ -222,7 +222,7 @@ def _part(doc: Doc, owner: Doc, record: Record) -> Record | None:
         if np.array_equal(record["orths"][i : i + n], orths)
         and np.array_equal(record["starts"][i : i + n] - record["starts"][i], starts - starts[0])
     ]
-    if len(places) > 1 and isinstance(owner.tensor, np.ndarray):  # spaCy gives the part a view of the tensor
+    if len(places) > 1 and isinstance(owner.tensor, np.ndarray):  # the part's tensor is a view of the owner's
         places = [own for own in places if np.may_share_memory(doc.tensor, owner.tensor[own])] or places
     layers = [record["layers"][:, own] for own in places]
     if not places or not all(np.array_equal(each, layers[0]) for each in layers[1:]):
@@ -231,7 +231,7 @@ def _part(doc: Doc, owner: Doc, record: Record) -> Record | None:
 
 
 def _cut(doc: Doc, record: Record, own: slice) -> Record:
-    """Return the record of the tokens of a Doc, which are these of `record`, in memory of its own."""
+    """Return the record of the tokens `own` of a record, copied."""
     return {
         "layers": record["layers"][:, own].copy(),
         "static": record["static"][own].copy(),
@@ -245,8 +245,8 @@ def _vectors(record: Record) -> Vectors:
 
 
 def _user_data(doc: Doc) -> dict[Any, Any]:
-    return doc.user_data  # spaCy's type stub says that its keys are strings
+    return doc.user_data  # spaCy's type stub declares string keys
 
 
 def _key(name: str, begin: int = 0) -> tuple[str, str, int, None]:
-    return ("._.", name, begin, None)  # spaCy's own form of key, so that it serialises with the rest
+    return ("._.", name, begin, None)  # spaCy's form of keys, so that records are serialised

@@ -1,4 +1,4 @@
-"""Layers of docs, spans and tokens by name: `doc._.elmo`, `span._.elmo`, `token._.elmo`; similarity."""
+"""Access the layers of docs, spans and tokens: `doc._.elmo`, `span._.elmo`, `token._.elmo`; similarity."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -14,23 +14,26 @@ LayerSpec = int | str | None
 
 
 class LayerAccess(ABC):
-    """Layers by number and by name.
+    """Access to layers by number and by name.
 
-    L layers (3 with two LSTM layers), D their width, both directions together; n tokens.
+    L layers (3 with two LSTM layers), D their width (both directions), n tokens.
     """
 
     @property
     @abstractmethod
     def layers(self) -> np.ndarray:
-        """(L, n, D) float32, of a token (L, D). Layer 0 is the embedding of each direction (the same
-        twice but for models with n-grams), layer j is [forward_j; backward_j].
+        """(L, n, D) float32; (L, D) for a token.
+
+        Layer 0 is the embedding of each direction (the same twice, except for models with n-grams). Layer j
+        is [forward_j; backward_j].
         """
 
     @property
     @abstractmethod
     def static_vectors(self) -> np.ndarray:
-        """(n, S), of a token (S,): each token by itself, whatever stands around it (BiLM.static_vectors_of);
-        S is 0 for a model without such vectors.
+        """(n, S) float32, (S,) for a token: vectors that do not depend on the context; S may be 0.
+
+        See BiLM.static_vectors_of.
         """
 
     @property
@@ -40,30 +43,30 @@ class LayerAccess(ABC):
 
     @property
     def embedding(self) -> np.ndarray:
-        """(n, D), layer 0: the same for a word wherever it stands, but for n-grams over its edges."""
+        """(n, D), layer 0: independent of the context, except for n-grams across the edges of a word."""
         return self.get_layer("embedding")
 
     @property
     def lstm1(self) -> np.ndarray:
-        """(n, D), layer 1: leans towards syntax (Peters et al. 2018, section 5.3)."""
+        """(n, D), layer 1, which captures more syntax (Peters et al. 2018, section 5.3)."""
         return self.get_layer("lstm1")
 
     @property
     def lstm2(self) -> np.ndarray:
-        """(n, D), layer 2: leans towards word senses (Peters et al. 2018, section 5.3)."""
+        """(n, D), layer 2, which captures more of word senses (Peters et al. 2018, section 5.3)."""
         return self.get_layer("lstm2")
 
     def get_layer(self, layer: LayerSpec = None) -> np.ndarray:
-        """(n, D) of a layer: 0, 1, 2 or "embedding", "lstm1", "lstm2"; None or "mean": the mean."""
+        """Return a layer, (n, D): 0, 1, 2 or "embedding", "lstm1", "lstm2"; None or "mean": the mean."""
         return select_layer(self.layers, layer)
 
 
 class ElmoOutput(LayerAccess):
-    """The layers of a Doc's tokens, as the component left them: `doc._.elmo`.
+    """The layers of a Doc's tokens: `doc._.elmo`.
 
-    Every access raises a ValueError when the Doc no longer has the tokens that the vectors were made for. The
-    arrays of `layers`, `embedding`, `lstm1`, `lstm2` are views of one, and a row of theirs keeps all of it in
-    memory; `token` and `span` give vectors that stand alone.
+    Every access raises a ValueError if the Doc no longer has the tokens that the vectors belong to. The
+    arrays of `layers`, `embedding`, `lstm1` and `lstm2` are views of one array, so a row keeps all of it in
+    memory. `token_vector` and `span_vector` return copies.
     """
 
     def __init__(self, doc: Doc, vectors: Vectors, name: str = "elmo"):
@@ -77,43 +80,55 @@ class ElmoOutput(LayerAccess):
 
     @property
     def layers(self) -> np.ndarray:
+        """(L, n, D) float32, see LayerAccess.layers."""
         check_tokens(self.doc, self._vectors, self.name)
         return self._vectors.layers
 
     @property
     def static_vectors(self) -> np.ndarray:
+        """(n, S) float32, see LayerAccess.static_vectors."""
         check_tokens(self.doc, self._vectors, self.name)
         return self._vectors.static
 
     def token_vector(self, token: Token | int, layer: LayerSpec = None) -> np.ndarray:
-        """(D,), the vector of a token (or of its index in the Doc). layer: as of get_layer().
+        """Return the vector of a token (or of its index in the Doc), (D,), in constant time.
 
-        Takes as long in a long Doc as in a short one. Raises a ValueError for a token of another Doc.
+        Args:
+            token: The token or its index.
+            layer: See get_layer.
+
+        Raises:
+            ValueError: The token belongs to another Doc, or the vectors to other tokens.
         """
         token = token if isinstance(token, Token) else self.doc[token]
         return select_layer(self._part(token, token.i, token.i + 1), layer)[0].copy()
 
     def span_vector(self, span: Span | Doc, layer: LayerSpec = None) -> np.ndarray:
-        """(D,), the mean over the tokens of a span, zeros for an empty one. layer: as of get_layer().
+        """Return the mean vector of the tokens of a span, (D,); zeros for an empty span.
 
-        Raises a ValueError for a span of another Doc.
+        Args:
+            span: The span.
+            layer: See get_layer.
+
+        Raises:
+            ValueError: The span belongs to another Doc, or the vectors to other tokens.
         """
         start, end = (span.start, span.end) if isinstance(span, Span) else (0, len(span))
         rows = select_layer(self._part(span, start, end), layer)
         return rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1], dtype=np.float32)
 
     def of_token(self, token: Token) -> "PartOutput":
-        """Return all layers of a token, (L, D), in memory of their own: `token._.elmo`."""
+        """Return all layers of a token, (L, D), as a copy: `token._.elmo`."""
         layers = self._part(token, token.i, token.i + 1)
         return PartOutput(layers[:, 0].copy(), self._vectors.static[token.i].copy())
 
     def of_span(self, span: Span) -> "PartOutput":
-        """Return all layers of the tokens of a span, (L, n, D), in memory of their own: `span._.elmo`."""
+        """Return all layers of the tokens of a span, (L, n, D), as a copy: `span._.elmo`."""
         layers = self._part(span, span.start, span.end)
         return PartOutput(layers.copy(), self._vectors.static[span.start : span.end].copy())
 
     def _part(self, item: Token | Span | Doc, start: int, end: int) -> np.ndarray:
-        """(L, end - start, D), a view, once it is known to be that of these tokens."""
+        """Return a view (L, end - start, D) after checking that it belongs to these tokens."""
         if item.doc is not self.doc:
             raise ValueError(f"These tokens belong to another Doc: use the doc._.{self.name} of that Doc.")
         if end - start == len(self.doc):
@@ -124,7 +139,7 @@ class ElmoOutput(LayerAccess):
 
 
 class PartOutput(LayerAccess):
-    """The layers of a token or of a span's tokens, in memory of their own: `token._.elmo`, `span._.elmo`."""
+    """The layers of a token or of a span's tokens, as a copy: `token._.elmo`, `span._.elmo`."""
 
     def __init__(self, layers: np.ndarray, static: np.ndarray):
         self._layers = layers
@@ -137,10 +152,12 @@ class PartOutput(LayerAccess):
 
     @property
     def layers(self) -> np.ndarray:
+        """(L, n, D) float32, (L, D) for a token; see LayerAccess.layers."""
         return self._layers
 
     @property
     def static_vectors(self) -> np.ndarray:
+        """(n, S) float32, (S,) for a token; see LayerAccess.static_vectors."""
         return self._static
 
 
@@ -159,13 +176,22 @@ def select_layer(layers: np.ndarray, layer: LayerSpec = None) -> np.ndarray:
 def similarity(
     a: Token | Span | Doc, b: Token | Span | Doc, layer: LayerSpec = None, *, name: str = "elmo"
 ) -> float:
-    """Cosine of the contextual vectors of two tokens, spans or docs; they may be of different docs.
+    """Return the cosine of the contextual vectors of two tokens, spans or docs.
 
-    Unlike `Token.similarity`, it does not take two occurrences of a word for the same.
-    layer: 0, 1, 2 (or "embedding", "lstm1", "lstm2"); None: the mean of the layers. A span's vector is the
-    mean of its tokens'. name: of the component, where it is not "elmo".
-    Returns a number from -1 to 1; 0.0 where one of the vectors is zero (white space).
-    Raises a ValueError without the component's annotations.
+    They may belong to different docs. Unlike `Token.similarity`, it distinguishes two occurrences of a word.
+    The vector of a span is the mean of its tokens' vectors.
+
+    Args:
+        a: The first token, span or doc.
+        b: The second token, span or doc.
+        layer: 0, 1, 2 (or "embedding", "lstm1", "lstm2"); None: the mean of the layers.
+        name: Name of the component, if it is not "elmo".
+
+    Returns:
+        A number from -1 to 1; 0.0 if one of the vectors is zero (white space).
+
+    Raises:
+        ValueError: A Doc has no vectors of the component, or the two have different widths.
     """
     x, y = _vector(a, layer, name), _vector(b, layer, name)
     if x.shape != y.shape:
@@ -187,32 +213,32 @@ def _vector(item: Token | Span | Doc, layer: LayerSpec, name: str) -> np.ndarray
 
 
 def mean_layer(layers: np.ndarray) -> np.ndarray:
-    """(n_tokens, D) of (L, n_tokens, D)."""
+    """Return the mean (n_tokens, D) of layers (L, n_tokens, D)."""
     return mean_layers([layers])[0]
 
 
 def mean_layers(layers: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """The same of several, natively and on several threads where that can be."""
+    """Return the means of several arrays of layers, in the native kernel with several threads if possible."""
     if token_ops.available() and all(each.dtype == np.float32 for each in layers):
         return token_ops.mean_layers(layers)
     return [_mean_layer(each) for each in layers]
 
 
 def _mean_layer(layers: np.ndarray) -> np.ndarray:
-    """numpy's own mean divides by an integer, three times as slowly."""
+    """Return the mean of layers, three times as fast as NumPy's mean, which divides by an integer."""
     sums: np.ndarray = np.add.reduce(layers, axis=0)
     sums *= np.float32(1 / len(layers))
     return sums
 
 
 def get_output(doc: Doc, *, name: str) -> ElmoOutput | None:
-    """Return the vectors on a Doc; None when the component has not run or its vectors were dropped."""
+    """Return the vectors on a Doc; None if the component has not run or its vectors were removed."""
     vectors = find_vectors(doc, name)
     return None if vectors is None else ElmoOutput(doc, vectors, name)
 
 
 def get_part_output(item: Token | Span, *, name: str) -> PartOutput | None:
-    """Return the vectors of a token or a span; None when the component has not run on the Doc."""
+    """Return the vectors of a token or a span; None if the component has not run on the Doc."""
     output = get_output(item.doc, name=name)
     if output is None:
         return None
@@ -220,9 +246,9 @@ def get_part_output(item: Token | Span, *, name: str) -> PartOutput | None:
 
 
 def set_layers(doc: Doc, value: np.ndarray | ElmoOutput | None, *, name: str) -> None:
-    """Set `doc._.<name>`. value: (L, n_tokens, D); None drops the vectors, as `doc_cleaner` does.
+    """Set `doc._.<name>`. value: (L, n_tokens, D); None removes the vectors, as `doc_cleaner` does.
 
-    Static vectors that were there are dropped, since they are of another model or of other tokens. Raises a
+    Existing static vectors are removed, because they belong to another model or other tokens. Raises a
     ValueError for an array of another shape, or an ElmoOutput of other tokens.
     """
     if value is None:
@@ -245,8 +271,14 @@ def set_layers(doc: Doc, value: np.ndarray | ElmoOutput | None, *, name: str) ->
 def register_extension(name: str = "elmo") -> None:
     """Register `doc._.<name>`, `span._.<name>` and `token._.<name>`.
 
-    A component does so for its own name when it is made; call it to read docs that were stored with their
-    vectors, where there is no such component. Raises a ValueError when another extension has the name.
+    A component registers its own name when it is created. Call this function to read docs with stored vectors
+    without such a component.
+
+    Args:
+        name: Name of the extension.
+
+    Raises:
+        ValueError: Another extension has the name.
     """
     setter = partial(set_layers, name=name)
     missing = []

@@ -1,1 +1,1 @@
-"""Layers for thinc: the frozen biLM, the listener, the scalar mix, and what fuses others."""
+"""thinc layers: the frozen biLM, the listener, the scalar mix, and fused layers."""

@@ -1,12 +1,12 @@
-"""Activations of the frozen biLM across the epochs of a task's training, and across trainings.
+"""Cache activations of the frozen biLM across the epochs of a component's training, and across trainings.
 
-The biLM is frozen and every epoch brings the same sentences, so from the second epoch on there is nothing
-left to compute, nor from the third evaluation on. A pipeline that goes on to predict other texts does not
-keep these, and many of them end the cache. Sentences are admitted until the byte budget is spent and never
-evicted: an epoch visits them all in a new order, where least-recently-used would throw away what comes next.
+Every epoch has the same sentences, so nothing is left to compute from the second epoch on, nor from the third
+evaluation on. Sentences of ordinary predictions are not cached, and many of them end the cache. Sentences are
+admitted until the byte budget is spent and never evicted: an epoch visits all of them in a new order, where a
+least-recently-used cache would evict those that come next.
 
-Layers of products in bf16 are rounded to half precision by the biLM, and so lose nothing when they are kept
-as such: no result depends on what is kept, nor where. Those of products in f32 are kept as they are.
+With bf16 or int16 products, the biLM already rounds its outputs to fp16, so storing fp16 is lossless and
+results do not depend on the cache. Outputs of f32 products are stored unchanged.
 """
 
 import hashlib
@@ -21,24 +21,32 @@ from ...locks import ForkSafeLock
 LARGEST = torch.finfo(torch.float16).max
 
 Sentence = Sequence[str]
-PATIENCE = 2**17  # units that are predicted without an update in between until the training counts as over
+PATIENCE = 2**17  # predicted units without an update after which the training counts as over
 Encode = Callable[[Sequence[Sentence]], list[np.ndarray]]
 
 
 class VectorStore(Protocol):
-    """Where vectors are kept: arrays (L, n, D), by sentence_key their sentence."""
+    """Store of arrays (L, n, D), by the sentence_key of their sentence."""
 
     used: int
-    """Bytes of vectors."""
+    """Bytes of the stored vectors."""
 
     def __len__(self) -> int: ...
-    def get(self, key: bytes) -> np.ndarray | None: ...
-    def put(self, key: bytes, layers: np.ndarray) -> None: ...
-    def close(self) -> None: ...
+    def get(self, key: bytes) -> np.ndarray | None:
+        """Return the array of a key, or None."""
+        ...
+
+    def put(self, key: bytes, layers: np.ndarray) -> None:
+        """Store an array."""
+        ...
+
+    def close(self) -> None:
+        """Release all resources."""
+        ...
 
 
 class InMemoryStore:
-    """In memory, as long as the process lives. See VectorStore."""
+    """VectorStore in memory, which ends with the process."""
 
     def __init__(self) -> None:
         self.used = 0
@@ -48,25 +56,27 @@ class InMemoryStore:
         return len(self._layers)
 
     def get(self, key: bytes) -> np.ndarray | None:
-        """What was put there."""
+        """Return the array of a key, or None."""
         return self._layers.get(key)
 
     def put(self, key: bytes, layers: np.ndarray) -> None:
-        """Keep it, unless another thread has put it there."""
+        """Store an array, unless another thread has stored it."""
         if self._layers.setdefault(key, layers) is layers:
             self.used += layers.nbytes
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Drop all arrays."""
         self._layers = {}
 
 
 class ActivationCache:
-    """Layers of sentences, by their units. Safe for threads.
+    """Thread-safe cache of the layers of sentences, by their units.
 
-    budget: bytes of vectors to keep at most; a unit takes 4 * L * D, with `half` 2 * L * D.
-    half: keep float16; only of layers that are rounded to it. store: where; None: in memory.
-    patience: units that may be predicted after an update before `is_over`.
+    Args:
+        budget: Largest number of bytes; a unit takes 4 * L * D, with `half` 2 * L * D.
+        half: Store float16; only for layers that are rounded to it.
+        store: Where to store arrays; None: in memory.
+        patience: Units that may be predicted after an update before `is_over`.
     """
 
     def __init__(
@@ -75,27 +85,28 @@ class ActivationCache:
         self.budget = budget
         self.patience = patience
         self._predicted = 0  # units since the last update
-        self._evaluating: set[bytes] = set()  # keys of what was predicted since the last update
-        self._evaluated: set[bytes] = set()  # keys of what was predicted between the two updates before it
+        self._evaluating: set[bytes] = set()  # keys of sentences predicted since the last update
+        self._evaluated: set[bytes] = set()  # keys of sentences predicted between the two updates before it
         self.half = half
         self._lock = ForkSafeLock()
         self.store: VectorStore = InMemoryStore() if store is None else store
 
     def close(self) -> None:
-        """End it: what it has open is closed. A thread that still uses it finds nothing there."""
+        """Close the store. Threads that still use the cache find nothing in it."""
         self.store.close()
 
     @property
     def is_over(self) -> bool:
-        """Whether so much has been predicted since the last update that the training must have ended."""
+        """Whether so much was predicted since the last update that the training must have ended."""
         return self._predicted > self.patience
 
     def encode(
         self, encode: Encode, sentences: Sequence[Sentence], *, is_train: bool = True
     ) -> list[np.ndarray]:
-        """What `encode` returns for `sentences`, (L, n, D) float32 each; it is called for those not kept.
+        """Return what `encode` returns for `sentences`, (L, n, D) float32 each.
 
-        is_train: False: a prediction, whose sentences are kept only if the evaluation before had them, too.
+        It is called only for sentences that are not cached. is_train: False: a prediction, whose sentences
+        are cached only if the previous evaluation had them too.
         """
         keys = [sentence_key(sentence) for sentence in sentences]
         self._count(keys, sentences, is_train)
@@ -128,18 +139,20 @@ class ActivationCache:
                 self._predicted = 0
 
     def _compress(self, layers: np.ndarray) -> np.ndarray | None:
-        """A copy, or None where float16 cannot hold a value."""
+        """Return a copy to store, or None if float16 cannot hold a value."""
         if not self.half:
             return layers.copy()
         exact = torch.from_numpy(layers)
         if layers.size:
-            low, high = exact.aminmax()  # a NaN is both; isfinite() of float16 takes eight times as long
+            low, high = (
+                exact.aminmax()
+            )  # NaN if any value is NaN; eight times as fast as isfinite() of float16
             if not (low >= -LARGEST and high <= LARGEST):
                 return None
-        return exact.half().numpy()  # numpy takes twenty times as long
+        return exact.half().numpy()  # twenty times as fast as NumPy
 
 
 def sentence_key(sentence: Sentence) -> bytes:
-    """16 bytes that tell a sentence from others."""
+    """Return 16 bytes that identify a sentence."""
     text = "\0".join([*sentence, *(str(len(unit)) for unit in sentence)])
     return hashlib.blake2b(text.encode("utf8", "surrogatepass"), digest_size=16).digest()

@@ -1,4 +1,4 @@
-"""The torch biLM as a thinc layer: frozen, loaded when first needed, serialised as safetensors."""
+"""Wrap the torch biLM as a thinc layer: frozen, loaded at first use, serialised as safetensors."""
 
 import hashlib
 import sys
@@ -27,17 +27,21 @@ from .errors import as_config_error
 from .shared_outputs import SharedOutputs
 
 MAX_UNITS_IN_FLIGHT = (
-    8192  # of a few texts whose states are in memory together: 50 MB, which the next ones take over
+    8192  # units of texts whose states are in memory together: 50 MB, which the next texts reuse
 )
 
 
 class BiLMShim(Shim):
-    """Holds the biLM for thinc, so that thinc's to_bytes, from_bytes, copy and pickle work on it.
+    """Shim that holds the biLM, so that thinc's to_bytes, from_bytes, copy and pickle work on it.
 
-    path: a model folder, None for the bundled one. Weights are read when first needed, so that a pipeline
-    which brings its own does not read others before, whatever lies at the path, which is of the machine
-    where a saved pipeline was made. A wrong path is told at first use, `nlp.initialize()` included.
-    precision: of BiLM.encode.
+    The weights are read at first use: a pipeline that brings its own weights must not read others first,
+    since the path belongs to the machine where the pipeline was saved. A wrong path raises an error at first
+    use, including `nlp.initialize()`.
+
+    Args:
+        path: A model folder; None: the bundled model.
+        bilm: A loaded biLM, instead of a path.
+        precision: See BiLM.encode.
     """
 
     def __init__(self, path: PathLike | None = None, bilm: BiLM | None = None, precision: Precision = "auto"):
@@ -58,10 +62,10 @@ class BiLMShim(Shim):
 
     @property
     def bilm(self) -> BiLM:
-        """The biLM, loaded now if it was not yet. Raises a ModelFolderError."""
+        """The biLM, loaded at first access. Raises a ModelFolderError."""
         if self._model is None:
             with self._loading:
-                if self._model is None:  # another thread has not loaded it in the meantime
+                if self._model is None:  # another thread may have loaded it meanwhile
                     with as_config_error():
                         self.bilm = loading.load(self.path)
         return self._model
@@ -74,18 +78,18 @@ class BiLMShim(Shim):
         self._model = bilm.to(get_torch_default_device()).eval().requires_grad_(False)
 
     def end_cache(self) -> None:
-        """End the cache of a training, and close what it has open."""
+        """End the cache of a training and close its files."""
         cache, self.cache = self.cache, None
         if cache is not None:
             cache.close()
 
     @property
     def rounds_to_fp16(self) -> bool:
-        """Whether its layers are rounded to half precision, see BiLM.encode."""
+        """Whether the layers are rounded to half precision, see BiLM.encode."""
         return compute_dtype_of(self.bilm, self.precision) != torch.float32
 
     def fingerprint(self) -> str:
-        """32 hex digits of all that its vectors depend on: weights, vocabulary, precision, backend."""
+        """Return 32 hex digits of all that the vectors depend on: weights, vocabulary, precision, backend."""
         device = self.bilm.device
         dtype = compute_dtype_of(self.bilm, self.precision)
         backend = available_backends()[0] if device.type == "cpu" else device.type
@@ -95,7 +99,7 @@ class BiLMShim(Shim):
 
     @property
     def config(self) -> BiLMConfig | None:
-        """Sizes of the biLM, without loading the weights; None while its folder cannot be read."""
+        """Sizes of the biLM, without loading the weights; None if its folder cannot be read."""
         if self._model is not None:
             return self._model.config
         try:
@@ -104,24 +108,24 @@ class BiLMShim(Shim):
             return None
 
     def finish_update(self, optimizer: Any) -> None:
-        """Frozen: nothing to update."""
+        """Do nothing, because the biLM is frozen."""
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        """thinc's model.to_gpu() and to_cpu()."""
+        """Move the biLM, for thinc's model.to_gpu() and to_cpu()."""
         if self._model is not None:
             self._model.to("cpu" if device_type == "cpu" else f"cuda:{device_id}")
 
     def to_bytes(self) -> bytes:
-        """The model folder as bytes, see inference.loading.to_bytes."""
+        """Return the model folder as bytes, see inference.loading.to_bytes."""
         return loading.to_bytes(self.bilm)
 
     def from_bytes(self, data: bytes) -> "BiLMShim":
-        """The inverse of to_bytes."""
+        """Load the biLM from the result of to_bytes."""
         self.bilm = loading.from_bytes(data)
         return self
 
     def copy(self) -> "BiLMShim":
-        """A shim of its own around the same weights: they are frozen, and from_bytes replaces the biLM."""
+        """Return a new shim with the same weights, which are frozen; from_bytes replaces the biLM."""
         copied = BiLMShim(bilm=self._model, precision=self.precision)
         copied.path = self.path
         copied.shared_outputs = None if self.shared_outputs is None else SharedOutputs()
@@ -142,11 +146,15 @@ class BiLMShim(Shim):
 
 
 def BiLMLayer(path: PathLike | None = None, precision: Precision = "auto") -> Model:
-    """List[Doc] -> List[Floats3d (L, n_tokens, D)], on the CPU, without gradient. Settings: of BiLMShim."""
+    """Create the layer List[Doc] -> List[Floats3d (L, n_tokens, D)], on the CPU and without gradient.
+
+    path, precision: see BiLMShim.
+    """
     return Model("elmo-bilm", forward, init=init, shims=[BiLMShim(path, precision=precision)])
 
 
 def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[np.ndarray], Callable]:
+    """Return the layers of the docs, and a backprop function that raises, because the biLM is frozen."""
     shim = get_bilm_shim(model)
     bilm = shim.bilm
     alignments = [align_doc(doc, bilm.config) for doc in docs]
@@ -171,10 +179,10 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[np.
 def _encode_docs(
     bilm: BiLM, encode: Callable, alignments: Sequence[Alignment], in_place: bool
 ) -> list[np.ndarray]:
-    """The layers of the tokens of each text, (L, n_tokens, D).
+    """Return the layers of the tokens of each text, (L, n_tokens, D).
 
-    encode: of sentences and places for their states; one call, so that sentences of similar length meet
-    across texts. in_place: where units are tokens, the biLM writes straight into what the Doc gets.
+    encode: function of sentences and output arrays, called once so that sentences of similar length share a
+    batch across texts. in_place: where units are tokens, let the biLM write directly into the Doc's array.
     """
     room = [
         np.empty((bilm.n_layers, each.n_tokens, bilm.width), dtype=np.float32)
@@ -197,13 +205,14 @@ def _encode_docs(
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
+    """Load the biLM."""
     _ = get_bilm_shim(model).bilm
 
 
 def align_doc(doc: Doc, config: BiLMConfig) -> Alignment:
-    """The units of a Doc for a biLM of this configuration."""
+    """Align the tokens of a Doc with the units of a biLM with this configuration."""
     places = doc.to_array([IDX, LENGTH]).view(np.int64)
-    offsets, lengths = places.reshape(-1, 2).T  # those of an empty Doc are (0,)
+    offsets, lengths = places.reshape(-1, 2).T  # the array of an empty Doc is (0,)
     if config.units == "char":
         ends, fold = offsets + lengths, config.fold_fullwidth
         return align_characters(doc.text, offsets, ends, config.max_sentence_length, fold_fullwidth=fold)
@@ -211,16 +220,17 @@ def align_doc(doc: Doc, config: BiLMConfig) -> Alignment:
 
 
 def get_bilm_shim(model: Model) -> BiLMShim:
-    """The biLM's holder. Raises a ValueError for a layer that has none."""
+    """Return the shim of a biLM layer. Raises a ValueError for another layer."""
     if len(model.shims) != 1 or not isinstance(model.shims[0], BiLMShim):
         raise ValueError(f'"{model.name}" is not a biLM: use @architectures = "spacy-elmo.BiLM.v1".')
     return model.shims[0]
 
 
 def _use_one_thread() -> None:
-    """`nlp.pipe(n_process=2)` forks; torch's threads do not come along, and waiting for them takes for ever.
+    """Set torch to one thread in a forked child (`nlp.pipe(n_process=2)`).
 
-    A child with one thread of its own starts none and waits for none (cf. spaCy issues 4667 and 6662).
-    Registered with the first biLM of a process, not on import: other users of torch are not concerned.
+    torch's threads do not exist in a forked child, and waiting for them would never end (cf. spaCy issues
+    4667 and 6662). The hook is registered with the first biLM of a process, not at import, so that other
+    users of torch are not affected.
     """
     torch.set_num_threads(1)

@@ -1,10 +1,10 @@
-"""Activations on disk, for sweeps over a task's settings and for several tasks on the same text.
+"""Store activations on disk, for sweeps over a component's settings and several components on one text.
 
-A folder for each biLM, named after what its vectors depend on. In it each process writes two files of its own
-and reads those of all that were there when it began, so that trainings side by side need no lock:
-    ID.layers  arrays (L, n, D) of sentences, one after another
-    ID.index   a record for each: key, where it begins, units, checksum
-A record that is cut off or does not fit its vectors is as good as none: they are computed anew.
+Each biLM has a folder, named after all that its vectors depend on. Each process writes two files of its own,
+and reads those of all processes that existed when it began, so concurrent trainings need no lock:
+    ID.layers  arrays (L, n, D) of sentences, concatenated
+    ID.index   a record for each: key, offset, units, checksum
+A truncated record, or one that does not fit its vectors, is ignored, and its vectors are computed again.
 """
 
 import os
@@ -23,11 +23,15 @@ RECORD = Struct("<16sQII")
 
 
 class DiskStore:
-    """See cache.VectorStore. folder: is made at the first vector; shape: L and D of all vectors; half: as
-    float16.
+    """Thread-safe VectorStore on disk, see activation_cache.
 
-    Safe for threads. A full disk ends the keeping, with a warning, and not the training. `close`, the end of
-    a `with` block and the end of the object close its files; what was put there stays for later stores.
+    If the disk is full, caching stops with a warning; training continues. `close`, the end of a `with` block
+    and garbage collection close the files; stored arrays stay for later stores.
+
+    Args:
+        folder: Folder, created with the first array.
+        shape: L and D of all arrays.
+        half: Store float16.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, int], *, half: bool):
@@ -55,10 +59,10 @@ class DiskStore:
         self.close()
 
     def __del__(self) -> None:
-        self._close_files()  # no lock: nobody else has it
+        self._close_files()  # no lock, because no other reference exists
 
     def close(self) -> None:
-        """Close the files. A thread that still computes finds and keeps nothing here from then on."""
+        """Close the files. Threads that still use the store find nothing in it and store nothing."""
         with self._lock:
             self._closed = True
             self._places, self._maps = {}, {}
@@ -70,7 +74,7 @@ class DiskStore:
             file.close()
 
     def get(self, key: bytes) -> np.ndarray | None:
-        """What was put there, in this process or in one before."""
+        """Return the array of a key, stored by this process or an earlier one; None if there is none."""
         with self._lock:
             return self._read(key)
 
@@ -88,7 +92,7 @@ class DiskStore:
         return data.view(self._type).reshape(self._n_layers, units, self._width)
 
     def put(self, key: bytes, layers: np.ndarray) -> None:
-        """Keep it; where writing fails, warn once and keep nothing from then on."""
+        """Store an array. If writing fails, warn once and store nothing from then on."""
         try:
             with self._lock:
                 # A fork shares its parent's files.
@@ -125,7 +129,7 @@ class DiskStore:
         try:
             data = index.read_bytes()
         except OSError:
-            return  # somebody tidies up
+            return  # another process has removed it
         path = index.with_suffix(".layers")
         whole = len(data) - len(data) % RECORD.size
         for key, begin, units, checksum in RECORD.iter_unpack(data[:whole]):
@@ -137,7 +141,7 @@ class DiskStore:
         return self._type.itemsize * self._n_layers * units * self._width
 
     def _data(self, path: Path, size: int) -> np.ndarray:
-        """The bytes of a file, at least `size` of them if it has as many."""
+        """Return the bytes of a file, at least `size` of them if it has as many."""
         known = self._maps.get(path)
         if known is None or len(known) < size:
             try:
@@ -149,7 +153,7 @@ class DiskStore:
 
 
 def _open(path: Path) -> FileIO:
-    """Open a file to append to it. No buffer: a forked child would write what is left in it a second time."""
+    """Open a file for appending, without a buffer: a forked child would write the buffer a second time."""
     return path.open("ab", buffering=0)
 
 

@@ -1,4 +1,4 @@
-"""A private biLM with its own mix, for a component that stands alone."""
+"""A private biLM with its own mix, for a standalone component."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -28,11 +28,13 @@ NAME = "elmo-tok2vec"
 def ElmoTok2Vec(
     bilm: Model | None, mix: Model, *, use_static_vectors: bool = False, width: int | None = None
 ) -> Model:
-    """List[Doc] -> List[Floats2d (n_tokens, D)]: a frozen biLM of its own, and a scalar mix that learns.
+    """Create the layer List[Doc] -> List[Floats2d (n_tokens, D)]: a frozen biLM and a trainable scalar mix.
 
-    bilm: None: it is given another one's by `share_bilm_layer`.
-    use_static_vectors: the output is D + S wide, with the model's static vectors beside the mix.
-    width: of the output; None: it is set when the weights are read.
+    Args:
+        bilm: The biLM; None: `share_bilm_layer` will provide one.
+        mix: The scalar mix.
+        use_static_vectors: Concatenate the model's static vectors: the output has width D + S.
+        width: Width of the output; None: set when the weights are read.
     """
     layers = [mix] if bilm is None else [bilm, mix]
     return Model(
@@ -46,6 +48,7 @@ def ElmoTok2Vec(
 
 
 def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
+    """Return the mixed layers of the docs, and the backprop function of the mix."""
     bilm, mix = _parts(model)
     kept = get_bilm_shim(bilm).shared_outputs
     layers = bilm.predict(docs) if kept is None else kept.get_or_compute(docs, bilm.predict)
@@ -56,12 +59,13 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Flo
 
     def backprop(dY: list[Floats2d]) -> list:
         backprop_mix(dY)
-        return []  # frozen below
+        return []  # the biLM is frozen
 
     return Y, backprop
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
+    """Load the biLM and initialize the mix with its sizes."""
     bilm, mix = _parts(model)
     bilm.initialize()
     config = get_bilm_shim(bilm).bilm.config
@@ -77,9 +81,9 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
 
 
 def _find_initialized_model() -> Model | None:
-    """Return the model whose initialization has led here: thinc does not tell a layer what it is a part of.
+    """Return the model whose initialization called this layer, because thinc does not pass the parent.
 
-    The width cannot be known sooner, for a saved pipeline loads whatever lies at the path of its model.
+    The width cannot be known earlier, because a saved pipeline may load another model than the path's.
     """
     found = None
     frame: FrameType | None = sys._getframe()
@@ -100,9 +104,9 @@ def _parts(model: Model) -> list[Model]:
 
 
 def share_bilm_layer(elmo: Model, tok2vec: Model) -> None:
-    """Give an ElmoTok2Vec without a biLM that of the one in `tok2vec`; leave any other layer as it is.
+    """Give an ElmoTok2Vec without a biLM the layer of the one in `tok2vec`. Other layers are not changed.
 
-    The two have one layer then, which is saved once, and runs once for a batch.
+    Both then share one layer, which is saved once and runs once per batch.
     """
     if elmo.name != NAME or len(elmo.layers) > 1:
         return

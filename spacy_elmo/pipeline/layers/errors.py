@@ -1,4 +1,4 @@
-"""A model folder that a config names and that cannot be read, as an error of the config."""
+"""Raise errors of model folders as errors of the config that names them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +9,9 @@ from ...inference.loading import ModelFolderError
 
 
 class ModelConfigError(ModelFolderError, ConfigValidationError):
-    """A ModelFolderError that spaCy's commands show as the one sentence that it is, without a traceback.
+    """ModelFolderError that spaCy's commands print as one sentence, without a traceback.
 
-    They do so with errors of the config, and that is where the folder is named.
+    They do so for errors of the config, where the folder is named.
     """
 
     def __str__(self) -> str:
@@ -20,7 +20,7 @@ class ModelConfigError(ModelFolderError, ConfigValidationError):
 
 @contextmanager
 def as_config_error() -> Iterator[None]:
-    """For reading what a config names: a ModelFolderError becomes a ModelConfigError."""
+    """Turn a ModelFolderError inside a `with` block into a ModelConfigError."""
     try:
         yield
     except ModelFolderError as error:

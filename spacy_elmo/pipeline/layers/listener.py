@@ -1,7 +1,7 @@
-"""The listener: reads what the component left on each Doc, and mixes it. It belongs to the consumer's model.
+"""The listener: a layer of the consumer that reads the layers on each Doc and mixes them.
 
-It keeps no batch, so training, prediction and processes are all the same to it: an array lies on the Doc, or
-the component has not run. docs/usage.md tells how the two find one another.
+It is stateless: it reads the vectors stored on each Doc, so it works the same in training, prediction and
+multiprocessing. docs/usage.md explains how a listener and its component are connected.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,8 +19,8 @@ from .scalar_mix import MixInputs
 NAME = "elmo-listener"
 
 # The docs that a listener was initialized with, by the listener's model id: nlp.initialize() runs the
-# consumers before anything has been annotated, to infer widths, and only there are zeros right. The entry
-# ends with the initialization, when spaCy links components anew.
+# consumers before any Doc is annotated, to infer widths. Only there the listener may return zeros. The entry
+# is removed after the initialization, when spaCy links components again.
 _init_docs: dict[int, WeakSet[Doc]] = {}
 
 # The component that a listener was linked to, by the listener's model id.
@@ -28,16 +28,16 @@ _upstreams: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
 
 def ElmoListener(mix: Model, *, upstream: str = "*", use_static_vectors: bool = False) -> Model:
-    """List[Doc] -> List[Floats2d (n_tokens, D)], or D + S with the static vectors beside the mix.
+    """Create the layer List[Doc] -> List[Floats2d (n_tokens, D)], or D + S with static vectors.
 
-    mix: the consumer's own scalar mix. upstream: name of the component to listen to; "*": the nearest one
-    before the consumer. All that it knows lies in attrs, because `Model.copy()` keeps nothing else:
+    mix: the consumer's scalar mix. upstream: name of the component; "*": the nearest one before the consumer.
+    All state is in attrs, because `Model.copy()` keeps nothing else:
         upstream   as given
-        source     the component that it was linked to
-        consumer   the component that it is a part of
+        source     the component that the listener is connected to
+        consumer   the component that the listener belongs to
         n_layers, width, static_width   L, D and S of the source, None while its weights cannot be found
-        use_static_vectors  whether the static vectors are wanted; a source without any has S = 0
-        reads_parts  whether the consumer reads parts of copies of docs, which lead to no vectors
+        use_static_vectors  whether static vectors are wanted; a source without any has S = 0
+        reads_parts  whether the consumer reads parts of copies of docs, from which no vectors can be found
     """
     attrs = dict.fromkeys(("source", "consumer", "n_layers", "width", "static_width"))
     attrs |= {"upstream": upstream, "use_static_vectors": use_static_vectors, "reads_parts": False}
@@ -45,6 +45,7 @@ def ElmoListener(mix: Model, *, upstream: str = "*", use_static_vectors: bool = 
 
 
 def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
+    """Return the mixed layers of the docs, and the backprop function of the mix."""
     if is_train:
         _annotate_missing(model, docs)
     vectors = [_read(model, doc, is_train) for doc in docs]
@@ -55,12 +56,13 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Flo
 
     def backprop(dY: list[Floats2d]) -> list:
         backprop_mix(dY)
-        return []  # a Doc takes no gradient
+        return []  # a Doc has no gradient
 
     return Y, backprop
 
 
 def init(model: Model, X: Sequence[Doc] | None = None, Y: Any = None) -> None:
+    """Set the width of the output and initialize the mix."""
     if not model.attrs["source"]:
         raise ValueError(_no_source(model))
     if not model.attrs["width"]:
@@ -85,29 +87,29 @@ def connect(
     width: int | None,
     static_width: int | None,
 ) -> None:
-    """Tell a listener of `consumer` that it listens to the component `source`; ends an initialization."""
+    """Connect a listener of `consumer` to the component `source`, and end its initialization."""
     sizes = {"n_layers": n_layers, "width": width, "static_width": static_width}
     model.attrs.update(source=source.name, consumer=consumer, **sizes)
     if model.attrs["upstream"] != "*":
-        model.attrs["upstream"] = source.name  # it may have been renamed
+        model.attrs["upstream"] = source.name  # the component may have been renamed
     _upstreams[model.id] = source
     _init_docs.pop(model.id, None)
 
 
 def listens_to(model: Model, source: Any) -> bool:
-    """Return whether a layer is a listener to a component, by its name or by the one that it had before."""
+    """Return whether a layer is a listener to a component, by its current or previous name."""
     if model.name != NAME:
         return False
     return model.attrs["upstream"] in ("*", source.name) or _upstreams.get(model.id) is source
 
 
 def upstream_of(model: Model) -> Any:
-    """Return the component that a listener was linked to; None where it is gone or was never there."""
+    """Return the component that a listener is connected to; None if there is none."""
     return _upstreams.get(model.id)
 
 
 def whole_tok2vec_width(model: Model) -> int | None:
-    """Return the width of the listener that is the whole tok2vec of a model; None where there is none."""
+    """Return the width of the listener that is the whole tok2vec of a model; None if there is none."""
     listener = model.maybe_get_ref("tok2vec")
     if listener is None or listener.name != NAME or not listener.attrs["width"]:
         return None
@@ -115,7 +117,7 @@ def whole_tok2vec_width(model: Model) -> int | None:
 
 
 def _annotate_missing(model: Model, docs: Sequence[Doc]) -> None:
-    """Let the component run where a consumer is updated without it, as `spacy debug model` does."""
+    """Run the component if a consumer is updated without it, as `spacy debug model` does."""
     upstream = _upstreams.get(model.id)
     if upstream is not None:
         missing = [doc for doc in docs if find_vectors(doc, model.attrs["source"]) is None]
@@ -164,14 +166,14 @@ def _zeros(model: Model, n: int) -> Vectors:
 
 
 def _static(model: Model, vectors: Vectors) -> np.ndarray:
-    """(n, S); zeros for vectors that somebody else has put on the Doc, and in an initialization."""
+    """Return static vectors (n, S); zeros for vectors that others have set, and in an initialization."""
     width = model.attrs["static_width"] or 0
     shape = len(vectors.orths), width
     return vectors.static if vectors.static.shape == shape else np.zeros(shape, dtype=np.float32)
 
 
 def _widths(model: Model) -> tuple[int, int]:
-    """D, and S where the static vectors are wanted."""
+    """Return D, and S if static vectors are wanted."""
     return model.attrs["width"], (model.attrs["static_width"] or 0) * model.attrs["use_static_vectors"]
 
 

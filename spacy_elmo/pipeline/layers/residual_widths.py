@@ -1,4 +1,4 @@
-"""The widths of residual layers on top of ELMo."""
+"""Set the widths of residual layers on top of ELMo."""
 
 from thinc.api import Model
 

@@ -1,4 +1,4 @@
-"""Scalar mix: what a task takes from the layers, gamma * sum_j softmax(w)_j h_j. A thinc layer."""
+"""Scalar mix of the layers as a thinc layer: gamma * sum_j softmax(w)_j h_j."""
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
@@ -16,12 +16,12 @@ EPSILON = 1e-5  # added to a variance: white space has vectors of zeros
 
 
 class MixInputs(NamedTuple):
-    """What a mix gets where static vectors are put beside it."""
+    """Inputs of a mix with static vectors."""
 
     layers: Sequence[Array]
-    """(L, n, D) each"""
+    """(L, n, D) each."""
     static: Sequence[Array]
-    """(n, S) each"""
+    """(n, S) each."""
 
 
 def ScalarMix(
@@ -31,20 +31,21 @@ def ScalarMix(
     weight_penalty: float = 0.001,
     layer_norm: bool = False,
 ) -> Model:
-    """Y = gamma * sum_j softmax(w)_j h_j (Peters et al. 2018, equation 1), with dropout on Y in training.
+    """Create the layer Y = gamma * sum_j softmax(w)_j h_j (Peters et al. 2018, equation 1).
 
-    List[Floats3d (L, n, D)] -> List[Floats2d (n, D)]; the input is constant, no gradient flows back. With the
-    static vectors of the tokens, (n, S) each, as MixInputs -> [mix; static], (n, D + S), without dropout.
-    Params: w (L,), zeros at first, a plain average; gamma (1,), one at first.
-    n_layers: L; None: set dimension nL before initialize.
-    mix_dropout: probability that a value of Y is dropped in training. Not called `dropout_rate`: spaCy's
-        `set_dropout_rate` writes the task's own rate into every attribute of that name.
-    weight_penalty: lambda of the penalty lambda * ||w||^2 (section 3.3), which draws the mix towards the
-        plain average.
-        It counts once for each token: spaCy's taggers and parsers sum their loss over tokens, so the balance
-        of the two terms does not depend on the size of a batch, nor on gradient accumulation.
-    layer_norm: each h_j has mean 0 and variance 1 over the columns of a token before it is weighted (section
-        3.2), without parameters of its own.
+    Shapes: List[Floats3d (L, n, D)] -> List[Floats2d (n, D)]. The input is constant: no gradient flows back.
+    With static vectors, MixInputs -> [mix; static], (n, D + S), without dropout of the static part.
+    Parameters: w (L,), initially zeros (a plain average); gamma (1,), initially one.
+
+    Args:
+        n_layers: L; None: set the dimension nL before initialize.
+        mix_dropout: Probability that a value of the mix is dropped in training. Not named `dropout_rate`,
+            because spaCy's `set_dropout_rate` would overwrite it with the component's rate.
+        weight_penalty: lambda of the penalty lambda * ||w||^2 (section 3.3), which pulls the mix towards the
+            plain average. It counts once per token: spaCy's taggers and parsers sum their loss over tokens,
+            so the balance of both terms depends neither on the batch size nor on gradient accumulation.
+        layer_norm: Normalise each h_j to mean 0 and variance 1 over the columns of a token before the
+            weighting (section 3.2), without parameters.
     """
     if not 0.0 <= mix_dropout < 1.0:
         raise ValueError(
@@ -63,6 +64,7 @@ def ScalarMix(
 
 
 def forward(model: Model, X: Sequence[Array] | MixInputs, is_train: bool) -> tuple[list[Array], Callable]:
+    """Return the mixed layers, and a backprop function that computes the gradients of w and gamma."""
     xp = model.ops.xp
     w, gamma = model.get_param("w"), model.get_param("gamma")
     layers, extra = X if isinstance(X, MixInputs) else (X, None)
@@ -73,7 +75,7 @@ def forward(model: Model, X: Sequence[Array] | MixInputs, is_train: bool) -> tup
     parts = _apply_dropout(model, Ys, [h.shape[2] for h in H]) if is_train else [None] * len(Ys)
 
     def backprop(dYs: Sequence[Array]) -> list:
-        products = xp.zeros_like(w)  # (L,) of each layer with the gradient
+        products = xp.zeros_like(w)  # (L,), products of the layers with the gradient
         for h, norm, dY, part in zip(H, norms, dYs, parts, strict=True):
             own = dY[:, : h.shape[2]]
             d = own if part is None else own * part
@@ -92,16 +94,17 @@ def forward(model: Model, X: Sequence[Array] | MixInputs, is_train: bool) -> tup
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
+    """Allocate w and gamma."""
     if model.has_param("w") is None:
         model.set_param("w", model.ops.alloc1f(model.get_dim("nL")))
         model.set_param("gamma", model.ops.alloc1f(1) + 1.0)
 
 
 def dropout_mask(ops: Ops, shape: tuple[int, ...], rate: float) -> Array | None:
-    """Zero with probability `rate`, else 1 / (1 - rate): float32; None where nothing is dropped.
+    """Return a float32 mask: zero with probability `rate`, else 1 / (1 - rate); None if nothing is dropped.
 
-    16 random bits decide on each value, from a generator that numpy's global one seeds, so that spaCy's
-    seed governs it. thinc's own mask draws a float64 for each value and takes several times as long.
+    Each value uses 16 random bits of a generator that is seeded from NumPy's global one, and thus by spaCy's
+    seed. thinc's own mask draws a float64 for each value, which takes several times as long.
     """
     if not rate:
         return None
@@ -116,7 +119,7 @@ def dropout_mask(ops: Ops, shape: tuple[int, ...], rate: float) -> Array | None:
 
 
 def _apply_dropout(model: Model, Ys: Sequence[Array], widths: Sequence[int]) -> list[Array | None]:
-    """Dropout in the first columns of each, in place -> the mask of each; None where nothing is dropped."""
+    """Apply dropout to the first columns of each array, in place. Return the mask of each, or None."""
     mixed = [y[:, :width] for y, width in zip(Ys, widths, strict=True)]
     mask = dropout_mask(model.ops, (sum(y.size for y in mixed),), model.attrs["mix_dropout"])
     if mask is None:
@@ -128,23 +131,26 @@ def _apply_dropout(model: Model, Ys: Sequence[Array], widths: Sequence[int]) -> 
 
 
 class _Norm(NamedTuple):
-    """What makes (h - mean) * scale of layers (L, n, D)."""
+    """Mean and scale of the normalised layers (h - mean) * scale, for h (L, n, D)."""
 
     mean: Array
-    """(L, n)"""
+    """(L, n)."""
     scale: Array
-    """(L, n)"""
+    """(L, n)."""
 
 
 def _mix(
     xp: Any, weights: Array, H: Sequence[Array], static: Sequence[Array] | None, layer_norm: bool
 ) -> tuple[list[Array], Sequence[_Norm | None]]:
-    """sum_j weights_j h_j of each with what is beside it, and what normalised them; natively if possible."""
+    """Return sum_j weights_j h_j of each array, with static vectors, and the normalisations.
+
+    The native kernel computes them if possible.
+    """
     if xp is numpy and H and token_ops.available() and all(h.dtype == numpy.float32 for h in H):
         Ys, found = token_ops.scalar_mix(H, weights, EPSILON if layer_norm else None, static)
         return Ys, [None] * len(Ys) if found is None else [_Norm(*each) for each in found]
     norms = [_norm(xp, h) if layer_norm else None for h in H]
-    # One by one: together they are a copy that is larger than any cache.
+    # One by one: a concatenation of all would be larger than any cache.
     Ys = [_weighted(weights, h, norm) for h, norm in zip(H, norms, strict=True)]
     if static is not None:
         Ys = [xp.hstack([y, extra]) for y, extra in zip(Ys, static, strict=True)]
@@ -158,7 +164,7 @@ def _norm(xp: Any, h: Array) -> _Norm:
 
 
 def _weighted(weights: Array, h: Array, norm: _Norm | None) -> Array:
-    """sum_j weights_j h_j. Without BLAS, whose threads would wait for those of torch: (L, n, D) -> (n, D)."""
+    """Return sum_j weights_j h_j, (L, n, D) -> (n, D), without BLAS, whose threads would wait for torch's."""
     if norm is not None:
         weights = (weights[:, None] * norm.scale)[..., None]  # (L, n, 1)
     y = weights[0] * h[0]
@@ -170,7 +176,7 @@ def _weighted(weights: Array, h: Array, norm: _Norm | None) -> Array:
 
 
 def _split_like(flat: Array, like: Sequence[Array]) -> list[Array]:
-    """Pieces of a flat array, in the shapes of others."""
+    """Split a flat array into arrays with the shapes of others."""
     ends = accumulate(y.size for y in like)
     return [flat[end - y.size : end].reshape(y.shape) for end, y in zip(ends, like, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Layers that one reader of a biLM has computed, kept until the other one takes them."""
+"""Share the layers of a Doc between two readers of one biLM."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,10 +11,10 @@ Layers = np.ndarray  # (L, n_tokens, D)
 
 
 class SharedOutputs:
-    """For two readers that are run one after the other on the same docs: each Doc is computed once.
+    """Store for two readers that run one after the other on the same docs: each Doc is computed once.
 
-    Nothing depends on it but the time: what is kept is taken only while text and tokens are the same. It
-    goes with the Doc, if nobody takes it. A copy and a pickle begin empty.
+    Results do not depend on it: a stored array is used only while text and tokens are unchanged. It is freed
+    with its Doc if it is not used. Copying or unpickling creates an empty store.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,10 @@ class SharedOutputs:
     def get_or_compute(
         self, docs: Sequence[Doc], predict: Callable[[Sequence[Doc]], list[Layers]]
     ) -> list[Layers]:
-        """What `predict` returns for `docs`; it is called for those that the other reader did not leave."""
+        """Return what `predict` returns for `docs`.
+
+        It is called only for docs that the other reader has not stored.
+        """
         found = [self._take(doc) for doc in docs]
         missing = [doc for doc, layers in zip(docs, found, strict=True) if layers is None]
         computed = predict(missing) if missing else []
@@ -41,5 +44,5 @@ class SharedOutputs:
 
 
 def _content(doc: Doc) -> tuple[str, bytes]:
-    """All of a Doc that its layers depend on."""
+    """Return all of a Doc that its layers depend on."""
     return doc.text, doc.to_array(["IDX", "LENGTH"]).tobytes()

@@ -1,4 +1,4 @@
-"""A layer that gets a few docs at a time in prediction, so that what it makes of them stays in the cache."""
+"""Run a layer on a few docs at a time in prediction, so that its results stay in the cache."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,19 +12,21 @@ from ...batching import minibatch_by_size
 NAME = "elmo-with-minibatches"
 
 
-MAX_TOKENS = 1024  # of a batch: about 5 MB of layers, mix and input
+MAX_TOKENS = 1024  # tokens of a batch: about 5 MB of layers, mix and input
 
 
 def with_minibatches(layer: Model[list[Doc], list[Floats2d]], width: int) -> Model[list[Doc], list[Floats2d]]:
-    """List[Doc] -> List[Floats2d (n_tokens, width)]: what `layer` gives, which must treat each Doc by itself.
+    """Create the layer List[Doc] -> List[Floats2d (n_tokens, width)] that applies `layer` to small batches.
 
-    A pipeline hands over hundreds of docs at once; layers of all their tokens take longer to write to memory
-    and read again than to compute with. In training, batches are small and go through in one.
+    `layer` must treat each Doc independently. A pipeline passes hundreds of docs at once; writing and reading
+    the layers of all their tokens takes longer than computing with them. In training, batches are small and
+    are not split.
     """
     return Model(NAME, forward, init=init, layers=[layer], dims={"nO": width})
 
 
 def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
+    """Apply the layer batch by batch; in training, to all docs."""
     (layer,) = model.layers
     if is_train:
         return layer(docs, is_train)
@@ -34,6 +36,7 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Flo
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
+    """Initialize the layer."""
     model.layers[0].initialize(X, Y)
 
 
