@@ -8,6 +8,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 from spacy_elmo.about import __version__
+from spacy_elmo.formats.elmoformanylangs import SAFE_TORCH
 
 ROOT = Path(__file__).parents[1]
 # Imported only where another library has brought it along, or on the user's own cluster.
@@ -74,6 +75,14 @@ def test_no_import_changes_the_filters_of_warnings():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_no_torch_is_allowed_whose_reader_is_refused():
+    requirement = re.search(
+        r"^torch>=(\d+)\.(\d+)$", setup_cfg()["options"]["install_requires"], re.MULTILINE
+    )
+    assert requirement is not None
+    assert tuple(map(int, requirement.groups())) >= SAFE_TORCH
 
 
 def test_the_citation_has_the_version():
