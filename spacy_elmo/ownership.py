@@ -8,13 +8,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 from typing import Any
 
-from .errors import ElmoError
+from .errors import OutputError
 
 PathLike = str | os.PathLike[str]
-
-
-class OutputError(ElmoError):
-    """An output that cannot be written."""
 
 
 @dataclass(frozen=True, kw_only=True)

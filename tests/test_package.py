@@ -7,6 +7,7 @@ import sys
 from configparser import ConfigParser
 from pathlib import Path
 
+from spacy_elmo import errors
 from spacy_elmo.about import __version__
 from spacy_elmo.formats.elmoformanylangs import SAFE_TORCH
 
@@ -83,6 +84,18 @@ def test_no_torch_is_allowed_whose_reader_is_refused():
     )
     assert requirement is not None
     assert tuple(map(int, requirement.groups())) >= SAFE_TORCH
+
+
+def test_all_errors_are_in_one_module():
+    """But the one that belongs to two libraries: a model folder's error that is also a config's."""
+    defined = {
+        node.name
+        for path in (ROOT / "spacy_elmo").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf8")))
+        if isinstance(node, ast.ClassDef) and any("Error" in ast.unparse(base) for base in node.bases)
+    }
+    assert defined == {*errors.__all__, "ModelConfigError"}
+    assert all(issubclass(getattr(errors, name), errors.ElmoError) for name in errors.__all__)
 
 
 def test_the_citation_has_the_version():

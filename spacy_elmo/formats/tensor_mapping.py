@@ -7,16 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ElmoError
+from ..errors import FormatError
 
 Shape = tuple[int, ...]
 
 # Refuse compression bombs: real weights compress by far less than 100 times.
 MAX_COMPRESSION_RATIO, MIN_CHECKED_BYTES = 100, 2**26
-
-
-class FormatError(ElmoError):
-    """Foreign weights, options or words that cannot be read, or a model that a format cannot describe."""
 
 
 @dataclass(frozen=True)

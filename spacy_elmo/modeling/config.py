@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from ..errors import ElmoError
+from ..errors import ConfigError
 
 Units = Literal["word", "char"]
 TokenEncoderKind = Literal["embedding", "char_cnn", "both"]
@@ -31,10 +31,6 @@ SWITCHES = (
     "tie_softmax",
     "fold_fullwidth",
 )
-
-
-class ConfigError(ElmoError):
-    """A configuration from which no model can be built."""
 
 
 @dataclass(frozen=True, kw_only=True)

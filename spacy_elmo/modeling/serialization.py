@@ -18,7 +18,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from ..atomic_io import FolderKind, PathLike, atomic_folder
-from ..errors import ElmoError
+from ..errors import ModelFolderError
 from . import format_v1, quantization
 from .config import FORMAT_VERSION, BiLMConfig, ConfigError
 from .vocab import Vocab
@@ -44,10 +44,6 @@ METADATA_KEY = "spacy_elmo"  # entry of the safetensors header with all files bu
 
 Tensors = Mapping[str, Tensor]
 Contents = tuple[BiLMConfig, Vocab, dict[str, Tensor]]
-
-
-class ModelFolderError(ElmoError):
-    """A model folder that cannot be read or written."""
 
 
 def read(folder: Path) -> Contents:

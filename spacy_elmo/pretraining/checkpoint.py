@@ -16,7 +16,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from ..atomic_io import END, FolderKind, atomic_folder, remove_folder
-from ..errors import ElmoError
+from ..errors import CheckpointError
 from ..inference import loading
 from ..inference.bilm import BiLM
 from ..modeling.serialization import MODEL as MODEL_FOLDER
@@ -32,10 +32,6 @@ CHECKPOINT = FolderKind(
     keys=frozenset({"step", "loader_state", "sha256"}),
     files=(TENSORS, *(f"{MODEL}/{name}" for name in (MODEL_FOLDER.marker, *MODEL_FOLDER.files))),
 )
-
-
-class CheckpointError(ElmoError):
-    """A checkpoint from which a run cannot continue."""
 
 
 def save_checkpoint(

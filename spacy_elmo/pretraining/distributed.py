@@ -15,17 +15,13 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from ..errors import ElmoError
+from ..errors import DistributedError
 from ..inference.bilm import BiLM
 
 BUCKET_NUMEL = 2**24  # values per all-reduce
 TIMEOUT = timedelta(minutes=10)  # for a process that hangs; one that dies is noticed at once
 
 STORE_PORT = "spacy_elmo/store_port"
-
-
-class DistributedError(ElmoError):
-    """A process of the run is missing or was lost."""
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,9 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from ...errors import ElmoError
+from ...errors import WorkerError
 
 BACKENDS = ("loky", "dask", "ray")
-
-
-class WorkerError(ElmoError):
-    """A backend that is not available, or that lost a worker."""
 
 
 def parallel_map(

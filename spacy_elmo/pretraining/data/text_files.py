@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import ElmoError
+from ...errors import CorpusError
 from . import zstd
 
 SUFFIXES = (".txt", ".jsonl")
@@ -30,10 +30,6 @@ DEDUP_BATCH = 2**13  # lines to deduplicate together
 _INVALID = re.compile("[\udc80-\udcff]")  # how Python's "surrogateescape" marks a byte that is not UTF-8
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _STOP = re.compile("[。！？!?…\\s]")
-
-
-class CorpusError(ElmoError):
-    """Text from which no corpus can be built."""
 
 
 @dataclass
