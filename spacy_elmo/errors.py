@@ -17,8 +17,20 @@ __all__ = [
 ]
 
 
+LONGEST = 1000  # characters of a message: what it quotes of a file may be any number of them
+
+
 class ElmoError(ValueError):
-    """Invalid input. The message is one sentence that says what is wrong and what to do."""
+    """Invalid input. The message is one sentence on one line that says what is wrong and what to do."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(_shorten(a) if isinstance(a, str) else a for a in arguments))
+
+
+def _shorten(message: str) -> str:
+    """Return a message on one line, without the middle of one that is too long."""
+    line = " ".join(message.splitlines())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 4 :]}"
 
 
 class ConfigError(ElmoError):

@@ -3,6 +3,8 @@
 import gzip
 import io
 import json
+import lzma
+import struct
 import zipfile
 import zlib
 from collections import Counter
@@ -12,6 +14,12 @@ from typing import Any
 
 from ..atomic_io import PathLike
 from .tensor_mapping import MAX_COMPRESSION_RATIO, MIN_CHECKED_BYTES, FormatError, check_zip_bomb
+
+# What the readers of packed files raise of damaged ones.
+DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(OSError, EOFError, ValueError, RuntimeError, OverflowError),
+)
 
 
 class ModelArchive:
@@ -31,7 +39,7 @@ class ModelArchive:
             return
         try:
             self.zip = zipfile.ZipFile(self.path)
-        except (zipfile.BadZipFile, OSError) as error:
+        except DAMAGED as error:
             raise FormatError(
                 f"{self.path} is neither a folder nor a complete zip archive: download it again."
             ) from error
@@ -53,13 +61,14 @@ class ModelArchive:
             raise FormatError(f"{self.path} has no {name}: it is another kind of model, or incomplete.")
         if name in self.duplicates:
             raise FormatError(f"{self.path} holds several files {name}: unpack it and give one folder.")
+        if self.zip is not None:
+            member = self.zip.getinfo(self.members[name])
+            check_zip_bomb(member.compress_size, member.file_size, self.describe(name))
         try:
             if self.zip is not None:
-                member = self.zip.getinfo(self.members[name])
-                check_zip_bomb(member.compress_size, member.file_size, self.describe(name))
                 return self.zip.read(member)
             return (self.path / name).read_bytes()
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+        except DAMAGED as error:
             raise FormatError(f"{self.describe(name)} is damaged: download it again.") from error
 
     def file(self, name: str) -> Path | io.BytesIO:
@@ -98,8 +107,10 @@ def parse_json(data: bytes, where: str) -> Any:
 
 def check_archive(data: bytes, where: str) -> None:
     """Apply check_zip_bomb to all members of a zip archive; accept other data and damaged archives."""
-    with suppress(zipfile.BadZipFile), zipfile.ZipFile(io.BytesIO(data)) as archive:
-        check_zip_bomb(len(data), sum(member.file_size for member in archive.infolist()), where)
+    unpacked = 0
+    with suppress(*DAMAGED), zipfile.ZipFile(io.BytesIO(data)) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    check_zip_bomb(len(data), unpacked, where)
 
 
 def unpack_gzip(data: bytes, where: str) -> bytes:
@@ -108,7 +119,7 @@ def unpack_gzip(data: bytes, where: str) -> bytes:
     try:
         with gzip.open(io.BytesIO(data)) as file:
             unpacked = file.read(most + 1)
-    except (OSError, EOFError, zlib.error) as error:
+    except DAMAGED as error:
         raise FormatError(f"{where} is damaged: download it again.") from error
     check_zip_bomb(len(data), len(unpacked), where)
     return unpacked

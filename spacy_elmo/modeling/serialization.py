@@ -18,7 +18,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from ..atomic_io import FolderKind, PathLike, atomic_folder
-from ..errors import ModelFolderError
+from ..errors import ElmoError, ModelFolderError
 from . import format_v1, quantization
 from .config import FORMAT_VERSION, BiLMConfig, ConfigError
 from .vocab import Vocab
@@ -212,11 +212,11 @@ def _contents(
         raise ModelFolderError(f"The weights of {source} are damaged: copy the model again.") from error
     try:
         lists = [
-            _lines(texts.get(name, b""))
+            _lines(name, texts.get(name, b""))
             for name in (VOCAB_FILE, CHARACTERS_FILE, NGRAMS_FILE, STATIC_VOCAB_FILE)
         ]
         vocab = vocab_of(config, *lists)
-    except ValueError as error:  # not UTF-8, or an ElmoError
+    except ElmoError as error:
         raise ModelFolderError(f"The vocabulary of {source} does not fit its settings: {error}") from error
     return config, vocab, tensors
 
@@ -282,5 +282,8 @@ def vocab_of(
     )
 
 
-def _lines(data: bytes) -> list[str]:
-    return data.decode("utf8").split("\n")[:-1]  # not splitlines: a unit may be U+2028
+def _lines(name: str, data: bytes) -> list[str]:
+    try:
+        return data.decode("utf8").split("\n")[:-1]  # not splitlines: a unit may be U+2028
+    except UnicodeDecodeError as error:
+        raise ElmoError(f"{name} is not UTF-8: copy the model again.") from error

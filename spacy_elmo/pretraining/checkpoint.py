@@ -23,6 +23,7 @@ from ..modeling.serialization import MODEL as MODEL_FOLDER
 from .config import PretrainConfig
 from .data.dataloader import LoaderState
 from .distributed import DistributedContext
+from .metrics import RunningMetrics
 
 MODEL, STATE, TENSORS = "model", "state.json", "state.safetensors"
 CHECKPOINT = FolderKind(
@@ -96,11 +97,37 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         state = json.loads((path / STATE).read_text(encoding="utf8"))
         LoaderState(**state["loader_state"])
-        if not {"step", "metrics", "record"} <= state.keys():
-            raise _corrupted(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        RunningMetrics(**state["metrics"])
+        whole = _is_whole(state)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _corrupted(path) from error
+    if not whole:
+        raise _corrupted(path)
     return state
+
+
+def _is_whole(state: dict[str, Any]) -> bool:
+    """Whether a state has all that a run reads of it, of the right types."""
+    record, metrics = state["record"], state["metrics"]
+    counts: list[Any] = [state["step"], *state["loader_state"].values(), metrics["steps"], metrics["tokens"]]
+    counts += [record[key] for key in ("parameters", "vocab", "batch_tokens", "tokens_seen")]
+    numbers: list[Any] = [metrics["loss"], metrics["seconds"], record["seconds"]]
+    for row in record["log"]:
+        counts += [row["step"], row["epoch"]]
+        numbers += [row["dev"]["forward"], row["dev"]["backward"]]
+        numbers += [value for key, value in row.items() if key != "dev"]
+    if "best" in record:
+        counts += [record["best"]["step"], record["best"]["since"]]
+        numbers.append(record["best"]["perplexity"])
+    sections = [record["settings"], *record["settings"].values()]
+    return (
+        all(type(count) is int and 0 <= count < 2**63 for count in counts)
+        and all(type(number) in (int, float) for number in numbers)
+        and all(isinstance(section, dict) for section in sections)
+        and type(record["settings"]["training"]["max_steps"]) is int
+        and record["batch_tokens"] > 0
+        and len(record["log"]) > 0
+    )
 
 
 def check_same_run(state: dict[str, Any], config: PretrainConfig, corpus: str, output: Path) -> None:
@@ -146,17 +173,36 @@ def load_tensors(
         raise _corrupted(path) from error
     if sha256(data).hexdigest() != state.get("sha256"):
         raise _corrupted(path)
+    try:
+        stored = _optimizer_state(tensors, optimizer)
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": stored, "param_groups": groups})
+        if (rng := tensors.get(f"rng.torch.{world.rank}")) is not None:
+            torch.set_rng_state(rng)
+        if (rng := tensors.get(f"rng.cuda.{world.rank}")) is not None and world.device.type == "cuda":
+            torch.cuda.set_rng_state(rng, world.device)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise _corrupted(path) from error
+
+
+def _optimizer_state(
+    tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer
+) -> dict[int, dict[str, Tensor]]:
+    """The state of each parameter by its number. Raises a ValueError for what does not fit the optimizer."""
     stored: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
-            _, index, key = name.split(".")
-            stored.setdefault(int(index), {})[key] = tensor
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": stored, "param_groups": groups})
-    if (rng := tensors.get(f"rng.torch.{world.rank}")) is not None:
-        torch.set_rng_state(rng)
-    if (rng := tensors.get(f"rng.cuda.{world.rank}")) is not None and world.device.type == "cuda":
-        torch.cuda.set_rng_state(rng, world.device)
+            _, number, key = name.split(".")
+            stored.setdefault(int(number), {})[key] = tensor
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, values in stored.items():
+        shape = parameters[index].shape if 0 <= index < len(parameters) else None
+        shapes = {"step": torch.Size(), "exp_avg": shape, "exp_avg_sq": shape}
+        if {key: t.shape for key, t in values.items()} != shapes:
+            raise ValueError(f"the optimizer has no such state of parameter {index}")
+        if not all(t.dtype == torch.float32 and bool(t.isfinite().all()) for t in values.values()):
+            raise ValueError(f"the state of parameter {index} is no numbers in float32")
+    return stored
 
 
 def _corrupted(path: Path) -> CheckpointError:

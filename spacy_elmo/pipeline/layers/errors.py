@@ -14,6 +14,9 @@ class ModelConfigError(ModelFolderError, ConfigValidationError):
     They do so for errors of the config, where the folder is named.
     """
 
+    def __init__(self, *, title: str):
+        ConfigValidationError.__init__(self, title=title)
+
     def __str__(self) -> str:
         return str(self.title)
 

@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from contextlib import suppress
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -47,7 +47,7 @@ class Corpus:
             ids_name, lengths_name = sorted(shard["sha256"])
             self._shards.append(self._map(ids_name, shard["tokens"]))
             lengths.append(self._map(lengths_name, shard["sentences"]))
-            if lengths[-1].sum(dtype=np.int64) != shard["tokens"]:
+            if lengths[-1].sum(dtype=np.int64) != shard["tokens"] or lengths[-1].min(initial=1) < 1:
                 raise _corrupted(self.path / lengths_name)
         self.lengths = np.concatenate(lengths)
         ends = [np.cumsum(part, dtype=np.int64) for part in lengths]
@@ -112,7 +112,7 @@ class Corpus:
         data = (self.path / MANIFEST).read_bytes()
         self.digest = sha256(data).hexdigest()
         newer = complete = False
-        with suppress(ValueError, KeyError, TypeError, AttributeError):
+        with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
             manifest = json.loads(data)
             newer = manifest["format_version"] > FORMAT_VERSION
             complete = _is_complete(manifest)
@@ -127,7 +127,7 @@ class Corpus:
     def _map(self, name: str, size: int) -> np.ndarray:
         try:
             array = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
-        except (OSError, EOFError, ValueError) as error:
+        except Exception as error:  # numpy reads the header as Python's literals: anything can come
             raise _corrupted(self.path / name) from error
         if array.shape != (size,) or array.dtype != np.int32:
             raise _corrupted(self.path / name)
@@ -162,7 +162,8 @@ def _is_complete(manifest: dict[str, Any]) -> bool:
     files = [shard["sha256"].keys() for shard in shards]
     return (
         settings <= manifest.keys()
-        and all(isinstance(size, int) for size in sizes)
+        and all(type(size) is int and size >= 0 for size in sizes)
         and len(files) > 0
         and all(len(names) == 2 for names in files)
+        and all(PurePath(name).name == name for names in files for name in names)
     )
