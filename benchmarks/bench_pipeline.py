@@ -3,7 +3,9 @@
     python benchmarks/bench_pipeline.py TEXT [--lines 500] [--rounds 5] [--segmenter char] [--cpu-time]
 
 TEXT: UTF-8, one paragraph a line. Tokens are characters, as spaCy's `zh` cuts by default, or words. Taggers
-have random weights: speed does not depend on them. Says too where a token's time goes with ELMo at both ends.
+have random weights: speed does not depend on them. Three of them read ELMo: one with a window encoder and
+ELMo at its input (ConcatEmbed), the same with ELMo at both ends (ConcatOutput), and that of
+configs/tagger.cfg. Shows too where a token's time goes with ELMo at both ends.
 """
 
 import argparse
@@ -35,21 +37,66 @@ TAGS = ("n", "v", "a", "w", "d")
 
 CONFIG = Path(__file__).parents[1] / "configs" / "tagger.cfg"
 
+WINDOW_TAGGER = """
+[model]
+@architectures = "spacy.Tagger.v2"
 
-def with_elmo(*, at_the_output: bool) -> dict[str, Any]:
-    """The tagger of configs/tagger.cfg, or the same with ELMo at its input alone."""
-    model = Config().from_disk(CONFIG)["components"]["tagger"]["model"]
+[model.tok2vec]
+@architectures = "spacy-elmo.ConcatOutput.v1"
+width = 256
+
+[model.tok2vec.elmo]
+@architectures = "spacy-elmo.ElmoListener.v1"
+layer_norm = true
+use_static_vectors = true
+
+[model.tok2vec.tok2vec]
+@architectures = "spacy.Tok2Vec.v2"
+
+[model.tok2vec.tok2vec.embed]
+@architectures = "spacy-elmo.ConcatEmbed.v1"
+width = 96
+
+[model.tok2vec.tok2vec.embed.embed]
+@architectures = "spacy.MultiHashEmbed.v2"
+width = 96
+attrs = ["NORM", "PREFIX", "SUFFIX", "SHAPE"]
+rows = [5000, 2000, 2000, 500]
+include_static_vectors = false
+
+[model.tok2vec.tok2vec.embed.elmo]
+@architectures = "spacy-elmo.ElmoListener.v1"
+layer_norm = true
+
+[model.tok2vec.tok2vec.encode]
+@architectures = "spacy-elmo.MaxoutWindowEncoder.v1"
+width = 96
+depth = 4
+window_size = 1
+maxout_pieces = 3
+"""
+
+
+def window_tagger(*, at_the_output: bool) -> dict[str, Any]:
+    """Settings of a tagger with a window encoder, and ELMo at its input or at both ends."""
+    model = Config().from_str(WINDOW_TAGGER)["model"]
     if not at_the_output:
         model["tok2vec"] = model["tok2vec"]["tok2vec"]
     return {"model": model}
 
 
-def pipeline(*names: str, segmenter: str = "char", tagger: dict[str, Any] | None = None) -> Language:
-    """A Chinese pipeline with random weights where there are weights to learn. tagger: its settings."""
+def pipeline(
+    *names: str,
+    segmenter: str = "char",
+    tagger: dict[str, Any] | None = None,
+    elmo: dict[str, Any] | None = None,
+) -> Language:
+    """A Chinese pipeline with random weights where there are weights to learn. tagger, elmo: settings."""
     nlp = spacy.blank("zh", config={"nlp": {"tokenizer": {"segmenter": segmenter}}})
+    settings = {"tagger": tagger or {}, "crf_tagger": tagger or {}, "elmo": elmo or {}}
     for name in names:
-        pipe = nlp.add_pipe(name, config=tagger or {} if name == "tagger" else {})
-        if name == "tagger":
+        pipe = nlp.add_pipe(name, config=settings[name])
+        if name != "elmo":
             for tag in TAGS:
                 pipe.add_label(tag)
     nlp.initialize()
@@ -80,7 +127,7 @@ def where(nlp: Language, texts: list[str], rounds: int, clock: Callable[[], floa
     listeners = [node for node in tagger.walk() if node.name == LISTENER]
     watched: list[tuple[Any, str, str]] = [
         (BiLM, "encode", "biLM"),
-        (bilm_layer, "align", "alignment"),
+        (bilm_layer, "align_doc", "alignment"),
         (bilm_layer, "token_layers", "layers on the Doc"),
         (Elmo, "set_annotations", "layers on the Doc"),
         (component, "compute_static_vectors", "static vectors"),
@@ -116,12 +163,14 @@ def main() -> None:
     clock = time.process_time if args.cpu_time else time.perf_counter
     with args.text.open(encoding="utf8") as file:
         texts = [line.strip() for line in islice((line for line in file if line.strip()), args.lines)]
+    config = Config().from_disk(CONFIG)["components"]["tagger"]
     pipelines = {
         "tokenizer": made(),
         "tagger": made("tagger"),
         "elmo": made("elmo"),
-        "elmo + tagger, at its input": made("elmo", "tagger", tagger=with_elmo(at_the_output=False)),
-        "and at its output": made("elmo", "tagger", tagger=with_elmo(at_the_output=True)),
+        "elmo + tagger, at its input": made("elmo", "tagger", tagger=window_tagger(at_the_output=False)),
+        "and at its output": made("elmo", "tagger", tagger=window_tagger(at_the_output=True)),
+        "elmo + configs/tagger.cfg": made("elmo", "crf_tagger", tagger={"model": config["model"]}),
     }
     words = sum(len(doc) for doc in pipelines["tokenizer"].pipe(texts))
     runs = {name: partial(read, nlp, texts) for name, nlp in pipelines.items()}

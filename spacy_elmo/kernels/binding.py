@@ -103,7 +103,6 @@ FUNCTIONS = {
         (_ADDRESS, _LONG, _INDICES, _LONG, _INDICES, _MANY, _STATE, _INT),
         no_memory="There is no memory for this batch: give a smaller batch_size.",
     ),
-    "elmo_same": _Function(_INT, (_FLOATS, _FLOATS, ctypes.c_size_t)),
     "elmo_lstm_room": _Function(None, (*_LAYER, _INT, _INDICES, _INDICES._replace(written=True))),
     "elmo_lstm_forward": _Function(
         _INT,

@@ -1,6 +1,7 @@
 """Linear maps with packed weights, whose rows do not depend on the number of rows."""
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -67,3 +68,18 @@ def onednn_linear(weight: Tensor, bias: Tensor | None) -> Linear | None:
     except (AttributeError, RuntimeError):
         return None
     return lambda x: run(x, weights, bias, "none", [], "")
+
+
+def onednn_matmul(x: Tensor, weight: Tensor) -> Tensor:
+    """x W^T by oneDNN, for weights that are used once. x: (M, K), weight: (N, K), float32 -> (M, N).
+
+    torch's own product where torch lacks oneDNN's.
+    """
+    if _has_onednn_linear():
+        return torch.ops.mkldnn._linear_pointwise(x, weight.contiguous(), None, "none", [], "")
+    return x @ weight.T
+
+
+@cache
+def _has_onednn_linear() -> bool:
+    return onednn_linear(torch.ones(1, 1), None) is not None

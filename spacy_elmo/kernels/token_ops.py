@@ -195,10 +195,7 @@ class PackedMaxout:
         check_shape("b", b, (self.nO, N_PIECES))
         for array in () if norm is None else (norm.gain, norm.shift):
             check_shape("A layer normalisation", array, (self.nO,))
-        self._products, self._epsilon = products, 0.0 if norm is None else norm.epsilon
-        self._of = [
-            np.array(each, np.float32, order="C") for each in _arrays(W, b, norm)
-        ]  # copies, because training changes the originals in place
+        arrays = [as_floats(each) for each in (W, b, *(norm[:2] if norm else ()))]
         nothing = [None] * (0 if norm else 2)
         self._maxout = Packed(
             "elmo_maxout_new",
@@ -208,27 +205,9 @@ class PackedMaxout:
             COMPUTE_TYPES.index(products),
             self.nI,
             self.nO,
-            *self._of,
+            *arrays,
             *nothing,
-            self._epsilon,
-        )
-
-    def matches(
-        self,
-        W: np.ndarray,
-        b: np.ndarray,
-        norm: LayerNormParams | None = None,
-        *,
-        products: str = COMPUTE_TYPES[0],
-    ) -> bool:
-        """Return whether these weights are equal to the packed ones. The values are compared one by one."""
-        now = [as_floats(each) for each in _arrays(W, b, norm)]
-        return (
-            (products, 0.0 if norm is None else norm.epsilon) == (self._products, self._epsilon)
-            and [each.shape for each in now] == [each.shape for each in self._of]
-            and all(
-                call("elmo_same", one, other, one.nbytes) for one, other in zip(now, self._of, strict=True)
-            )
+            0.0 if norm is None else norm.epsilon,
         )
 
     def __call__(self, *parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -259,7 +238,3 @@ class PackedMaxout:
             torch.get_num_threads(),
         )
         return y
-
-
-def _arrays(W: np.ndarray, b: np.ndarray, norm: LayerNormParams | None) -> list[np.ndarray]:
-    return [W, b, *(norm[:2] if norm else ())]

@@ -37,12 +37,19 @@ DEFAULT_CONFIG = {
     "set_tensor": True,
     "cache_mb": 512,
     "cache_dir": None,
+    "accelerate_listeners": True,
 }
 
 
 @Language.factory("elmo", assigns=["doc._.elmo", "doc.tensor"], default_config=DEFAULT_CONFIG)
 def make_elmo(
-    nlp: Language, name: str, model: Model, set_tensor: bool, cache_mb: int, cache_dir: str | None
+    nlp: Language,
+    name: str,
+    model: Model,
+    set_tensor: bool,
+    cache_mb: int,
+    cache_dir: str | None,
+    accelerate_listeners: bool,
 ) -> "Elmo":
     """Create the component "elmo".
 
@@ -55,6 +62,9 @@ def make_elmo(
         cache_mb: Megabytes of vectors to cache between epochs while consumers are trained; 0: none. A unit
             takes 2 * L * D bytes in bf16 or int16, twice that in f32.
         cache_dir: Folder for the cache, which later trainings reuse; None: cache in memory.
+        accelerate_listeners: Set the thinc backend "onednn" in components that listen, and let the Maxouts of
+            their ConcatEmbed, ConcatOutput and MaxoutWindowEncoder predict in the native kernel. Results
+            differ by rounding. False: these components compute as thinc does, to the bit.
 
     Raises:
         ValueError: cache_mb is negative, or another extension has the name.
@@ -66,6 +76,7 @@ def make_elmo(
         set_tensor=set_tensor,
         cache_mb=cache_mb,
         cache_dir=cache_dir,
+        accelerate_listeners=accelerate_listeners,
         segmenter=segmenter_of(nlp),
         lang=nlp.lang,
     )
@@ -95,6 +106,7 @@ class Elmo(ListenedTo, TrainablePipe):
         set_tensor: bool = True,
         cache_mb: int = 512,
         cache_dir: str | Path | None = None,
+        accelerate_listeners: bool = True,
         segmenter: str | None = None,
         lang: str | None = None,
     ):
@@ -105,6 +117,7 @@ class Elmo(ListenedTo, TrainablePipe):
         self.set_tensor = set_tensor
         self.cache_mb = cache_mb
         self.cache_dir = cache_dir
+        self.accelerate_listeners = accelerate_listeners
         self.segmenter = segmenter
         self.lang = lang
         self._pipeline_checked = False

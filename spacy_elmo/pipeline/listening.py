@@ -4,12 +4,14 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from spacy.pipeline import EntityLinker
+from spacy.util import logger
 from thinc.api import Model
 
 from .layers.bilm import get_bilm_shim
 from .layers.listener import connect, listens_to, whole_tok2vec_width
+from .layers.packed_maxout import set_fused
 from .layers.residual_widths import set_residual_widths
-from .onednn_ops import accelerate
+from .onednn_ops import use_onednn
 
 
 class ListenedTo:
@@ -19,6 +21,7 @@ class ListenedTo:
     """Listener layers by the name of their component."""
 
     if TYPE_CHECKING:
+        accelerate_listeners: bool
         model: Model
         name: str
 
@@ -48,7 +51,7 @@ class ListenedTo:
         return self._former_names
 
     def find_listeners(self, component: Any) -> None:
-        """Add the listeners in a later component, and accelerate that component (pipeline.onednn_ops).
+        """Add the listeners in a later component, and accelerate that component if the setting says so.
 
         spaCy calls this method whenever the pipeline changes.
         """
@@ -63,7 +66,17 @@ class ListenedTo:
             width = whole_tok2vec_width(component.model)
             if width is not None:
                 set_residual_widths(component.model, width)
-            accelerate(component.model, get_bilm_shim(self.model).precision)
+            self._accelerate(component.model, component.name)
+
+    def _accelerate(self, model: Model, component_name: str) -> None:
+        """Do what the setting accelerate_listeners says, see `make_elmo`."""
+        set_fused(model, self.accelerate_listeners)
+        if self.accelerate_listeners and use_onednn(model):
+            logger.info(
+                f'"{self.name}" has set the backend of the component "{component_name}" to oneDNN, which is '
+                f"faster and rounds differently: [components.{self.name}] accelerate_listeners = false turns "
+                "that off."
+            )
 
     def add_listener(self, listener: Model, component_name: str) -> None:
         """Add a listener, and set the name and the sizes of its source."""

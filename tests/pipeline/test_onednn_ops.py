@@ -1,4 +1,4 @@
-"""Products of the tasks that listen: the same as thinc's, by another library."""
+"""The thinc backend "onednn": products are those of thinc, and only what listens gets it."""
 
 import warnings
 
@@ -7,11 +7,12 @@ import pytest
 import spacy
 from hypothesis import given
 from hypothesis import strategies as st
-from thinc.api import NumpyOps
+from thinc.api import Model, NumpyOps, get_current_ops, get_ops, use_ops
 
-from spacy_elmo.pipeline.onednn_ops import OneDnnOps
+from spacy_elmo.kernels import packed_linear
+from spacy_elmo.pipeline.onednn_ops import OneDnnOps, use_onednn
 
-from .helpers import LISTENER_PATH, blank, parser_config, tagger_config, train
+from .helpers import blank, parser_config, tagger_config, train
 
 TEXT = "我去银行取钱。"
 
@@ -70,16 +71,43 @@ def test_consumers_take_them_and_others_do_not(char_model, tmp_path):
     assert [token.tag_ for token in doc] == [token.tag_ for token in other]
 
 
-def test_a_consumer_that_stands_alone_keeps_them_in_its_joint(char_model, tmp_path):
-    nlp = blank(char_model)
-    nlp.add_pipe("tagger", config=tagger_config())
-    train(nlp, steps=1)
-    nlp.replace_listeners("elmo", "tagger", [LISTENER_PATH])
-    nlp.remove_pipe("elmo")
-    nlp.to_disk(tmp_path)
-    model = spacy.load(tmp_path).get_pipe("tagger").model
-    (joint,) = (node for node in model.walk() if node.name == "elmo-with-minibatches")
-    assert {type(node.ops) for node in joint.walk()} == {OneDnnOps}
+def test_it_is_registered_and_not_the_default():
+    assert type(get_ops("onednn")) is OneDnnOps
+    assert type(get_ops("cpu")) is NumpyOps
+    assert type(get_ops("numpy")) is NumpyOps
+    with use_ops("onednn"):
+        assert type(Model("any", lambda model, X, is_train: X).ops) is OneDnnOps
+    assert type(get_current_ops()) is NumpyOps
+
+
+def test_backends_of_a_gpu_and_of_plugins_stay():
+    class Plugin(NumpyOps):
+        name = "plugin"
+
+    own = Plugin()
+    inner = Model("inner", lambda model, X, is_train: X)
+    model = Model("outer", lambda model, X, is_train: X, layers=[inner], ops=own)
+    assert use_onednn(model) == 1
+    assert model.ops is own
+    assert type(inner.ops) is OneDnnOps
+    assert use_onednn(model) == 0
+
+
+def test_one_line_in_the_log_for_a_component(char_model, caplog):
+    with caplog.at_level("INFO", logger="spacy"):
+        nlp = blank(char_model)
+        nlp.add_pipe("tagger", config=tagger_config())
+        train(nlp, steps=1)
+    (line,) = (record.message for record in caplog.records if "oneDNN" in record.message)
+    assert '"elmo"' in line
+    assert '"tagger"' in line
+    assert "accelerate_listeners = false" in line
+
+
+def test_without_onednn_torch_multiplies(monkeypatch):
+    monkeypatch.setattr(packed_linear, "_has_onednn_linear", lambda: False)
+    x, y = np.ones((3, 4), dtype=np.float32), np.ones((4, 2), dtype=np.float32)
+    np.testing.assert_array_equal(OneDnnOps().gemm(x, y), x @ y)
 
 
 def test_predictions_are_those_of_thincs_products(char_model):

@@ -243,7 +243,6 @@ PUBLIC void* elmo_maxout_new(int isa, int type, long I, long O, const float* wei
     return nullptr;
 }
 
-PUBLIC int elmo_same(const void* a, const void* b, size_t bytes) { return memcmp(a, b, bytes) == 0; }
 
 PUBLIC void elmo_maxout_free(void* maxout) { delete static_cast<Maxout*>(maxout); }
 
