@@ -249,7 +249,7 @@ def test_other_number_of_layers():
     nlp.get_pipe("elmo").model.shims[0].bilm = bilm
     output = nlp("我去")._.elmo
     assert output.layers.shape == (2, 2, 16)
-    with pytest.raises(ValueError, match="no layer 'lstm2'"):
+    with pytest.raises(ValueError, match="layer 'lstm2' does not exist"):
         _ = output.lstm2
 
 

@@ -92,7 +92,7 @@ def test_wrong_path_is_told_at_first_use(tmp_path, char_model):
     newer.mkdir()
     stored = srsly.read_json(char_model / "config.json")
     srsly.write_json(newer / "config.json", {**stored, "format_version": 99})
-    for name, reason in (("file", "is a file"), ("folder", "no model folder"), ("newer", "update")):
+    for name, reason in (("file", "is a file"), ("folder", "not a model folder"), ("newer", "update")):
         nlp = blank(tmp_path / name)
         for use in (lambda nlp=nlp: nlp("我去"), nlp.initialize):
             with pytest.raises(loading.ModelFolderError, match=reason):

@@ -120,7 +120,7 @@ def test_a_parent_of_another_shape(whole, tmp_path, model, message):
     with pytest.raises(ConfigError, match=message):
         pretrain(replace(settings, paths=paths, model=model), tmp_path / "run")
     paths = replace(settings.paths, init_from="nowhere")
-    with pytest.raises(loading.ModelFolderError, match="no model folder nowhere"):
+    with pytest.raises(loading.ModelFolderError, match="model folder nowhere does not exist"):
         pretrain(replace(settings, paths=paths), tmp_path / "run")
     assert os.listdir(tmp_path) == []
 
