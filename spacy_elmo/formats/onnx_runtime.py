@@ -1,4 +1,4 @@
-"""A biLM computed by onnxruntime, as a program without torch would."""
+"""Run a biLM in onnxruntime, as a program without torch would."""
 
 from collections.abc import Callable
 
@@ -12,10 +12,10 @@ Sentences = list[list[str]]
 
 
 def make_onnx_encoder(bilm: BiLM) -> Callable[[Sentences], np.ndarray]:
-    """Return a function that gives the layers of sentences, (L, B, T, D) float32, 0 after a sentence's end.
+    """Return a function from sentences to their layers, (L, B, T, D) float32, 0 after the end of a sentence.
 
-    It takes as many threads as torch. Raises a FormatError where the package onnx is missing or the model is
-    above 2 GB, an ImportError where onnxruntime is missing.
+    It uses as many threads as torch. Raises a FormatError if the package onnx is missing or the model is
+    above 2 GB, and an ImportError if onnxruntime is missing.
     """
     import onnxruntime
 

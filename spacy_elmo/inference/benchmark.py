@@ -1,4 +1,4 @@
-"""How fast a biLM is by each backend of this machine, measured in some seconds."""
+"""Measure the speed of each backend of this machine in some seconds."""
 
 import copy
 import statistics
@@ -26,14 +26,14 @@ Run = Callable[[Sentences], object]
 
 
 class Speed(NamedTuple):
-    """Medians: units a second in a batch of N_SENTENCES, seconds of one sentence of MEAN_LENGTH units."""
+    """Median speeds: of a batch of N_SENTENCES, and of one sentence of MEAN_LENGTH units."""
 
     units_per_second: float
     seconds_per_sentence: float
 
 
 def sample_sentences(bilm: BiLM, seed: int = 0) -> Sentences:
-    """Return N_SENTENCES of the model's units, by Zipf's law; lognormal lengths, MEAN_LENGTH in the mean."""
+    """Return N_SENTENCES of the model's units by Zipf's law, with lognormal lengths of mean MEAN_LENGTH."""
     rng = np.random.default_rng(seed)
     units = bilm.vocab.units or [chr(0x4E00 + i) for i in range(1000)]  # a char-CNN may have no list
     lengths = np.clip(rng.lognormal(np.log(MEAN_LENGTH) - 0.18, 0.6, N_SENTENCES).round(), 1, LONGEST)
@@ -42,10 +42,10 @@ def sample_sentences(bilm: BiLM, seed: int = 0) -> Sentences:
 
 
 def backend_runs(bilm: BiLM) -> dict[tuple[str, str], Run]:
-    """Return a function for each backend and precision: the best native one, torch, a GPU where there is one.
+    """Return a function for each backend and precision: the best native one, torch, and a GPU if present.
 
-    bilm: on the CPU. Keys are (backend, precision). Only the native kernel multiplies int16, and only the
-    network in torch computes layers that read both directions.
+    bilm: on the CPU. Keys are (backend, precision). Only the native kernel computes int16, and only torch
+    computes layers that read both directions.
     """
     backends = (
         [TORCH] if bilm.config.stacked_bidirectional else dict.fromkeys((available_backends()[0], TORCH))
@@ -67,9 +67,9 @@ def measure(
     seconds: float = 10.0,
     progress: Callable[[float], None] = lambda seconds: None,
 ) -> dict[tuple[str, str], Speed]:
-    """Run all in turns until `seconds` have passed, at least once after a first time that is not counted.
+    """Run all functions in turns for `seconds`, at least once, after one run each that does not count.
 
-    progress: called with the seconds that have passed, `seconds` at the most.
+    progress: called with the elapsed seconds, at most `seconds`.
     """
     units = [unit for sentence in sentences for unit in sentence]
     one = [(units * MEAN_LENGTH)[:MEAN_LENGTH]]

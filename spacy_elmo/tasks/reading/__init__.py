@@ -1,1 +1,1 @@
-"""Reading comprehension: a question and a passage in, the span of the passage that answers it out."""
+"""Reading comprehension: find the span of a passage that answers a question."""

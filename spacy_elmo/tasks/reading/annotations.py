@@ -1,6 +1,6 @@
-"""What a Doc carries for a reader: questions with their known answers, and the answers that were found.
+"""Questions with known answers, and predicted answers, on a Doc.
 
-Plain values in `doc.user_data`, so that they survive `n_process`, `doc.to_bytes()` and
+They are plain values in `doc.user_data`, so they survive `n_process`, `doc.to_bytes()` and
 `DocBin(store_user_data=True)`.
 """
 
@@ -20,11 +20,11 @@ class Question:
 
     text: str
     answers: tuple[str, ...] = ()
-    """texts that count as right; none: unknown, or there is none"""
+    """Texts that count as correct; none: unknown, or there is no answer."""
     spans: tuple[tuple[int, int], ...] = ()
-    """character offsets (start, end) of right answers in the Doc"""
+    """Character offsets (start, end) of correct answers in the Doc."""
     is_impossible: bool = False
-    """known to have no answer here"""
+    """Whether the question is known to have no answer in the Doc."""
     id: str = ""
 
 
@@ -34,37 +34,37 @@ class Answer:
 
     text: str
     start: int
-    """offset of its first character"""
+    """Offset of its first character."""
     end: int
-    """offset after its last character"""
+    """Offset after its last character."""
     score: float
-    """probability, among all spans and "no answer"; see Reader.calibrate"""
+    """Probability among all spans and "no answer"; see Reader.calibrate."""
     token_start: int
-    """index of its first token; of a passage that came as a string, the tokens are its characters"""
+    """Index of its first token. The tokens of a passage given as a string are its characters."""
     token_end: int
-    """index after its last token"""
+    """Index after its last token."""
 
 
 class Answers(list[Answer]):
-    """Answers to one question, the best first. Empty where it is too probable that there is none."""
+    """Answers to one question, best first. Empty if it is too probable that there is none."""
 
     def __init__(self, answers: Iterable[Answer] = (), no_answer: float = 0.0):
         super().__init__(answers)
         self.no_answer = no_answer
-        """probability that the passage does not answer the question, from 0 to 1"""
+        """Probability that the passage does not answer the question, from 0 to 1."""
 
     def __repr__(self) -> str:
         return f"Answers({list(self)!r}, no_answer={self.no_answer:.3f})"
 
 
 def set_questions(doc: Doc, questions: Sequence[str | Question]) -> None:
-    """Ask questions that a reader answers when its pipeline runs on the Doc, see get_answers."""
+    """Set the questions that a reader answers when its pipeline runs on the Doc, see get_answers."""
     entries = [Question(question) if isinstance(question, str) else question for question in questions]
     _user_data(doc)[QUESTIONS_KEY] = [asdict(entry) for entry in entries]
 
 
 def get_questions(doc: Doc) -> list[Question]:
-    """The questions that were set, in order."""
+    """Return the questions of a Doc, in order."""
     return [
         Question(
             text=entry["text"],
@@ -78,13 +78,13 @@ def get_questions(doc: Doc) -> list[Question]:
 
 
 def set_answers(doc: Doc, answers: Sequence[Answers]) -> None:
-    """Leave the answers to the Doc's questions on it."""
+    """Set the answers to the Doc's questions."""
     entries = [{"no_answer": own.no_answer, "answers": [asdict(a) for a in own]} for own in answers]
     _user_data(doc)[ANSWERS_KEY] = entries
 
 
 def get_answers(doc: Doc) -> list[Answers]:
-    """The answers to the Doc's questions, in their order; empty when no reader has run on it."""
+    """Return the answers to the Doc's questions, in their order; empty if no reader has run on it."""
     return [
         Answers((Answer(**answer) for answer in entry["answers"]), entry["no_answer"])
         for entry in _user_data(doc).get(ANSWERS_KEY, ())
@@ -92,4 +92,4 @@ def get_answers(doc: Doc) -> list[Answers]:
 
 
 def _user_data(doc: Doc) -> dict[Any, Any]:
-    return doc.user_data  # spaCy's type stub asks for keys of another form
+    return doc.user_data  # spaCy's type stub declares keys of another form

@@ -1,4 +1,4 @@
-"""What a config can name: the reader's network. Registered as entry points (setup.cfg)."""
+"""Build the registered architectures of the reader. Registered as entry points (setup.cfg)."""
 
 from spacy.tokens import Doc
 from thinc.api import Model
@@ -19,13 +19,17 @@ def build_bidaf_v1(
     end_layers: int = 0,
     max_grad_norm: float = 5.0,
 ) -> Model[Batch, SpanScores]:
-    """Create spacy-elmo.BiDAF.v1, the network of the component "reader" (Seo et al. 2017).
+    """Build spacy-elmo.BiDAF.v1, the network of the component "reader" (Seo et al. 2017).
 
-    tok2vec: vectors of characters at the input, e.g. a spacy-elmo.ElmoListener.v1; None: the character
-    embedding alone. A spacy-elmo.BothEnds.v1 gives vectors after the modelling layer, too. char_dim: of the
-    character embedding. hidden_size: of each LSTM and direction. n_highway, modeling_layers, end_layers: how
-    many of them; the last are BiLSTMs that only the end is scored on. max_grad_norm: to which the norm of the
-    network's gradients is clipped.
+    Args:
+        tok2vec: Vectors of characters at the input, e.g. a spacy-elmo.ElmoListener.v1; None: only the
+            character embedding. A spacy-elmo.BothEnds.v1 also provides vectors after the modelling layer.
+        char_dim: Width of the character embedding.
+        hidden_size: Hidden size of each LSTM and direction.
+        n_highway: Number of highway layers.
+        modeling_layers: Number of modelling BiLSTMs.
+        end_layers: Number of further BiLSTMs, which only the score of the end uses.
+        max_grad_norm: Norm to which the gradients of the network are clipped.
     """
     return BiDAFLayer(
         tok2vec,
@@ -41,11 +45,13 @@ def build_bidaf_v1(
 def build_both_ends_v1(
     tok2vec: Model[list[Doc], list[Floats2d]], elmo: Model[list[Doc], list[Floats2d]]
 ) -> Model:
-    """Create spacy-elmo.BothEnds.v1, the tok2vec of a reader with ELMo at its input and at its output.
+    """Build spacy-elmo.BothEnds.v1, the tok2vec of a reader with ELMo at its input and its output.
 
-    tok2vec: vectors at the input. elmo: vectors after the modelling layer, where Peters et al. (2018) have
-    it for the second time in their reader for SQuAD: a listener or a private biLM, with a mix of its own; a
-    private one without [bilm] shares that of the tok2vec.
+    Args:
+        tok2vec: Vectors at the input.
+        elmo: Vectors after the modelling layer, where Peters et al. (2018) use ELMo a second time in their
+            reader for SQuAD: a listener or a private biLM, with its own mix. A private biLM without [bilm]
+            shares that of the tok2vec.
     """
     share_bilm_layer(elmo, tok2vec)
     return BothEnds(tok2vec, elmo)

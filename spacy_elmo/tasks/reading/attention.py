@@ -5,11 +5,11 @@ from torch import Tensor, nn
 
 
 class BidirectionalAttention(nn.Module):
-    """For each character h of a passage, a question's answer to it, a; and for all of them together, b.
+    """Attention between a passage and a question, in both directions.
 
-    Similarity S_tu = w_h . h_t + w_u . u_u + w_m . (h_t * u_u), computed as three products, so that no
-    (P, T, U, 2H) is made. a_t: the question's states, weighted by softmax_u(S_tu); b: the passage's states,
-    weighted by softmax_t(max_u S_tu).
+    The similarity is S_tu = w_h . h_t + w_u . u_u + w_m . (h_t * u_u), computed as three products, without a
+    tensor (P, T, U, 2H). For each character h_t of the passage, a_t is the mean of the question's states,
+    weighted by softmax_u(S_tu). b is the mean of the passage's states, weighted by softmax_t(max_u S_tu).
     """
 
     def __init__(self, width: int):
@@ -20,7 +20,10 @@ class BidirectionalAttention(nn.Module):
         nn.init.normal_(self.product_weight, std=width**-0.5)
 
     def forward(self, H: Tensor, U: Tensor, mask: Tensor, question_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """H (P, T, width), U (P, U, width) -> a (P, T, width), b (P, width). Masks are True at characters."""
+        """Return a (P, T, width) and b (P, width) from H (P, T, width) and U (P, U, width).
+
+        Masks are True at characters.
+        """
         S = self._similarity(H, U, question_mask)  # (P, T, U)
         A = torch.bmm(S.softmax(-1).to(U.dtype), U)  # (P, T, width)
         weights = S.amax(-1).masked_fill(~mask, float("-inf")).softmax(-1)  # (P, T)
@@ -28,7 +31,7 @@ class BidirectionalAttention(nn.Module):
         return A, B[:, 0]
 
     def passage_to_question(self, H: Tensor, U: Tensor, question_mask: Tensor) -> Tensor:
-        """(P, T, U): the weights with which each character of the passage reads the question."""
+        """Return the attention weights (P, T, U) of each character of the passage over the question."""
         return self._similarity(H, U, question_mask).softmax(-1)
 
     def _similarity(self, H: Tensor, U: Tensor, question_mask: Tensor) -> Tensor:
@@ -39,5 +42,5 @@ class BidirectionalAttention(nn.Module):
 
 
 def length_mask(lengths: Tensor, size: int, device: torch.device) -> Tensor:
-    """(B, size) bool: True at the first lengths[b] places."""
+    """Return a mask (B, size) that is True at the first lengths[b] positions."""
     return torch.arange(size, device=device) < lengths.to(device)[:, None]

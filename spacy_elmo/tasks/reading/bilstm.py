@@ -13,11 +13,11 @@ class BiLSTM(nn.Module):
     """One bidirectional LSTM over padded sequences: (B, T, I) -> (B, T, 2H).
 
     A linear layer first reduces the input to H columns for each direction: the native kernel, which trains
-    several times faster than torch on a CPU, wants as many columns as states.
+    several times faster than torch on a CPU, needs as many columns as states.
 
-    Two LSTMs, the second on sequences that are reversed within their lengths, so that padding comes after
-    what counts; its states there are to be masked. Packed sequences would do without padding, but torch's
-    backward pass takes thirty times as long with them on a CPU.
+    It consists of two LSTMs. The second reads sequences that are reversed within their lengths, so that
+    padding comes last; mask the states of padding. Packed sequences would avoid padding, but torch's backward
+    pass with them takes thirty times as long on a CPU.
     """
 
     def __init__(self, input_size: int, hidden_size: int):
@@ -29,11 +29,14 @@ class BiLSTM(nn.Module):
             weights = dict(lstm.named_parameters())
             nn.init.zeros_(weights["bias_hh_l0"])
             nn.init.zeros_(weights["bias_ih_l0"])
-            # Remember at first (Jozefowicz et al. 2015).
+            # Open forget gates (Jozefowicz et al. 2015).
             nn.init.ones_(weights["bias_ih_l0"][hidden_size : 2 * hidden_size])
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """x: (B, T, I); lengths: (B,) on the CPU; the kernel skips padding where they descend."""
+        """Return the states (B, T, 2H). x: (B, T, I); lengths: (B,) on the CPU.
+
+        The kernel skips padding if the lengths descend.
+        """
         B, T, _ = x.shape
         positions = torch.arange(T)
         reverse = lengths[:, None] - 1 - positions
@@ -47,7 +50,7 @@ class BiLSTM(nn.Module):
 
 
 def _lstm(lstm: nn.LSTM, x: Tensor, lengths: Tensor) -> Tensor:
-    """(B, T, H) -> (B, T, H) of the same type; in training on a CPU by the native kernel."""
+    """Run an LSTM, (B, T, H) -> (B, T, H) of the same type; on a CPU, train it in the native kernel."""
     if not (torch.is_grad_enabled() and trains(x.float())):
         return lstm(x)[0]
     weights = dict(lstm.named_parameters())
@@ -59,14 +62,16 @@ def _lstm(lstm: nn.LSTM, x: Tensor, lengths: Tensor) -> Tensor:
 
 
 class Permutation(torch.autograd.Function):
-    """Rows of (B, T, H) in an order that is its own inverse: its gradient is gathered, too, not scattered."""
+    """Reordering of the rows of (B, T, H) that is its own inverse: its gradient is gathered, too."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, rows: Tensor) -> Tensor:
+        """Return the rows in the new order. rows: (B * T,)."""
         ctx.save_for_backward(rows)
         return x.reshape(-1, x.shape[-1]).index_select(0, rows).view_as(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient in the old order."""
         (rows,) = ctx.saved_tensors
         return grad.reshape(-1, grad.shape[-1]).index_select(0, rows).view_as(grad), None

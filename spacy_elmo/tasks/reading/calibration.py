@@ -1,4 +1,4 @@
-"""Fits what makes probabilities of a reader's scores, on questions that it was not trained on."""
+"""Fit the probabilities of a reader on questions that it was not trained on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ BIASES = np.linspace(-12.0, 12.0, 97)
 
 @dataclass(frozen=True)
 class CalibrationCase:
-    """One window with what is right in it, reduced to what the likelihood needs."""
+    """One window with its correct answer, reduced to what the likelihood needs."""
 
     log_normalizers: np.ndarray
-    """of the spans, at each of TEMPERATURES"""
+    """Log normaliser of the spans, at each of TEMPERATURES."""
     gold: np.ndarray | None
-    """scores of the right spans; None: there is no answer"""
+    """Scores of the correct spans; None: there is no answer."""
     no_answer: float
 
     @classmethod
     def of(
         cls, windows: Sequence[tuple[int, WindowScores]], spans: Sequence[tuple[int, int]]
     ) -> "CalibrationCase | None":
-        """Take the first window with a right span, or the first of an impossible question."""
+        """Build the case of the first window with a correct span, or the first of an impossible question."""
         for offset, scores in windows:
             length, n = scores.spans.shape
             inside = [(s - offset, e - offset) for s, e in spans if s >= offset and e - offset <= n]
@@ -38,9 +38,9 @@ class CalibrationCase:
 
 
 def fit_calibration(cases: Sequence[CalibrationCase], now: Calibration) -> Calibration:
-    """The temperature and bias of a grid under which what is right is the most likely.
+    """Return the temperature and bias of a grid that maximise the likelihood of the correct answers.
 
-    The bias stays as it is where no case is without an answer, all of it where there is no case.
+    The bias does not change if every case has an answer; nothing changes without cases.
     """
     if not cases:
         return now

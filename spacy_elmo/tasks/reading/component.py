@@ -64,11 +64,20 @@ def make_reader(
 ) -> "Reader":
     """Create the component "reader".
 
-    model: a spacy-elmo.BiDAF.v1. threshold: a question stays unanswered where "no answer" is more probable
-    than this; 1: never. max_answer_length: of an answer, in characters. window, stride: characters of a
-    passage that are read at once, and from the beginning of one window to that of the next. training_window:
-    characters of those that are trained on, which begin three quarters of that apart. extension:
-    `doc._.<extension>(question)` answers. scorer: by default spacy-elmo.reader_scorer.v1.
+    Args:
+        nlp: The pipeline.
+        name: Name of the component.
+        model: A spacy-elmo.BiDAF.v1.
+        threshold: Leave a question unanswered if "no answer" is more probable than this; 1: never.
+        max_answer_length: Largest number of characters of an answer.
+        window: Characters of a passage that are read together.
+        stride: Largest distance between the starts of two windows.
+        training_window: Characters of a training window; such windows start three quarters of this apart.
+        extension: `doc._.<extension>(question)` answers a question.
+        scorer: By default spacy-elmo.reader_scorer.v1.
+
+    Raises:
+        ValueError: A setting is out of range, or another extension has the name.
     """
     return Reader(
         nlp.vocab,
@@ -87,8 +96,8 @@ def make_reader(
 class Reader(TrainablePipe):
     """Answers questions from passages; see make_reader for the settings.
 
-    A passage is read as its characters, whatever its tokens are. Where the model has listeners, the
-    components that they listen to annotate the passages and questions that they have not annotated yet.
+    A passage is read as characters, regardless of its tokens. If the model has listeners, their components
+    annotate the passages and questions that are not annotated yet.
     """
 
     def __init__(
@@ -122,18 +131,18 @@ class Reader(TrainablePipe):
         self.extension = extension
         self.cfg: dict[str, Any] = {"threshold": threshold, "temperature": 1.0, "no_answer_bias": 0.0}
         self._docs = CharacterDocs()
-        get_shim(model)  # raises for a model of another kind
+        get_shim(model)  # raises an error for a model of another kind
         register_reader(self, extension)
 
     @property
     def docs(self) -> CharacterDocs:
-        """Makes Docs for the model, annotated by what it listens to now: listeners may have been replaced."""
+        """Factory of Docs for the model, annotated by the components that it currently listens to."""
         self._docs.connect(self.model)
         return self._docs
 
     @property
     def threshold(self) -> float:
-        """A question stays unanswered where "no answer" is more probable than this."""
+        """Probability of "no answer" above which a question stays unanswered."""
         return self.cfg["threshold"]
 
     @threshold.setter
@@ -142,21 +151,32 @@ class Reader(TrainablePipe):
 
     @property
     def calibration(self) -> Calibration:
-        """What makes probabilities of the model's scores."""
+        """Parameters that turn the model's scores into probabilities."""
         return Calibration(self.cfg["temperature"], self.cfg["no_answer_bias"])
 
     # --- Prediction ---
 
     def answer(self, question: str, passage: str | Doc, top_k: int = 1) -> Answers:
-        """Answer a question from a passage: a list of at most `top_k` answers, the best first.
+        """Return at most `top_k` answers to a question from a passage, best first, without overlap.
 
-        None of them overlaps a better one. The list is empty where the probability that there is no answer,
-        `.no_answer` of the result, is above the threshold, and for an empty passage or question.
+        The list is empty if the probability of no answer, `.no_answer` of the result, is above the threshold,
+        and for an empty passage or question.
+
+        Args:
+            question: The question.
+            passage: The passage, a string or a Doc.
+            top_k: Largest number of answers.
+
+        Raises:
+            ValueError: top_k is below 1.
         """
         return self.answer_batch([(question, passage)], top_k)[0]
 
     def answer_batch(self, pairs: Iterable[tuple[str, str | Doc]], top_k: int = 1) -> list[Answers]:
-        """Answer pairs of a question and a passage; several questions to a passage share its work."""
+        """Answer pairs of a question and a passage; several questions about one passage share its encoding.
+
+        See answer.
+        """
         if top_k < 1:
             raise ValueError(f"top_k = {top_k} is too small: ask for at least 1 answer.")
         register_reader(self, self.extension)  # in a process of nlp.pipe, too
@@ -172,7 +192,7 @@ class Reader(TrainablePipe):
         return results
 
     def attention(self, question: str, passage: str) -> Any:
-        """(n, m) float32: how much each of a passage's n characters attends to each of a question's m.
+        """Return the attention (n, m) float32 of a passage's n characters over a question's m characters.
 
         Rows sum to 1. Raises a ValueError for an empty text or a passage longer than a window.
         """
@@ -184,7 +204,7 @@ class Reader(TrainablePipe):
         return attention_map(self.model, batch)
 
     def predict(self, docs: Iterable[Doc]) -> list[list[Answers]]:
-        """Answers to the questions of each Doc, see annotations.set_questions."""
+        """Return the answers to the questions of each Doc, see annotations.set_questions."""
         docs = list(docs)
         questions = [get_questions(doc) for doc in docs]
         pairs = [(q.text, doc) for doc, own in zip(docs, questions, strict=True) for q in own]
@@ -192,7 +212,7 @@ class Reader(TrainablePipe):
         return [[next(answers) for _ in own] for own in questions]
 
     def set_annotations(self, docs: Iterable[Doc], scores: Sequence[list[Answers]]) -> None:
-        """Leave the answers on the Docs that have questions."""
+        """Set the answers on the Docs that have questions."""
         for doc, answers in zip(docs, scores, strict=True):
             if answers:
                 set_answers(doc, answers)
@@ -209,10 +229,16 @@ class Reader(TrainablePipe):
         )
 
     def calibrate(self, examples: Iterable[Example]) -> Calibration:
-        """Fit temperature and bias of "no answer" to questions that were not trained on.
+        """Fit the temperature and the bias of "no answer" to questions that were not used in training.
 
-        examples: with questions on the reference Docs, some of them impossible; without those the bias stays.
-        Maximises the likelihood of what is right. It is saved with the component.
+        This maximises the likelihood of the correct answers. The result is saved with the component.
+
+        Args:
+            examples: Examples with questions on the reference Docs. If none is impossible, the bias does not
+                change.
+
+        Returns:
+            The new calibration.
         """
         asked = [(eg.reference, q) for eg in examples for q in get_questions(eg.reference)]
         asked = [(doc, q) for doc, q in asked if q.spans or q.is_impossible]
@@ -231,7 +257,7 @@ class Reader(TrainablePipe):
         nlp: Language | None = None,
         min_count: int = 2,
     ) -> None:
-        """Make the network. min_count: of a character in the training data that gets an embedding."""
+        """Create the network. min_count: least count of a character that gets an embedding."""
         validate_get_examples(get_examples, "Reader.initialize")
         docs = [eg.reference for eg in get_examples()]
         questions = (q.text for doc in docs for q in get_questions(doc))
@@ -249,7 +275,7 @@ class Reader(TrainablePipe):
         sgd: Optimizer | None = None,
         losses: dict[str, float] | None = None,
     ) -> dict[str, float]:
-        """Learn from the questions of the reference Docs that have spans or are impossible."""
+        """Train on the questions of the reference Docs that have spans or are impossible."""
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
         examples = list(examples)

@@ -1,4 +1,4 @@
-"""Reads question answering data in SQuAD's JSON form (CMRC 2018, DRCD, SQuAD 1 and 2) as Examples."""
+"""Read question answering data in SQuAD's JSON format (CMRC 2018, DRCD, SQuAD 1 and 2) as Examples."""
 
 import json
 import random
@@ -13,18 +13,23 @@ from ...errors import ElmoError
 from .annotations import Question, set_questions
 from .features import character_doc
 
-MAX_QUESTIONS = 8  # of one Example: a passage with more of them becomes several, so that batches are bounded
+MAX_QUESTIONS = 8  # per Example: a passage with more becomes several Examples, so that batches are bounded
 
 
 def create_squad_corpus_v1(
     path: str | Path, limit: int = 0, negatives: float = 0.0, seed: int = 0
 ) -> Callable[[Language], Iterable[Example]]:
-    """Create spacy-elmo.SquadCorpus.v1, a corpus reader: one Example for each passage, with its questions.
+    """Create spacy-elmo.SquadCorpus.v1, a corpus reader with one Example for each passage.
 
-    path: a JSON file in SQuAD's form. limit: questions to read, drawn passage by passage; 0: all.
-    negatives: for each passage, questions of another passage as a share of its own, without an answer here,
-    so that the reader learns to refuse. seed: of what is drawn.
-    Raises an ElmoError for a file in another form.
+    Args:
+        path: A JSON file in SQuAD format.
+        limit: Number of questions to read, drawn passage by passage; 0: all.
+        negatives: Number of questions from another passage per question of a passage. They have no answer in
+            this passage, so that the reader learns to refuse.
+        seed: Seed of the random draws.
+
+    Raises:
+        ElmoError: negatives is negative. Reading a file in another format also raises it.
     """
     if negatives < 0:
         raise ElmoError(f"negatives = {negatives} is negative: give 0 or more.")
@@ -32,7 +37,7 @@ def create_squad_corpus_v1(
 
 
 class SquadCorpus:
-    """See create_squad_corpus_v1."""
+    """Corpus reader, see create_squad_corpus_v1."""
 
     def __init__(self, path: str | Path, *, limit: int = 0, negatives: float = 0.0, seed: int = 0):
         self.path = Path(path)
@@ -41,7 +46,7 @@ class SquadCorpus:
         self.seed = seed
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
-        """Yield the Examples; their Docs have each character as a token, whatever the tokenizer is."""
+        """Yield the Examples. Each character of their Docs is a token, regardless of the tokenizer."""
         paragraphs = self._limited(read_squad(self.path))
         for (context, questions), negatives in zip(paragraphs, self._negatives(paragraphs), strict=True):
             asked = [*questions, *negatives]
@@ -66,7 +71,7 @@ class SquadCorpus:
         return limited
 
     def _negatives(self, paragraphs: list["Paragraph"]) -> list[list[Question]]:
-        """Questions of the next passage of a random order, for each passage."""
+        """Return, for each passage, questions of the next passage in a random order."""
         rng = random.Random(self.seed)
         order = list(range(len(paragraphs)))
         rng.shuffle(order)
@@ -87,8 +92,8 @@ Paragraph = tuple[str, list[Question]]
 def read_squad(path: str | Path) -> list[Paragraph]:
     """Read the passages of a file with their questions, in order.
 
-    An answer whose offset does not fit (CMRC 2018 has some) is looked for in its passage; where it is not
-    found, its text still counts as an answer, but there is no span to learn.
+    An answer with a wrong offset (CMRC 2018 has some) is searched in its passage. If it is not found, its
+    text still counts as an answer, but there is no span to learn.
     """
     try:
         data = json.loads(Path(path).read_text(encoding="utf8"))["data"]
@@ -112,7 +117,7 @@ def _question(context: str, qa: dict[str, Any]) -> Question:
 
 
 def _span(context: str, text: str, start: int) -> tuple[int, int] | None:
-    """Where an answer is: at its offset, or else the occurrence nearest to it."""
+    """Return the span of an answer: at its offset, or else the nearest occurrence."""
     if not text:
         return None
     if start < 0 or context[start : start + len(text)] != text:

@@ -1,4 +1,4 @@
-"""From scores of starts and ends to spans: joint decoding and the probabilities of spans and of no answer."""
+"""Decode scores of starts and ends jointly to spans, with probabilities of spans and of no answer."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,17 +7,17 @@ import numpy as np
 
 
 class SpanProbability(NamedTuple):
-    """A span of characters, and how probable it is among all spans and "no answer"."""
+    """A span of characters, and its probability among all spans and "no answer"."""
 
     start: int
     end: int
-    """offset after the last character"""
+    """Offset after the last character."""
     probability: float
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What makes probabilities of scores: softmax over (spans, no answer + bias), all / temperature."""
+    """Parameters of the probabilities: softmax over (spans, no answer + bias), all divided by temperature."""
 
     temperature: float = 1.0
     no_answer_bias: float = 0.0
@@ -25,21 +25,21 @@ class Calibration:
 
 @dataclass(frozen=True)
 class WindowScores:
-    """Scores of one window for one question. n characters, K = the longest answer."""
+    """Scores of one window for one question. n characters, K the longest answer."""
 
     spans: np.ndarray
-    """(K, n): of the span that begins at a character and is k + 1 long, -inf where it is not allowed"""
+    """(K, n), scores of the spans of k + 1 characters that begin at a character; -inf if not allowed."""
     no_answer: float
 
     def log_normalizer(self, temperature: float) -> float:
-        """The logarithm of the sum over all spans of exp(score / temperature); -inf without any span."""
+        """Return the log of the sum over all spans of exp(score / temperature); -inf without any span."""
         top = self.spans.max(initial=-np.inf)
         if top == -np.inf:
             return -np.inf
         return float(top / temperature + np.log(np.exp((self.spans - top) / temperature).sum()))
 
     def log_probabilities(self, calibration: Calibration) -> tuple[np.ndarray, float]:
-        """(K, n) of the spans, and that of no answer."""
+        """Return the log probabilities of the spans, (K, n), and of no answer."""
         temperature = calibration.temperature
         no_answer = (self.no_answer + calibration.no_answer_bias) / temperature
         total = np.logaddexp(self.log_normalizer(temperature), no_answer)
@@ -49,10 +49,10 @@ class WindowScores:
 def span_scores(
     start: np.ndarray, end: np.ndarray, no_answer: float, allowed: np.ndarray, max_length: int
 ) -> WindowScores:
-    """Add the scores of both ends: every span with start <= end and at most `max_length` characters.
+    """Return scores of all spans with start <= end and at most `max_length` characters: the sum of both ends.
 
-    start, end: (n,); no_answer: of both ends together, so it counts twice. allowed: (n,) bool, where an
-    answer may begin or end.
+    start, end: (n,). no_answer: score of "no answer" for one end; it counts twice. allowed: (n,) bool, where
+    an answer may begin or end.
     """
     n = len(start)
     length = max(1, min(max_length, n))
@@ -65,9 +65,9 @@ def span_scores(
 
 
 def best_spans(log_probabilities: np.ndarray, offset: int, top_k: int) -> list[SpanProbability]:
-    """The most probable spans of a window, at most `top_k`, the best first; none overlaps a better one.
+    """Return the most probable spans of a window, at most `top_k`, best first, without overlap.
 
-    log_probabilities: (K, n); offset: of the window in the passage.
+    log_probabilities: (K, n). offset: offset of the window in the passage.
     """
     remaining = log_probabilities.copy()
     n = remaining.shape[1]
@@ -84,7 +84,7 @@ def best_spans(log_probabilities: np.ndarray, offset: int, top_k: int) -> list[S
 
 
 def merge_windows(windows: list[list[SpanProbability]], top_k: int) -> list[SpanProbability]:
-    """The best spans of several windows of a passage; none overlaps a better one, which may be the same."""
+    """Return the best spans of several windows of a passage, without overlap or duplicates."""
     merged: list[SpanProbability] = []
     for span in sorted(
         (span for spans in windows for span in spans), key=lambda s: (-s.probability, s.start)

@@ -1,4 +1,4 @@
-"""The extension `doc._.answer(question)`: finds the reader for a Doc."""
+"""The extension `doc._.answer(question)`, which finds the reader for a Doc."""
 
 from functools import partial
 from typing import Any
@@ -6,13 +6,13 @@ from weakref import ReferenceType, ref
 
 from spacy.tokens import Doc
 
-_readers: list[ReferenceType] = []  # in the order in which they were made
+_readers: list[ReferenceType] = []  # in the order of their creation
 
 
 def register_reader(reader: Any, extension: str) -> None:
-    """Make `doc._.<extension>` known, and the reader as one that answers there.
+    """Register `doc._.<extension>`, and the reader as one that answers there.
 
-    Raises a ValueError when the name is taken by another extension.
+    Raises a ValueError if another extension has the name.
     """
     if not Doc.has_extension(extension):
         Doc.set_extension(extension, method=partial(answer_question, extension=extension))
@@ -30,7 +30,7 @@ def register_reader(reader: Any, extension: str) -> None:
 def answer_question(doc: Doc, question: str, top_k: int = 1, *, extension: str) -> Any:
     """Answer a question about a Doc, see Reader.answer.
 
-    By the reader of the Doc's own pipeline (that has its vocabulary), or else by the last one that was made.
+    The reader of the Doc's own pipeline (with the same vocabulary) answers, or else the last one created.
     """
     readers = [
         reader for known in _readers if (reader := known()) is not None and reader.extension == extension

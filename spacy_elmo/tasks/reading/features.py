@@ -1,4 +1,4 @@
-"""From Docs to what the network reads: characters, windows, padded batches."""
+"""Convert Docs to the inputs of the network: characters, windows, padded batches."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,46 +15,46 @@ from .network import N_MATCHES, UNKNOWN
 
 
 class Window(NamedTuple):
-    """A part of a passage that the network reads at once."""
+    """A part of a passage that the network reads in one pass."""
 
     passage: int
-    """index of the passage in the batch"""
+    """Index of the passage in the batch."""
     start: int
-    """offset of its first character"""
+    """Offset of its first character."""
     end: int
-    """offset after its last character"""
+    """Offset after its last character."""
 
 
 @dataclass
 class Batch:
-    """Passages, questions, and which of them are read together."""
+    """Passages, questions, and the pairs of them that are read together."""
 
     passages: list[Doc] = field(default_factory=list)
-    """Docs of characters, see character_doc"""
+    """Docs of characters, see character_doc."""
     questions: list[Doc] = field(default_factory=list)
-    """Docs of characters"""
+    """Docs of characters."""
     passage_texts: list[str] = field(default_factory=list)
-    """their texts, which a Doc makes of its tokens whenever it is asked"""
+    """Their texts, stored because doc.text is computed at each access."""
     question_texts: list[str] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     pairs: list[tuple[int, int]] = field(default_factory=list)
-    """indices of a window and a question"""
+    """Indices of a window and a question."""
 
 
 def is_character_doc(doc: Doc) -> bool:
-    """Whether every character of a Doc, white space included, is a token of its own."""
+    """Return whether every character of a Doc, including white space, is a token."""
     return len(doc) == len(doc.text)
 
 
 def character_doc(vocab: Vocab, text: str) -> Doc:
-    """A Doc with each character of `text` as a token, so that tokens and characters have the same offsets."""
+    """Return a Doc with each character of `text` as a token, so that token and character offsets agree."""
     return Doc(vocab, words=list(text), spaces=[False] * len(text))
 
 
 def split_windows(length: int, size: int, stride: int) -> list[tuple[int, int]]:
-    """Cut `length` characters into windows of at most `size`, each beginning at most `stride` after the last.
+    """Split `length` characters into the fewest windows of at most `size`, at most `stride` apart.
 
-    The fewest that do so, evenly spread; none for length 0.
+    The windows are evenly spread; there are none for length 0.
 
     >>> split_windows(10, 6, 3)
     [(0, 6), (2, 8), (4, 10)]
@@ -73,7 +73,7 @@ def fold(text: str) -> str:
 
 
 def pad_char_ids(texts: Sequence[str], char_rows: dict[str, int]) -> np.ndarray:
-    """(B, T) int64 of folded texts."""
+    """Return the character ids of folded texts, (B, T) int64."""
     ids = np.zeros((len(texts), max(map(len, texts))), dtype=np.int64)
     for row, text in zip(ids, texts, strict=True):
         row[: len(text)] = [char_rows.get(c, UNKNOWN) for c in text]
@@ -82,12 +82,12 @@ def pad_char_ids(texts: Sequence[str], char_rows: dict[str, int]) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def char_rows_of(characters: str) -> dict[str, int]:
-    """Rows of the character embedding."""
+    """Return the rows of the character embedding."""
     return {c: UNKNOWN + 1 + i for i, c in enumerate(characters)}
 
 
 def pad_vectors(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """(B, T, D) float32 of (n, D) each."""
+    """Pad arrays (n, D) to (B, T, D) float32."""
     out = np.zeros((len(arrays), max(map(len, arrays)), arrays[0].shape[1]), dtype=np.float32)
     for row, array in zip(out, arrays, strict=True):
         row[: len(array)] = array
@@ -95,10 +95,10 @@ def pad_vectors(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def match_features(passage: str, question: str) -> np.ndarray:
-    """(n, N_MATCHES) float32: exact matches of a folded passage with a folded question.
+    """Return exact matches of a folded passage with a folded question, (n, N_MATCHES) float32.
 
-    Columns: whether the character, the two characters that end here, and the two that begin here are in the
-    question. DrQA's feature (Chen et al. 2017), for characters.
+    The columns say whether the question contains the character, the two characters that end here, and the two
+    that begin here. This is DrQA's feature (Chen et al. 2017), for characters.
     """
     matches = np.zeros((len(passage), N_MATCHES), dtype=np.float32)
     own = set(question) - {" ", "\n"}
@@ -111,7 +111,7 @@ def match_features(passage: str, question: str) -> np.ndarray:
 
 
 def frequent_characters(texts: Iterable[str], min_count: int) -> str:
-    """Characters that `texts` have at least `min_count` times, in order of code points; no white space."""
+    """Return the characters that occur at least `min_count` times, by code point, without white space."""
     counts: dict[str, int] = {}
     for text in texts:
         for character in fold(text):

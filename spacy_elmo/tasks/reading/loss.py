@@ -1,4 +1,4 @@
-"""The loss of span scores and its gradient."""
+"""Compute the loss of span scores and its gradient."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,19 +13,20 @@ Spans = Sequence[tuple[int, int]]
 
 
 class LossAndGrads(NamedTuple):
-    """Of a batch of pairs."""
+    """Loss and gradients of a batch of pairs."""
 
     loss: float
-    """sum over the pairs"""
+    """Sum over the pairs."""
     grads: SpanScores
-    """of the mean over the pairs"""
+    """Gradients of the mean over the pairs."""
 
 
 def span_loss(scores: SpanScores, lengths: Sequence[int], targets: Sequence[Spans]) -> LossAndGrads:
     """Compute -log p(start) - log p(end), each a softmax over the characters of a window and "no answer".
 
-    lengths: characters of each pair's window. targets: the right spans (start, end) of each; all of them
-    count, as the sum of their probabilities (Clark & Gardner 2018, section 3); none: "no answer" is right.
+    lengths: characters of each pair's window. targets: correct spans (start, end) of each pair; the
+    probabilities of all of them are summed (Clark & Gardner 2018, section 3). Without spans, "no answer" is
+    correct.
     """
     start, end, no_answer = (xp2torch(s).detach().requires_grad_(True) for s in scores)
     P, T = start.shape
@@ -44,7 +45,7 @@ def span_loss(scores: SpanScores, lengths: Sequence[int], targets: Sequence[Span
 def _marginal(
     scores: torch.Tensor, no_answer: torch.Tensor, padding: torch.Tensor, gold: np.ndarray
 ) -> torch.Tensor:
-    """Sum over pairs of -log of the probability of all that is gold. scores: (P, T); gold: (P, T + 1)."""
+    """Sum -log of the total probability of the gold positions. scores: (P, T); gold: (P, T + 1)."""
     joint = torch.cat([scores.masked_fill(padding, float("-inf")), no_answer[:, None]], 1)
     right = joint.masked_fill(~torch.from_numpy(gold).to(joint.device), float("-inf"))
     return (joint.logsumexp(1) - right.logsumexp(1)).sum()

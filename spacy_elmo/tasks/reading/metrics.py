@@ -1,4 +1,4 @@
-"""EM and F1 as CMRC 2018 defines them, and Rouge-L as DuReader does.
+"""Compute EM and F1 as defined by CMRC 2018, and Rouge-L as defined by DuReader.
 
 F1 differs from SQuAD's: it counts the longest common *contiguous* run of units, not a bag of words.
 """
@@ -6,20 +6,20 @@ F1 differs from SQuAD's: it counts the longest common *contiguous* run of units,
 import re
 from collections.abc import Sequence
 
-# The list of CMRC 2018's script. Its "……" is of two characters and never equals one, so … is not dropped;
-# neither are ‘ and the ASCII signs , . ? ! ( ).
+# The list of CMRC 2018's script. Its "……" has two characters and never equals one, so … is not removed, nor
+# are ‘ and the ASCII signs , . ? ! ( ).
 _PUNCTUATION = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
 _HAN = re.compile("[\u4e00-\u9fa5]")
-# The script cuts other text by nltk's word_tokenize. Ours: a run of letters and digits, with , and . inside
-# of numbers and ' inside of words; every other sign that is not white space by itself.
+# The script splits other text with nltk's word_tokenize. Ours: a run of letters and digits, with , and . in
+# numbers and ' in words; every other sign that is not white space is a unit.
 _WORD = re.compile(r"\d+(?:[.,]\d+)+|\w+(?:'\w+)*|[^\w\s]")
-BETA = 1.2  # of Rouge-L, as in coco-caption, which DuReader's script calls
+BETA = 1.2  # beta of Rouge-L, as in coco-caption, which DuReader's script calls
 
 
 def mixed_segmentation(text: str) -> list[str]:
-    """The units that F1 counts: Han characters one by one, the rest as words, without punctuation.
+    """Return the units that F1 counts: Han characters one by one, other text as words, no punctuation.
 
-    Lower-cased. A dropped sign does not end a word: "a-b" is one, "ab", as in the official script.
+    The text is lower-cased. A removed sign does not end a word: "a-b" gives "ab", as in the official script.
 
     >>> mixed_segmentation("在2008年，用 Linux")
     ['在', '2008', '年', '用', 'linux']
@@ -39,20 +39,20 @@ def mixed_segmentation(text: str) -> list[str]:
 
 
 def exact_match(prediction: str, answers: Sequence[str]) -> float:
-    """1.0 if the prediction equals an answer, both lower-cased and without the punctuation of the list."""
+    """Return 1.0 if the prediction equals an answer, both lower-cased and without the listed punctuation."""
     return float(any(_plain(prediction) == _plain(answer) for answer in answers))
 
 
 def f1_score(prediction: str, answers: Sequence[str]) -> float:
-    """The best F1 over the answers of the longest common contiguous run of units."""
+    """Return the best F1 over the answers, by the longest common contiguous run of units."""
     return max((_f1(mixed_segmentation(prediction), mixed_segmentation(a)) for a in answers), default=0.0)
 
 
 def rouge_l(prediction: str, answers: Sequence[str]) -> float:
-    """LCS F with beta 1.2 over characters that are not white space; the best precision and recall count.
+    """Return the LCS F with beta 1.2 over characters except white space, with the best precision and recall.
 
-    With several answers, coco-caption takes the maximum of the precisions and that of the recalls, each over
-    all answers, before it joins them.
+    As in coco-caption, the maximum over the answers is taken of the precisions and of the recalls before they
+    are combined.
     """
     units = "".join(prediction.split())
     pairs = [(units, "".join(answer.split())) for answer in answers]
@@ -77,7 +77,7 @@ def _f1(prediction: Sequence[str], answer: Sequence[str]) -> float:
 
 
 def _common_run(a: Sequence[str], b: Sequence[str]) -> int:
-    """Units of the longest contiguous run that both have."""
+    """Return the number of units of the longest common contiguous run."""
     longest, previous = 0, [0] * (len(b) + 1)
     for x in a:
         row = [0] * (len(b) + 1)
@@ -90,7 +90,7 @@ def _common_run(a: Sequence[str], b: Sequence[str]) -> int:
 
 
 def _common_subsequence(a: str, b: str) -> int:
-    """Length of the longest common subsequence."""
+    """Return the length of the longest common subsequence."""
     previous = [0] * (len(b) + 1)
     for x in a:
         row = [0]

@@ -1,4 +1,4 @@
-"""The reader's network as a thinc layer: Batch -> SpanScores; other thinc layers give the Docs' vectors."""
+"""Wrap the reader's network as a thinc layer: Batch -> SpanScores, with vectors from other thinc layers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,24 +13,25 @@ from .network import BiDAF, BiDAFConfig, Sequences, SpanScores
 from .shim import NetworkShim
 
 NAME = "bidaf"
-INPUT = "tok2vec"  # names of the layers that give vectors, and of the dimensions of those
+INPUT = "tok2vec"  # names of the layers that provide vectors
 OUTPUT = "output_tok2vec"
 BOTH_ENDS = "both-ends"
 SIZES = ("char_dim", "hidden_size", "n_highway", "modeling_layers", "end_layers")
 
 
 def BothEnds(tok2vec: Model, elmo: Model) -> Model:
-    """Layers for the two places of a BiDAFLayer, which runs them; this one does not run."""
+    """Create a container of the two layers of a BiDAFLayer. The container itself cannot run."""
     return Model(BOTH_ENDS, _refuse, layers=[tok2vec, elmo])
 
 
 def BiDAFLayer(
     tok2vec: Model | None, *, max_grad_norm: float = 5.0, **sizes: int
 ) -> Model[Batch, SpanScores]:
-    """Batch -> SpanScores of its pairs, as arrays.
+    """Create the layer Batch -> SpanScores of its pairs, as arrays.
 
     tok2vec: List[Doc] -> List[Floats2d] for passages and questions, at the input; or a BothEnds, whose second
-    layer gives vectors of the passages after the modelling layer. None: no vectors. sizes: of BiDAFConfig.
+    layer provides vectors of the passages after the modelling layer. None: no vectors. sizes: see
+    BiDAFConfig.
     """
     at_input, at_output = tok2vec, None
     if tok2vec is not None and tok2vec.name == BOTH_ENDS:
@@ -47,6 +48,7 @@ def BiDAFLayer(
 
 
 def forward(model: Model, batch: Batch, is_train: bool) -> tuple[SpanScores, Callable]:
+    """Return the scores of the pairs, and the backprop function."""
     shim = get_shim(model)
     network = shim.network.train(is_train)
     vectors, backprop_input = _run(model, INPUT, [*batch.passages, *batch.questions], is_train)
@@ -72,9 +74,9 @@ def forward(model: Model, batch: Batch, is_train: bool) -> tuple[SpanScores, Cal
 
 
 def init(model: Model, X: Batch | None = None, Y: Any = None) -> None:
-    """Initialize the layers that give vectors, then make a network for their widths.
+    """Initialize the layers that provide vectors, then create a network for their widths.
 
-    Its weights come from torch's generator, which spaCy seeds. A network that is there stays.
+    Its weights come from torch's generator, which spaCy seeds. An existing network of these sizes is kept.
     """
     docs = None if X is None else [*X.passages, *X.questions]
     widths = {INPUT: 0, OUTPUT: 0}
@@ -95,7 +97,7 @@ def init(model: Model, X: Batch | None = None, Y: Any = None) -> None:
 
 
 def attention_map(model: Model, batch: Batch) -> np.ndarray:
-    """(T, U) of the one window and the one question of a batch, see BiDAF.attention_map."""
+    """Return the attention (T, U) of the only window and question of a batch, see BiDAF.attention_map."""
     vectors, _ = _run(model, INPUT, [*batch.passages, *batch.questions], False)
     inputs = _Inputs(model, batch, vectors, None)
     network = get_shim(model).network.eval()
@@ -104,7 +106,7 @@ def attention_map(model: Model, batch: Batch) -> np.ndarray:
 
 
 def get_shim(model: Model) -> NetworkShim:
-    """The holder of the network. Raises a ValueError for a layer that has none."""
+    """Return the shim of the network. Raises a ValueError for another layer."""
     if len(model.shims) != 1 or not isinstance(model.shims[0], NetworkShim):
         raise ValueError(
             f'"{model.name}" is not a reader\'s model: use @architectures = "spacy-elmo.BiDAF.v1".'
@@ -113,7 +115,7 @@ def get_shim(model: Model) -> NetworkShim:
 
 
 def _run(model: Model, name: str, docs: Sequence, is_train: bool) -> tuple[list | None, Callable]:
-    """The vectors of Docs, (n, D) each, by the layer of that name; None without such a layer."""
+    """Return the vectors of Docs, (n, D) each, from the layer with that name; None without such a layer."""
     layer = model.maybe_get_ref(name)
     if layer is None:
         return None, list
@@ -126,7 +128,7 @@ def _refuse(model: Model, X: Any, is_train: bool) -> Any:
 
 
 class _Inputs:
-    """The arguments of the network for a batch, and the way back to the gradients of the Docs' vectors."""
+    """Arguments of the network for a batch, and the gradients of the Docs' vectors."""
 
     def __init__(self, model: Model, batch: Batch, vectors: list | None, output: list | None):
         self._batch = batch
@@ -146,7 +148,7 @@ class _Inputs:
         )
 
     def args(self, is_train: bool) -> tuple:
-        """The arguments; in training the vectors collect gradients."""
+        """Return the arguments; in training, the vectors collect gradients."""
         for tensor in (self.windows.vectors, self.questions.vectors, self._output_vectors):
             if tensor is not None:
                 tensor.requires_grad_(is_train)
@@ -154,7 +156,7 @@ class _Inputs:
         return self.windows, self.questions, pairs, self._matches, self._output_vectors
 
     def input_grads(self) -> list:
-        """Gradients of the vectors of passages and questions, (n, D) each."""
+        """Return the gradients of the vectors of passages and questions, (n, D) each."""
         assert self._vectors is not None
         n = len(self._batch.passages)
         grads = self._window_grads(self._vectors[:n], self.windows.vectors)
@@ -164,7 +166,7 @@ class _Inputs:
         return grads
 
     def output_grads(self) -> list:
-        """Gradients of the passages' vectors after the modelling layer, (n, D) each."""
+        """Return the gradients of the passages' vectors after the modelling layer, (n, D) each."""
         assert self._output is not None
         return self._window_grads(self._output, self._output_vectors)
 
@@ -187,7 +189,10 @@ class _Inputs:
 
 
 def _trains_in_bf16(device: torch.device) -> bool:
-    """Whether products are of bfloat16 in training: on a CPU that has them. Predictions are of float32."""
+    """Return whether training uses bfloat16 products: on a CPU that supports them.
+
+    Predictions use float32.
+    """
     return device.type == "cpu" and resolve_compute_dtype("auto", device) == torch.bfloat16
 
 

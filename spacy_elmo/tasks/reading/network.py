@@ -1,8 +1,7 @@
-"""BiDAF (Seo et al. 2017) in torch: two sequences of characters in, scores of the answer's two ends out.
+"""BiDAF (Seo et al. 2017) in torch: scores of an answer's start and end from two character sequences.
 
 Letters: W windows of passages, Q questions, P pairs of a window and a question, T characters of the longest
-window, U those of the longest question, D columns of the vectors that come with the characters, H hidden
-size of one direction.
+window, U characters of the longest question, D columns of the input vectors, H hidden size of one direction.
 """
 
 from collections.abc import Sequence
@@ -25,9 +24,9 @@ class BiDAFConfig:
     """Sizes of the network; saved as JSON with its weights."""
 
     characters: str
-    """The characters that have an embedding of their own."""
+    """Characters with an embedding."""
     input_dim: int = 0
-    """D at the input; 0: characters alone."""
+    """D at the input; 0: only the character embedding."""
     output_dim: int = 0
     """Columns of the vectors after the modelling layer; 0: none."""
     char_dim: int = 64
@@ -37,7 +36,7 @@ class BiDAFConfig:
     end_layers: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as plain values."""
+        """Return the fields as plain values."""
         return asdict(self)
 
 
@@ -45,34 +44,35 @@ class Sequences(NamedTuple):
     """Padded sequences of characters."""
 
     char_ids: Tensor
-    """(B, T) int64, 0 is padding"""
+    """(B, T) int64, 0 is padding."""
     lengths: Tensor
-    """(B,) int64 on the CPU, each at least 1"""
+    """(B,) int64 on the CPU, each at least 1."""
     vectors: Tensor | None
-    """(B, T, D)"""
+    """(B, T, D), or None."""
 
 
 class SpanScores(NamedTuple):
-    """Unnormalised scores of each pair: tensors in the network, arrays outside of it."""
+    """Unnormalised scores of each pair: tensors inside the network, arrays outside."""
 
     start: Any
-    """(P, T)"""
+    """(P, T)."""
     end: Any
-    """(P, T)"""
+    """(P, T)."""
     no_answer: Any
-    """(P,), beside the scores of starts and of ends alike"""
+    """(P,), to be compared with the scores of starts and with those of ends."""
 
 
 class Highway(nn.Module):
-    """y = g * relu(W x) + (1 - g) * x, g = sigmoid(V x) (Srivastava et al. 2015)."""
+    """Highway layer y = g * relu(W x) + (1 - g) * x, g = sigmoid(V x) (Srivastava et al. 2015)."""
 
     def __init__(self, width: int):
         super().__init__()
         self.linear = nn.Linear(width, 2 * width)
         with torch.no_grad():
-            self.linear.bias[width:].fill_(-1.0)  # carries its input through at first
+            self.linear.bias[width:].fill_(-1.0)  # carry the input at first
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return y, of the shape of x."""
         transformed, gate = self.linear(x).chunk(2, -1)
         return torch.lerp(x, F.relu(transformed), torch.sigmoid(gate))
 
@@ -80,12 +80,13 @@ class Highway(nn.Module):
 class BiDAF(nn.Module):
     """Scores of start, end and "no answer" for pairs of a passage's window and a question.
 
-    Input layer: [character embedding; vectors] -> linear -> highways, one for both sides, then the contextual
-    BiLSTM. Each window and each question is encoded once, however many pairs it belongs to. Attention in both
-    directions, with the exact matches of characters, goes through a linear layer to 2H columns, as in DocQA
-    (Clark & Gardner 2018), then through the modelling BiLSTMs. The start is scored on their output, the end
-    on that of `end_layers` more, given the expected state at the start as in a pointer network (Wang & Jiang
-    2017). Vectors of `output_dim` columns join both, where Peters et al. (2018) put ELMo for the second time.
+    The input layer, shared by both sides, is [character embedding; vectors] -> linear -> highways ->
+    contextual BiLSTM. Each window and each question is encoded once, however many pairs it belongs to.
+    Attention in both directions and the exact matches of characters go through a linear layer to 2H columns,
+    as in DocQA (Clark & Gardner 2018), then through the modelling BiLSTMs. The start is scored on their
+    output; the end on the output of `end_layers` more, given the expected state at the start, as in a pointer
+    network (Wang & Jiang 2017). Vectors of `output_dim` columns are added to both inputs of the scorers,
+    where Peters et al. (2018) use ELMo a second time.
     """
 
     def __init__(self, config: BiDAFConfig):
@@ -95,7 +96,7 @@ class BiDAF(nn.Module):
         self.embedding = nn.Embedding(UNKNOWN + 1 + len(config.characters), config.char_dim, padding_idx=0)
         nn.init.normal_(self.embedding.weight, std=0.1)
         with torch.no_grad():
-            self.embedding.weight[:2].zero_()  # what was never met says nothing
+            self.embedding.weight[:2].zero_()  # padding and unknown characters
         self.projection = nn.Linear(config.char_dim + config.input_dim, width)
         self.highways = nn.ModuleList(Highway(width) for _ in range(config.n_highway))
         self.contextual = BiLSTM(width, hidden)
@@ -121,9 +122,8 @@ class BiDAF(nn.Module):
     ) -> SpanScores:
         """Score the pairs.
 
-        pairs: (P, 2) int64, the window and the question of each. matches: (P, T, N_MATCHES).
-        output_vectors: (W, T, output_dim). dropout: on the inputs of all LSTMs and of the scorers, while the
-        module is in training mode.
+        pairs: (P, 2) int64, the window and the question of each. matches: (P, T, N_MATCHES). output_vectors:
+        (W, T, output_dim). dropout: rate on the inputs of all LSTMs and scorers, in training mode.
         """
         window_ids, question_ids = pairs.unbind(1)
         lengths = windows.lengths[window_ids.cpu()]
@@ -149,7 +149,7 @@ class BiDAF(nn.Module):
         return SpanScores(start, end, no_answer.squeeze(-1))
 
     def attention_map(self, window: Sequences, question: Sequences) -> Tensor:
-        """(T, U): how much each character of one window attends to each of one question; rows sum to 1."""
+        """Return the attention (T, U) of the characters of one window over one question; rows sum to 1."""
         H, U = self._encode(window, 0.0), self._encode(question, 0.0)
         return self.attention.passage_to_question(H, U, length_mask(question.lengths, U.shape[1], U.device))[
             0
@@ -165,10 +165,10 @@ class BiDAF(nn.Module):
         return self.contextual(self._drop(x, dropout), sequences.lengths)
 
     def _merge(self, H: Tensor, A: Tensor, b: Tensor, matches: Tensor) -> Tensor:
-        """(P, T, 2H): a linear layer of [h; a; h * a; h * b; matches] for each character.
+        """Apply a linear layer to [h; a; h * a; h * b; matches] of each character: (P, T, 2H).
 
-        The concatenation is not made, and b, the same for all h of a pair, scales weights: that saves memory
-        and time.
+        The concatenation is never built, and b, which is the same for all h of a pair, scales the weights:
+        both save memory and time.
         """
         width = H.shape[-1]
         of_h, of_a, of_h_a, of_h_b, of_matches = self.merge.weight.split([width] * 4 + [N_MATCHES], 1)
@@ -177,7 +177,7 @@ class BiDAF(nn.Module):
         return G + F.linear(H * A, of_h_a) + F.linear(matches, of_matches)
 
     def _score(self, scorer: nn.Linear, parts: Sequence[Tensor], dropout: float) -> Tensor:
-        """(P, T): one output for the concatenation of parts (P, T, D). Dropout goes to the weights."""
+        """Score the concatenation of parts (P, T, D): (P, T). Dropout is applied to the weights."""
         total: Tensor = scorer.bias
         weights = scorer.weight.split([part.shape[-1] for part in parts], 1)  # (1, D) each
         for part, weight in zip(parts, weights, strict=True):
@@ -194,6 +194,6 @@ class BiDAF(nn.Module):
 
 
 def _pool(scores: Tensor, states: Tensor, mask: Tensor) -> Tensor:
-    """(P, 2H): the states (P, T, 2H), averaged by the softmax of the scores (P, T)."""
+    """Average states (P, T, 2H) by the softmax of the scores (P, T): (P, 2H)."""
     weights = scores.masked_fill(~mask, float("-inf")).softmax(-1)
     return torch.bmm(weights[:, None].to(states.dtype), states)[:, 0]

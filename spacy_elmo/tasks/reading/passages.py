@@ -1,4 +1,4 @@
-"""Texts as Docs of characters, with the vectors of the components that the reader listens to."""
+"""Convert texts to Docs of characters, with the vectors of the components that the reader listens to."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -14,24 +14,24 @@ from ...pipeline.layers.listener import NAME as LISTENER
 from ...pipeline.layers.listener import upstream_of
 from .features import character_doc, is_character_doc
 
-RECENT_PASSAGES = 8  # with their vectors: 6 kB a character
+RECENT_PASSAGES = 8  # passages to keep with their vectors, which take 6 kB per character
 
 
 class CharacterDocs:
-    """Makes the Docs that a reader's model reads.
+    """Factory of the Docs that a reader's model reads.
 
-    The last passages are kept with their vectors, so that several questions to a passage cost its biLM once.
+    It keeps the last passages with their vectors, so that the biLM runs once for several questions about a
+    passage.
     """
 
     def __init__(self) -> None:
-        self._upstream: dict[str, Any] = {}  # the components that are listened to, by name
+        self._upstream: dict[str, Any] = {}  # the components that the model listens to, by name
         self._recent: OrderedDict[str, tuple[Doc, list[Any]]] = OrderedDict()
 
     def connect(self, model: Model) -> None:
-        """Find the components that a model listens to now.
+        """Find the components that a model currently listens to.
 
-        In a process of nlp.pipe that was spawned, listeners are not linked: those that were known before
-        stay.
+        In a spawned process of nlp.pipe, listeners are not connected: the components known before are kept.
         """
         listeners = [node for node in model.walk() if node.name == LISTENER and node.attrs["source"]]
         found = {node.attrs["source"]: upstream_of(node) for node in listeners}
@@ -41,9 +41,9 @@ class CharacterDocs:
     def make(
         self, vocab: Vocab, texts: Sequence[str], *, keep: bool = False, is_train: bool = False
     ) -> list[Doc]:
-        """A Doc for each text, annotated together where that has not been done.
+        """Return a Doc for each text; Docs that are not annotated yet are annotated together.
 
-        keep: among the last passages. is_train: the vectors are kept for the next epoch.
+        keep: keep them among the last passages. is_train: cache their vectors for the next epoch.
         """
         known = {text: self._get_recent(text) for text in texts} if keep else {}
         docs = [known.get(text) or character_doc(vocab, text) for text in texts]
@@ -62,7 +62,7 @@ class CharacterDocs:
         return docs
 
     def is_ready(self, doc: Doc) -> bool:
-        """Whether a Doc is one of characters that all components listened to have annotated."""
+        """Return whether a Doc consists of characters and is annotated by all upstream components."""
         return is_character_doc(doc) and all(find_vectors(doc, name) is not None for name in self._upstream)
 
     def clear(self) -> None:
@@ -75,7 +75,7 @@ class CharacterDocs:
         return doc if same else None
 
     def _weights(self) -> list[Any]:
-        """The biLMs that the vectors come from: a component that is loaded again has another one."""
+        """Return the biLMs of the vectors: a component that is loaded again has a new one."""
         return [get_bilm_shim(component.model).bilm for component in self._upstream.values()]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Scores pairs of questions and passages in batches of similar length."""
+"""Score pairs of questions and passages in batches of similar length."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from .features import Batch, Window, split_windows
 from .network import SpanScores
 from .passages import CharacterDocs
 
-GROUP_CHARACTERS = 16384  # of passages whose vectors are in memory together: 100 MB with the bundled model
-BATCH_CHARACTERS = 16384  # of windows, padding included, that the network reads together
+GROUP_CHARACTERS = 16384  # characters of passages in memory together: 100 MB of vectors (bundled model)
+BATCH_CHARACTERS = 16384  # characters of a batch of windows, including padding
 
-Windows = list[tuple[int, WindowScores]]  # of a pair: offset in the passage, scores
+Windows = list[tuple[int, WindowScores]]  # windows of a pair: offset in the passage, scores
 
 
 @dataclass
@@ -30,11 +30,14 @@ class Pair:
         self.text = self.passage if isinstance(self.passage, str) else self.passage.text
 
     def tokens(self, start: int, end: int) -> tuple[int, int]:
-        """The tokens that characters start to end touch; the tokens of a string are its characters."""
+        """Return the tokens that the characters from start to end touch.
+
+        The tokens of a string are its characters.
+        """
         if isinstance(self.passage, str):
             return start, end
         span = self.passage.char_span(start, end, alignment_mode="expand")
-        assert span is not None  # the offsets are inside of the passage
+        assert span is not None  # the offsets are inside the passage
         return span.start, span.end
 
 
@@ -48,9 +51,9 @@ def score_pairs(
     stride: int,
     max_length: int,
 ) -> Iterator[Windows]:
-    """The windows of each pair with their scores, in order; none where passage or question is empty.
+    """Yield the windows of each pair with their scores, in order; none for an empty passage or question.
 
-    Scores do not depend on what else is asked but for rounding: about 1e-5 of a logit.
+    Scores depend on the other pairs only by rounding: about 1e-5 of a logit.
     """
     for group in _groups(pairs):
         scored = _score_group(group, vocab, docs, predict, window, stride, max_length)
@@ -61,7 +64,7 @@ def score_pairs(
 def find_answers(
     windows: Windows, calibration: Calibration, top_k: int
 ) -> tuple[list[SpanProbability], float]:
-    """The best spans of all windows and the probability of no answer, which is that of the surest window."""
+    """Return the best spans of all windows, and the smallest probability of no answer of any window."""
     found, refusals = [], [1.0]
     for offset, scores in windows:
         log_probabilities, no_answer = scores.log_probabilities(calibration)
@@ -71,7 +74,7 @@ def find_answers(
 
 
 def _groups(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
-    """Cut into runs of pairs whose distinct passages have GROUP_CHARACTERS together, but for a longer one."""
+    """Yield runs of pairs whose distinct passages have GROUP_CHARACTERS together, or one longer passage."""
     group: list[Pair] = []
     texts: set[str] = set()
     size = 0
@@ -105,7 +108,7 @@ def _score_group(
     question_docs = dict(zip(questions, docs.make(vocab, questions), strict=True))
     jobs = [
         (i, cut) for i in readable for cut in split_windows(len(pairs[i].text), window, stride)
-    ]  # a window of a pair each
+    ]  # one job per pair and window
     found: dict[tuple[int, int], WindowScores] = {}
     for some in _batches_by_length(jobs):
         batch = _make_batch(
@@ -123,7 +126,7 @@ def _score_group(
 
 
 def _passage_docs(pairs: Sequence[Pair], vocab: Vocab, docs: CharacterDocs) -> dict[str, Doc]:
-    """A Doc of characters for each distinct passage: the pair's own where it can be read."""
+    """Return a Doc of characters for each distinct passage: the pair's own if it is ready."""
     ready = {}
     for pair in pairs:
         if isinstance(pair.passage, Doc) and docs.is_ready(pair.passage):
@@ -149,7 +152,7 @@ def _batches_by_length(
 def _make_batch(
     jobs: Sequence[tuple[str, str, tuple[int, int]]], passages: dict[str, Doc], questions: dict[str, Doc]
 ) -> Batch:
-    """A batch of windows (text, question, cut); what several of them share is in it once."""
+    """Return a batch of windows (text, question, cut), with shared passages and questions only once."""
     texts = {text: n for n, text in enumerate(dict.fromkeys(text for text, _, _ in jobs))}
     asked = {question: n for n, question in enumerate(dict.fromkeys(question for _, question, _ in jobs))}
     cuts = {key: n for n, key in enumerate(dict.fromkeys((text, cut) for text, _, cut in jobs))}

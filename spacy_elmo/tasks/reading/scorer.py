@@ -1,4 +1,4 @@
-"""Scores a reader's answers: EM, F1 and Rouge-L, and whether it refuses what has no answer."""
+"""Score a reader's answers: EM, F1 and Rouge-L, and the accuracy of "no answer"."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -17,9 +17,9 @@ def create_reader_scorer_v1() -> Callable[..., dict[str, Any]]:
 def score_reader(examples: Iterable[Example], **kwargs: Any) -> dict[str, float | None]:
     """Score the predicted Docs' answers to the questions of the reference Docs.
 
-    answer_em, answer_f, answer_rouge_l: means over the questions that have an answer, see metrics; one that
-    the reader leaves unanswered counts as 0. no_answer_acc: over all questions, the share for which it is
-    right whether there is an answer; None where every question has one. None of them without questions.
+    answer_em, answer_f, answer_rouge_l: means over the questions with an answer, see metrics; an unanswered
+    question counts as 0. no_answer_acc: share of all questions for which the reader is right whether there is
+    an answer; None if every question has one. All are None without questions.
     """
     answered = [(question, found) for eg in examples for question, found in _pairs(eg)]
     possible = [(q, found) for q, found in answered if not q.is_impossible]
@@ -33,7 +33,7 @@ def score_reader(examples: Iterable[Example], **kwargs: Any) -> dict[str, float 
 
 
 def _pairs(example: Example) -> list[tuple[Question, Answers]]:
-    """The questions whose answer is known, each with what was found."""
+    """Return the questions with known answers, each with the predicted answers."""
     questions = get_questions(example.reference)
     found = get_answers(example.predicted) or [Answers() for _ in questions]
     known = zip(questions, found, strict=True)

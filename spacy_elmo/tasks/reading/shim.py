@@ -1,4 +1,4 @@
-"""Holds the torch network for thinc; its weights are saved as safetensors, never pickled."""
+"""Hold the torch network for thinc. Its weights are saved as safetensors, never pickled."""
 
 import json
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ METADATA_KEY = "spacy-elmo.BiDAF"
 
 
 class NetworkShim(Shim):
-    """The network of a reader; none until it is initialized or loaded.
+    """Shim of a reader's network, which is missing until it is initialized or loaded.
 
-    max_grad_norm: the norm of all its gradients together is clipped to this.
+    max_grad_norm: norm to which all gradients together are clipped.
     """
 
     def __init__(self, network: BiDAF | None = None, *, max_grad_norm: float = 5.0):
@@ -41,7 +41,7 @@ class NetworkShim(Shim):
 
     @property
     def is_initialized(self) -> bool:
-        """Whether there is a network."""
+        """Whether the network exists."""
         return self._model is not None
 
     def finish_update(self, optimizer: Any) -> None:
@@ -56,7 +56,7 @@ class NetworkShim(Shim):
 
     @contextmanager
     def use_params(self, params: dict) -> Iterator[None]:
-        """Run with the parameters of `params` (averages) in place of the network's own."""
+        """Run with the parameters of `params` (averages) instead of the network's own."""
         own = {name: p.data for name, p in self._named_parameters() if (self.id, name) in params}
         for name, p in self._named_parameters():
             if name in own:
@@ -71,13 +71,13 @@ class NetworkShim(Shim):
         return [] if self._model is None else list(self._model.named_parameters())
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        """Serve thinc's model.to_gpu() and to_cpu()."""
+        """Move the network, for thinc's model.to_gpu() and to_cpu()."""
         self._device = "cpu" if device_type == "cpu" else f"cuda:{device_id}"
         if self._model is not None:
             self._model.to(self._device)
 
     def to_bytes(self) -> bytes:
-        """Sizes and weights in the safetensors format; nothing before initialization."""
+        """Return sizes and weights in the safetensors format; empty before initialization."""
         if self._model is None:
             return b""
         tensors = {name: t.detach().cpu().contiguous() for name, t in self._model.state_dict().items()}
@@ -85,7 +85,7 @@ class NetworkShim(Shim):
         return safetensors_torch.save(tensors, metadata)
 
     def from_bytes(self, data: bytes) -> "NetworkShim":
-        """Read what to_bytes wrote. Raises an ElmoError for anything else."""
+        """Read the result of to_bytes. Raises an ElmoError for anything else."""
         if not data:
             self._model = None
             return self
@@ -103,7 +103,7 @@ class NetworkShim(Shim):
         return self
 
     def copy(self) -> "NetworkShim":
-        """Copy the network too: it may be trained on."""
+        """Return a copy with its own network, which may be trained."""
         return NetworkShim(deepcopy(self._model), max_grad_norm=self.max_grad_norm)
 
     def __deepcopy__(self, memo: dict) -> "NetworkShim":
@@ -119,6 +119,6 @@ class NetworkShim(Shim):
 
 
 def _metadata(data: bytes) -> dict[str, str]:
-    """The metadata of safetensors bytes, which its own reader gives for files only."""
+    """Return the metadata of safetensors bytes, which safetensors itself only reads from files."""
     size = int.from_bytes(data[:8], "little")
     return json.loads(data[8 : 8 + size])["__metadata__"]

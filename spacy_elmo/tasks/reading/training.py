@@ -1,4 +1,4 @@
-"""From Examples to a batch of windows and questions with the spans that are right."""
+"""Convert Examples to a batch of windows and questions with the correct spans."""
 
 import random
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ def make_training_batch(
     stride: int,
     unanswered: float = 0.2,
 ) -> tuple[Batch, list[list[tuple[int, int]]]]:
-    """A batch of windows of the Examples' passages with their questions.
+    """Return a batch of windows of the Examples' passages with their questions, and the correct spans.
 
-    Each question is read with one of the windows that have its answer, drawn by chance, and with each of the
-    others with probability `unanswered`. Returns the batch and, for each pair, the right spans inside of the
-    window; none: "no answer" is right there. Questions of which nothing is known are left out, those whose
-    answer is in no window, and those that are only white space. The longest passages come first: then the
-    native kernel skips their padding.
+    Each question is paired with one random window that contains its answer, and with each other window with
+    probability `unanswered`. The second result holds, for each pair, the correct spans inside the window; if
+    it is empty, "no answer" is correct. Three kinds of questions are skipped: without known answers, with an
+    answer in no window, and of only white space. The longest passages come first, so that the native kernel
+    can skip their padding.
     """
     batch = Batch()
     targets: list[list[tuple[int, int]]] = []
@@ -44,7 +44,7 @@ def make_training_batch(
         doc = eg.predicted if ready else docs.make(vocab, [text], is_train=True)[0]
         batch.passages.append(doc)
         batch.passage_texts.append(text)
-        numbers: dict[int, int] = {}  # of a cut: its window in the batch
+        numbers: dict[int, int] = {}  # index of a cut -> index of its window in the batch
         for question in questions:
             if not read[question]:
                 continue
@@ -60,7 +60,7 @@ def make_training_batch(
 
 
 def _draw_windows(question: Question, cuts: Sequence[tuple[int, int]], unanswered: float) -> list[int]:
-    """Indices of the windows that a question is read with."""
+    """Return the indices of the windows with which a question is paired."""
     with_answer = [
         i
         for i, (first, after) in enumerate(cuts)
@@ -68,13 +68,13 @@ def _draw_windows(question: Question, cuts: Sequence[tuple[int, int]], unanswere
     ]
     without = [i for i in range(len(cuts)) if i not in with_answer]
     if not with_answer and not question.is_impossible:
-        return []  # its answer is too long, and to refuse would be wrong
+        return []  # its answer is too long, and "no answer" would be wrong
     random.shuffle(without)
     first = random.choice(with_answer) if with_answer else without.pop()
     return sorted([first, *(i for i in without if random.random() < unanswered)])
 
 
 def _inside(question: Question, window: Window) -> list[tuple[int, int]]:
-    """The right spans that lie in a window, as offsets into it."""
+    """Return the correct spans inside a window, as offsets in the window."""
     spans = [(start - window.start, end - window.start) for start, end in question.spans]
     return [(start, end) for start, end in spans if 0 <= start < end <= window.end - window.start]
