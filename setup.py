@@ -39,7 +39,7 @@ class PlatformWheel(bdist_wheel):
 
 kernel = Extension(
     "spacy_elmo.kernels._native",
-    sources=[f"{NATIVE}/bilm.cpp"],
+    sources=sorted(glob(f"{NATIVE}/*.cc")),
     depends=glob(f"{NATIVE}/*.h"),
     # -ffp-contract: what is fused must not depend on the number of rows in a tile.
     extra_compile_args=[

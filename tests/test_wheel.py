@@ -11,7 +11,7 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NATIVE = {".so", ".cpp", ".h"}  # sources of the kernel, and what a compiler makes of them
+NATIVE = {".so", ".cc", ".h"}  # sources of the kernel, and what a compiler makes of them
 
 # Runs with the unpacked wheel in front of everything else, and no way out to a network.
 PROGRAM = """

@@ -3,6 +3,7 @@
 The library is built at installation if there is a compiler (setup.py), independent of the versions of Python
 and torch. `call` keeps a reference to every array until the function has returned, and checks element type,
 contiguity and alignment. Callers check shapes and indices, with `check_shape` and `check_indices`.
+native_interface.py declares the functions.
 """
 
 import ctypes
@@ -12,121 +13,46 @@ from typing import Any, NamedTuple
 from weakref import finalize
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..locks import BuildOnce
+from .native_interface import ABI_VERSION, COMPUTE_TYPES, FUNCTIONS, Function, Kind, Pointer, Scalar, Struct
 
 FOLDER = Path(__file__).parent  # setup.py builds "_native.so" into it
-ABI_VERSION = 4  # of its functions; an older build is none, until it is built again
-COMPUTE_TYPES = ("f32", "bf16", "int16")  # as native/model.h counts them
 
 Array = np.ndarray | Tensor
 
-_INT, _LONG, _FLOAT, _ADDRESS = ctypes.c_int, ctypes.c_long, ctypes.c_float, ctypes.c_void_p
-
-
-class _Pointer(NamedTuple):
-    """Parameter that points to numbers: an array, None (null), or, with `many`, a list of arrays.
-
-    Attributes:
-        array: NumPy type, if NumPy arrays are allowed.
-        tensor: torch types, if tensors are allowed.
-        written: The function writes to the array.
-        many: The parameter is a list of arrays.
-        strided: The function gets the distances between the array's blocks, which the caller has checked.
-        optional: The list may contain None.
-    """
-
-    array: Any
-    tensor: tuple[torch.dtype, ...]
-    written: bool = False
-    many: bool = False
-    strided: bool = False
-    optional: bool = False
-
-
-class _Function(NamedTuple):
-    """Result and parameters of a function. no_memory: message of a MemoryError; None: return the result."""
-
-    result: Any
-    parameters: tuple[Any, ...]
-    no_memory: str | None = None
-
-
-_FLOATS = _Pointer(np.dtype("f4"), (torch.float32,))
-_INDICES = _Pointer(np.dtype("i8"), (torch.int64,))
-_MANY, _STATE = _FLOATS._replace(many=True), _FLOATS._replace(written=True)
-_PLACES = _MANY._replace(written=True, strided=True)
-_BYTES = _Pointer(np.dtype("u1"), (torch.uint8,), written=True)
-_DOUBLES = _Pointer(np.dtype("f8"), (torch.float64,), written=True)
-_WEIGHTS = _MANY._replace(optional=True)
-_SHAPE = (_LONG, _LONG)
-_SIZES = (_INT, _INT, _LONG, *_SHAPE)  # instruction set, half or not, and three sizes
-_LAYER = (*_SIZES, _LONG)
-_NO_STEP = "There is no memory for this step: give a smaller batch_tokens."
-
-FUNCTIONS = {
-    "elmo_isa": _Function(ctypes.c_char_p, (_INT,)),
-    "elmo_supported": _Function(_INT, (_INT,)),
-    "elmo_fastest": _Function(_INT, (_INT,)),
-    "elmo_new": _Function(_ADDRESS, (_INT, _INT, _LONG, *_SHAPE, _INT, _FLOAT, _FLOAT, _WEIGHTS)),
-    "elmo_free": _Function(None, (_ADDRESS,)),
-    "elmo_encode": _Function(
-        _INT,
-        (
-            *(_ADDRESS, _LONG, _INDICES, _INDICES, _FLOATS, _FLOAT, *_SHAPE, _FLOATS, _INDICES),
-            *(_PLACES, _INDICES, _INT),
-        ),
-        no_memory="There is no memory for this batch: give a smaller batch_tokens.",
-    ),
-    "elmo_tokens": _Function(
-        _INT,
-        (
-            *(_INT, _LONG, _INDICES, _MANY, _INDICES, *_SHAPE, _INDICES._replace(many=True)),
-            *(_MANY._replace(written=True), _INT),
-        ),
-        no_memory="There is no memory for the layers of these tokens.",
-    ),
-    "elmo_mix": _Function(
-        _INT,
-        (
-            *(_INT, _LONG, _INDICES, _MANY, *_SHAPE, _FLOATS, _FLOAT, _MANY, _LONG),
-            *(_MANY._replace(written=True), _STATE, _INT),
-        ),
-        no_memory="There is no memory for the mix of this batch.",
-    ),
-    "elmo_maxout_new": _Function(_ADDRESS, (_INT, _INT, *_SHAPE, *[_FLOATS] * 4, _FLOAT)),
-    "elmo_maxout_free": _Function(None, (_ADDRESS,)),
-    "elmo_maxout": _Function(
-        _INT,
-        (_ADDRESS, _LONG, _INDICES, _LONG, _INDICES, _MANY, _STATE, _INT),
-        no_memory="There is no memory for this batch: give a smaller batch_size.",
-    ),
-    "elmo_lstm_room": _Function(None, (*_LAYER, _INT, _INDICES, _INDICES._replace(written=True))),
-    "elmo_lstm_forward": _Function(
-        _INT,
-        (*_LAYER, _INDICES, *[_FLOATS] * 5, _STATE, _BYTES, _INT),
-        no_memory=_NO_STEP,
-    ),
-    "elmo_lstm_backward": _Function(
-        _INT,
-        (*_LAYER, _INDICES, *[_FLOATS] * 3, _BYTES, _FLOATS, _BYTES, *[_STATE] * 5, _INT),
-        no_memory=_NO_STEP,
-    ),
-    "elmo_softmax_room": _Function(ctypes.c_int64, (*_SIZES, _INT)),
-    "elmo_softmax_loss": _Function(
-        _INT,
-        (*_SIZES, *[_FLOATS] * 3, _INDICES, _BYTES, _DOUBLES, *[_STATE] * 3, _INT),
-        no_memory=_NO_STEP,
-    ),
+_CTYPES = {
+    Scalar.INT: ctypes.c_int64,
+    Scalar.DOUBLE: ctypes.c_double,
+    Scalar.TEXT: ctypes.c_char_p,
+    Scalar.HANDLE: ctypes.c_void_p,
+    Scalar.NOTHING: None,
 }
 
 
-class Library(NamedTuple):
-    """The loaded library, with its functions and their declarations."""
+class _Loaded(NamedTuple):
+    """A function of the library. structure: of its struct, if it takes one."""
 
-    functions: dict[str, tuple[Callable, _Function]]
+    function: Callable
+    declared: Function
+    structure: type[ctypes.Structure] | None
+
+
+class Library(NamedTuple):
+    """The loaded library."""
+
+    functions: dict[str, _Loaded]
+
+
+def _ctype(kind: Kind | Struct) -> Any:
+    return _CTYPES[kind] if isinstance(kind, Scalar) else ctypes.c_void_p
+
+
+def structure_of(struct: Struct) -> type[ctypes.Structure]:
+    """The ctypes structure of a struct of the interface."""
+    fields = [(name, _ctype(kind)) for name, kind in struct.fields.items()]
+    return type(struct.name, (ctypes.Structure,), {"_fields_": fields})
 
 
 @BuildOnce
@@ -137,14 +63,16 @@ def load_library() -> Library | None:
         return None
     try:
         native = ctypes.CDLL(str(path))
-        if native.elmo_interface() != ABI_VERSION:
+        native.elmo_abi_version.restype = ctypes.c_int64
+        if native.elmo_abi_version() != ABI_VERSION:
             return None
         functions = {}
         for name, declared in FUNCTIONS.items():
             function = getattr(native, name)
-            function.restype = declared.result
-            function.argtypes = [_ADDRESS if isinstance(p, _Pointer) else p for p in declared.parameters]
-            functions[name] = function, declared
+            function.restype = _CTYPES[declared.result]
+            function.argtypes = [_ctype(kind) for kind in declared.parameters]
+            structs = [kind for kind in declared.parameters if isinstance(kind, Struct)]
+            functions[name] = _Loaded(function, declared, structure_of(structs[0]) if structs else None)
     except (OSError, AttributeError):
         return None
     return Library(functions)
@@ -161,8 +89,8 @@ def supported_targets() -> dict[str, int]:
     """Return the kernel's instruction sets that this processor supports, best first, with their numbers."""
     found: dict[str, int] = {}
     number = 0
-    while load_library() is not None and (name := call("elmo_isa", number)) is not None:
-        if call("elmo_supported", number):
+    while load_library() is not None and (name := call("elmo_target_name", number)) is not None:
+        if call("elmo_target_supported", number):
             found[name.decode("ascii")] = number
         number += 1
     return found
@@ -181,7 +109,7 @@ def target_number(isa: str | None) -> int:
 
 def fastest_compute_type() -> str | None:
     """Return the fastest type of products here: "f32", "bf16" or "int16"; None without the kernel."""
-    return COMPUTE_TYPES[call("elmo_fastest", target_number(None))] if available() else None
+    return COMPUTE_TYPES[call("elmo_fastest_compute_type", target_number(None))] if available() else None
 
 
 class Packed:
@@ -191,50 +119,69 @@ class Packed:
     them. Raises a MemoryError that names `what`.
     """
 
-    def __init__(self, make: str, free: str, what: str, *arguments: Any):
+    def __init__(self, make: str, free: str, what: str, **fields: Any):
         native = load_library()
         assert native is not None
-        self.address = call(make, *arguments)
+        self.address = call(make, **fields)
         if self.address is None:
             raise MemoryError(f"Not enough memory for the weights of {what}.")
-        finalize(self, native.functions[free][0], self.address).atexit = False
+        finalize(self, native.functions[free].function, self.address).atexit = False
 
 
-def call(name: str, *arguments: Any) -> Any:
-    """Call a function of the kernel. arguments: numbers, Packed, arrays, lists of arrays, None (null).
+def call(name: str, *arguments: Any, **fields: Any) -> Any:
+    """Call a function of the kernel.
 
-    Raises a ValueError for an array that the function could not access safely, and a MemoryError if memory
-    runs out.
+    arguments: its parameters in order, without its struct: numbers, Packed, arrays, lists of arrays, None
+    (null). fields: those of its struct. Raises a TypeError for fields that the struct does not have or that
+    are missing, a ValueError for an array that the function could not read or write safely, a MemoryError if
+    there is no memory.
     """
     native = load_library()
     assert native is not None
-    function, declared = native.functions[name]
-    passed: list[Any] = []
-    tables = []  # tables of addresses: they and `arguments` must live until the function has returned
-    for kind, argument in zip(declared.parameters, arguments, strict=True):
-        if isinstance(kind, _Pointer) and argument is not None:
-            if kind.many:
-                table = np.array([_address(each, kind, name) for each in argument], dtype=np.int64)
-                tables.append(table)
-                passed.append(table.__array_interface__["data"][0])
-            else:
-                passed.append(_address(argument, kind, name))
-        elif isinstance(argument, Packed):
-            passed.append(argument.address)
-        else:
-            passed.append(argument)
+    function, declared, structure = native.functions[name]
+    tables: list[np.ndarray] = []  # of addresses: they and the arrays live until the function has returned
+    plain = (kind for kind in declared.parameters if not isinstance(kind, Struct))
+    passed = [_convert(each, kind, name, tables) for each, kind in zip(arguments, plain, strict=True)]
+    for place, struct in enumerate(declared.parameters):
+        if isinstance(struct, Struct):
+            assert structure is not None
+            _check_fields(name, struct, fields)
+            values = {
+                field: _convert(fields[field], kind, name, tables) for field, kind in struct.fields.items()
+            }
+            passed.insert(place, ctypes.byref(structure(**values)))
     result = function(*passed)
     del tables
-    if declared.no_memory is None:
+    if declared.out_of_memory is None:
         return result
+    if result == 1:  # Status in native/parallel_for.h
+        raise MemoryError(declared.out_of_memory)
     if result:
-        raise MemoryError(declared.no_memory) if result == 1 else RuntimeError(f"{name} failed: {result}.")
+        raise RuntimeError(f"{name} failed: {result}.")
     return None
 
 
-def _address(array: Any, kind: _Pointer, name: str) -> int:
+def _check_fields(name: str, struct: Struct, fields: dict[str, Any]) -> None:
+    if fields.keys() != struct.fields.keys():
+        differing = ", ".join(sorted(fields.keys() ^ struct.fields.keys()))
+        raise TypeError(f"{name} takes all fields of {struct.name} and no others; these differ: {differing}.")
+
+
+def _convert(argument: Any, kind: Kind, name: str, tables: list[np.ndarray]) -> Any:
+    """What ctypes passes for an argument. tables: gets what has to live during the call."""
+    if isinstance(argument, Packed):
+        return argument.address
+    if not isinstance(kind, Pointer) or argument is None:
+        return argument
+    if not kind.many:
+        return _address(argument, kind, name)
+    tables.append(np.array([_address(each, kind, name) for each in argument], dtype=np.int64))
+    return tables[-1].__array_interface__["data"][0]
+
+
+def _address(array: Any, kind: Pointer, name: str) -> int:
     if isinstance(array, Tensor):
-        if array.dtype in kind.tensor and array.is_contiguous() and array.is_cpu:
+        if array.dtype == kind.tensor and array.is_contiguous() and array.is_cpu:
             return array.data_ptr()
     elif isinstance(array, np.ndarray):
         flags = array.flags
@@ -245,7 +192,7 @@ def _address(array: Any, kind: _Pointer, name: str) -> int:
         return 0
     wanted = "contiguous, writable" if kind.written else "contiguous"
     found = getattr(array, "dtype", type(array).__name__)
-    raise ValueError(f"{name} needs {wanted} arrays of {kind.tensor[0]}, got {found}.")
+    raise ValueError(f"{name} needs {wanted} arrays of {kind.tensor}, got {found}.")
 
 
 def address_of(tensor: Tensor) -> int:

@@ -1,8 +1,8 @@
 """Train on the CPU in the native kernel: a layer of one direction, and the softmax with its loss.
 
 Weights are packed for each step. Products use AMX tiles if the processor has them. Cells and exponentials are
-computed while their inputs are in the cache (native/lstm_training.h, native/softmax_training.h). Results have
-the same bits for any number of threads. Without the kernel, torch computes the same (lstm.py,
+computed while their inputs are in the cache (native/lstm_training-inl.h, native/cross_entropy-inl.h).
+Results have the same bits for any number of threads. Without the kernel, torch computes the same (lstm.py,
 cross_entropy.py).
 """
 
@@ -105,19 +105,30 @@ class NativeLayer(torch.autograd.Function):
         if w_hr is not None:
             check_shape("weight_hr", w_hr, (width, hidden))
         _check_sizes(sizes, rows, steps)
-        shape = target_number(None), half, rows, steps, width, hidden
+        shape = {
+            "target": target_number(None),
+            "use_bf16": half,
+            "n_sentences": rows,
+            "n_steps": steps,
+            "projection_dim": width,
+            "hidden_size": hidden,
+            "has_projection": w_hr is not None,
+            "batch_sizes": sizes,
+            "n_threads": torch.get_num_threads(),
+        }
         needed = torch.zeros(2, dtype=torch.int64)
-        call("elmo_lstm_room", *shape, w_hr is not None, sizes, needed)
+        call("elmo_lstm_workspace", needed, **shape)
         kept = ROOMS.take(int(needed[0]))
         weights = w_ih.contiguous(), w_hh.contiguous(), bias.contiguous()
         projection = None if w_hr is None else w_hr.contiguous()
         y = torch.empty_like(x, memory_format=torch.contiguous_format)
-        threads = torch.get_num_threads()
-        call("elmo_lstm_forward", *shape, sizes, *weights, projection, x.contiguous(), y, kept, threads)
+        arrays = dict(zip(("w_ih", "w_hh", "bias"), weights, strict=True))
+        call("elmo_lstm_forward", **shape, **arrays, w_hr=projection, x=x.contiguous(), y=y, saved=kept)
         if not any(ctx.needs_input_grad):
             ROOMS.give(kept)
             return y
         ctx.save_for_backward(*weights[:2], projection, sizes)
+        del shape["batch_sizes"]  # saved as a tensor
         ctx.shape, ctx.kept, ctx.work = shape, kept, int(needed[1])
         return y
 
@@ -129,10 +140,21 @@ class NativeLayer(torch.autograd.Function):
         d_w_hr = None if w_hr is None else torch.empty_like(w_hr)
         d_y = d_y.contiguous()
         d_x = torch.empty_like(d_y)
-        weights, threads = (w_ih, w_hh, w_hr), torch.get_num_threads()
+        shape = {**ctx.shape, "batch_sizes": sizes, "n_threads": torch.get_num_threads()}
         with ROOMS.lend(ctx.work) as work:
-            arguments = sizes, *weights, ctx.kept, d_y, work, d_x, *found, d_w_hr, threads
-            call("elmo_lstm_backward", *ctx.shape, *arguments)
+            call(
+                "elmo_lstm_backward",
+                **shape,
+                w_ih=w_ih,
+                w_hh=w_hh,
+                w_hr=w_hr,
+                saved=ctx.kept,
+                d_y=d_y,
+                workspace=work,
+                d_x=d_x,
+                **dict(zip(("d_w_ih", "d_w_hh", "d_bias"), found, strict=True)),
+                d_w_hr=d_w_hr,
+            )
         ROOMS.give(ctx.kept)
         del ctx.kept  # a second backward pass would read values that others have overwritten
         return d_x, *found, d_w_hr, None, None
@@ -162,8 +184,23 @@ def softmax_loss(
     tensors = [t.detach().contiguous() for t in (x, weight, bias)]
     found = [torch.empty_like(t) if gradients else None for t in tensors]
     loss = torch.zeros((), dtype=torch.float64)
-    shape = target_number(None), half, n, width, units
-    with ROOMS.lend(call("elmo_softmax_room", *shape, gradients)) as room:
-        arguments = *tensors, targets.contiguous(), room, loss, *found, torch.get_num_threads()
-        call("elmo_softmax_loss", *shape, *arguments)
+    shape = {
+        "target": target_number(None),
+        "use_bf16": half,
+        "n_targets": n,
+        "n_inputs": width,
+        "n_classes": units,
+        "with_gradients": gradients,
+        "n_threads": torch.get_num_threads(),
+    }
+    with ROOMS.lend(call("elmo_cross_entropy_workspace", **shape)) as room:
+        call(
+            "elmo_cross_entropy",
+            **shape,
+            **dict(zip(("x", "weight", "bias"), tensors, strict=True)),
+            targets=targets.contiguous(),
+            workspace=room,
+            loss=loss,
+            **dict(zip(("d_x", "d_weight", "d_bias"), found, strict=True)),
+        )
     return loss.float(), found

@@ -1,7 +1,7 @@
 """Bind the native inference ops: token pooling, scalar mix, and Maxout with layer norm.
 
-The kernel's code is in native/tasks.h. Without the kernel, NumPy and thinc compute the same: see
-pipeline/annotations/alignment.py and pipeline/layers/scalar_mix.py.
+The kernel's code is in native/token_ops-inl.h and native/maxout-inl.h. Without the kernel, NumPy and thinc
+compute the same: see pipeline/annotations/alignment.py and pipeline/layers/scalar_mix.py.
 """
 
 from collections.abc import Sequence
@@ -61,17 +61,19 @@ def pool_tokens(
     indices = [_checked(text) for text in texts]
     out = [np.empty((n_layers, text.n_tokens, width), dtype=np.float32) for text in texts]
     call(
-        "elmo_tokens",
-        target_number(target),
-        len(texts),
-        np.array([(len(t.states), t.n_tokens, len(t.tokens), len(t.units)) for t in texts], dtype=np.int64),
-        states,
-        np.array([state.shape[1] for state in states], dtype=np.int64),
-        n_layers,
-        width,
-        [each for own in indices for each in own],
-        out,
-        torch.get_num_threads(),
+        "elmo_pool_tokens",
+        target=target_number(target),
+        n_docs=len(texts),
+        sizes=np.array(
+            [(len(t.states), t.n_tokens, len(t.tokens), len(t.units)) for t in texts], dtype=np.int64
+        ),
+        states=states,
+        lengths=np.array([state.shape[1] for state in states], dtype=np.int64),
+        n_layers=n_layers,
+        dim=width,
+        indices=[each for own in indices for each in own],
+        out=out,
+        n_threads=torch.get_num_threads(),
     )
     return out
 
@@ -143,20 +145,20 @@ def _mix(
         check_shape("Static vectors of a Doc", b, (h.shape[1], more))
     check_shape("Weights of layers", weights, (n_layers,))
     call(
-        "elmo_mix",
-        target_number(target),
-        len(kept),
-        np.array([h.shape[1] for h in kept], dtype=np.int64),
-        kept,
-        n_layers,
-        width,
-        as_floats(weights),
-        epsilon,
-        columns,
-        more,
-        out,
-        norms,
-        torch.get_num_threads(),
+        "elmo_scalar_mix",
+        target=target_number(target),
+        n_docs=len(kept),
+        n_tokens=np.array([h.shape[1] for h in kept], dtype=np.int64),
+        layers=kept,
+        n_layers=n_layers,
+        dim=width,
+        weights=as_floats(weights),
+        epsilon=epsilon,
+        static_vectors=columns,
+        static_dim=more,
+        out=out,
+        moments=norms,
+        n_threads=torch.get_num_threads(),
     )
 
 
@@ -195,19 +197,20 @@ class PackedMaxout:
         check_shape("b", b, (self.nO, N_PIECES))
         for array in () if norm is None else (norm.gain, norm.shift):
             check_shape("A layer normalisation", array, (self.nO,))
-        arrays = [as_floats(each) for each in (W, b, *(norm[:2] if norm else ()))]
-        nothing = [None] * (0 if norm else 2)
+        weights, bias, *affine = (as_floats(each) for each in (W, b, *(norm[:2] if norm else ())))
         self._maxout = Packed(
             "elmo_maxout_new",
             "elmo_maxout_free",
             "a Maxout",
-            target_number(target),
-            COMPUTE_TYPES.index(products),
-            self.nI,
-            self.nO,
-            *arrays,
-            *nothing,
-            0.0 if norm is None else norm.epsilon,
+            target=target_number(target),
+            compute_type=COMPUTE_TYPES.index(products),
+            n_inputs=self.nI,
+            n_outputs=self.nO,
+            weights=weights,
+            bias=bias,
+            gain=affine[0] if affine else None,
+            shift=affine[1] if affine else None,
+            epsilon=0.0 if norm is None else norm.epsilon,
         )
 
     def __call__(self, *parts: Sequence[np.ndarray]) -> np.ndarray:
@@ -229,12 +232,12 @@ class PackedMaxout:
         call(
             "elmo_maxout",
             self._maxout,
-            len(tokens),
-            tokens,
-            len(kept),
-            np.array(widths, dtype=np.int64),
-            [x for part in kept for x in part],
-            y,
-            torch.get_num_threads(),
+            n_docs=len(tokens),
+            n_tokens=tokens,
+            n_parts=len(kept),
+            widths=np.array(widths, dtype=np.int64),
+            x=[x for part in kept for x in part],
+            out=y,
+            n_threads=torch.get_num_threads(),
         )
         return y

@@ -37,7 +37,7 @@ def test_auto_takes_bf16_only_where_the_processor_has_it():
 @KERNEL
 def test_auto_is_what_the_best_instruction_set_is_fastest_at():
     best = min(supported_targets().values())
-    fastest = (torch.float32, torch.bfloat16, torch.int16)[call("elmo_fastest", best)]
+    fastest = (torch.float32, torch.bfloat16, torch.int16)[call("elmo_fastest_compute_type", best)]
     assert resolve_compute_dtype("auto", CPU) == fastest
 
 
@@ -45,5 +45,6 @@ def test_auto_is_what_the_best_instruction_set_is_fastest_at():
 @pytest.mark.skipif(not has_native_bf16(CPU), reason="the processor has no bf16")
 def test_where_there_are_tiles_bf16_is_the_fastest():
     sets = supported_targets()
-    assert "amx" not in sets or call("elmo_fastest", sets["amx"]) == 1
-    assert {call("elmo_fastest", sets[name]) for name in sets.keys() & {"avx512vnni", "avx2"}} <= {2}
+    assert "amx" not in sets or call("elmo_fastest_compute_type", sets["amx"]) == 1
+    names = sets.keys() & {"avx512vnni", "avx2"}
+    assert {call("elmo_fastest_compute_type", sets[name]) for name in names} <= {2}

@@ -3,7 +3,7 @@
     python tests/native/sanitize.py [asan] [tsan] [--short]
 
 asan: AddressSanitizer and UndefinedBehaviorSanitizer; tsan: ThreadSanitizer; neither named: both. Each runs
-pool_driver.cpp, the kernel's threads in C++ alone, and then the kernel's tests in Python with a kernel that
+pool_driver.cc, the kernel's threads in C++ alone, and then the kernel's tests in Python with a kernel that
 is built so. --short: the driver alone. Returns 0 if nothing was reported, 77 if there is no compiler with
 the runtime.
 """
@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+DRIVER = Path(__file__).with_name("pool_driver.cc")
 KERNEL = ROOT / "spacy_elmo" / "kernels" / "native"
 FLAGS = {"asan": "address,undefined", "tsan": "thread"}
 LIBRARIES = {"asan": "libasan.so", "tsan": "libtsan.so"}
@@ -45,8 +46,8 @@ def compiler() -> str | None:
     return next(filter(None, map(shutil.which, [os.environ.get("CXX", ""), "g++", "clang++", "c++"])), None)
 
 
-def build(kind: str, source: Path, target: Path, *flags: str) -> bool:
-    """Compile a source with a sanitizer; False where the compiler has none."""
+def build(kind: str, sources: list[Path], target: Path, *flags: str) -> bool:
+    """Compile sources with a sanitizer; False where the compiler has none."""
     cxx = compiler()
     if cxx is None:
         return False
@@ -54,7 +55,9 @@ def build(kind: str, source: Path, target: Path, *flags: str) -> bool:
     sanitize += [f"-fsanitize={FLAGS[kind]}"] if kind in FLAGS else []
     common = ["-std=c++17", "-O1", "-g1", "-ffp-contract=off", "-fno-wrapv", "-pthread", "-w", f"-I{KERNEL}"]
     done = subprocess.run(
-        [cxx, *common, *sanitize, *flags, str(source), "-o", str(target)], capture_output=True, text=True
+        [cxx, *common, *sanitize, *flags, *map(str, sources), "-o", str(target)],
+        capture_output=True,
+        text=True,
     )
     if done.returncode:
         print(done.stderr[-2000:], file=sys.stderr)
@@ -66,17 +69,17 @@ def has_runtime(kind: str, folder: Path) -> bool:
     source = folder / "empty.cpp"
     source.write_text("int main() { return 0; }\n", encoding="utf8")
     target = folder / f"empty_{kind}"
-    return build(kind, source, target) and subprocess.run([target], capture_output=True).returncode == 0
+    return build(kind, [source], target) and subprocess.run([target], capture_output=True).returncode == 0
 
 
 def drive(kind: str, folder: Path, repeats: int) -> int:
     """Run the driver under a sanitizer, and its forks without one: their allocators do not fork."""
     target = folder / f"pool_driver_{kind}"
-    if not build(kind, Path(__file__).with_name("pool_driver.cpp"), target):
+    if not build(kind, [DRIVER], target):
         return 1
     failed = subprocess.run([target, str(repeats)], env={**os.environ, **SETTINGS}, timeout=1200).returncode
     plain = folder / "pool_driver"
-    if failed or not build("plain", Path(__file__).with_name("pool_driver.cpp"), plain):
+    if failed or not build("plain", [DRIVER], plain):
         return failed or 1
     return subprocess.run([plain, str(repeats), "forks"], timeout=1200).returncode
 
@@ -92,7 +95,7 @@ def test(kind: str, folder: Path) -> int:
         else:
             shutil.copy(source, folder)
     library = folder / "spacy_elmo" / "kernels" / "_native.so"
-    if not build(kind, KERNEL / "bilm.cpp", library, "-shared", "-fPIC", "-fvisibility=hidden"):
+    if not build(kind, sorted(KERNEL.glob("*.cc")), library, "-shared", "-fPIC", "-fvisibility=hidden"):
         return 1
     runtimes = [_runtime(LIBRARIES[kind]), _runtime("libstdc++.so.6")]
     environment = {

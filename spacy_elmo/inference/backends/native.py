@@ -1,4 +1,4 @@
-"""The backend of the native kernel: both directions in one C++ call, see native/bilm.cpp."""
+"""The backend of the native kernel: both directions in one C++ call, see native/elmo_api.cc."""
 
 import math
 from collections.abc import Sequence
@@ -46,18 +46,18 @@ class NativeBackend:
             weights += _weights(cell, P, H, projects=first.w_hr is not None)
         self._n_layers, self._projection = len(forward), P
         self._model = Packed(
-            "elmo_new",
-            "elmo_free",
+            "elmo_model_new",
+            "elmo_model_free",
             "the biLM",
-            target_number(instruction_set),
-            COMPUTE_TYPES.index(DTYPE_NAMES[dtype]),
-            len(forward),
-            P,
-            H,
-            options.skip,
-            math.inf if options.cell_clip is None else options.cell_clip,
-            math.inf if options.proj_clip is None else options.proj_clip,
-            weights,
+            target=target_number(instruction_set),
+            compute_type=COMPUTE_TYPES.index(DTYPE_NAMES[dtype]),
+            n_layers=len(forward),
+            projection_dim=P,
+            hidden_size=H,
+            use_skip_connections=options.skip,
+            cell_clip=math.inf if options.cell_clip is None else options.cell_clip,
+            proj_clip=math.inf if options.proj_clip is None else options.proj_clip,
+            weights=weights,
         )
 
     def run(self, inputs: EncodedInputs, out: Sequence[np.ndarray]) -> None:
@@ -81,18 +81,18 @@ class NativeBackend:
         call(
             "elmo_encode",
             self._model,
-            len(lengths),
-            lengths,
-            ids,
-            vectors,
-            inputs.scale,
-            0 if rows is None else rows.shape[1],
-            0 if table is None else table.shape[1],
-            table,
-            rows,
-            out,
-            strides,
-            torch.get_num_threads(),
+            n_sentences=len(lengths),
+            lengths=lengths,
+            ids=ids,
+            vectors=vectors,
+            scale=inputs.scale,
+            n_ngram_orders=0 if rows is None else rows.shape[1],
+            ngram_dim=0 if table is None else table.shape[1],
+            ngram_vectors=table,
+            ngram_rows=rows,
+            out=out,
+            layer_strides=strides,
+            n_threads=torch.get_num_threads(),
         )
 
     def _check_places(self, lengths: np.ndarray, out: Sequence[np.ndarray]) -> np.ndarray:
