@@ -1,8 +1,8 @@
-"""Builds the native kernel and names the wheel, which setup.cfg cannot declare. All else is in setup.cfg.
+"""Build the native kernel and name the wheel, which setup.cfg cannot declare. All else is in setup.cfg.
 
-SPACY_ELMO_KERNEL in the environment says how much the kernel matters: "auto" (the default) builds it where a
-compiler is found and goes on without it elsewhere; "required" fails without it, for wheels that are
-published; "none" leaves it out, to test what the package does on such a machine.
+The environment variable SPACY_ELMO_KERNEL controls the kernel: "auto" (the default) builds it if there is a
+compiler and continues without it otherwise; "required" fails without it, for published wheels; "none" does
+not build it, to test the package without a kernel.
 """
 
 import os
@@ -20,20 +20,23 @@ if KERNEL not in ("auto", "required", "none"):
 
 
 class BuildKernel(build_ext):
-    """Builds a shared library whose name holds no version of Python: the kernel calls nothing of Python."""
+    """Build a shared library whose name has no Python version, because the kernel does not use Python."""
 
     def get_ext_filename(self, fullname: str) -> str:
+        """Return the path of the library, without a Python version."""
         return os.path.join(*fullname.split(".")) + ".so"
 
 
 class PlatformWheel(bdist_wheel):
-    """Tags the wheel py3-none-PLATFORM: one serves every Python, but no other kind of machine."""
+    """Tag the wheel py3-none-PLATFORM: it fits every Python, but only one kind of machine."""
 
     def finalize_options(self) -> None:
+        """Mark the wheel as dependent on the platform."""
         super().finalize_options()
         self.root_is_pure = False
 
     def get_tag(self) -> tuple[str, str, str]:
+        """Return the tag of the wheel."""
         return "py3", "none", super().get_tag()[2]
 
 
@@ -41,12 +44,12 @@ kernel = Extension(
     "spacy_elmo.kernels._native",
     sources=sorted(glob(f"{NATIVE}/*.cc")),
     depends=glob(f"{NATIVE}/*.h"),
-    # -ffp-contract: what is fused must not depend on the number of rows in a tile.
+    # -ffp-contract: fused operations must not depend on the number of rows in a tile.
     extra_compile_args=[
         "-O3",
         "-std=c++17",
         "-ffp-contract=off",
-        "-fno-wrapv",  # Python's own -fwrapv costs int16 a tenth: indices do not overflow
+        "-fno-wrapv",  # Python's -fwrapv makes int16 a tenth slower; indices do not overflow
         "-fvisibility=hidden",
         "-pthread",
         "-g0",
@@ -60,7 +63,7 @@ kernel = Extension(
 )
 
 setup(
-    # Its flags and assembly are those of GCC and clang: Windows always runs without it.
+    # The flags and the assembly need GCC or clang, so there is no kernel on Windows.
     ext_modules=[] if KERNEL == "none" or sys.platform == "win32" else [kernel],
     cmdclass={"build_ext": BuildKernel, "bdist_wheel": PlatformWheel},
 )

@@ -1,4 +1,4 @@
-"""Models of equal sizes here and in a peer, ELMoForManyLangs as shipped, for the other benchmarks."""
+"""Build models of equal sizes here and in ELMoForManyLangs as shipped, for the other benchmarks."""
 
 import json
 import logging
@@ -27,14 +27,14 @@ Encode = Callable[[Sequence[Sequence[str]]], list[np.ndarray]]
 
 
 def table_model(units: Sequence[str], hidden: int) -> BiLM:
-    """A biLM with a table of units, P = H / 8, and random weights of the size of trained ones."""
+    """Build a biLM with an embedding table, P = H / 8, and random weights of the scale of trained ones."""
     torch.manual_seed(0)
     sizes = {"hidden_size": hidden, "projection_dim": hidden // 8, "cell_clip": CLIP, "proj_clip": CLIP}
     return BiLM(BiLMConfig(units="word", tie_softmax=False, **sizes), Vocab(units)).eval()
 
 
 def spelling_model(words: Sequence[str], hidden: int) -> BiLM:
-    """The same with a char-CNN."""
+    """Build the same model with a char-CNN."""
     torch.manual_seed(0)
     sizes = {"hidden_size": hidden, "projection_dim": hidden // 8, "cell_clip": CLIP, "proj_clip": CLIP}
     config = BiLMConfig(units="word", token_encoder="char_cnn", tie_softmax=False, **sizes, **CHAR_CNN)
@@ -42,8 +42,11 @@ def spelling_model(words: Sequence[str], hidden: int) -> BiLM:
 
 
 def peer_of(bilm: BiLM) -> Encode | None:
-    """The peer with the sizes of a model; the weights too, where it is a table model. None: not installed."""
-    logging.disable(logging.INFO)  # it tells of each batch
+    """Build the baseline with the sizes of a model, and its weights if it has a table.
+
+    None: not installed.
+    """
+    logging.disable(logging.INFO)  # ELMoForManyLangs logs each batch
     try:
         from elmoformanylangs import Embedder
     except ImportError:
@@ -55,7 +58,7 @@ def peer_of(bilm: BiLM) -> Encode | None:
 
 
 def ratio(name: str, seconds: Mapping[str, float]) -> str:
-    """How many times as fast as the peer it is, for behind a figure; nothing where there is no peer."""
+    """Format the speed relative to the baseline, to append to a figure; empty without the baseline."""
     return f" ({seconds[PEER] / seconds[name]:.1f}x)" if PEER in seconds and name != PEER else ""
 
 
@@ -109,7 +112,10 @@ def _write_peer(bilm: BiLM, folder: Path) -> None:
 def peer_step(
     units: Sequence[str], hidden: int, sentences: Sequence[Sequence[str]], *, dropout: float, clip: float
 ) -> Callable[[], None] | None:
-    """A training step of the peer on some sentences, as its `train_model` makes it. None: not installed."""
+    """Return a training step of the baseline on some sentences, as its `train_model` does it.
+
+    None: not installed.
+    """
     logging.disable(logging.INFO)
     try:
         from elmoformanylangs.biLM import Model, create_one_batch

@@ -1,11 +1,11 @@
-"""Seconds of each epoch of a tagger's training: without ELMo, with its cache, and with ELMo computed anew.
+"""Measure the seconds per epoch of a tagger's training: without ELMo, and with ELMo with and without cache.
 
     python benchmarks/bench_component_training.py SENTENCES.spacy [--epochs 4] [--limit 500] [--cpu-time]
 
 SENTENCES: tagged Docs, e.g. projects/zh_elmo/corpus/train_500.spacy. The configs are configs/tagger.cfg and
-configs/tagger_baseline.cfg; the same batches in the same order. The first epoch may cost the biLM's forward
-pass more, the later ones should cost what they cost without ELMo. Says too whether the losses are the same to
-the last bit with and without cache.
+configs/tagger_baseline.cfg, with the same batches in the same order. The first epoch may take the biLM's
+forward pass longer; later ones should take as long as without ELMo. The script also checks that the losses
+have the same bits with and without cache.
 """
 
 import argparse
@@ -33,7 +33,7 @@ WAYS = {
 
 
 def make(config: str, overrides: dict[str, object], examples: list[Example]) -> Language:
-    """A pipeline as a config has it, ready to be trained."""
+    """Build the pipeline of a config, ready for training."""
     fix_random_seed(0)
     loaded = load_config(CONFIGS / config, overrides=overrides, interpolate=True)
     nlp = spacy.util.load_model_from_config(
@@ -44,7 +44,7 @@ def make(config: str, overrides: dict[str, object], examples: list[Example]) -> 
 
 
 def epochs(nlp: Language, examples: list[Example], n: int, clock: Callable[[], float]) -> tuple[list, list]:
-    """Seconds and loss of each epoch."""
+    """Return the seconds and the loss of each epoch."""
     fix_random_seed(0)
     optimizer = nlp.create_optimizer()
     times, found = [], []
@@ -60,6 +60,7 @@ def epochs(nlp: Language, examples: list[Example], n: int, clock: Callable[[], f
 
 
 def main() -> None:
+    """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("sentences", type=Path)
     parser.add_argument("--epochs", type=int, default=4)

@@ -1,10 +1,11 @@
-"""Rate and memory of `spacy elmo corpus` on synthetic text of any size, or yours, beside the bare segmenter.
+"""Measure the speed and memory of `spacy elmo corpus`, compared with the segmenter alone.
 
     python benchmarks/bench_corpus.py --size 100MB --units word --segmenter jieba --n-process 1 2
     python benchmarks/bench_corpus.py --text FILE --units word --segmenter jieba --n-process 1 2
     python benchmarks/bench_corpus.py --text FILE --units word --segmenter pkuseg:FOLDER --n-process 1 2
 
-The segmenter is timed in one process before and after each corpus, on sentences that are cut already.
+The text is synthetic, of any size, or yours. The segmenter is timed in one process before and after each
+corpus, on sentences that are already split.
 """
 
 import argparse
@@ -26,7 +27,7 @@ UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
 def synthetic(rng: np.random.Generator, characters: int) -> str:
-    """Lines of Han characters by Zipf's law: what a segmenter takes for words hardly repeats."""
+    """Yield lines of Han characters by Zipf's law, in which words hardly repeat."""
     odds = 1 / np.arange(3, HAN + 3)
     codes = 0x4E00 + rng.choice(HAN, characters, p=odds / odds.sum())
     marks = rng.random(characters)
@@ -37,6 +38,7 @@ def synthetic(rng: np.random.Generator, characters: int) -> str:
 
 
 def write_text(path: Path, size: int) -> None:
+    """Write synthetic text of `size` bytes."""
     rng = np.random.default_rng(0)
     with path.open("wb") as file:
         while file.tell() < size:
@@ -44,8 +46,8 @@ def write_text(path: Path, size: int) -> None:
 
 
 def bare_rate(args: argparse.Namespace, text: str) -> float:
-    """Characters a second of the segmenter alone, in this process, on sentences that are cut already."""
-    segment: Callable[[str], object] = split_characters  # which is what cuts text for a character model
+    """Return the characters per second of the segmenter alone, in this process, on split sentences."""
+    segment: Callable[[str], object] = split_characters  # the segmenter of a character model
     if args.segmenter == "jieba":
         import jieba
 
@@ -65,7 +67,7 @@ def bare_rate(args: argparse.Namespace, text: str) -> float:
 
 
 def sample(path: Path, pieces: int = 32) -> str:
-    """Some 2 million bytes of whole lines, from all of it."""
+    """Return about 2 million bytes of complete lines, spread over the text."""
     found: list[bytes] = []
     with path.open("rb") as file:
         for i in range(pieces):
@@ -75,13 +77,13 @@ def sample(path: Path, pieces: int = 32) -> str:
 
 
 def _busy() -> float:
-    """Processor seconds of all processes below this one that have ended."""
+    """Return the CPU seconds of all finished child processes."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def peaks(process: subprocess.Popen) -> tuple[float, float]:
-    """Peak memory in GB of a process and of the largest below it, until it ends. Linux only."""
+    """Return the peak memory in GB of a process and of its largest child, until it ends. Linux only."""
     parent, workers = 0.0, 0.0
     while process.poll() is None:
         parent = max(parent, _peak(process.pid))
@@ -107,6 +109,7 @@ def _below(pid: int) -> list[int]:
 
 
 def main() -> None:
+    """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -124,7 +127,7 @@ def main() -> None:
             text = Path(scratch) / "text.txt"
             write_text(text, int(float(args.size[:-2]) * UNITS[args.size[-2:].upper()]))
         some = sample(text)
-        n = text.stat().st_size * len(some) / len(some.encode("utf8"))  # characters, about
+        n = text.stat().st_size * len(some) / len(some.encode("utf8"))  # characters, approximately
         print(f"{n:,.0f} characters, {args.units}, {args.segmenter}")
         bare = bare_rate(args, some)
         for jobs in args.jobs:

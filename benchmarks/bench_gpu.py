@@ -1,12 +1,12 @@
-"""What a GPU does: steps of training and inference, beside torch alone, and the share of its peak.
+"""Measure training steps and inference on a GPU, compared with torch alone and with the GPU's peak.
 
     python benchmarks/bench_gpu.py [--parts steps encode] [--batches 8192 65536] [--rounds 3]
 
-steps: forward, backward, clipping and optimiser in bf16 on units at random, with the sizes of
+steps: forward, backward, clipping and optimizer in bf16 on random units, with the sizes of
 configs/pretrain.cfg (6,000 characters) and configs/pretrain_reference.cfg (52,000 words). encode: sentences
-to vectors in main memory, lognormal lengths, 25 units in the mean, at most 105. The peer is the same network
-by torch alone: nn.LSTM (cuDNN), and the logits of 4,096 predictions at once by torch's operations. The peak
-is that of a product of 8192 x 8192 matrices in bf16.
+to vectors in main memory, with lognormal lengths of mean 25 and maximum 105 units. The baseline is the same
+network in torch alone: nn.LSTM (cuDNN), and logits in chunks of 4,096 predictions. The peak is the speed of a
+product of 8192 x 8192 matrices in bf16.
 """
 
 import argparse
@@ -42,7 +42,7 @@ SETTINGS = PretrainConfig(paths=Paths(), vocab=VocabConfig(), training=TrainingC
 
 @dataclass(frozen=True)
 class Size:
-    """A model; `length` units in a sentence of training, boundaries included."""
+    """Sizes of a model; `length`: units of a training sentence, boundaries included."""
 
     name: str
     hidden: int
@@ -56,7 +56,7 @@ SIZES = (Size("lean, H 512", 512, 128, 6_000, 40), Size("reference, H 4096", 409
 
 @contextmanager
 def torch_alone() -> Iterator[None]:
-    """Without kernels of ours."""
+    """Disable the fused kernels inside a `with` block."""
     with (
         patch.object(lstm, "kernels", lambda x: None),
         patch.object(cross_entropy, "kernels", lambda x: None),
@@ -66,9 +66,10 @@ def torch_alone() -> Iterator[None]:
 
 
 def by(way: str, run: Callable[[], object]) -> Callable[[], None]:
-    """Run, and wait until the GPU is through."""
+    """Run a function and wait for the GPU."""
 
     def timed() -> None:
+        """Return the median seconds of each function."""
         if way == OURS:
             run()
         else:
@@ -80,6 +81,7 @@ def by(way: str, run: Callable[[], object]) -> Callable[[], None]:
 
 
 def make_model(size: Size) -> BiLM:
+    """Build a biLM of these sizes on the GPU."""
     torch.manual_seed(0)
     vocab = Vocab([f"{i}" for i in range(size.units)])
     return BiLM(
@@ -95,10 +97,11 @@ def make_model(size: Size) -> BiLM:
 
 
 def peak() -> float:
-    """Operations a second of the largest product."""
+    """Return the operations per second of the largest product."""
     a, b = (torch.randn(SIDE, SIDE, device=GPU).bfloat16() for _ in range(2))
 
     def products() -> None:
+        """Compute products for the peak."""
         for _ in range(20):
             a @ b
         torch.cuda.synchronize()
@@ -107,12 +110,13 @@ def peak() -> float:
 
 
 def a_step(bilm: BiLM, batch: TokenBatch, way: str) -> Callable[[], object]:
+    """Return a function that takes one training step."""
     step = TrainStep(bilm, dropout=DROPOUT, dtype=torch.bfloat16)
     return update(with_cuda_graphs(step) if way == OURS else step, batch)
 
 
 def steps(args: argparse.Namespace, most: float) -> None:
-    """Units per second of a training step."""
+    """Print the units per second of a training step."""
     for size in SIZES:
         table: dict[str, list[str]] = {PEER: [], OURS: [], "of the peak": [], "GB": []}
         for tokens in args.batches:
@@ -136,7 +140,7 @@ def steps(args: argparse.Namespace, most: float) -> None:
 
 
 def encoding(args: argparse.Namespace, most: float) -> None:
-    """Units per second of BiLM.encode."""
+    """Print the units per second of BiLM.encode."""
     for size in SIZES:
         bilm = make_model(size).eval()
         sentences = some_sentences(args.sentences, bilm.vocab.units)
@@ -156,6 +160,7 @@ def encoding(args: argparse.Namespace, most: float) -> None:
 
 
 def main() -> None:
+    """Run the benchmark and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--parts", nargs="+", default=["steps", "encode"])
     parser.add_argument("--batches", type=int, nargs="+", default=[8192, 65536])

@@ -1,10 +1,10 @@
-"""Units per second of BiLM.encode on every backend of this machine, in turns with a peer, in one run.
+"""Measure the units per second of BiLM.encode on every backend, in turns with a baseline, in one run.
 
     python benchmarks/bench_inference.py [--hidden 1024 2048] [--sentences 512] [--rounds 5] [--cpu-time]
 
-The peer is ELMoForManyLangs as shipped; where it is not installed (pip install --no-deps
-elmoformanylangs==0.0.4.post2 overrides==3.1.0; h5py), the table has no ratios. Weights are random, the same
-for both; sentences have lognormal lengths, 25 units in the mean, at most 105.
+The baseline is ELMoForManyLangs as shipped. If it is not installed (pip install --no-deps
+elmoformanylangs==0.0.4.post2 overrides==3.1.0; h5py), the table has no ratios. The random weights are the
+same for both. Sentences have lognormal lengths with mean 25 and maximum 105 units.
 """
 
 import argparse
@@ -27,12 +27,12 @@ from spacy_elmo.kernels.precision import has_native_bf16, resolve_compute_dtype
 
 Sentences = list[list[str]]
 CPU = torch.device("cpu")
-IN_A_ROW = 10  # times that one sentence is read
+IN_A_ROW = 10  # repetitions of a single sentence
 CHARACTERS = [chr(0x4E00 + i) for i in range(4000)]
 
 
 def some_sentences(n: int, words: Sequence[str], seed: int = 0) -> Sentences:
-    """Words by Zipf's law."""
+    """Return sentences of words by Zipf's law."""
     rng = np.random.default_rng(seed)
     lengths = np.clip(rng.lognormal(np.log(25) - 0.18, 0.6, n).round(), 1, 105).astype(int)
     chances = 1 / np.arange(10, len(words) + 10)
@@ -40,18 +40,19 @@ def some_sentences(n: int, words: Sequence[str], seed: int = 0) -> Sentences:
 
 
 def in_batches(run: Callable[[Sentences], object], sentences: Sentences, size: int) -> None:
-    """As the peer does it: sentences sorted by length, `size` at a time."""
+    """Yield batches as the baseline forms them: sentences sorted by length, `size` per batch."""
     order = sorted(sentences, key=len, reverse=True)
     for i in range(0, len(order), size):
         run(order[i : i + size])
 
 
 def ours(bilm: BiLM, backend: str, precision: str) -> Callable[[Sentences], object]:
+    """Return a function that encodes with a backend and a precision."""
     return lambda sentences: encode(bilm, sentences, batch_tokens=10**6, precision=precision, backend=backend)
 
 
 def ways(bilm: BiLM) -> dict[str, Callable[[Sentences], object]]:
-    """The peer, torch and the best native backend, in every precision that it has."""
+    """Return functions for the baseline, torch and the best native backend, in all their precisions."""
     found: dict[str, Callable[[Sentences], object]] = {}
     peer = peer_of(bilm)
     if peer is not None:
@@ -63,6 +64,7 @@ def ways(bilm: BiLM) -> dict[str, Callable[[Sentences], object]]:
 
 
 def tables(hidden: int, args: argparse.Namespace, clock: Callable[[], float]) -> None:
+    """Print the tables of one hidden size."""
     sentences = some_sentences(args.sentences, CHARACTERS)
     one = [list(CHARACTERS[:30])]
     units = sum(map(len, sentences))
@@ -88,7 +90,7 @@ def tables(hidden: int, args: argparse.Namespace, clock: Callable[[], float]) ->
 
 
 def peak(args: argparse.Namespace, clock: Callable[[], float]) -> None:
-    """The kernel against the fastest product of two matrices that torch has here."""
+    """Compare the kernel with the fastest product of two matrices in torch on this machine."""
     n, hidden = 1024, 2048
     weight, x = torch.randn(n, n).bfloat16(), torch.randn(n, n).bfloat16()
     product = onednn_linear(weight, None) or packed_linear(weight)
@@ -97,6 +99,7 @@ def peak(args: argparse.Namespace, clock: Callable[[], float]) -> None:
     run = ours(bilm, available_backends()[0], "bf16")
 
     def products() -> None:
+        """Compute products for the comparison."""
         with torch.inference_mode():
             for _ in range(100):
                 product(x)
@@ -106,13 +109,16 @@ def peak(args: argparse.Namespace, clock: Callable[[], float]) -> None:
     most = 100 * 2 * n**3 / times["peak"]
     p = hidden // 8
     per_unit = 2 * 2 * 2 * (4 * hidden * 2 * p + hidden * p)
-    rate = per_unit * sum(map(len, sentences)) / times["ours"]  # boundaries take next to nothing
+    rate = per_unit * sum(map(len, sentences)) / times["ours"]  # boundaries take almost no time
     print(f"{available_backends()[0]}, bf16, hidden {hidden}, batch 256: {rate / 1e9:.0f} GFLOP/s,", end=" ")
     print(f"{100 * rate / most:.0f} % of the {most / 1e9:.0f} of a product of {n} x {n} matrices")
 
 
 def spelled(args: argparse.Namespace, clock: Callable[[], float], hidden: int = 2048) -> None:
-    """Words to layers with a char-CNN; the weights are not the peer's, the sizes are."""
+    """Measure words to layers with a char-CNN.
+
+    The weights differ from the baseline's; the sizes are the same.
+    """
     rng = np.random.default_rng(1)
     words = [
         "".join(rng.choice(CHARACTERS[:3000], n))
@@ -144,6 +150,7 @@ def spelled(args: argparse.Namespace, clock: Callable[[], float], hidden: int = 
 
 
 def machine() -> str:
+    """Print the processor, the threads and the versions."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     name = next(
@@ -155,6 +162,7 @@ def machine() -> str:
 
 
 def main() -> None:
+    """Run the benchmark and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--hidden", type=int, nargs="+", default=[1024, 2048])
     parser.add_argument("--sentences", type=int, default=512)

@@ -33,10 +33,12 @@ MATRICES = {  # inputs and outputs
 
 
 def normal(*shape: int) -> np.ndarray:
+    """Return normally distributed float32 values."""
     return np.random.default_rng(0).normal(size=shape).astype("f4")
 
 
 def repeated(run: Callable[[], object], times: int) -> Callable[[], object]:
+    """Return a function that calls `run` several times."""
     return lambda: [run() for _ in range(times)]
 
 
@@ -171,7 +173,7 @@ def ops(targets: Iterable[str], types: Iterable[str], rounds: int, clock: Clock)
 
 
 def main() -> None:
-    """Run what was asked for."""
+    """Run the benchmark and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     known = list(supported_targets())
     parser.add_argument("--targets", nargs="+", default=known, choices=known)

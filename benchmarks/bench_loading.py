@@ -1,9 +1,9 @@
-"""Time and memory that spacy-elmo adds to a process which has imported spaCy and torch.
+"""Measure the time and memory that spacy-elmo adds to a process that has imported spaCy and torch.
 
     python benchmarks/bench_loading.py [--model DIR] [--runs 5]
 
-Every figure is the median of several fresh processes, each above what it had when it had imported the two.
-Seconds of the processor depend less on what else runs than those of the clock. Memory as Linux counts it.
+Every figure is the median over several new processes, minus the value after both imports. CPU seconds depend
+less on other programs than wall-clock seconds. Memory is measured by Linux.
 """
 
 import argparse
@@ -45,7 +45,7 @@ print(json.dumps([*(b - a for a, b in zip(before, after)), before[2]]))
 
 
 def measure(code: str, model: Path | None) -> list[float]:
-    """Seconds, of the clock and of the processor, MiB resident and at the peak; MiB resident before."""
+    """Return wall-clock and CPU seconds, MiB resident and at the peak, and MiB resident before."""
     config = json.dumps({"model": {"path": None if model is None else str(model.resolve())}})
     command = [sys.executable, "-c", PROGRAM, config, code]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -53,6 +53,7 @@ def measure(code: str, model: Path | None) -> list[float]:
 
 
 def main() -> None:
+    """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", type=Path, default=None, help="a model folder; left out: the bundled one")
     parser.add_argument("--runs", type=int, default=5)

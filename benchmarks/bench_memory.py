@@ -1,8 +1,8 @@
-"""Memory of a pipeline with elmo: in a stream of docs, and with one long doc.
+"""Measure the memory of a pipeline with elmo: in a stream of docs, and with one long doc.
 
     python benchmarks/bench_memory.py TEXT [--docs 10000] [--tokens 20000]
 
-TEXT: UTF-8, one paragraph a line, repeated as often as needed. Memory as Linux counts it, a process for each.
+TEXT: UTF-8, one paragraph per line, repeated as needed. Each case runs in a new process; Linux measures.
 """
 
 import argparse
@@ -16,12 +16,13 @@ import spacy
 
 
 def memory() -> tuple[float, float]:
-    """MiB resident now and at the most so far."""
+    """Return MiB resident now and at the peak."""
     found = dict(re.findall(r"(VmRSS|VmHWM):\s+(\d+) kB", Path("/proc/self/status").read_text()))
     return int(found["VmRSS"]) / 1024, int(found["VmHWM"]) / 1024
 
 
 def stream(nlp: spacy.Language, lines: list[str], n: int) -> None:
+    """Process `n` docs and print the memory."""
     print("| docs read | MiB resident | at the most |\n|---|---|---|")
     docs = nlp.pipe(islice(cycle(lines), n), batch_size=64)
     for number, _ in enumerate(docs, 1):
@@ -30,6 +31,7 @@ def stream(nlp: spacy.Language, lines: list[str], n: int) -> None:
 
 
 def long_doc(nlp: spacy.Language, lines: list[str], n: int) -> None:
+    """Process one doc of `n` tokens and print the memory."""
     text = "\n".join(islice(cycle(lines), n))[: n + n // 50]
     before = memory()[0]
     doc = nlp(text)
@@ -39,6 +41,7 @@ def long_doc(nlp: spacy.Language, lines: list[str], n: int) -> None:
 
 
 def main() -> None:
+    """Run the benchmark in new processes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("text", type=Path)
     parser.add_argument("--docs", type=int, default=10_000)

@@ -150,6 +150,7 @@ def where(nlp: Language, texts: list[str], rounds: int, clock: Callable[[], floa
 
 
 def main() -> None:
+    """Run the benchmark and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("text", type=Path)
     parser.add_argument("--lines", type=int, default=500)

@@ -1,9 +1,9 @@
-"""How far each backend and precision is from the network in float64, on trained weights and real text.
+"""Measure the deviation of each backend and precision from float64, with trained weights and real text.
 
     python benchmarks/bench_precision.py TEXT [--model FOLDER]
     python benchmarks/bench_precision.py TEXT --pipelines FOLDER ... --gold DOCS.spacy [--code FILE.py]
 
-TEXT: UTF-8, one paragraph a line. Prints the smallest cosine of any unit by layer and the largest
+TEXT: UTF-8, one paragraph per line. Prints the smallest cosine of any unit by layer, and the largest
 difference. --pipelines: trained pipelines with elmo, which are scored on DOCS in each precision.
 """
 
@@ -29,13 +29,14 @@ PRECISIONS = ["f32", "bf16", "int16"]
 
 
 def exact(bilm: BiLM, sentences: list[list[str]]) -> list[np.ndarray]:
-    """The layers in float64."""
+    """Return the layers in float64."""
     network = copy.deepcopy(bilm).double()
     with torch.inference_mode():
         return [network(collate(network, [s]))[:, 0, 1 : 1 + len(s)].numpy() for s in sentences]
 
 
 def vectors(bilm: BiLM, text: Path, lines: int) -> None:
+    """Compare the vectors of all backends and precisions, and print a table."""
     paragraphs = [line for line in text.read_text(encoding="utf8").split("\n") if line.strip()][:lines]
     read = [split_characters(line[a:b])[0] for line in paragraphs for a, b in sentence_spans(line)]
     limit = bilm.config.max_sentence_length
@@ -54,6 +55,7 @@ def vectors(bilm: BiLM, text: Path, lines: int) -> None:
 
 
 def scores(pipelines: list[Path], gold: Path) -> None:
+    """Score trained pipelines in each precision, and print a table."""
     rows: dict[str, list[str]] = {}
     for path in pipelines:
         nlp = spacy.load(path)
@@ -69,6 +71,7 @@ def scores(pipelines: list[Path], gold: Path) -> None:
 
 
 def main() -> None:
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("text", type=Path)
     parser.add_argument("--model", type=Path, help="a model of characters; default: the bundled one")

@@ -1,14 +1,14 @@
-"""What a pretraining step costs: beside ELMoForManyLangs, each softmax, one process and two.
+"""Measure pretraining steps: compared with ELMoForManyLangs, by softmax, and with one and two processes.
 
     python benchmarks/bench_pretraining.py [--parts bundled steps softmax processes] [--hidden 1024 2048 4096]
 
-bundled: whole steps at the sizes of zh_elmo_sm, in sentences of three lengths, by the native kernel and torch
-alone, and what share of the rate of one large product in torch they reach in the same run.
+bundled: complete steps with the sizes of zh_elmo_sm, in sentences of three lengths, in the native kernel and
+in torch alone, and their speed relative to one large product in torch in the same run.
 
-steps: forward, backward, clipping and optimiser on 64 sentences of 40 units, in turns with the peer
-(pip install --no-deps elmoformanylangs==0.0.4.post2 overrides==3.1.0; h5py), same sizes and vocabulary, full
-softmax. The peer runs in float32 as shipped, ours in float32 and, where the processor has bfloat16, in that
-over float32 weights.
+steps: forward, backward, clipping and optimizer on 64 sentences of 40 units, in turns with the baseline
+(pip install --no-deps elmoformanylangs==0.0.4.post2 overrides==3.1.0; h5py), with the same sizes, vocabulary
+and full softmax. The baseline runs in float32 as shipped, ours in float32 and, if the processor supports it,
+in bfloat16 with float32 weights.
 """
 
 import argparse
@@ -54,7 +54,7 @@ if has_native_bf16(torch.device("cpu")):
 
 
 def our_step(units: list[str], hidden: int, sentences: list[list[str]], dtype: torch.dtype | None) -> Step:
-    """A step as pretraining makes it, P = H / 8."""
+    """Return a pretraining step with P = H / 8."""
     torch.manual_seed(0)
     sizes = {"hidden_size": hidden, "projection_dim": hidden // 8}
     bilm = BiLM(BiLMConfig(units="word", tie_softmax=False, **sizes), Vocab(units))
@@ -62,7 +62,7 @@ def our_step(units: list[str], hidden: int, sentences: list[list[str]], dtype: t
 
 
 def update(step: TrainStep | CUDAGraphTrainStep, batch: TokenBatch) -> Step:
-    """All that is done with a batch."""
+    """Return a function that does all of a training step on a batch."""
     bilm = step.bilm
     optimizer = build_optimizer(bilm, TrainingConfig())
 
@@ -76,7 +76,7 @@ def update(step: TrainStep | CUDAGraphTrainStep, batch: TokenBatch) -> Step:
 
 
 def steps(args: argparse.Namespace) -> None:
-    """Units per second of a training step, ours and the peer's."""
+    """Print the units per second of a training step, ours and the baseline's."""
     units = [chr(0x4E00 + i) for i in range(args.vocab)]
     rng = np.random.default_rng(0)
     sentences = [list(rng.choice(units, LENGTH)) for _ in range(ROWS)]
@@ -94,7 +94,7 @@ def steps(args: argparse.Namespace) -> None:
 
 
 def bundled(args: argparse.Namespace) -> None:
-    """Units per second at the bundled sizes, and the share of torch's product rate."""
+    """Print the units per second with the bundled sizes, and the share of torch's product speed."""
     units = [chr(0x4E00 + i) for i in range(6036)]
     config = BiLMConfig(projection_dim=256, hidden_size=512, tie_softmax=True)
     precision = "bf16" if "bf16" in PRECISIONS else "f32"
@@ -121,7 +121,7 @@ def bundled(args: argparse.Namespace) -> None:
 
 
 def softmax(args: argparse.Namespace, vocab: int = 52_000, samples: int = 8192) -> None:
-    """Milliseconds of one direction's softmax, forward and backward, over 52,000 words."""
+    """Print the milliseconds of one direction's softmax, forward and backward, over 52,000 words."""
     targets = torch.from_numpy(np.random.default_rng(0).zipf(1.2, ROWS * LENGTH) % vocab)
     sampler = CandidateSampler(vocab, samples, torch.device("cpu"))
 
@@ -174,7 +174,7 @@ log_every = 20
 
 
 def processes(args: argparse.Namespace) -> None:
-    """Units per second of `spacy_elmo pretrain`: one process on one core, on all, and one for each core."""
+    """Print the units per second of `spacy_elmo pretrain`: one process on one or all cores, one per core."""
     cores = len(os.sched_getaffinity(0))
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as name:
@@ -215,7 +215,7 @@ def _call(command: list[str], threads: int) -> str:
 
 
 def _rate(log: str) -> float:
-    """Units per second in the last line of a log that tells them."""
+    """Return the units per second of the last line of a log that has them."""
     words = [line.split() for line in log.splitlines() if "units/s" in line][-1]
     return float(words[words.index("units/s") - 1].replace(",", ""))
 
@@ -224,6 +224,7 @@ PARTS = {"bundled": bundled, "steps": steps, "softmax": softmax, "processes": pr
 
 
 def main() -> None:
+    """Run the benchmark and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--hidden", nargs="+", type=int, default=[1024, 2048, 4096])

@@ -1,10 +1,10 @@
-"""How often the nearest occurrence of an ambiguous word has the same sense: 40 Chinese words, by layer.
+"""Measure how often the nearest occurrence of an ambiguous word has the same sense: 40 words, by layer.
 
     python benchmarks/eval_word_senses.py [--model DIR] [--tsv FILE] [--words]
 
-Each word stands in three sentences in each of two senses; for each of the six, the nearest of the other five
-is found by cosine. Chance is two in five, 40 %. Layer 0 knows no context but, in a model with n-grams, those;
-without them all six are equal to it, it has chance.
+Each Chinese word occurs in three sentences in each of two senses. For each of the six, the nearest of the
+other five is found by cosine; chance is two in five, 40 %. Layer 0 has no context except n-grams. Without
+n-grams all six occurrences are equal in layer 0, so its score is chance.
 FILE: tab-separated columns word, sense, sentence, with these names in the first line.
 """
 
@@ -23,7 +23,7 @@ from spacy_elmo.pipeline.layers.bilm import get_bilm_shim
 from spacy_elmo.pretraining.data.segmentation import make_segmenter
 
 SENSES = Path(__file__).parent / "senses_zh.tsv"
-TIE = 1e-5  # cosines closer than that are equal but for rounding in float32
+TIE = 1e-5  # closer cosines differ only by rounding in float32
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Example:
 
 
 def read(path: Path) -> list[Example]:
-    """The examples of a file, in its order."""
+    """Read the examples of a file, in order."""
     with path.open(encoding="utf8", newline="") as file:
         return [Example(**row) for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)]
 
 
 def place(example: Example) -> Occurrence:
-    """Where the word stands. Raises a ValueError unless it is there exactly once."""
+    """Return the span of the word. Raises a ValueError unless it occurs exactly once."""
     found = [each for places in occurrences(example.sentence, example.word) for each in places]
     if len(found) != 1:
         raise ValueError(f"{example.word} occurs {len(found)} times, not once: {example.sentence}")
@@ -50,10 +50,10 @@ def place(example: Example) -> Occurrence:
 
 
 def same_sense(rows: np.ndarray, senses: Sequence[str]) -> np.ndarray:
-    """Whether the nearest other occurrence of a word has the same sense: (n,) from 0 to 1.
+    """Return whether the nearest other occurrence of a word has the same sense: (n,), from 0 to 1.
 
-    rows: (n, D) of length 1, the occurrences of one word. Where several are equally near, the share of them
-    that has the same sense, as if one were drawn by lot.
+    rows: (n, D) of norm 1, the occurrences of one word. If several are equally near, return the share of them
+    with the same sense, as if one were drawn at random.
     """
     cosines = rows @ rows.T  # (n, n)
     np.fill_diagonal(cosines, -np.inf)
@@ -63,15 +63,17 @@ def same_sense(rows: np.ndarray, senses: Sequence[str]) -> np.ndarray:
 
 
 def interval(shares: np.ndarray, *, samples: int = 10_000, seed: int = 0) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean. shares: (n_words,); words are drawn, since the occurrences of a
-    word are not independent."""
+    """Return the 95 % bootstrap interval of the mean. shares: (n_words,).
+
+    Words are resampled, since the occurrences of a word are not independent.
+    """
     drawn = np.random.default_rng(seed).integers(len(shares), size=(samples, len(shares)))
     low, high = np.quantile(shares[drawn].mean(axis=1), (0.025, 0.975))
     return float(low), float(high)
 
 
 def score(examples: Sequence[Example], layers: np.ndarray) -> dict[str, dict[str, float]]:
-    """By layer ("0", "1", ..., "mean") and word the share of nearest occurrences of the same sense.
+    """Return, by layer ("0", "1", ..., "mean") and word, the share of nearest occurrences of the same sense.
 
     layers: (L, n, D), the vectors of the examples.
     """
@@ -89,6 +91,7 @@ def score(examples: Sequence[Example], layers: np.ndarray) -> dict[str, dict[str
 
 
 def main() -> None:
+    """Run the evaluation and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument(
         "--model", type=Path, default=None, help="a model folder; the bundled one when left out"

@@ -1,6 +1,8 @@
-"""Writes the configurations here again that `spacy elmo init-config` wrote, by the command in each:
+"""Write the configurations of this folder again that `spacy elmo init-config` wrote.
 
-python configs/write.py
+    python configs/write.py
+
+The command is in each of the files.
 """
 
 import os
@@ -13,7 +15,7 @@ MARK = "#   spacy elmo init-config "
 
 
 def command_in(path: Path) -> list[str] | None:
-    """The arguments of `spacy elmo` by which a file was written; None: it was written otherwise."""
+    """Return the arguments of `spacy elmo` that wrote a file; None if it was written otherwise."""
     lines = path.read_text(encoding="utf8").splitlines()
     return next((shlex.split(line)[3:] for line in lines if line.startswith(MARK)), None)
 

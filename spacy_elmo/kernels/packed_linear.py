@@ -71,9 +71,9 @@ def onednn_linear(weight: Tensor, bias: Tensor | None) -> Linear | None:
 
 
 def onednn_matmul(x: Tensor, weight: Tensor) -> Tensor:
-    """x W^T by oneDNN, for weights that are used once. x: (M, K), weight: (N, K), float32 -> (M, N).
+    """Return x W^T, computed by oneDNN, for weights that are used once; in torch's own product without oneDNN.
 
-    torch's own product where torch lacks oneDNN's.
+    x: (M, K), weight: (N, K), float32 -> (M, N).
     """
     if _has_onednn_linear():
         return torch.ops.mkldnn._linear_pointwise(x, weight.contiguous(), None, "none", [], "")

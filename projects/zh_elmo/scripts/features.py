@@ -1,8 +1,8 @@
-"""A stronger embedding for Chinese words, for both sides of the comparison: `spacy train --code features.py`.
+"""Shorten spaCy's SUFFIX for Chinese, for both sides of the comparison: `spacy train --code features.py`.
 
-spaCy's SUFFIX is the last three characters, which in Chinese is the whole word, once more. The last
-character alone (者, 市, 化) tells more of an unknown word: a tagger of 500 sentences makes a tenth fewer
-errors with it. Without it, a part of what ELMo brings would be the characters and not the context.
+spaCy's SUFFIX is the last three characters, which in Chinese is usually the whole word. The last character
+alone (者, 市, 化) says more about an unknown word: a tagger trained on 500 sentences makes 10 % fewer errors
+with it. Otherwise a part of ELMo's gain would come from the characters and not from the context.
 """
 
 import json
@@ -18,20 +18,21 @@ NAME = "zh_elmo.suffix.v1"
 
 
 class LastCharacters:
-    """The lexical attribute: the last `length` characters. A class, so that it can be pickled."""
+    """Lexical attribute: the last `length` characters. A class, so that it can be pickled."""
 
     def __init__(self, length: int):
         self.length = length
 
     def __call__(self, text: str) -> str:
+        """Return the last characters of a string."""
         return text[-self.length :]
 
 
 @registry.callbacks(NAME)
 def make_suffix(length: int) -> Callable[[type[Language]], type[Language]]:
-    """For `[nlp.before_creation]`: SUFFIX becomes the last `length` characters.
+    """Return a callback for `[nlp.before_creation]` that sets SUFFIX to the last `length` characters.
 
-    spaCy insists on getting its own class back, so this holds for the language in the whole process.
+    spaCy requires the callback to return the same class, so this changes the language in the whole process.
     """
 
     def set_suffix(language: type[Language]) -> type[Language]:
@@ -45,7 +46,7 @@ def make_suffix(length: int) -> Callable[[type[Language]], type[Language]]:
 
 
 def options(length: int) -> list[str]:
-    """The options of `spacy train` that set it; none for the length that spaCy has anyway."""
+    """Return the options of `spacy train` that set the length; none for spaCy's default."""
     if length == SPACY_LENGTH:
         return []
     return ["--code", __file__, "--nlp.before_creation", json.dumps({"@callbacks": NAME, "length": length})]

@@ -1,4 +1,4 @@
-"""What all scripts of this project share: files written whole or not at all, and errors in one sentence."""
+"""Share helpers of this project's scripts: atomic files, and errors in one sentence."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; the errors are `OSError` and `ValueError`."""
+    """Read a JSON file. Raises OSError and ValueError."""
     return json.loads(path.read_text(encoding="utf8"))
 
 

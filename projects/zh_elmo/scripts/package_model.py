@@ -1,4 +1,4 @@
-"""Put a pretrained biLM into the package, for `nlp.add_pipe("elmo")`, with its origin written down."""
+"""Copy a pretrained biLM into the package, for `nlp.add_pipe("elmo")`, with its origin."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ def main(
     model: Path = typer.Argument(..., help="Model folder of a pretraining."),
     target: Path = typer.Argument(..., help="Folder of the bundled model; its model card is kept."),
 ) -> None:
-    """Copy a model folder to `target`, in half precision, with name, licence and sources."""
+    """Copy a model folder to `target` in half precision, with name, licence and sources."""
     card = target / "README.md"
     try:
         text = card.read_bytes() if card.is_file() else None

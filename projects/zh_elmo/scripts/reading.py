@@ -1,7 +1,7 @@
-"""Train and test the readers that are compared: without ELMo, with it at the input, at both ends, with more.
+"""Train and test the compared readers: without ELMo, with ELMo at the input, at both ends, and with more.
 
-A run is one system, one seed and one number of training questions; it leaves a JSON file of its scores. A run
-whose file is there is not repeated, so an interrupted comparison goes on where it was.
+A run is one system, one seed and one number of training questions; it writes a JSON file of its scores. A run
+with such a file is not repeated, so an interrupted comparison continues where it stopped.
 """
 
 import os
@@ -20,7 +20,7 @@ from thinc.api import Config
 
 SYSTEMS = ("baseline", "elmo", "elmo_twice", "elmo_lexicon")
 LENGTHS = {"1-4": (1, 4), "5-10": (5, 10), "11-": (11, 10**6)}  # characters of the first answer
-NEGATIVES = 0.25  # questions of other passages, as a share of a test's own
+NEGATIVES = 0.25  # questions of other passages, relative to the number of a test's questions
 SPEED_CHARACTERS, SPEED_QUESTIONS = 500, 64
 
 
@@ -39,11 +39,12 @@ class Run:
 
     @property
     def name(self) -> str:
+        """Name of the run in file names."""
         return f"{self.system}_{self.questions or 'all'}_{self.seed}"
 
 
 def make_config(run: Run, configs: Path, model: Path | None) -> Config:
-    """The config of a run: that of the repository, with the sections that make the system."""
+    """Return the config of a run: the repository's config with the sections of the system."""
     baseline = run.system == "baseline"
     path = configs / ("reader_baseline.cfg" if baseline else "reader.cfg")
     config = Config().from_disk(path, interpolate=False)
@@ -66,7 +67,7 @@ def make_config(run: Run, configs: Path, model: Path | None) -> Config:
 
 
 def train(run: Run, config: Config, folder: Path, overrides: list[str]) -> tuple[float, float]:
-    """Train one run, one thread. Returns seconds and peak memory in MB. Raises RunError."""
+    """Train one run in one thread. Return seconds and peak memory in MB. Raises RunError."""
     folder.mkdir(parents=True, exist_ok=True)
     config.to_disk(folder / "config.cfg", interpolate=False)
     call = [sys.executable, "-m", "spacy", "train", str(folder / "config.cfg"), "--output", str(folder)]
@@ -83,7 +84,7 @@ def train(run: Run, config: Config, folder: Path, overrides: list[str]) -> tuple
 
 
 def evaluate(folder: Path, dev: Path, tests: list[Path]) -> dict[str, Any]:
-    """Score a trained reader on the tests, with an answer to every question, and how well it refuses."""
+    """Score a trained reader on the tests: with an answer to every question, and by its refusals."""
     import spacy
     import torch
 
@@ -93,7 +94,7 @@ def evaluate(folder: Path, dev: Path, tests: list[Path]) -> dict[str, Any]:
     nlp = spacy.load(folder / "model-best")
     reader = nlp.get_pipe("reader")
     calibration = reader.calibrate(SquadCorpus(dev, negatives=0.5)(nlp))
-    reader.threshold = 1.0  # an answer to every question; a refusal is counted below
+    reader.threshold = 1.0  # answer every question; refusals are counted below
     scores: dict[str, Any] = {"calibration": [calibration.temperature, calibration.no_answer_bias]}
     for test in tests:
         examples = list(SquadCorpus(test, negatives=NEGATIVES)(nlp))
@@ -106,7 +107,7 @@ def evaluate(folder: Path, dev: Path, tests: list[Path]) -> dict[str, Any]:
 
 
 def measure_speed(nlp: Any) -> float:
-    """Questions a second on one thread, each with a passage of its own of SPEED_CHARACTERS; best of three."""
+    """Return questions per second in one thread, each with its own passage of SPEED_CHARACTERS; best of 3."""
     reader = nlp.get_pipe("reader")
     text = "长江是中国最长的河流，发源于青藏高原，全长六千三百公里，流经十一个省区，在上海注入东海。"
     long = (text * (SPEED_CHARACTERS // len(text) + 2))[: SPEED_CHARACTERS - 2]
@@ -122,7 +123,7 @@ def measure_speed(nlp: Any) -> float:
 
 
 def score(found: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
-    """Score pairs of a question and its answers: all, by length of the answer, and refusals at 0.5."""
+    """Score questions with their answers: all, by length of the answer, and refusals at threshold 0.5."""
     found = list(found)
     possible = [(q, answers) for q, answers in found if not q.is_impossible]
     scores: dict[str, Any] = {"all": _mean_scores(possible)}
@@ -159,7 +160,7 @@ def run_all(
     model: Path | None,
     overrides: list[str],
 ) -> Iterator[str]:
-    """Train and test what has no scores yet; yields a line for each run."""
+    """Train and test the runs without scores; yield a line for each run."""
     for run in runs:
         file = metrics / f"{run.name}.json"
         if not file.exists():

@@ -1,7 +1,7 @@
-"""Make the reading comprehension data: simplified script, parts by passage.
+"""Prepare the reading comprehension data: simplified script, split by passage.
 
-Every file is in SQuAD's form. Traditional script (DRCD) is converted by OpenCC, and the offsets of all
-answers stay; text that is simplified already stays as it is.
+Every file has SQuAD's format. OpenCC converts traditional script (DRCD) with unchanged offsets of all
+answers. Simplified text is not changed.
 """
 
 import copy
@@ -21,7 +21,7 @@ class DataError(Exception):
 
 
 def load_converter() -> Any:
-    """OpenCC's t2s. Raises DataError where it is not installed."""
+    """Load OpenCC's t2s. Raises DataError if it is not installed."""
     try:
         from opencc import OpenCC
     except ImportError:
@@ -30,10 +30,10 @@ def load_converter() -> Any:
 
 
 def simplify(text: str, convert: Any) -> str:
-    """Convert to simplified script, character for character, so that offsets stay.
+    """Convert to simplified script, character by character, so that offsets do not change.
 
-    OpenCC looks at phrases; in the rare text that it would make shorter or longer, each character is
-    converted by itself, and kept where even that changes its length.
+    OpenCC uses phrases. In the rare text whose length it would change, each character is converted alone, and
+    kept if even that changes its length.
     """
     converted = convert(text)
     if len(converted) == len(text):
@@ -42,7 +42,7 @@ def simplify(text: str, convert: Any) -> str:
 
 
 def simplify_squad(data: Squad, convert: Any) -> Squad:
-    """Convert passages, questions and answers; an answer that is at its offset is cut from its passage."""
+    """Convert passages, questions and answers. An answer with a correct offset is cut from its passage."""
     data = copy.deepcopy(data)
     for article in data["data"]:
         for paragraph in article["paragraphs"]:
@@ -58,12 +58,12 @@ def simplify_squad(data: Squad, convert: Any) -> Squad:
 
 
 def is_traditional(path: Path) -> bool:
-    """Return whether a file is of DRCD, the one set in traditional script."""
+    """Return whether a file belongs to DRCD, the data set in traditional script."""
     return path.name.upper().startswith("DRCD")
 
 
 def read_data(path: Path, convert: Any) -> Squad:
-    """Read a file in SQuAD's form, in simplified script. Raises DataError."""
+    """Read a file in SQuAD format, in simplified script. Raises DataError."""
     try:
         data = read_json(path)
         return simplify_squad(data, convert) if is_traditional(path) else data
@@ -85,7 +85,7 @@ def split(paragraphs: list[dict], dev_share: float, seed: int) -> tuple[list[dic
 
 
 def write_part(path: Path, paragraphs: list[dict]) -> str:
-    """Write a part. Returns a line that says what is in it."""
+    """Write a part. Return a line that describes it."""
     write_json(path, {"version": "1", "data": [{"title": path.stem, "paragraphs": paragraphs}]})
     questions = sum(len(paragraph["qas"]) for paragraph in paragraphs)
     return f"{path}: {len(paragraphs)} passages, {questions} questions"
@@ -98,7 +98,7 @@ def main(
     dev_share: float = typer.Option(0.1, min=0.01, max=0.5, help="Share of passages for development."),
     seed: int = typer.Option(0, help="Of the development part."),
 ) -> None:
-    """Make train, dev and test parts, no passage of the tests in the others."""
+    """Write train, dev and test parts; no passage of the tests is in the others."""
     try:
         convert = load_converter().convert
         tests = {path: _paragraphs(read_data(path, convert)) for path in test}

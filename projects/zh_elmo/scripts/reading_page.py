@@ -1,4 +1,4 @@
-"""A page of passages and questions: the answers that a reader finds, the right ones, and its attention."""
+"""Write a page of passages and questions with the answers of a reader, the correct ones, and attention."""
 
 import html
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 import typer
 from io_utils import fail, write_atomic
 
-AROUND, MOST = 6, 24  # characters of the map of attention: on either side of an answer, and of the answer
-SYSTEMS = ("elmo", "elmo_twice", "elmo_lexicon", "baseline")  # whose reader is shown: the first that is there
+AROUND, MOST = 6, 24  # characters of the attention map: on either side of an answer, and of the answer
+SYSTEMS = ("elmo", "elmo_twice", "elmo_lexicon", "baseline")  # the first of them with a reader is shown
 PAGE = """<!doctype html>
 <html lang="zh"><meta charset="utf-8"><title>Reading comprehension</title>
 <style>
@@ -30,7 +30,7 @@ attention of the characters at the answer (rows) to those of the question (colum
 
 
 def page(pipeline: Path, test: Path, count: int) -> str:
-    """Make the page: `count` passages, spread over the test, with a question each."""
+    """Build the page: `count` passages, spread over the test, with one question each."""
     import spacy
 
     from spacy_elmo.tasks.reading.corpus import read_squad
@@ -77,7 +77,7 @@ def _character(character: str, weight: float, found: bool, right: bool) -> str:
 
 
 def _map(weights: Any, text: str, question: str, start: int, end: int) -> str:
-    """Draw the attention of an answer and what is around it as a table."""
+    """Draw the attention of an answer and its surroundings as a table."""
     head = "".join(f"<th>{html.escape(c)}</th>" for c in question)
     rows = []
     for i in range(max(0, start - AROUND), min(len(text), min(end, start + MOST) + AROUND)):
@@ -93,7 +93,7 @@ def _blue(weight: float) -> str:
 
 
 def find_pipeline(training: Path) -> Path | None:
-    """Find a reader to show: that of the first of SYSTEMS which was trained on all questions, if any."""
+    """Find a reader to show: that of the first of SYSTEMS that was trained on all questions, if any."""
     for system in SYSTEMS:
         for folder in sorted(training.glob(f"{system}_all_*/model-best")):
             return folder

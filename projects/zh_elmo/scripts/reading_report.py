@@ -1,4 +1,4 @@
-"""The tables of the reading comparison."""
+"""Write the tables of the reading comparison."""
 
 import statistics
 from pathlib import Path
@@ -17,7 +17,7 @@ NAMES = {
 
 
 def table(metrics: Path) -> str:
-    """All runs: mean and deviation over the seeds, by number of questions, test and length of the answer."""
+    """Format all runs: mean and deviation over the seeds, by number of questions, test and answer length."""
     groups: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
     for path in sorted(metrics.glob("*.json")):
         system, questions, seed = path.stem.rsplit("_", 2)

@@ -1,4 +1,4 @@
-"""Put the scores of all runs together: baseline against +ELMo, mean and deviation over the same seeds."""
+"""Summarise the scores of all runs: baseline against +ELMo, mean and deviation over the same seeds."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,19 +15,22 @@ MEASURES = [("precision", "p"), ("recall", "r"), ("F1", "f")]
 
 
 def percent(values: Sequence[float]) -> str:
-    """Mean and standard deviation of fractions, in percent: `81.74 ± 0.21`; one value has no deviation."""
+    """Format the mean and standard deviation of fractions in percent: `81.74 ± 0.21`.
+
+    One value has no deviation.
+    """
     deviation = f" ± {100 * stdev(values):.2f}" if len(values) > 1 else ""
     return f"{100 * mean(values):.2f}{deviation}"
 
 
 def fewer_errors(baseline: Sequence[float], elmo: Sequence[float]) -> str:
-    """By how much the errors change, 1 - score, from mean to mean: `-22.1 %` is a fifth fewer."""
+    """Format the change of the mean error, 1 - score: `-22.1 %` means 22.1 % fewer errors."""
     before, after = 1 - mean(baseline), 1 - mean(elmo)
     return f"{100 * (after - before) / before:+.1f} %" if before > 0 else "no errors"
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table that can be read as text too; the first row is the head."""
+    """Format a Markdown table that is readable as text; the first row is the header."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
@@ -38,7 +41,7 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def comparison(scores: Sequence[Scores]) -> str:
-    """The table of the comparison, all scores in percent."""
+    """Format the table of the comparison, with all scores in percent."""
 
     def row(name: str, task: str, get: Callable[[Scores], float]) -> list[str]:
         baseline, elmo = ([get(s) for s in scores if (s["task"], s["system"]) == (task, x)] for x in SYSTEMS)
@@ -61,7 +64,7 @@ def comparison(scores: Sequence[Scores]) -> str:
 
 
 def mixes(scores: Sequence[Scores]) -> str:
-    """What each task takes from the layers, mean over the seeds."""
+    """Format the layer weights of each component, mean over the seeds."""
     learnt = {task: [s["mix"] for s in scores if s["task"] == task and s["mix"]] for task in TASKS}
     depth = max((len(m["weights"]) for each in learnt.values() for m in each), default=0)
     rows = [["learnt mix", *(f"layer {j}" for j in range(depth)), "gamma"]]
@@ -73,7 +76,7 @@ def mixes(scores: Sequence[Scores]) -> str:
 
 
 def perplexities(path: Path) -> str:
-    """The measures of the biLM on the raw test text, as `spacy elmo evaluate` wrote them."""
+    """Format the perplexities of the biLM on the raw test text, from `spacy elmo evaluate`."""
     measures = read_json(path)
     rows = [["biLM on the raw test text", ""]]
     rows += [
@@ -85,7 +88,7 @@ def perplexities(path: Path) -> str:
 
 
 def load(metrics: Path, runs: Sequence[Run]) -> list[Scores]:
-    """The scores of all runs. Raises OSError or ValueError for a missing or damaged file."""
+    """Load the scores of all runs. Raises OSError or ValueError for a missing or damaged file."""
     return [read_json(metrics / f"{run.name}.json") for run in runs]
 
 

@@ -1,4 +1,4 @@
-"""All comparisons of the bundled model in one table, by the number of labelled sentences."""
+"""Combine all comparisons of the bundled model in one table, by the number of labelled sentences."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ MEASURES = (("tagging accuracy", "tagger", "tag_acc"), ("entities F1", "ner", "e
 
 
 def read_all(metrics: Path) -> dict[int, list[Scores]]:
-    """The scores of every run, by the number of sentences it learnt from."""
+    """Read the scores of every run, by the number of training sentences."""
     found = {}
     for folder in metrics.glob(f"{PREFIX}*"):
         size = folder.name.removeprefix(PREFIX)
@@ -31,14 +31,14 @@ def read_all(metrics: Path) -> dict[int, list[Scores]]:
 
 
 def of_system(scores: Sequence[Scores], task: str, system: str, key: str) -> list[float]:
-    """The values of one measure, one a seed."""
+    """Return the values of one measure, one per seed."""
     return [s[key] for s in scores if (s["task"], s["system"]) == (task, system)]
 
 
 def crossing(points: Sequence[tuple[int, float]], level: float) -> int | None:
-    """Where the points (sentences, score) reach `level`; None: nowhere between them.
+    """Return where the points (sentences, score) reach `level`; None if they do not.
 
-    Between two points the logarithm of the error is a straight line over that of the sentences.
+    Between two points, the log of the error is interpolated linearly over the log of the sentences.
     """
     for (n, score), (more, better) in pairwise(points):
         if score < level <= better:
@@ -49,7 +49,7 @@ def crossing(points: Sequence[tuple[int, float]], level: float) -> int | None:
 
 
 def table(found: dict[int, list[Scores]]) -> str:
-    """One row for each measure and number of sentences."""
+    """Format a table with one row for each measure and number of sentences."""
     rows = [["on the test part", "sentences", "baseline", "+ ELMo", "errors"]]
     for name, task, key in MEASURES:
         for size, scores in found.items():
@@ -60,7 +60,7 @@ def table(found: dict[int, list[Scores]]) -> str:
 
 
 def meetings(found: dict[int, list[Scores]]) -> list[str]:
-    """For each measure: with how many sentences +ELMo reaches what the baseline reaches with most."""
+    """Format, for each measure, with how many sentences +ELMo reaches the best score of the baseline."""
     lines = []
     for name, task, key in MEASURES:
         means = {

@@ -1,7 +1,7 @@
-"""Train the taggers and entity recognisers that are compared: each task, with and without ELMo, each seed.
+"""Train the compared taggers and entity recognisers: each component, with and without ELMo, for each seed.
 
-Every run is a `spacy train` of its own, one thread each, some at a time. The two sides of a comparison get
-the same seed, the same sentences and the same options.
+Every run is a `spacy train` in its own process with one thread; several run at a time. Both sides of a
+comparison have the same seed, sentences and options.
 """
 
 import os
@@ -28,7 +28,7 @@ class TrainError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """One training: a task, with or without ELMo, one seed."""
+    """One training: a component, with or without ELMo, one seed."""
 
     task: str
     system: str
@@ -36,16 +36,17 @@ class Run:
 
     @property
     def name(self) -> str:
+        """Name of the run in file names."""
         return f"{self.task}_{self.system}_{self.seed}"
 
     @property
     def config(self) -> str:
-        """File name of its config."""
+        """File name of the config."""
         return f"{self.task}.cfg" if self.system == "elmo" else f"{self.task}_baseline.cfg"
 
 
 def plan(seeds: str) -> list[Run]:
-    """All runs of the comparison, for seeds given as "0 1 2"; the slow ones first, to end together."""
+    """Return all runs of the comparison, slow ones first, so that all end together. seeds: "0 1 2"."""
     try:
         numbers = [int(seed) for seed in seeds.replace(",", " ").split()]
     except ValueError:
@@ -61,7 +62,7 @@ def plan(seeds: str) -> list[Run]:
 def command(
     run: Run, *, configs: Path, output: Path, model: Path, gpu: int, options: Sequence[str]
 ) -> list[str]:
-    """The `spacy train` command of one run."""
+    """Return the `spacy train` command of one run."""
     call = [sys.executable, "-m", "spacy", "train", str(configs / run.config)]
     call += ["--output", str(output / run.name), "--gpu-id", str(gpu)]
     call += ["--system.seed", str(run.seed), *options]
@@ -71,12 +72,12 @@ def command(
 
 
 def train(run: Run, call: Sequence[str], log: Path) -> float:
-    """Run one training with its output in `log`; returns its seconds. Raises TrainError if it fails."""
+    """Run one training with its output in `log`; return its seconds. Raises TrainError if it fails."""
     log.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     with log.open("wb") as file:
-        # One thread each: runs side by side would fight for the cores.
-        # Unbuffered: the log ends with what was said last, which is the error.
+        # One thread each, because concurrent runs would compete for the cores.
+        # Unbuffered, so that the log ends with the error.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         status = subprocess.run(call, stdout=file, stderr=subprocess.STDOUT, env=environment).returncode
     if status:
@@ -88,13 +89,13 @@ def train(run: Run, call: Sequence[str], log: Path) -> float:
 
 
 def best_score(run: Run, output: Path) -> str:
-    """The score of the best evaluation on the development data, from the pipeline that was kept."""
+    """Return the score of the best evaluation on the development data, from the saved pipeline."""
     performance = read_json(output / run.name / "model-best" / "meta.json")["performance"]
     return f"{SCORES[run.task]} {100 * performance[SCORES[run.task]]:.2f} on dev"
 
 
 def train_all(runs: Sequence[Run], calls: Sequence[Sequence[str]], output: Path, jobs: int) -> Iterator[str]:
-    """Train `jobs` at a time; yields a line for each run that is done. After a failure nothing new starts."""
+    """Train `jobs` runs at a time; yield a line for each finished run. After a failure, start no more."""
     with ThreadPoolExecutor(jobs) as pool:
         logs = [output / "logs" / f"{run.name}.log" for run in runs]
         done = [pool.submit(train, *one) for one in zip(runs, calls, logs, strict=True)]

@@ -41,6 +41,7 @@ def FusedMaxout(*layers: Model[list[Doc], list[Floats2d]], width: int) -> Model[
 
 
 def forward(model: Model, X: Any, is_train: bool) -> tuple[list[Floats2d], Callable]:
+    """Return Y for the docs: in one pass in prediction if possible, otherwise through thinc's layers."""
     if is_train:
         get_shim(model).expect_updates()
     maxout, norm = model.layers[1].layers[0].layers[0].layers  # in with_array, before dropout

@@ -47,6 +47,7 @@ def _WindowMaxout(width: int, window_size: int, n_pieces: int, precision: Precis
 
 
 def forward(model: Model, X: Any, is_train: bool) -> tuple[Any, Callable]:
+    """Return Y (n, width): in one pass in prediction if possible, otherwise through thinc's layers."""
     if is_train:
         get_shim(model).expect_updates()
     expand, layer = model.layers

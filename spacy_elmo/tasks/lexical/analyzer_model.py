@@ -31,12 +31,14 @@ def LexicalAnalyzerModel(tok2vec: Model[list[Doc], list[Floats2d]]) -> Model:
 
 
 def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
+    """Return the scores of the first head, and the backprop function."""
     H, backprop_tok2vec = model.get_ref("tok2vec")(docs, is_train)
     Y, backprop_head = model.get_ref(HEADS[0])(H, is_train)
     return Y, lambda dY: backprop_tok2vec(backprop_head(dY))
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
+    """Initialize the tok2vec and all heads."""
     tok2vec = model.get_ref("tok2vec")
     tok2vec.initialize(X)
     if X is None:

@@ -27,6 +27,7 @@ def CRFLayer(nO: int | None = None, nI: int | None = None, *, dropout: float = 0
 
 
 def forward(model: Model, Xs: Sequence[Floats2d], is_train: bool) -> tuple[list[Floats2d], Callable]:
+    """Return the unary scores of the labels, and the backprop function."""
     ops: Any = model.ops
     W, b = model.get_param("W"), model.get_param("b")
     lengths = ops.asarray1i([len(X) for X in Xs])
@@ -46,6 +47,7 @@ def forward(model: Model, Xs: Sequence[Floats2d], is_train: bool) -> tuple[list[
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
+    """Allocate the parameters."""
     if X is not None and model.has_dim("nI") is None:
         model.set_dim("nI", X[0].shape[1])
     if model.has_param("W"):

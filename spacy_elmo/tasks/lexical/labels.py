@@ -45,9 +45,9 @@ class SpanLabels:
         return follow, first, last
 
     def encode(self, biluo: Iterable[str | None]) -> np.ndarray:
-        """spaCy's tags of tokens -> (n,) label ids, -1 where the tag is missing or of an unknown span.
+        """Convert tags of tokens, as spaCy gives them, to label ids (n,); -1 for missing and unknown tags.
 
-        Neighbours that may not stand next to each other, as where tokens do not align, become -1 too.
+        Neighbours that must not follow one another, as where tokens do not align, become -1 too.
         """
         ids = np.array([self._id(tag) for tag in biluo], dtype=np.int64)
         follow, start, end = self.constraints()

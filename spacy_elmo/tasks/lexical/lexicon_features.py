@@ -74,6 +74,7 @@ def LexiconLayer(path: PathLike | None = None) -> Model:
 
 
 def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
+    """Return the features of the docs, and a backprop function without gradient."""
     lexicon, ops = lexicon_of(model), cast(Any, model.ops)
     if not docs:
         return [], lambda dY: []
@@ -83,6 +84,7 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Flo
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
+    """Set the width of the output."""
     model.set_dim("nO", lexicon_of(model).width, force=True)
 
 
