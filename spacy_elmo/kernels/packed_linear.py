@@ -71,7 +71,7 @@ def onednn_linear(weight: Tensor, bias: Tensor | None) -> Linear | None:
 
 
 def onednn_matmul(x: Tensor, weight: Tensor) -> Tensor:
-    """Return x W^T, computed by oneDNN, for weights that are used once; in torch's own product without oneDNN.
+    """Return x W^T, computed by oneDNN if possible, for weights that are used once.
 
     x: (M, K), weight: (N, K), float32 -> (M, N).
     """

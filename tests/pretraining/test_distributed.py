@@ -57,7 +57,8 @@ def train(
     changes: dict[str, Any],
 ) -> None:
     """One process of a run. place: what torchrun would put into its environment. at: (rank, step) at which
-    it gets a signal."""
+    it gets a signal.
+    """
     os.environ |= place
     torch.set_num_threads(1)
 
