@@ -56,8 +56,9 @@ def train(
     sig: signal.Signals,
     changes: dict[str, Any],
 ) -> None:
-    """One process of a run. place: what torchrun would put into its environment. at: (rank, step) at which
-    it gets a signal.
+    """Run one process of a training.
+
+    place: environment variables as torchrun sets them. at: (rank, step) at which it gets a signal.
     """
     os.environ |= place
     torch.set_num_threads(1)
