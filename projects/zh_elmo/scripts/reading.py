@@ -186,7 +186,7 @@ def main(
     systems: str = typer.Option(" ".join(SYSTEMS), help="What is compared, as one argument."),
     seeds: str = typer.Option("0 1 2", help="Seeds, as one argument."),
     questions: str = typer.Option("0", help='Numbers of training questions, such as "1000 2000 0"; 0: all.'),
-    steps: int = typer.Option(2500, help="Steps of each training."),
+    steps: int = typer.Option(1000, help="Steps of each training."),
 ) -> None:
     """Train and test all runs."""
     unknown = set(systems.split()) - set(SYSTEMS)
@@ -198,7 +198,7 @@ def main(
         for seed in seeds.split()
         for system in systems.split()
     ]
-    overrides = ["--training.max_steps", str(steps), "--training.eval_frequency", str(max(steps // 10, 1))]
+    overrides = ["--training.max_steps", str(steps), "--training.eval_frequency", str(max(steps // 5, 1))]
     tests = [data / f"{name}.json" for name in test]
     try:
         for line in run_all(runs, output, metrics, configs, data, tests, model, overrides):

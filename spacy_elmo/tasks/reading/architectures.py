@@ -13,7 +13,7 @@ from .network import SpanScores
 def build_bidaf_v1(
     tok2vec: Model[list[Doc], list[Floats2d]] | None = None,
     char_dim: int = 64,
-    hidden_size: int = 100,
+    hidden_size: int = 64,
     n_highway: int = 2,
     modeling_layers: int = 1,
     end_layers: int = 0,

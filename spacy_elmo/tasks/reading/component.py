@@ -35,7 +35,7 @@ DEFAULT_CONFIG = {
     "max_answer_length": 60,
     "window": 640,
     "stride": 320,
-    "training_window": 400,
+    "training_window": 320,
     "extension": "answer",
     "scorer": {"@scorers": "spacy-elmo.reader_scorer.v1"},
 }
@@ -110,7 +110,7 @@ class Reader(TrainablePipe):
         max_answer_length: int = 60,
         window: int = 640,
         stride: int = 320,
-        training_window: int = 400,
+        training_window: int = 320,
         extension: str = "answer",
         scorer: Callable | None = None,
     ):

@@ -30,7 +30,7 @@ class BiDAFConfig:
     output_dim: int = 0
     """Columns of the vectors after the modelling layer; 0: none."""
     char_dim: int = 64
-    hidden_size: int = 100
+    hidden_size: int = 64
     n_highway: int = 2
     modeling_layers: int = 1
     end_layers: int = 0
