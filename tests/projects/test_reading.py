@@ -106,6 +106,7 @@ def test_systems_with_elmo_train(system, data, tmp_path):
     nlp = spacy.load(tmp_path / "out" / "model-last")
     assert nlp.pipe_names == ["elmo", "reader"]
     assert nlp.get_pipe("reader").answer("谁", "张三").no_answer <= 1.0
+    assert "<table>" in reading_page.page(tmp_path / "out" / "model-last", data / "quiz.json", 1)
 
 
 def test_the_baseline_is_the_same_without_elmo():

@@ -20,9 +20,8 @@ mark{{background:#ffe08a}} .right{{border-bottom:3px solid #2a9d4a}}
 td,th{{min-width:1.4em;text-align:center;padding:1px;font-weight:normal}} td{{border:1px solid #eee}}
 </style>
 <h1>Reading comprehension</h1>
-<p>Yellow: the answer that was found. Underlined in green: the right one. Blue in the text: how much of a
-character's attention goes to the one character of the question that it attends to most. The table: the
-attention of the characters at the answer (rows) to those of the question (columns); rows sum to 1.</p>
+<p>Yellow: the answer that was found. Underlined in green: the right one. The table: how much the
+characters at the answer (rows) attend to those of the question (columns); rows sum to 1.</p>
 <p>{source}</p>
 {articles}
 </html>
@@ -35,7 +34,8 @@ def page(pipeline: Path, test: Path, count: int) -> str:
 
     from spacy_elmo.tasks.reading.corpus import read_squad
 
-    reader = spacy.load(pipeline).get_pipe("reader")
+    nlp = spacy.load(pipeline)  # kept: the reader does not own the biLM that it listens to
+    reader = nlp.get_pipe("reader")
     reader.threshold = 1.0
     shown = [(text, asked) for text, asked in read_squad(test) if len(text) <= reader.window and asked]
     step = max(1, len(shown) // count)
@@ -50,10 +50,7 @@ def _article(reader: Any, text: str, question: Any) -> str:
     answers = reader.answer(question.text, text)
     weights = reader.attention(question.text, text)  # (characters of the passage, of the question)
     found = [(answer.start, answer.end) for answer in answers]
-    passage = "".join(
-        _character(c, float(weights[i].max()), _is_in(i, found), _is_in(i, question.spans))
-        for i, c in enumerate(text)
-    )
+    passage = "".join(_character(c, _is_in(i, found), _is_in(i, question.spans)) for i, c in enumerate(text))
     facts = f"found: {answers[0].text} ({answers[0].score:.2f})" if answers else "found: nothing"
     facts += f"; right: {' / '.join(question.answers)}; no answer: {answers.no_answer:.2f}"
     return (
@@ -68,12 +65,10 @@ def _is_in(i: int, spans: Any) -> bool:
     return any(start <= i < end for start, end in spans)
 
 
-def _character(character: str, weight: float, found: bool, right: bool) -> str:
+def _character(character: str, found: bool, right: bool) -> str:
     shown = "<br>" if character == "\n" else html.escape(character)
-    kind = ' class="right"' if right else ""
-    if found:
-        return f"<mark{kind}>{shown}</mark>"
-    return f'<span{kind} style="{_blue(0.5 * weight)}">{shown}</span>'
+    shown = f'<span class="right">{shown}</span>' if right else shown
+    return f"<mark>{shown}</mark>" if found else shown
 
 
 def _map(weights: Any, text: str, question: str, start: int, end: int) -> str:
@@ -83,13 +78,11 @@ def _map(weights: Any, text: str, question: str, start: int, end: int) -> str:
     for i in range(max(0, start - AROUND), min(len(text), min(end, start + MOST) + AROUND)):
         name = html.escape(text[i]) if text[i].strip() else "␣"
         name = f"<mark>{name}</mark>" if start <= i < end else name
-        cells = "".join(f'<td style="{_blue(float(w))}" title="{w:.2f}"></td>' for w in weights[i])
+        cells = "".join(
+            f'<td style="background:rgba(60,110,230,{w:.2f})" title="{w:.2f}"></td>' for w in weights[i]
+        )
         rows.append(f"<tr><th>{name}</th>{cells}</tr>")
     return f'<div class="map"><table><tr><th></th>{head}</tr>{"".join(rows)}</table></div>\n'
-
-
-def _blue(weight: float) -> str:
-    return f"background:rgba(60,110,230,{weight:.2f})"
 
 
 def find_pipeline(training: Path) -> Path | None:
