@@ -48,6 +48,9 @@ COMMENTS: dict[str, list[str]] = {
     "components.reader.window": [
         "Characters of a passage that are read at once; longer ones are read in windows."
     ],
+    "components.reader.training_window": [
+        "Characters of a passage that are trained on at once: a question with a part that has its answer."
+    ],
     "components.reader.model.tok2vec.@architectures": [
         "For ELMo once more after the modelling layer: a spacy-elmo.BothEnds.v1, see docs/reading.md."
     ],
@@ -85,9 +88,7 @@ READER_COMMENTS: dict[str, list[str]] = {
     "training.dropout": [],
     "training.optimizer.use_averages": [],
     "training.batcher": ["By padded characters: about ten passages of similar length, 40 questions."],
-    "training.optimizer.beta2": [
-        "Not 0.999: gradients of few questions change quickly (AllenNLP's setting for BiDAF on ELMo)."
-    ],
+    "training.optimizer.beta2": ["Not 0.999: the training is short."],
     "training.optimizer.L2": ["Weight decay is off: it would reach every parameter, the mix too."],
     "training.optimizer.grad_clip": [
         "Off: the network clips the norm of all its gradients together, see max_grad_norm."

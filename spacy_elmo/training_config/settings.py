@@ -86,21 +86,21 @@ class Reader:
     """The reader and its training, which is another than that of the components above."""
 
     char_dim: int = 64
-    hidden_size: int = 96
+    hidden_size: int = 64
     n_highway: int = 2
     modeling_layers: int = 1
     end_layers: int = 0
-    training_window: int = 400
+    training_window: int = 320
     cache_mb: int = 6000
     negatives: float = 0.1
     dropout: float = 0.2
-    max_steps: int = 2500
-    eval_frequency: int = 250
+    max_steps: int = 1000
+    eval_frequency: int = 200
     batch_characters: int = 5000
     buffer: int = 256
-    beta2: float = 0.9
-    warmup_steps: int = 100
-    learn_rate: float = 0.002
+    beta2: float = 0.99
+    warmup_steps: int = 50
+    learn_rate: float = 0.003
     nlp_batch_size: int = 64
 
 
