@@ -15,6 +15,7 @@ from pathlib import Path
 
 from . import syscalls
 from .ownership import FolderKind, OutputError, PathLike, check_apart, check_replaceable
+from .progress import progress_bar
 
 __all__ = [
     "END",
@@ -28,9 +29,11 @@ __all__ = [
     "locked",
     "remove_folder",
     "write_atomic",
+    "write_pieces",
 ]
 
 END = ".spacy-elmo"  # suffix of all temporary names of this module
+PIECE = 2**24  # bytes per write
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -47,15 +50,22 @@ def write_atomic(path: PathLike, data: bytes) -> None:
     scratch = _scratch(target, "new")  # one name suffices, because the lock admits one writer
     with locked(target, "a file", wait=True), errors_of("a file", target):
         try:
-            with scratch.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            write_pieces(scratch, data, target.name, flush=True)
             os.replace(scratch, target)
         finally:
             with suppress(OSError):
                 scratch.unlink(missing_ok=True)
         syscalls.flush(target.parent)
+
+
+def write_pieces(path: Path, data: bytes, description: str | None = None, *, flush: bool = False) -> None:
+    """Write a file with a bar. description: on the bar; None: the file's name. flush: to disk, too."""
+    with path.open("wb") as file, progress_bar(description or path.name, len(data), "B") as advance:
+        for start in range(0, len(data), PIECE):
+            advance(file.write(memoryview(data)[start : start + PIECE]))
+        if flush:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @contextmanager

@@ -4,16 +4,14 @@ import functools
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import typer
-from tqdm.auto import tqdm
 from wasabi import msg
 
 from ..errors import ElmoError
-
-T = TypeVar("T")
+from ..progress import show_progress
 
 app = typer.Typer(
     name="elmo",
@@ -32,7 +30,8 @@ def command(name: str, **settings: Any) -> Callable[[Callable], Callable]:
             level = logging.INFO if is_main_process() else logging.WARNING
             logging.basicConfig(level=level, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
             try:
-                function(*args, **kwargs)
+                with show_progress(is_interactive() and is_main_process()):
+                    function(*args, **kwargs)
             except (ElmoError, OSError) as error:
                 msg.fail(str(error), exits=1)
 
@@ -50,8 +49,3 @@ def is_main_process() -> bool:
 def is_interactive() -> bool:
     """Return whether stderr is a terminal: progress bars are shown only there."""
     return sys.stderr.isatty()
-
-
-def progress(lines: Iterable[T], name: str) -> Iterator[T]:
-    """Yield the lines of a file, with a progress bar on a terminal."""
-    yield from tqdm(lines, desc=name, unit=" lines", disable=not is_interactive())

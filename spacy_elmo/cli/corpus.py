@@ -1,13 +1,11 @@
 """`spacy elmo corpus`: segment text and write unit ids to disk."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import typer
-from tqdm.auto import tqdm
 from wasabi import msg
 
-from .app import command, is_interactive
+from .app import command
 
 
 @command("corpus")
@@ -56,7 +54,6 @@ def corpus(
         dedup=dedup,
         min_count=min_count,
         max_vocab=max_vocab,
-        progress=_progress,
     )
     text = manifest["text"]
     if text["invalid_bytes"]:
@@ -67,10 +64,3 @@ def corpus(
         f"{output}: {manifest['sentences']:,} sentences, {manifest['tokens']:,} units, "
         f"{manifest['distinct']:,} distinct"
     )
-
-
-def _progress(blocks: Iterator[str]) -> Iterator[str]:
-    with tqdm(desc="text", unit=" characters", unit_scale=True, disable=not is_interactive()) as bar:
-        for block in blocks:
-            yield block
-            bar.update(len(block))

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import typer
-from tqdm.auto import tqdm
 from wasabi import msg, table
 
-from .app import command, is_interactive
+from .app import command
 
 
 @command("download")
@@ -27,13 +26,7 @@ def download(
     model, folder = find(name), output or Path(name)
     if model.risk:
         msg.warn(model.risk)
-    with tqdm(unit="B", unit_scale=True, disable=not is_interactive()) as bar:
-
-        def progress(file: str, n: int) -> None:
-            bar.set_description(file)
-            bar.update(n)
-
-        fetch(model, folder, progress=progress)
+    fetch(model, folder)
     msg.good(f"{folder}: {', '.join(model.files)} ({model.page}; licence: {model.licence})")
     sources = " ".join(str(folder / file) for file in model.files)
     print(f"spacy elmo convert {sources} OUTPUT --from {model.kind} --lang {model.lang}")

@@ -4,10 +4,9 @@ from functools import partial
 from pathlib import Path
 
 import typer
-from tqdm.auto import tqdm
 from wasabi import msg
 
-from .app import command, is_interactive
+from .app import command
 
 
 @command("embed")
@@ -36,23 +35,7 @@ def embed(
     folder = resolve_model_path(model)
     check_output(output, [folder, text])  # before the work, not after it
     bilm = load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
-    with tqdm(unit=" sentences", disable=not is_interactive()) as bar:
-
-        def progress(done: int, total: int) -> None:
-            if bar.total is None:  # the work of an earlier run must not count in the speed
-                bar.reset(total)
-                bar.initial = bar.n = done
-            bar.update(done - bar.n)
-
-        wanted = ExportSettings(layers, dtype)  # type: ignore[arg-type]
-        n = export_vectors(
-            bilm,
-            folder,
-            text,
-            output,
-            wanted,
-            read=partial(read_lines, whole=True),
-            keep_sentences=sentences,
-            progress=progress,
-        )
+    wanted = ExportSettings(layers, dtype)  # type: ignore[arg-type]
+    read = partial(read_lines, whole=True)
+    n = export_vectors(bilm, folder, text, output, wanted, read=read, keep_sentences=sentences)
     msg.good(f"{output}: vectors of {n:,} sentences")

@@ -4,17 +4,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from tqdm.auto import tqdm
 from wasabi import msg, table
 
-from .app import command, is_interactive
+from ..progress import progress_bar
+from .app import command
 
 if TYPE_CHECKING:
     from ..inference.benchmark import Speed
     from ..inference.bilm import BiLM
 
 SECONDS = 10.0  # of the benchmark
-BAR = "{desc} {percentage:3.0f}%|{bar}| {remaining} left"
 
 
 @command("info")
@@ -100,10 +99,8 @@ def _benchmark(bilm: "BiLM") -> None:
     except (FormatError, ImportError):
         missing = "onnxruntime is not measured: pip install onnxruntime 'spacy-elmo[onnx]'"
     sentences = benchmark.sample_sentences(bilm)
-    with tqdm(
-        desc="benchmark", total=SECONDS, bar_format=BAR, disable=not is_interactive(), leave=False
-    ) as bar:
-        speeds = benchmark.measure(runs, sentences, SECONDS, lambda passed: bar.update(passed - bar.n))
+    with progress_bar("benchmark", SECONDS, "s") as advance:
+        speeds = benchmark.measure(runs, sentences, SECONDS, advance)
     used = next(iter(runs))[0], DTYPE_NAMES[compute_dtype_of(bilm, "auto")]
     print(_speed_table(speeds, used, "characters" if bilm.config.units == "char" else "words"))
     threads = torch.get_num_threads()

@@ -10,7 +10,7 @@ import typer
 from wasabi import msg
 
 from ..errors import ElmoError
-from .app import command, progress
+from .app import command
 from .nearest_html import make_page
 from .pictures import check_file
 
@@ -54,7 +54,7 @@ def nearest(
     from ..pipeline.concordance import TopK, iter_tokens, occurrence_vectors, occurrences, select_layer
     from ..pipeline.layers.bilm import get_bilm_shim
     from ..pretraining.data.segmentation import make_segmenter
-    from ..pretraining.data.text_files import find_files, read_lines
+    from ..pretraining.data.text_files import find_files, read_files
 
     if html is not None:
         check_file(html, (".html",))
@@ -76,7 +76,7 @@ def nearest(
     _warn_of_unknown(get_bilm_shim(bilm).bilm, word)
     (query,) = select_layer(occurrence_vectors(bilm, [[query_occurrence]], between), index)
     result = TopK(query, n, query_occurrence)
-    lines = (line for path in files for line in progress(read_lines(path), path.name))
+    lines = read_files(files)
     if any_token:
         sentences = (places for line in lines for places in iter_tokens(line, segment, fold_fullwidth=fold))
     else:

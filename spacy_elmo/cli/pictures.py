@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ElmoError
-from ..ownership import OutputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,6 +15,8 @@ FORMATS = (".svg", ".png")
 
 def check_file(path: Path, suffixes: tuple[str, ...] = FORMATS) -> None:
     """Raise an OutputError unless `path` has such a name and is new, or was written by such a command."""
+    from ..ownership import OutputError
+
     if path.suffix not in suffixes:
         raise OutputError(f"{path} does not end in {' or '.join(suffixes)}: name the file so.")
     if path.is_dir() or (path.exists() and MARK.encode() not in path.read_bytes()):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..atomic_io import FolderKind, PathLike, atomic_folder
+from ..atomic_io import FolderKind, PathLike, atomic_folder, write_pieces
 from ..inference.bilm import BiLM
 from ..inference.loading import build_from_tensors
 from ..modeling.config import BiLMConfig, ConfigError
@@ -231,7 +231,7 @@ def save_bilm_tf(bilm: BiLM, path: PathLike) -> None:
     files[OPTIONS] = (json.dumps(_options(config), ensure_ascii=False, indent=2) + "\n").encode("utf8")
     with atomic_folder(path, EXPORT) as folder:
         for name, data in files.items():
-            (folder / name).write_bytes(data)
+            write_pieces(folder / name, data)
 
 
 def _check_exportable(config: BiLMConfig) -> None:

@@ -5,9 +5,7 @@ Nothing is downloaded unless a user asks for it by name.
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +14,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from ..atomic_io import FolderKind, PathLike, atomic_folder
+from ..progress import progress_bar
 from .tensor_mapping import FormatError
 
 RECORD = "download.json"
@@ -109,13 +108,11 @@ def find(name: str) -> PretrainedModel:
     return known[name]
 
 
-def fetch(
-    model: PretrainedModel, path: PathLike, *, progress: Callable[[str, int], None] = lambda name, n: None
-) -> None:
+def fetch(model: PretrainedModel, path: PathLike) -> None:
     """Download the files of a model into a folder, unchanged, with a record of their origin.
 
-    Either all files are written or none. progress: called with a file's name and the bytes received. Raises a
-    FormatError if an address does not answer, a file is incomplete, or a checksum differs.
+    Either all files are written or none. Raises a FormatError if an address does not answer, a file is
+    incomplete, or a checksum differs.
     """
     record: dict[str, Any] = {
         "kind": DOWNLOAD.kind,
@@ -126,14 +123,14 @@ def fetch(
     }
     with atomic_folder(path, DOWNLOAD) as folder:
         for name, url in model.files.items():
-            digest = _get(url, folder / name, partial(progress, name))
+            digest = _get(url, folder / name)
             if model.sha256.get(name, digest) != digest:
                 raise FormatError(f"The checksum of {url} is wrong: try again, or ask its publisher.")
             record["files"][name] = {"url": url, "sha256": digest}
         (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
 
 
-def _get(url: str, target: Path, progress: Callable[[int], None]) -> str:
+def _get(url: str, target: Path) -> str:
     """Download one file and return its checksum."""
     if urlsplit(url).scheme not in ("http", "https"):
         raise FormatError(f"{url} is not a web address: correct pretrained_models.json.")
@@ -141,12 +138,13 @@ def _get(url: str, target: Path, progress: Callable[[int], None]) -> str:
     try:
         with urlopen(Request(url, headers={"User-Agent": "spacy-elmo"}), timeout=TIMEOUT) as answer:
             expected = answer.headers.get("Content-Length")
-            with target.open("wb") as file:
+            known = int(expected) if expected is not None else None
+            with target.open("wb") as file, progress_bar(target.name, known, "B") as advance:
                 while data := answer.read(CHUNK):
                     file.write(data)
                     digest.update(data)
                     size += len(data)
-                    progress(len(data))
+                    advance(len(data))
     except (OSError, HTTPException) as error:  # URLError is an OSError
         raise FormatError(f"{url} cannot be downloaded ({error}): try again later.") from error
     if expected is not None and size != int(expected):

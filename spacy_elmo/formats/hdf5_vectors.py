@@ -21,6 +21,7 @@ import numpy as np
 from ..atomic_io import END, OutputError, PathLike, check_apart, locked, write_atomic
 from ..inference.bilm import BiLM
 from ..modeling.serialization import CONFIG_FILE
+from ..progress import progress_bar, track
 from ..syscalls import flush
 from ..text import split_characters
 from .hdf5 import h5py, write_hdf5
@@ -73,7 +74,6 @@ def export_vectors(
     *,
     read: Callable[[Path], Iterable[str]],
     keep_sentences: bool = True,
-    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
     """Write the vectors of a text with one sentence per line, and return the number of sentences.
 
@@ -88,7 +88,6 @@ def export_vectors(
         vectors: What to write.
         read: Function that yields the lines of a text, each complete.
         keep_sentences: Write the lines too, as AllenNLP does.
-        progress: Called with the number of finished lines and their total.
 
     Raises:
         ElmoError: The text cannot be read, or `output` is a file that this function did not write.
@@ -97,7 +96,7 @@ def export_vectors(
     source, target = Path(text), Path(output)
     check_output(target, [model, source])
     with locked(target, "vectors"):
-        return _embed(bilm, Path(model), read, source, target, vectors, keep_sentences, progress)
+        return _embed(bilm, Path(model), read, source, target, vectors, keep_sentences)
 
 
 def check_output(output: PathLike, sources: Iterable[PathLike]) -> None:
@@ -131,7 +130,6 @@ def _embed(
     target: Path,
     vectors: ExportSettings,
     keep_sentences: bool,
-    progress: Callable[[int, int], None],
 ) -> int:
     """Do the work of export_vectors, after the output was checked and locked."""
     digest, total = _scan_text(source, read)
@@ -143,15 +141,15 @@ def _embed(
     }
     blocks = _open_blocks(target, record)
     done = sum(int(path.stem.split("-")[1]) for path in _finished(blocks))
-    progress(done, total)
     lines = islice(_lines(source, read), done, None)
-    while done < total:
-        block = list(_next_block(lines, bilm))
-        units = [_units(line, bilm) for line in block]
-        arrays = {str(done + i): vectors.of(layers) for i, layers in enumerate(bilm.encode(units))}
-        _write(blocks / f"{done:012}-{len(block)}.h5", blocks, partial(_add, arrays))
-        done += len(block)
-        progress(done, total)
+    with progress_bar("vectors", total, "sentences", done=done) as advance:
+        while done < total:
+            block = list(_next_block(lines, bilm))
+            units = [_units(line, bilm) for line in block]
+            arrays = {str(done + i): vectors.of(layers) for i, layers in enumerate(bilm.encode(units))}
+            _write(blocks / f"{done:012}-{len(block)}.h5", blocks, partial(_add, arrays))
+            done += len(block)
+            advance(len(block))
     index = partial(_lines, source, read) if keep_sentences else None
     _write(target, blocks, partial(_join, blocks, index))
     for path in (*_finished(blocks), blocks / RECORD):
@@ -243,7 +241,7 @@ def _add(arrays: dict[str, np.ndarray], file: Any) -> Iterator[None]:
 def _join(blocks: Path, lines: Callable[[], Iterable[str]] | None, file: Any) -> Iterator[None]:
     """Copy all blocks into one file. lines: the sentences to write too; None: do not write them."""
     file.attrs["kind"] = KIND
-    for path in _finished(blocks):
+    for path in track(_finished(blocks), "file", unit="blocks"):
         with h5py().File(path, "r") as block:
             for name in block:
                 file.copy(block[name], name)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from ..progress import track
+
 if TYPE_CHECKING:
     import onnx
 
@@ -101,6 +103,7 @@ class GraphBuilder:
         import onnx
         from onnx import TensorProto, helper, numpy_helper
 
+        weights = track(self.weights.items(), "weights", unit="tensors")
         graph = helper.make_graph(
             self.nodes,
             "bilm",
@@ -109,7 +112,7 @@ class GraphBuilder:
                 helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
                 for name, shape in outputs.items()
             ],
-            [numpy_helper.from_array(array, name) for name, array in self.weights.items()],
+            [numpy_helper.from_array(array, name) for name, array in weights],
         )
         opsets = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import FormatError
+from ..progress import track
 
 Shape = tuple[int, ...]
 
@@ -83,7 +84,7 @@ def load_tensors(
         if "float" not in stored[name].kind:
             raise FormatError(f"{where} holds {name} as {stored[name].kind}, expected float32: {hint}.")
     parameters: dict[str, Tensor] = {}
-    for entry in entries:
+    for entry in track(entries, "weights", unit="tensors"):
         tensor = stored[entry.source].load().float()
         if not torch.isfinite(tensor).all():
             raise FormatError(f"{entry.source} in {where} holds NaN or infinite values: download it again.")

@@ -65,27 +65,27 @@ def measure(
     runs: Mapping[tuple[str, str], Run],
     sentences: Sentences,
     seconds: float = 10.0,
-    progress: Callable[[float], None] = lambda seconds: None,
+    advance: Callable[[float], object] = lambda seconds: None,
 ) -> dict[tuple[str, str], Speed]:
     """Run all functions in turns for `seconds`, at least once, after one run each that does not count.
 
-    progress: called with the elapsed seconds, at most `seconds`.
+    advance: called with the seconds that have passed since the last call, `seconds` in all.
     """
     units = [unit for sentence in sentences for unit in sentence]
     one = [(units * MEAN_LENGTH)[:MEAN_LENGTH]]
     batch: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
     single: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
-    start = time.perf_counter()
+    passed, start = 0.0, time.perf_counter()
     for run in runs.values():
         _time(run, sentences)
         _time(run, one)
-        progress(min(seconds, time.perf_counter() - start))
+        passed = _report(advance, passed, min(seconds, time.perf_counter() - start))
     for key, run in cycle(runs.items()):
         if time.perf_counter() - start >= seconds and all(batch.values()):
             break
         batch[key].append(_time(run, sentences))
         single[key].append(_time(run, one))
-        progress(min(seconds, time.perf_counter() - start))
+        passed = _report(advance, passed, min(seconds, time.perf_counter() - start))
     return {
         key: Speed(len(units) / statistics.median(batch[key]), statistics.median(single[key])) for key in runs
     }
@@ -95,3 +95,8 @@ def _time(run: Run, sentences: Sentences) -> float:
     start = time.perf_counter()
     run(sentences)
     return time.perf_counter() - start
+
+
+def _report(advance: Callable[[float], object], before: float, now: float) -> float:
+    advance(now - before)
+    return now

@@ -17,7 +17,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from ..atomic_io import FolderKind, PathLike, atomic_folder
+from ..atomic_io import FolderKind, PathLike, atomic_folder, write_pieces
 from ..errors import ElmoError, ModelFolderError
 from . import format_v1, quantization
 from .config import FORMAT_VERSION, BiLMConfig, ConfigError
@@ -72,7 +72,7 @@ def write(
     parts = {**_vocab_files(vocab), WEIGHTS_FILE: save_tensors(_to_saveable(tensors, dtype))}
     with atomic_folder(path, MODEL) as folder:
         for name, data in parts.items():
-            (folder / name).write_bytes(data)
+            write_pieces(folder / name, data)
         (folder / CONFIG_FILE).write_bytes(_config_json(config, parts).encode("utf8"))
 
 

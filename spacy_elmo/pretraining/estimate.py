@@ -15,6 +15,7 @@ from ..modeling.config import BiLMConfig, ConfigError
 from ..modeling.cross_entropy import GPU_LOGIT_CHUNK, LOGIT_CHUNK
 from ..modeling.serialization import vocab_of
 from ..modeling.vocab import Vocab
+from ..progress import track
 from .auto_batch_size import MAX_BATCH_TOKENS, MEMORY_MARGIN, random_batch
 from .config import PretrainConfig
 from .data.corpus import Corpus
@@ -173,7 +174,7 @@ def measure_speed(
     size = min(wanted, tokens) if device.type == "cpu" else 8 * tokens
     batches = [random_batch(step, size, length) for length in lengths]
     seconds = []
-    for _ in range(3):
+    for _ in track(range(3), "speed", unit="rounds"):
         began = time.monotonic()
         with limited_torch_threads(1) if step.runs_directions_in_threads else nullcontext():
             for number, batch in enumerate(batches):

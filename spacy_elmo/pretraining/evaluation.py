@@ -12,8 +12,9 @@ from ..batching import length_buckets
 from ..inference.bilm import BiLM
 from ..modeling.collate import collate
 from ..modeling.loss import lm_loss, perplexity
+from ..progress import progress_bar
 from .data.segmentation import make_segmenter, sentences
-from .data.text_files import CorpusError, read_lines
+from .data.text_files import CorpusError, read_files
 from .distributed import DistributedContext
 
 
@@ -53,7 +54,7 @@ def read_sentences(bilm: BiLM, path: Path) -> list[list[str]]:
     segment = make_segmenter(
         config.units, config.segmenter, config.lang, fold_fullwidth=config.fold_fullwidth
     )
-    found = [s for line in read_lines(path) for s in sentences(line, segment, config.max_sentence_length)]
+    found = [s for line in read_files([path]) for s in sentences(line, segment, config.max_sentence_length)]
     if not found:
         raise CorpusError(f"The text {path} is empty: give a text with at least one sentence.")
     return found
@@ -73,10 +74,11 @@ def evaluate_perplexity(
     world = world or DistributedContext()
     forward = backward = 0.0
     lengths = [len(sentence) for sentence in text]
-    with torch.inference_mode():
+    with torch.inference_mode(), progress_bar("perplexity", sum(lengths), "units") as advance:
         for group in islice(length_buckets(lengths, batch_tokens), world.rank, None, world.size):
             loss = lm_loss(bilm, collate(bilm, [text[i] for i in group]).to(bilm.device))
             forward, backward = forward + loss.forward, backward + loss.backward
+            advance(world.size * sum(lengths[i] for i in group))
     forward, backward = world.all_reduce_sum([forward, backward])
     units, characters = sum(lengths), sum(len(unit) for sentence in text for unit in sentence)
     unknown = sum(unit not in bilm.vocab for sentence in text for unit in sentence)

@@ -4,8 +4,9 @@ import numpy as np
 
 from ..modeling.config import BiLMConfig
 from ..modeling.vocab import Vocab
+from ..progress import track
 from .data.corpus import Corpus
-from .init.cooccurrence import ngram_rows, static_vectors
+from .init.cooccurrence import CHUNK, ngram_rows, static_vectors
 from .init.ngram_selection import read_ids, static_vocab
 
 MAX_UNITS = 80_000_000  # most units to count: they take 3 GB of memory
@@ -31,6 +32,6 @@ def count_strings(corpus: Corpus, vocab: Vocab, *, units: int = MAX_UNITS) -> np
     ids, size = read_ids(corpus, units), len(vocab.units)
     singles = np.bincount(ids[(ids >= 0) & (ids < size)], minlength=size)
     ngrams = np.zeros(len(vocab.ngrams) + 1, dtype=np.int64)  # row 0 means "none"
-    for rows in ngram_rows(vocab, ids):
+    for rows in track(ngram_rows(vocab, ids), "strings", total=-(-len(ids) // CHUNK)):
         ngrams += np.bincount(rows.ravel(), minlength=len(ngrams))
     return np.concatenate([singles, ngrams[1:]])

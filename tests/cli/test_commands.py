@@ -123,4 +123,4 @@ def test_the_spacy_command_imports_no_more_than_the_commands():
     assert status == 0, said
     assert "spacy_elmo.cli.corpus" in said
     loaded = {m for m in said.split() if not m.startswith("spacy_elmo.cli")}
-    assert loaded == {"spacy_elmo", "spacy_elmo.about", "spacy_elmo.errors"}
+    assert loaded == {"spacy_elmo", "spacy_elmo.about", "spacy_elmo.errors", "spacy_elmo.progress"}

@@ -17,6 +17,7 @@ import numpy as np
 
 from ...atomic_io import FolderKind, PathLike
 from ...modeling.vocab import Vocab
+from ...progress import track
 from .text_files import CorpusError
 
 MANIFEST, VOCAB_COUNTS_FILE = "manifest.json", "vocab_counts.tsv"
@@ -65,7 +66,7 @@ class Corpus:
 
     def verify(self) -> None:
         """Read all shards and compare their checksums, in about one second per GB. Raises a CorpusError."""
-        for shard in self.manifest["shards"]:
+        for shard in track(self.manifest["shards"], "checksums", unit="shards"):
             for name, digest in shard["sha256"].items():
                 with (self.path / name).open("rb") as file:
                     if file_digest(file) != digest:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from hashlib import blake2b, sha256
@@ -14,6 +14,7 @@ import numpy as np
 
 from ...atomic_io import END, PathLike, atomic_folder, check_apart, check_replaceable, locked, write_atomic
 from ...locks import ForkSafeLock
+from ...progress import track
 from . import parallel
 from .corpus import CORPUS, FORMAT_VERSION, MANIFEST, VOCAB_COUNTS_FILE, folder_digest
 from .corpus_parts import CorpusPart, encode_part, merge_counts
@@ -77,7 +78,6 @@ def build_corpus(
     min_count: int = 1,
     max_vocab: int = MAX_TYPES,
     block: int = BLOCK,
-    progress: Callable[[Iterator[str]], Iterator[str]] = iter,
 ) -> dict[str, Any]:
     """Build a corpus folder from text files and return its manifest.
 
@@ -95,7 +95,6 @@ def build_corpus(
         min_count: Least count of a listed unit. All unlisted units share one id.
         max_vocab: Largest number of listed units.
         block: Characters of a part.
-        progress: Wrapper around the stream of blocks, to show progress.
 
     Raises:
         CorpusError: The text cannot be read.
@@ -108,7 +107,7 @@ def build_corpus(
     made = {**asdict(cut), "segmenter": segment.name}
     parts, stats = _PartCache(output, made, cut.versions()), ReadStats()
     with locked(parts.folder, CORPUS.name), parts.kept_until_done():
-        stream = progress(iter_blocks(files, stats, dedup=dedup, size=block))
+        stream = iter_blocks(files, stats, dedup=dedup, size=block)
         for key, data in parallel.parallel_map(
             process_block, parts.missing(stream, cut), n_process=n_process, backend=backend
         ):
@@ -225,7 +224,7 @@ def _assemble(
     (folder / VOCAB_COUNTS_FILE).write_bytes(rows)
     ranks = {unit: rank for rank, (_, _, _, unit) in enumerate(types)}
     shards: list[dict[str, Any]] = []
-    for path in parts:
+    for path in track(parts, "shards"):
         part = CorpusPart(path)
         if len(part.lengths()):
             shards.append(_write_shard(folder, len(shards), part, ranks))

@@ -15,6 +15,8 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from ...progress import track
+
 HASH_BUCKETS = 64
 MAX_TYPES_IN_MEMORY = 2**21  # units of all parts to count at a time
 
@@ -90,7 +92,7 @@ def merge_counts(paths: Sequence[Path], *, min_count: int, max_vocab: int) -> tu
     step = max(1, HASH_BUCKETS * MAX_TYPES_IN_MEMORY // max(total, MAX_TYPES_IN_MEMORY))
     kept: list[TypeCount] = []
     distinct = 0
-    for first in range(0, HASH_BUCKETS, step):
+    for first in track(range(0, HASH_BUCKETS, step), "counts"):
         found: dict[bytes, list[int]] = {}
         for number, path in enumerate(paths):
             for unit, place, count in CorpusPart(path).units(first, min(first + step, HASH_BUCKETS)):

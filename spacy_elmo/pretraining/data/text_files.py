@@ -6,16 +6,18 @@ import json
 import lzma
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from itertools import chain, islice
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from ...errors import CorpusError
+from ...progress import progress_bar
 from . import zstd
 
 SUFFIXES = (".txt", ".jsonl")
@@ -26,6 +28,8 @@ LONGEST_WHOLE = 2**26  # characters of a line that must not be split: more than 
 JUDGED = 2**16  # bytes after which the share of invalid ones is conclusive
 BLOCK = 2**21  # characters to segment together
 DEDUP_BATCH = 2**13  # lines to deduplicate together
+
+Advance = Callable[[float], object]  # called with a number of bytes that were read from a file
 
 _INVALID = re.compile("[\udc80-\udcff]")  # how Python's "surrogateescape" marks a byte that is not UTF-8
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -66,7 +70,13 @@ def _is_text(path: Path, folder: Path) -> bool:
     return not hidden and _kind(path) in SUFFIXES and path.is_file()
 
 
-def read_lines(path: Path, stats: ReadStats | None = None, *, whole: bool = False) -> Iterator[str]:
+def read_lines(
+    path: Path,
+    stats: ReadStats | None = None,
+    *,
+    whole: bool = False,
+    advance: Advance = lambda n: None,
+) -> Iterator[str]:
     """Yield the paragraphs of a UTF-8 file: its lines, or the "text" of each line's object in .jsonl.
 
     Args:
@@ -75,6 +85,7 @@ def read_lines(path: Path, stats: ReadStats | None = None, *, whole: bool = Fals
             raise a CorpusError.
         whole: Do not split lines. Otherwise a line above 2**20 characters is split, after a sentence if
             possible. Unsplit lines above 2**26 characters raise a CorpusError, also in .jsonl.
+        advance: Called with the number of bytes of the file, compressed or not, that were read.
 
     Raises:
         CorpusError: The file cannot be read, has another encoding, or is not valid.
@@ -84,7 +95,7 @@ def read_lines(path: Path, stats: ReadStats | None = None, *, whole: bool = Fals
     if kind == ".json":
         raise CorpusError(f'{path} is JSON: give .txt, or .jsonl with an object with a "text" on each line.')
     try:
-        for line in _lines(path, stats, whole=whole or kind == ".jsonl"):
+        for line in _lines(path, stats, advance, whole=whole or kind == ".jsonl"):
             number += 1
             if kind != ".jsonl":
                 yield line
@@ -96,12 +107,12 @@ def read_lines(path: Path, stats: ReadStats | None = None, *, whole: bool = Fals
         raise CorpusError(f"{path} cannot be read{where}: {reason}.") from error
 
 
-def _lines(path: Path, stats: ReadStats | None, *, whole: bool) -> Iterator[str]:
+def _lines(path: Path, stats: ReadStats | None, advance: Advance, *, whole: bool) -> Iterator[str]:
     """Yield lines without their ends. whole: do not split them, up to LONGEST_WHOLE characters."""
     number = 0
     begun: list[str] = []  # the start of a line whose end has not been read
     size = 0
-    for text in _decoded(path, stats):
+    for text in _decoded(path, stats, advance):
         first, *lines = text.split("\n")
         begun.append(first)
         size += len(first)
@@ -126,13 +137,13 @@ def _lines(path: Path, stats: ReadStats | None, *, whole: bool) -> Iterator[str]
         yield "".join(begun)
 
 
-def _decoded(path: Path, stats: ReadStats | None) -> Iterator[str]:
+def _decoded(path: Path, stats: ReadStats | None, advance: Advance) -> Iterator[str]:
     """Yield the text of a file without its byte order mark. Raises a CorpusError for another encoding."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     size = zeros = number = 0
     bad: list[int] = []  # the first invalid byte and its line
     invalid = 0
-    for raw in chain(_chunks(path), [b""]):
+    for raw in chain(_chunks(path, advance), [b""]):
         if size == 0 and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise CorpusError(f"{path} is UTF-16 (by its first bytes): convert it to UTF-8.")
         text = decoder.decode(raw, final=not raw)
@@ -160,20 +171,28 @@ def _decoded(path: Path, stats: ReadStats | None) -> Iterator[str]:
         stats.invalid_bytes += invalid
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
+def _chunks(path: Path, advance: Advance) -> Iterator[bytes]:
     """Yield the decompressed bytes of a file, at most CHUNK at a time."""
+    with path.open("rb") as packed:
+        done = 0
+        for chunk in _unpacked(path, packed):
+            yield chunk
+            advance(packed.tell() - done)
+            done = packed.tell()
+
+
+def _unpacked(path: Path, packed: BinaryIO) -> Iterator[bytes]:
     if path.suffix == ".zst":
         try:
-            yield from zstd.unpacked(path)
+            yield from zstd.unpacked(packed)
         except ImportError as error:
             raise CorpusError(
                 f"{path} is compressed with zstd: pip install 'spacy-elmo[zstd]', or decompress it."
             ) from error
         return
     openers: dict[str, Callable] = {".gz": gzip.open, ".xz": lzma.open}
-    opener = openers.get(path.suffix, open)
-    with opener(path, "rb") as file:
-        yield from iter(partial(file.read, CHUNK), b"")
+    file = openers[path.suffix](packed, "rb") if path.suffix in openers else packed
+    yield from iter(partial(file.read, CHUNK), b"")
 
 
 def _text(line: str, where: str, stats: ReadStats | None) -> str:
@@ -201,8 +220,18 @@ def _kind(path: Path) -> str:
     return Path(path.stem).suffix if path.suffix in COMPRESSED_SUFFIXES else path.suffix
 
 
+def read_files(
+    files: Sequence[Path], stats: ReadStats | None = None, description: str = "text"
+) -> Iterator[str]:
+    """Yield the lines of all files, see read_lines, with a bar over their bytes."""
+    size = sum(path.stat().st_size for path in files if path.is_file())
+    with progress_bar(description, size, "B") as advance:
+        for path in files:
+            yield from read_lines(path, stats, advance=advance)
+
+
 def iter_blocks(
-    files: Iterable[Path], stats: ReadStats, *, dedup: bool = False, size: int = BLOCK
+    files: Sequence[Path], stats: ReadStats, *, dedup: bool = False, size: int = BLOCK
 ) -> Iterator[str]:
     """Yield the lines of all files, without blank ones, in blocks of about `size` characters.
 
@@ -226,14 +255,13 @@ def iter_blocks(
         yield "\n".join(block)
 
 
-def _paragraphs(files: Iterable[Path], stats: ReadStats) -> Iterator[str]:
-    for path in files:
-        for text in read_lines(path, stats):
-            for line in text.split("\n"):  # a document of .jsonl has several
-                if stripped := line.strip():
-                    stats.lines += 1
-                    stats.characters += len(stripped)
-                    yield stripped
+def _paragraphs(files: Sequence[Path], stats: ReadStats) -> Iterator[str]:
+    for text in read_files(files, stats):
+        for line in text.split("\n"):  # a document of .jsonl has several
+            if stripped := line.strip():
+                stats.lines += 1
+                stats.characters += len(stripped)
+                yield stripped
 
 
 class LineDeduplicator:

@@ -5,7 +5,6 @@ therefore gets one block at a time, which expands to at most 128 KB. Format: RFC
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 MAGIC, SKIPPED = (
@@ -16,21 +15,20 @@ RLE = 1  # type of a block of one repeated byte
 STEP = 2**20  # bytes per read in a skippable frame
 
 
-def unpacked(path: Path) -> Iterator[bytes]:
+def unpacked(file: BinaryIO) -> Iterator[bytes]:
     """Yield the content in chunks of at most 128 KB. Raises an OSError or EOFError for a damaged file.
 
     The only other memory is the window of the file, at most 128 MB, which the library limits.
     """
     import zstandard
 
-    with path.open("rb") as file:
-        while frame := _frame(file):
-            inflate = zstandard.ZstdDecompressor().decompressobj().decompress
-            try:
-                for piece in frame:
-                    yield inflate(piece)
-            except zstandard.ZstdError as error:
-                raise OSError(str(error)) from error
+    while frame := _frame(file):
+        inflate = zstandard.ZstdDecompressor().decompressobj().decompress
+        try:
+            for piece in frame:
+                yield inflate(piece)
+        except zstandard.ZstdError as error:
+            raise OSError(str(error)) from error
 
 
 def _frame(file: BinaryIO) -> Iterator[bytes] | None:

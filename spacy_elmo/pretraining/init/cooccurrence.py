@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...modeling.static_vectors import normalize_rms
 from ...modeling.vocab import SPECIALS, UNK, Vocab
+from ...progress import track
 from ...seeds import derive_seed
 from ..data.corpus import Corpus
 from .ngram_selection import SENTENCE_BOUNDARY, read_ids
@@ -22,6 +23,7 @@ NEIGHBOURS = 3000  # most frequent units that count as neighbours; all others co
 PAIRS = 8000  # most frequent pairs of neighbours
 CONTEXT_SMOOTHING = 0.75  # exponent of the neighbours' frequencies (Levy et al. 2015, section 3.2)
 OVERSAMPLING, ITERATIONS = 32, 3  # parameters of the subspace iteration
+N_SLOTS = 6  # context slots: on either side, one unit, the next one, and both
 TINY = 1e-12
 STD = 0.5  # root mean square of the vectors; that of unit vectors is 1
 
@@ -50,7 +52,7 @@ def ppmi_svd_vectors(
     """
     ids = read_ids(corpus, units)
     rows = np.concatenate(list(ngram_rows(vocab, ids)))
-    slots = [_ppmi(rows, beside) for beside in _context_slots(ids, 2, vocab.max_ngram_length)]
+    slots = [_ppmi(rows, beside) for beside in _slots(ids, 2, vocab.max_ngram_length)]
     found = _truncated_svd(slots, len(vocab.ngrams), width, seed)
     return found * (STD / found.square().mean().sqrt().clamp(min=TINY))
 
@@ -71,7 +73,7 @@ def static_vectors(
     if longest > 1:
         for i, longer in enumerate(ngram_rows(vocab, ids)):
             rows[i * CHUNK : (i + 1) * CHUNK, 1:] = np.where(longer > 0, longer + size, 0)
-    slots = [_ppmi(rows, beside) for beside in _context_slots(ids, 1, longest)]
+    slots = [_ppmi(rows, beside) for beside in _slots(ids, 1, longest)]
     found = _truncated_svd(slots, size + len(vocab.ngrams), width, seed)
     return [*vocab.units, *vocab.ngrams], torch.from_numpy(normalize_rms(found.numpy()))
 
@@ -87,6 +89,10 @@ def _rows(vocab: Vocab, ids: np.ndarray, first: int) -> np.ndarray:
     ids = ids[first - before : first + CHUNK]
     known = (ids != SENTENCE_BOUNDARY) & (ids < len(vocab.units))
     return vocab.ngram_rows(np.where(known, ids + len(SPECIALS), UNK)[None])[0, before:].astype(np.int32)
+
+
+def _slots(ids: np.ndarray, shortest: int, longest: int) -> Iterator[list[tuple[np.ndarray, int]]]:
+    return track(_context_slots(ids, shortest, longest), "neighbours", total=N_SLOTS)
 
 
 def _context_slots(ids: np.ndarray, shortest: int, longest: int) -> Iterator[list[tuple[np.ndarray, int]]]:
@@ -150,7 +156,7 @@ def _truncated_svd(slots: list[Triples], n: int, width: int, seed: int) -> Tenso
     rank = min(width + OVERSAMPLING, *matrix.shape)
     generator = torch.Generator().manual_seed(derive_seed(seed, "neighbours"))
     right = torch.randn(matrix.shape[1], rank, generator=generator)
-    for _ in range(1 + ITERATIONS):
+    for _ in track(range(1 + ITERATIONS), "decomposition"):
         left = torch.linalg.qr(matrix @ right)[0]
         right = torch.linalg.qr(turned @ left)[0]
     u, s, _ = torch.linalg.svd(matrix @ right, full_matrices=False)

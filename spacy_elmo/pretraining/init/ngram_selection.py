@@ -8,6 +8,7 @@ import numpy as np
 from ...modeling.config import BiLMConfig
 from ...modeling.serialization import vocab_of
 from ...modeling.vocab import Vocab
+from ...progress import track
 from ..data.corpus import Corpus
 
 MAX_COUNTED_UNITS = 80_000_000  # most units to count: they take 3 GB of memory
@@ -75,8 +76,8 @@ def select_ngrams(
     letters = np.array([unit.isalpha() for unit in vocab.units], dtype=bool)
     known = (ids != SENTENCE_BOUNDARY) & (ids < size)
     known[known] = letters[ids[known]]
-    counted = [_counted(ids, known, n, size) for n in range(1, longest + 1)]
-    parts = [_ranked(counted, n, size, number, min_count) for n in range(2, longest + 1)]
+    counted = [_counted(ids, known, n, size) for n in track(range(1, longest + 1), "n-grams")]
+    parts = [_ranked(counted, n, size, number, min_count) for n in track(range(2, longest + 1), "ranks")]
     keys, ranks = (np.concatenate(part) for part in zip(*parts, strict=True))
     lengths = np.repeat(np.arange(2, longest + 1), [len(some) for some, _ in parts])
     order = np.lexsort((keys, lengths, -ranks))[:number]
@@ -89,7 +90,8 @@ def read_ids(corpus: Corpus, units: int) -> np.ndarray:
     units: of a larger corpus, return about this many, in blocks from all of it.
     """
     step = -(-int(corpus.lengths.sum(dtype=np.int64)) // units)
-    parts = [part for block in range(0, len(corpus), step * BLOCK) for part in _block(corpus, block)]
+    blocks = track(range(0, len(corpus), step * BLOCK), "ids")
+    parts = [part for block in blocks for part in _block(corpus, block)]
     return np.concatenate(parts)
 
 
