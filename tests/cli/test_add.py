@@ -4,6 +4,8 @@ import pytest
 import spacy
 from spacy.cli.init_config import init_config
 from spacy.cli.train import train
+from spacy.language import Language
+from spacy.util import load_config, load_model_from_config
 from thinc.api import Config
 
 from tests.training_config.conftest import corpus, model  # noqa: F401  fixtures
@@ -136,6 +138,29 @@ frozen_components = []
 
     inputs, said = added(tmp_path / "a.cfg", tmp_path / "c.cfg", "--model", model, "--input-only")
     assert inputs["components"]["ner"]["model"]["tok2vec"]["@architectures"] == "spacy.Tok2Vec.v2"
+
+
+FACTORIES = [
+    *("tagger", "morphologizer", "trainable_lemmatizer", "senter", "parser", "ner", "beam_ner"),
+    *("span_finder", "spancat", "spancat_singlelabel", "textcat", "textcat_multilabel"),
+    *("entity_linker", "crf_ner", "crf_tagger"),
+]
+
+
+def test_under_every_component_with_its_default_model(model, tmp_path):  # noqa: F811
+    experimental = [
+        name for name in ("experimental_biaffine_parser", "experimental_coref") if Language.has_factory(name)
+    ]
+    names = [*FACTORIES, *experimental]
+    config = Config({"nlp": {"lang": "zh", "pipeline": names}, "components": {}})
+    config["components"] = {name: {"factory": name} for name in names}
+    config.to_disk(tmp_path / "a.cfg")
+    added(tmp_path / "a.cfg", tmp_path / "b.cfg", "--model", model)
+    nlp = load_model_from_config(load_config(tmp_path / "b.cfg"), auto_fill=True)
+    assert nlp.pipe_names == ["elmo", *names]
+    assert nlp.get_pipe("elmo").listening_components == names
+    listeners = nlp.get_pipe("elmo").listener_map
+    assert {name for name in names if len(listeners[name]) != 2} <= {*experimental}
 
 
 def test_elmo_that_no_component_listens_to(model, tmp_path):  # noqa: F811
