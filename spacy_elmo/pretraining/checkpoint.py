@@ -16,7 +16,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from ..atomic_io import END, FolderKind, atomic_folder, remove_folder
-from ..errors import CheckpointError
+from ..errors import CheckpointError, OutputError
 from ..inference import loading
 from ..inference.bilm import BiLM
 from ..modeling.serialization import MODEL as MODEL_FOLDER
@@ -55,7 +55,10 @@ def save_checkpoint(
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(t) for name, t in values.items()}
     with atomic_folder(folder / f"step-{state['step']:09d}", CHECKPOINT) as scratch:
         model.save(scratch / MODEL)
-        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, scratch / TENSORS)
+        try:
+            save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, scratch / TENSORS)
+        except safetensors.SafetensorError as error:  # of a full disk, too
+            raise OutputError(f"Cannot write a checkpoint to {folder}: {error}.") from error
         digest = sha256((scratch / TENSORS).read_bytes()).hexdigest()
         stored = {"kind": CHECKPOINT.kind, "sha256": digest, **state}
         (scratch / STATE).write_text(json.dumps(stored), encoding="utf8")

@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from spacy_elmo.atomic_io import OutputError
 from spacy_elmo.errors import ElmoError
 from spacy_elmo.modeling.config import ConfigError
-from spacy_elmo.pretraining import trainer
+from spacy_elmo.pretraining import checkpoint, trainer
 from spacy_elmo.pretraining.checkpoint import CheckpointError, find_checkpoints
 from spacy_elmo.pretraining.config import Paths, VocabConfig
 from spacy_elmo.pretraining.data.text_files import CorpusError
@@ -88,6 +89,22 @@ def test_a_run_that_was_killed_goes_on(whole, tmp_path, module, name, call, step
         {p.relative_to(f) for p in f.rglob("*") if p.parent.name != "events"} for f in (output, run)
     )
     assert found == expected  # nothing half-made is left
+
+
+def test_a_disk_that_is_full_while_a_checkpoint_is_written(whole, tmp_path, monkeypatch):
+    settings, run = whole
+
+    def full(tensors, path):
+        path.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "save_file", full)
+        with pytest.raises(OutputError, match=r"Cannot write a checkpoint to .*No space left on device"):
+            pretrain(settings, tmp_path / "run")
+    assert not find_checkpoints(tmp_path / "run" / "checkpoints")
+    pretrain(settings, tmp_path / "run")
+    assert same_weights(tmp_path / "run", run)
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(whole, tmp_path):

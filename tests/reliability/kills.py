@@ -16,130 +16,20 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
-from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import spacy
 import torch
-from formats.helpers import OPTIONS, bilm_tf_tensors, write_bilm_tf
-from pipeline.helpers import make_bilm
-from pretraining.helpers import cyclic_text, make_settings
 
-from spacy_elmo.cli.commands import app
 from spacy_elmo.errors import ElmoError
-from spacy_elmo.inference import loading
-from spacy_elmo.pretraining.checkpoint import find_checkpoints
-from spacy_elmo.pretraining.data.corpus_builder import SegmentationSettings, build_corpus
-from spacy_elmo.pretraining.trainer import pretrain
+
+from .work import Work, works
 
 MOST_SECONDS = 300
-
-
-class Work(NamedTuple):
-    """What is disturbed. inputs, output: folders.
-
-    prepare: makes what is read, and, where something older is replaced, that. run: does the work; called
-    again, it goes on. loads: checks what is at the place at any moment. size: processes that work together.
-    """
-
-    prepare: Callable[[Path, Path], None]
-    run: Callable[[Path, Path], None]
-    loads: Callable[[Path], None]
-    size: int = 1
-
-
-def works() -> dict[str, Work]:
-    """All work, by name."""
-    return {
-        "corpus": Work(_texts, _corpus, _nothing),
-        "pretraining": Work(_training_inputs, _pretrain, _training_loads),
-        "pretraining of two": Work(_training_inputs, _pretrain, _training_loads, size=2),
-        "to_disk": Work(_pipelines, _to_disk, _pipeline_loads),
-        "embed": Work(_embed_inputs, _embed, _nothing),
-        "convert": Work(_convert_inputs, _convert, _model_loads),
-    }
-
-
-def _nothing(output: Path) -> None:
-    """Nothing is there before the end."""
-
-
-def _texts(inputs: Path, output: Path) -> None:
-    for i in range(6):
-        (inputs / f"{i}.txt").write_text(cyclic_text(4000, seed=i), encoding="utf8")
-
-
-def _corpus(inputs: Path, output: Path) -> None:
-    build_corpus(sorted(inputs.iterdir()), output / "corpus", SegmentationSettings(), block=2**13, dedup=True)
-
-
-def _training_inputs(inputs: Path, output: Path) -> None:
-    make_settings(inputs)
-
-
-def _pretrain(inputs: Path, output: Path) -> None:
-    pretrain(make_settings(inputs, max_steps=20, checkpoint_every=2, eval_every=5), output / "run")
-
-
-def _training_loads(output: Path) -> None:
-    for checkpoint in find_checkpoints(output / "run" / "checkpoints"):
-        loading.load(checkpoint / "model")
-    if (output / "run" / "model").exists():
-        loading.load(output / "run" / "model")
-
-
-def _pipelines(inputs: Path, output: Path) -> None:
-    for name, seed in (("old", 1), ("new", 2)):
-        make_bilm("char", projection_dim=64, hidden_size=256, seed=seed).save(inputs / name)
-    _nlp(inputs / "old").to_disk(output / "nlp")
-
-
-def _nlp(model: Path) -> spacy.language.Language:
-    nlp = spacy.blank("zh")
-    nlp.add_pipe("elmo", config={"model": {"path": str(model)}})
-    return nlp
-
-
-def _to_disk(inputs: Path, output: Path) -> None:
-    _nlp(inputs / "new").to_disk(output / "nlp")
-
-
-def _pipeline_loads(output: Path) -> None:
-    """The older model or the new one; spaCy writes what lies next to it, a file at a time."""
-    spacy.blank("zh").add_pipe("elmo").from_disk(output / "nlp" / "elmo", exclude=["vocab"])
-
-
-def _embed_inputs(inputs: Path, output: Path) -> None:
-    make_bilm("char").save(inputs / "model")
-    (inputs / "text.txt").write_text(cyclic_text(3000).replace("", " "), encoding="utf8")
-
-
-def _embed(inputs: Path, output: Path) -> None:
-    arguments = [inputs / "model", inputs / "text.txt", output / "v.hdf5"]
-    app(["embed", *map(str, arguments)], standalone_mode=False)
-
-
-def _convert_inputs(inputs: Path, output: Path) -> None:
-    options = json.loads(json.dumps(OPTIONS))
-    options["lstm"] |= {"dim": 512, "projection_dim": 128}
-    write_bilm_tf(inputs, options, bilm_tf_tensors(options, scale=0.1))
-    make_bilm("char").save(output / "model")  # is replaced
-
-
-def _convert(inputs: Path, output: Path) -> None:
-    sources = [str(inputs / name) for name in ("options.json", "model.hdf5")]
-    app(["convert", *sources, str(output / "model"), "--from", "allennlp"], standalone_mode=False)
-
-
-def _model_loads(output: Path) -> None:
-    loading.load(output / "model")
-
-
-# --- Disturbing ---
 
 
 def disturb(count: int, seed: int = 0, *, only: str | None = None) -> Counter:
@@ -202,7 +92,7 @@ def _once(work: Work, whole: _Whole, room: Path, how: str, rng: random.Random) -
     status = _wait(processes)
     expected = {0, 1, -signal.SIGKILL, -signal.SIGTERM}
     if status not in expected:
-        return f"it ended with {status}", "wrong"
+        return f"it ended with {status}{_said(whole)}", "wrong"
     try:
         work.loads(output)
     except Exception as error:
@@ -210,12 +100,22 @@ def _once(work: Work, whole: _Whole, room: Path, how: str, rng: random.Random) -
     (room / "ballast").unlink(missing_ok=True)
     status_again = _wait(_start(work, whole.inputs, output))
     if status_again:
-        return f"it did not go on: {status_again}", "wrong"
+        return f"it did not go on: {status_again}{_said(whole)}", "wrong"
     files = _files(output)
     if files.keys() != whole.files.keys():
         return f"other files: {sorted(files.keys() ^ whole.files.keys())}", "wrong"
     other = [name for name in files if files[name] != whole.files[name]]
     return (f"other contents: {other}" if other else None), "at its end" if status == 0 else "stopped"
+
+
+def _said(whole: _Whole) -> str:
+    """The end of what an error that is not documented said."""
+    errors = whole.inputs.with_name("errors.txt")
+    if not errors.exists():
+        return ""
+    text = errors.read_text()[-1500:]
+    errors.unlink()
+    return f": {text}"
 
 
 def _start(work: Work, inputs: Path, output: Path, *, limit: int | None = None) -> list[int]:
@@ -236,6 +136,7 @@ def _fork(
     child = os.fork()
     if child:
         return child
+    errors = inputs.with_name("errors.txt")
     try:
         signal.alarm(MOST_SECONDS)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -253,6 +154,8 @@ def _fork(
     except SystemExit as error:
         os._exit(error.code if isinstance(error.code, int) else 2)
     except BaseException:
+        with open(errors, "a") as file:
+            traceback.print_exc(file=file)
         os._exit(2)
 
 
@@ -299,7 +202,10 @@ def _vectors(path: Path) -> bytes:
     import h5py
 
     with h5py.File(path) as file:
-        return b"".join(np.asarray(file[name]).tobytes() for name in sorted(file))
+        arrays = {name: np.asarray(file[name]) for name in sorted(file)}
+        return b"".join(
+            a.tobytes() if a.dtype != object else str(a.tolist()).encode() for a in arrays.values()
+        )
 
 
 @contextmanager
