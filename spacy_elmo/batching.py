@@ -1,38 +1,37 @@
-"""Group items by size for batched computation."""
+"""Group items by size: what is computed together."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 
-def minibatch_by_size(items: Sequence[Item], most: int, size: Callable[[Item], int]) -> Iterator[list[Item]]:
-    """Yield consecutive items in batches of total size at most `most`. A larger item is its own batch."""
+def minibatch_by_size(
+    items: Iterable[Item], max_size: int, size: Callable[[Item], int], *, padded: bool = False
+) -> Iterator[list[Item]]:
+    """Group consecutive items, each group as long as its size is at most `max_size`.
+
+    The size of a group is the sum of its items' sizes; padded: their number times the largest. A larger
+    item is a group of its own.
+    """
     batch: list[Item] = []
-    taken = 0
+    total = largest = 0
     for item in items:
         n = size(item)
-        if batch and taken + n > most:
+        total, largest = total + n, max(largest, n)
+        if batch and (largest * (len(batch) + 1) if padded else total) > max_size:
             yield batch
-            batch, taken = [], 0
+            batch, total, largest = [], n, n
         batch.append(item)
-        taken += n
     if batch:
         yield batch
 
 
 def length_buckets(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Yield the indices of sentences in batches of at most `batch_tokens` units.
+    """Group the indices of sentences in batches of at most `batch_tokens` units.
 
-    Padding and boundaries count. Sentences are sorted by length, so that little is padded. Empty sentences
-    are skipped. A sentence longer than the budget is its own batch.
+    Padding and boundaries are included. The longest come first, so that little is padded; empty sentences
+    are left out; a sentence longer than `batch_tokens` is a batch of its own.
     """
-    group: list[int] = []
-    for i in sorted((i for i, n in enumerate(lengths) if n), key=lambda i: -lengths[i]):
-        longest = lengths[group[0]] if group else lengths[i]
-        if group and (len(group) + 1) * (longest + 2) > batch_tokens:
-            yield group
-            group = []
-        group.append(i)
-    if group:
-        yield group
+    longest_first = sorted((i for i, n in enumerate(lengths) if n), key=lambda i: -lengths[i])
+    return minibatch_by_size(longest_first, batch_tokens, lambda i: lengths[i] + 2, padded=True)

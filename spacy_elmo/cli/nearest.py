@@ -1,24 +1,26 @@
 """`spacy elmo nearest`: find occurrences of a word in the same sense."""
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from unicodedata import east_asian_width
 
 import typer
 from wasabi import msg
 
+from ..batching import minibatch_by_size
 from ..errors import ElmoError
 from .app import command
 from .nearest_html import make_page
 from .pictures import check_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from ..inference.bilm import BiLM
     from ..pipeline.concordance import Occurrence, TopK
+    from ..pretraining.data.segmentation import Segmenter
 
-T = TypeVar("T")
 BATCH = 256  # sentences that are encoded together
 CONTEXT = 30  # terminal columns on each side of the word; a Chinese character takes two
 
@@ -32,9 +34,7 @@ def nearest(
     ),
     model: Path | None = typer.Option(None, help="A model folder; default: the bundled model"),
     n: int = typer.Option(10, "-n", min=1, help="How many to show"),
-    layer: str | None = typer.Option(
-        None, help='Layer to compare: 0, 1, 2 or "mean"; default: the top layer'
-    ),
+    layer: str | None = typer.Option(None, help='Layer: 0, 1, 2 or "mean"; default: the top layer'),
     occurrence: int | None = typer.Option(
         None, min=1, help="If the word occurs several times in the sentence: which one, from 1"
     ),
@@ -51,10 +51,10 @@ def nearest(
     from ..atomic_io import check_apart, write_atomic
     from ..inference.loading import read_config, resolve_model_path
     from ..pipeline.architectures import build_bilm_v1
-    from ..pipeline.concordance import TopK, iter_tokens, occurrence_vectors, occurrences, select_layer
+    from ..pipeline.concordance import TopK, occurrence_vectors, occurrences, select_layer
     from ..pipeline.layers.bilm import get_bilm_shim
     from ..pretraining.data.segmentation import make_segmenter
-    from ..pretraining.data.text_files import find_files, read_files
+    from ..pretraining.data.text_files import find_files
 
     if html is not None:
         check_file(html, (".html",))
@@ -65,38 +65,50 @@ def nearest(
     if segmenter is not None and (of_words or not any_token):
         raise ElmoError("--segmenter needs --all-tokens and a model of characters: leave it out.")
     index = _layer_index(layer, config.total_layers - 1)
-    found = [each for places in occurrences(sentence, word, fold_fullwidth=fold) for each in places]
-    query_occurrence = _choose(found, word, occurrence)
+    matches = list(chain.from_iterable(occurrences(sentence, word, fold_fullwidth=fold)))
+    query_occurrence = _choose(matches, word, occurrence)
     files = find_files(texts)
     units = "char" if not of_words and segmenter in (None, "char") else "word"
     segment = make_segmenter(units, segmenter or config.segmenter, config.lang, fold_fullwidth=fold)
     between = segment if of_words else None
-
     bilm = build_bilm_v1(folder)
     _warn_of_unknown(get_bilm_shim(bilm).bilm, word)
     (query,) = select_layer(occurrence_vectors(bilm, [[query_occurrence]], between), index)
     result = TopK(query, n, query_occurrence)
-    lines = read_files(files)
-    if any_token:
-        sentences = (places for line in lines for places in iter_tokens(line, segment, fold_fullwidth=fold))
-    else:
-        sentences = (places for line in lines for places in occurrences(line, word, fold_fullwidth=fold))
-    for batch in _batches(sentences, BATCH):
+    candidates = _iter_candidates(files, word, segment if any_token else None, fold_fullwidth=fold)
+    for batch in minibatch_by_size(candidates, BATCH, lambda _: 1):
         rows = select_layer(occurrence_vectors(bilm, batch, between), index)
-        result.add([each for places in batch for each in places], rows)
+        result.add(list(chain.from_iterable(batch)), rows)
+    by = "the mean of the layers" if index is None else f"layer {index}"
+    summary = f"{_summary(result, word, texts, any_token=any_token)}, by {by} of {folder.name}"
+    _show(query_occurrence, result, summary)
+    if html is not None:
+        write_atomic(html, make_page(query_occurrence, result.best, word, summary).encode("utf8"))
+        msg.good(str(html))
 
+
+def _iter_candidates(
+    files: "Iterable[Path]", word: str, segment: "Segmenter | None", *, fold_fullwidth: bool
+) -> "Iterator[list[Occurrence]]":
+    """Yield what is compared, sentence by sentence: occurrences of the word, or all tokens of a segmenter."""
+    from ..pipeline.concordance import iter_tokens, occurrences
+    from ..pretraining.data.text_files import read_files
+
+    for line in read_files(files):
+        if segment is None:
+            yield from occurrences(line, word, fold_fullwidth=fold_fullwidth)
+        else:
+            yield from iter_tokens(line, segment, fold_fullwidth=fold_fullwidth)
+
+
+def _summary(result: "TopK", word: str, texts: list[Path], *, any_token: bool) -> str:
+    """Say how many occurrences were compared. Raises an ElmoError where there was none."""
     source = str(texts[0]) if len(texts) == 1 else f"{len(texts)} inputs"
     if not result.best:
         other = "no other token" if any_token else f'no "{word}" besides the one in the sentence'
         raise ElmoError(f"{source} has {other}: give another text.")
-    compared = f"{result.compared:,} {'tokens' if any_token else 'occurrences'}"
-    by = "the mean of the layers" if index is None else f"layer {index}"
-    summary = f"{len(result.best)} nearest of {compared} in {source}, by {by} of {folder.name}"
-    _show(query_occurrence, result, summary)
-    if html is not None:
-        page = make_page(query_occurrence, result.best, word, summary)
-        write_atomic(html, page.encode("utf8"))
-        msg.good(str(html))
+    kind = "tokens" if any_token else "occurrences"
+    return f"{len(result.best)} nearest of {result.compared:,} {kind} in {source}"
 
 
 def _show(query_occurrence: "Occurrence", result: "TopK", summary: str) -> None:
@@ -139,12 +151,6 @@ def _warn_of_unknown(bilm: "BiLM", word: str) -> None:
     unknown = [unit for unit in units if unit not in bilm.vocab]
     if unknown:
         msg.warn(f"The model does not know {' '.join(unknown)}: it compares only the contexts.")
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
 
 
 def _in_context(occurrence: "Occurrence") -> str:

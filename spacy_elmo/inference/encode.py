@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..batching import length_buckets
+from ..batching import length_buckets, minibatch_by_size
 from ..errors import ElmoError
 from ..kernels.fused_ops import fused_ops_for
 from ..kernels.precision import Precision, resolve_compute_dtype, round_to_fp16
@@ -107,15 +107,9 @@ def _alloc_outputs(bilm: BiLMNetwork, lengths: Sequence[int]) -> list[np.ndarray
 
     Blocks have at most ALLOC_BLOCK_BYTES bytes, unless a sentence needs more.
     """
-    size = bilm.n_layers * bilm.width
-    room: list[np.ndarray] = []
-    some: list[int] = []
-    for n in lengths:
-        if some and 4 * size * (sum(some) + n) > ALLOC_BLOCK_BYTES:
-            room += _alloc_block(some, bilm.n_layers, bilm.width)
-            some = []
-        some.append(n)
-    return room + _alloc_block(some, bilm.n_layers, bilm.width)
+    unit_bytes = 4 * bilm.n_layers * bilm.width
+    blocks = minibatch_by_size(lengths, ALLOC_BLOCK_BYTES, lambda n: n * unit_bytes)
+    return [layers for block in blocks for layers in _alloc_block(block, bilm.n_layers, bilm.width)]
 
 
 def _alloc_block(lengths: Sequence[int], n_layers: int, width: int) -> list[np.ndarray]:

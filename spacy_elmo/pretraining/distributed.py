@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from ..batching import minibatch_by_size
 from ..errors import DistributedError
 from ..inference.bilm import BiLM
 
@@ -64,7 +65,7 @@ class DistributedContext:
         """Replace every gradient by the sum over all processes of `share` times their gradients."""
         if self.size == 1:
             return
-        for bucket in _buckets(parameters):
+        for bucket in minibatch_by_size(parameters, BUCKET_NUMEL, Tensor.numel):
             flat = torch.cat([_gradient(p).flatten() for p in bucket]).mul_(share)
             self._together(dist.all_reduce, flat)
             parts = flat.split([p.numel() for p in bucket])
@@ -112,17 +113,6 @@ class DistributedContext:
 
 def _gradient(parameter: Tensor) -> Tensor:
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-
-
-def _buckets(parameters: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    bucket: list[Tensor] = []
-    for parameter in parameters:
-        bucket.append(parameter)
-        if sum(p.numel() for p in bucket) >= BUCKET_NUMEL:
-            yield bucket
-            bucket = []
-    if bucket:
-        yield bucket
 
 
 @contextmanager

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
+from ...batching import minibatch_by_size
 from ...kernels.cudnn import cudnn_supports_lstm, no_tf32
 from ...kernels.precision import round_to_fp16
 from ...kernels.triton_ops import TritonFusedOps
 from ..inputs.input_vectors import EncodedInputs
 from .lstm_weights import LSTMOptions, LSTMWeights
 from .packing import pack_sequences
-from .torch_cpu import TorchBackend, group_steps
+from .torch_cpu import TorchBackend
 
 SUMS = 2**28  # values of the input product at a time: half a gigabyte in bf16
 
@@ -62,7 +63,7 @@ class TritonLSTMLayer:
         recurrent = x.new_zeros(batch_sizes[0], 4 * self.hidden)
         before: Tensor | None = None
         begin = 0
-        for window in group_steps(batch_sizes, SUMS // (4 * self.hidden)):
+        for window in minibatch_by_size(batch_sizes, SUMS // (4 * self.hidden), int):
             rows = slice(begin, begin + sum(window))
             sums = F.linear(x[rows], self.w_ih, self.bias)  # (rows of the window, 4H)
             for gates, h in zip(sums.split(window), out[rows].split(window), strict=True):

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...batching import minibatch_by_size
 from ...kernels.activations import SigmoidBuffer
 from ...kernels.packed_linear import FEWEST_ROWS, packed_linear
 from ...kernels.precision import DTYPE_NAMES, round_to_fp16
@@ -52,7 +53,8 @@ class TorchLSTMLayer:
         workspace = _Workspace(c, batch_sizes[0], self.dtype)
         begin = 0
         places = iter(out.split(batch_sizes))
-        for window in group_steps(batch_sizes, INPUT_ROWS):
+        # Steps whose input products are computed at once.
+        for window in minibatch_by_size(batch_sizes, INPUT_ROWS, int):
             gates = self.input(x[begin : begin + sum(window)])  # (rows of the window, 4H)
             begin += sum(window)
             for b, ahead, place in zip(window, gates.split(window), places, strict=False):
@@ -98,19 +100,6 @@ class _Workspace:
         self.half = SigmoidBuffer(b, hidden)
         self.m = torch.zeros(max(b, FEWEST_ROWS), hidden, dtype=dtype)
         self.m_rows = self.m[:b]
-
-
-def group_steps(batch_sizes: Sequence[int], most: int) -> list[list[int]]:
-    """Group consecutive steps whose input products are computed together: one step, or `most` rows."""
-    found: list[list[int]] = [[]]
-    rows = 0
-    for b in batch_sizes:
-        if found[-1] and rows + b > most:
-            found.append([])
-            rows = 0
-        found[-1].append(b)
-        rows += b
-    return found
 
 
 class TorchBackend:

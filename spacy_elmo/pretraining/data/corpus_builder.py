@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...atomic_io import END, PathLike, atomic_folder, check_apart, check_replaceable, locked, write_atomic
+from ...batching import minibatch_by_size
 from ...locks import ForkSafeLock
 from ...progress import track
 from . import parallel
@@ -193,26 +194,13 @@ def write_corpus(
     """
     with atomic_folder(path, CORPUS) as folder:
         paths = []
-        for number, batch in enumerate(_batches(sentences, shard_units)):
+        for number, batch in enumerate(minibatch_by_size(sentences, shard_units, len)):
             paths.append(folder / f"{number}.part")
             paths[-1].write_bytes(encode_part(batch))
         manifest = _assemble(folder, paths, settings, min_count=min_count, max_vocab=max_vocab)
         for scratch in paths:
             scratch.unlink()
     return manifest
-
-
-def _batches(sentences: Iterable[Sequence[str]], shard_units: int) -> Iterator[list[Sequence[str]]]:
-    batch: list[Sequence[str]] = []
-    size = 0
-    for sentence in sentences:
-        batch.append(sentence)
-        size += len(sentence)
-        if size >= shard_units:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _assemble(

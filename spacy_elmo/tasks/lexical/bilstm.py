@@ -4,7 +4,7 @@ The weights are parameters of the layer, not of a wrapped torch module, so that 
 like those of every other layer, and nothing is unpickled. On a CPU the native kernel computes the LSTMs.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
+from ...batching import minibatch_by_size
 from ...kernels.native_training import NativeLayer, trains
 from ...kernels.precision import Precision, check_precision, resolve_compute_dtype
 from ...pipeline.layers.scalar_mix import dropout_mask
@@ -228,7 +229,7 @@ def _predict(model: Model, Xs: Sequence[Floats2d]) -> list[Floats2d]:
     pieces = [(i, *cut) for i, X in enumerate(Xs) for cut in _pieces(len(X))]
     pieces.sort(key=lambda piece: piece[2] - piece[1])
     Ys = [model.ops.alloc2f(len(X), model.get_dim("nO")) for X in Xs]
-    for batch in _batches(pieces):
+    for batch in minibatch_by_size(pieces, BATCH_TOKENS, lambda piece: piece[2] - piece[1]):
         packing = Packing([end - begin for _, begin, end, _, _ in batch])
         X = xp2torch(model.ops.xp.concatenate([Xs[i][begin:end] for i, begin, end, _, _ in batch]))
         start = 0
@@ -245,19 +246,6 @@ def _pieces(n: int) -> list[tuple[int, int, int, int]]:
         (max(0, first - CONTEXT), min(n, last + CONTEXT), first, last) if n > MAX_LENGTH else (0, n, 0, n)
         for first, last in split_evenly(n, MAX_LENGTH)
     ]
-
-
-def _batches(pieces: Sequence[tuple]) -> Iterator[list[tuple]]:
-    batch: list[tuple] = []
-    tokens = 0
-    for piece in pieces:
-        if batch and tokens + piece[2] - piece[1] > BATCH_TOKENS:
-            yield batch
-            batch, tokens = [], 0
-        batch.append(piece)
-        tokens += piece[2] - piece[1]
-    if batch:
-        yield batch
 
 
 def _product_dtype(precision: Precision, device: torch.device) -> torch.dtype:

@@ -1,7 +1,6 @@
 """Loss and prediction of a CRFLayer for batches of sequences, for the components that have one."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -70,10 +69,9 @@ def best_labels(
     ops: Any = layer.ops
     potentials = potentials_with(layer, constraints)
     found: list[np.ndarray] = []
-    for begin, end in _batches([len(each) for each in scores]):
-        some = list(scores[begin:end])
-        for i, ids in enumerate([] if fixed is None else fixed[begin:end]):
-            some[i] = some[i] if ids is None else forbid_others(some[i], ids, ops.xp)
+    sequences = list(zip(scores, [None] * len(scores) if fixed is None else fixed, strict=True))
+    for batch in minibatch_by_size(sequences, VITERBI_TOKENS, lambda sequence: len(sequence[0])):
+        some = [own if ids is None else forbid_others(own, ids, ops.xp) for own, ids in batch]
         packing = Packing([len(each) for each in some])
         if packing.n_tokens:
             labels = ops.to_numpy(crf.viterbi(packing.pack(some, ops.xp), packing, potentials, ops.xp))
@@ -87,16 +85,3 @@ def forbid_others(scores: Floats2d, ids: np.ndarray, xp: Any) -> Floats2d:
     """Scores (n, L), those of all labels but one FORBIDDEN where `ids` (n,) is not -1."""
     allowed = (ids < 0)[:, None] | (ids[:, None] == np.arange(scores.shape[1]))
     return xp.where(xp.asarray(allowed), scores, xp.float32(FORBIDDEN))
-
-
-def _batches(lengths: Sequence[int]) -> list[tuple[int, int]]:
-    """Ranges of sequences in a row of about VITERBI_TOKENS tokens."""
-    cuts, tokens = [0], 0
-    for i, length in enumerate(lengths):
-        tokens += length
-        if tokens >= VITERBI_TOKENS:
-            cuts.append(i + 1)
-            tokens = 0
-    if cuts[-1] < len(lengths):
-        cuts.append(len(lengths))
-    return list(pairwise(cuts))
