@@ -15,7 +15,7 @@ from .nearest_html import make_page
 from .pictures import check_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from ..inference.bilm import BiLM
     from ..pipeline.concordance import Occurrence, TopK
@@ -88,7 +88,7 @@ def nearest(
 
 
 def _iter_candidates(
-    files: "Iterable[Path]", word: str, segment: "Segmenter | None", *, fold_fullwidth: bool
+    files: list[Path], word: str, segment: "Segmenter | None", *, fold_fullwidth: bool
 ) -> "Iterator[list[Occurrence]]":
     """Yield what is compared, sentence by sentence: occurrences of the word, or all tokens of a segmenter."""
     from ..pipeline.concordance import iter_tokens, occurrences

@@ -12,26 +12,21 @@ from torch.nn.utils import clip_grad_norm_
 
 from ..inference.bilm import BiLM
 from ..modeling.config import BiLMConfig, ConfigError
-from ..modeling.cross_entropy import GPU_LOGIT_CHUNK, LOGIT_CHUNK
 from ..modeling.serialization import vocab_of
 from ..modeling.vocab import Vocab
 from ..progress import track
-from .auto_batch_size import MAX_BATCH_TOKENS, MEMORY_MARGIN, random_batch
+from .auto_batch_size import random_batch
 from .config import PretrainConfig
 from .data.corpus import Corpus
-from .distributed import BUCKET_NUMEL
 from .initialization import CORPUS_SETTINGS, config_of, parent_of
+from .memory_model import DISTINCT_TYPE_RATIO, count_compared, model_memory
 from .optim import build_optimizer, build_train_step
 from .step.train_step import limited_torch_threads
 
 # Chinese text: bytes per unit and units per sentence, measured on 0.6 MB of mixed text, with jieba's words.
 BYTES = {"char": 2.91, "word": 5.03}
 SENTENCE = {"char": 37.3, "word": 21.6}
-DISTINCT_TYPE_RATIO = 0.43  # distinct words in 256 sentences, for the char-CNN
 SCALING_EFFICIENCY = 0.9  # speed of one process among several, relative to its speed alone
-# Activation memory of two concurrent directions, relative to one after the other, where the second reuses
-# part of the memory of the first (measured, docs/pretraining.md).
-CONCURRENT_DIRECTIONS_FACTOR = 1.6
 
 
 @dataclass(frozen=True)
@@ -90,20 +85,19 @@ def estimate_run(
     if corpus is None and corpus_bytes is None:
         raise ConfigError("An estimate needs the size of the text: give --corpus-size or [paths] train.")
     n = _units(corpus, config.units, corpus_bytes)
-    fixed, each = _memory(bilm, parameters, gpus, settings)
+    needed = model_memory(bilm, settings, gpus)
     batch = settings.training.batch_tokens
     if not isinstance(batch, int):
-        free = memory * (1 - MEMORY_MARGIN) - sum(fixed.values())
-        if free < each * (config.max_sentence_length + 2):
+        batch = needed.max_batch_tokens(memory) * gpus
+        if batch < (config.max_sentence_length + 2) * gpus:
             raise ConfigError(
                 "The model does not fit into memory: make it smaller, or give a larger --memory."
             )
-        batch = min(MAX_BATCH_TOKENS, int(free / each) // 256 * 256) * gpus
     if tokens_per_second is None:
         tokens_per_second = measure_speed(config, vocab, settings, typical_lengths(corpus, config))
     return RunEstimate(
         parameters=parameters,
-        memory={**fixed, "activations": int(each * batch / gpus)},
+        memory={**needed.fixed, "activations": int(needed.per_unit * batch / gpus)},
         batch_tokens=batch,
         tokens=float(batch) * settings.training.max_steps,
         epochs=batch * settings.training.max_steps / n,
@@ -131,9 +125,7 @@ def training_flops(bilm: BiLM, settings: PretrainConfig) -> dict[str, float]:
         * config.n_layers
         * (8 * config.hidden_size * config.projection_dim + config.hidden_size * config.projection_dim)
     )
-    compared = len(bilm.vocab)
-    if settings.training.softmax == "sampled":
-        compared = min(compared, settings.training.n_samples)
+    compared = count_compared(bilm, settings)
     found = {"LSTMs": 6.0 * lstm, "softmax": 6.0 * 2 * compared * config.projection_dim}
     if config.token_encoder != "embedding":
         width = sum(n for _, n in config.char_filters)
@@ -185,68 +177,6 @@ def measure_speed(
                 _ = float(norm)  # read: it has ended
         seconds.append(time.monotonic() - began)
     return sum(int(batch.lengths.sum()) for batch in batches) / min(seconds[1:])
-
-
-def _memory(
-    bilm: BiLM, parameters: dict[str, int], gpus: int, settings: PretrainConfig
-) -> tuple[dict[str, int], float]:
-    """Return the bytes by part that do not depend on the batch, and the bytes per unit of the batch."""
-    n, buckets = sum(parameters.values()), 4 * BUCKET_NUMEL if gpus > 1 else 0
-    width = 4 if settings.training.precision == "f32" else 2
-    fixed = {
-        "weights": 4 * n,
-        "gradients": 4 * n + min(4 * n, buckets),
-        "Adam": 8 * n,
-        "products": width * parameters["LSTMs"],
-    }
-    on_gpu = gpus > 1 or torch.cuda.is_available()
-    if on_gpu and _is_recorded(bilm, settings):
-        fixed["gradients"] += 4 * n  # where the graphs write them
-    fixed["softmax"], each = (_on_gpu if on_gpu else _on_cpu)(bilm, width, settings)
-    config = bilm.config
-    if config.token_encoder != "embedding":
-        each += (
-            DISTINCT_TYPE_RATIO
-            * sum(n for _, n in config.char_filters)
-            * (config.max_characters_per_token + 2)
-            * 8
-        )
-    return fixed, each
-
-
-def _compared(bilm: BiLM, settings: PretrainConfig) -> int:
-    """Return the number of units in the softmax of a prediction."""
-    sampled = settings.training.softmax == "sampled"
-    return min(len(bilm.vocab), settings.training.n_samples) if sampled else len(bilm.vocab)
-
-
-def _is_recorded(bilm: BiLM, settings: PretrainConfig) -> bool:
-    """Return whether steps are recorded as CUDA graphs on a GPU with Triton: see step.cuda_graphs."""
-    return settings.training.softmax == "full" and bilm.config.token_encoder == "embedding"
-
-
-def _on_cpu(bilm: BiLM, width: int, settings: PretrainConfig) -> tuple[int, float]:
-    """Return the bytes of the softmax, and of the activations per unit. width: bytes of a product's value."""
-    at_once = torch.get_num_threads() > 1  # both directions, as TrainStep
-    p, h, compared = bilm.config.projection_dim, bilm.config.hidden_size, _compared(bilm, settings)
-    layer = (6 * h + 2 * p) * width + 4 * p * 3
-    each = 2.0 * bilm.config.n_layers * layer + 2 * p * 4 * 4
-    softmax = LOGIT_CHUNK * compared * 10 * (1 + at_once) + compared * p * (width + 2 * 4)
-    return softmax, each * (CONCURRENT_DIRECTIONS_FACTOR if at_once else 1.0)
-
-
-def _on_gpu(bilm: BiLM, width: int, settings: PretrainConfig) -> tuple[int, float]:
-    """Return the bytes of the softmax, and of the activations per unit, on a GPU.
-
-    A layer keeps gates, cell, output, inputs and dropout masks; the backward pass adds one layer's gate
-    gradients. In CUDA graphs each direction has its own memory.
-    """
-    sides = 2 if _is_recorded(bilm, settings) else 1
-    p, h, compared = bilm.config.projection_dim, bilm.config.hidden_size, _compared(bilm, settings)
-    gates = (5 * h + 2 * p) * width
-    each = float(bilm.config.n_layers * (gates + 4 * h + 12 * p) + gates + (12 + 2 * width) * p)
-    softmax = GPU_LOGIT_CHUNK * compared * width + compared * p * (2 * width + 2 * 4)
-    return sides * softmax, sides * each
 
 
 def _vocab(settings: PretrainConfig, corpus: Corpus | None, size: int | None, *, spelled: bool) -> Vocab:

@@ -12,7 +12,7 @@ from spacy_elmo.inference import loading
 from spacy_elmo.inference.bilm import BiLM
 from spacy_elmo.modeling.config import BiLMConfig, ConfigError
 from spacy_elmo.modeling.vocab import BOS, EOS, UNK, Vocab
-from spacy_elmo.pretraining import auto_batch_size, memory, trainer
+from spacy_elmo.pretraining import auto_batch_size, memory, memory_model, trainer
 from spacy_elmo.pretraining.checkpoint import find_checkpoints
 from spacy_elmo.pretraining.config import TrainingConfig
 from spacy_elmo.pretraining.data.corpus import Corpus
@@ -176,7 +176,7 @@ def test_the_batch_grows_with_the_memory(monkeypatch):
     for limit, tokens in (
         (10**7, 7168),
         (2 * 10**7, 15616),
-        (10**12, auto_batch_size.MAX_BATCH_TOKENS),
+        (10**12, memory_model.MAX_BATCH_TOKENS),
         (10, 1024),
     ):
         monkeypatch.setattr(memory, "available_bytes", lambda device, limit=limit: limit)

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
+from ...modeling.collate import make_batch, pad_sentences
 from ...modeling.token_encoder import TokenBatch
-from ...modeling.vocab import BOS, EOS, PAD, SPECIALS, UNK, Vocab, special_character_ids
+from ...modeling.vocab import SPECIALS, UNK, Vocab, special_character_ids
 from ...seeds import derive_seed
 from .corpus import Corpus
 
@@ -88,21 +88,12 @@ class BatchLoader:
 
     def collate(self, rows: np.ndarray) -> TokenBatch:
         """Convert sentences, given by number, to a padded TokenBatch."""
-        lengths = self.corpus.lengths[rows].astype(np.int64) + 2
-        units = np.full((len(rows), int(lengths.max(initial=2))), PAD, dtype=np.int64)
-        units[:, 0] = BOS
-        for target, i, n in zip(units, rows, lengths, strict=True):
-            target[1 : n - 1] = self.corpus[i] + len(SPECIALS)
-            target[n - 1] = EOS
-        known = self._rows[np.minimum(units, len(self._rows) - 1)]
-        batch = TokenBatch(torch.from_numpy(known), torch.from_numpy(lengths))
+        units, lengths = pad_sentences([self.corpus[i] + len(SPECIALS) for i in rows])
+        types = None
         if self._spelled is not None:
-            distinct, forms = np.unique(units, return_inverse=True)
-            batch.type_ids = torch.from_numpy(forms.reshape(units.shape))
-            batch.type_char_ids = torch.from_numpy(self._spelled[distinct].astype(np.int64))
-        if self.vocab.ngrams:
-            batch.ngram_ids = torch.from_numpy(self.vocab.ngram_rows(known))
-        return batch
+            distinct, type_ids = np.unique(units, return_inverse=True)
+            types = type_ids.reshape(units.shape), self._spelled[distinct].astype(np.int64)
+        return make_batch(self.vocab, self._rows[np.minimum(units, len(self._rows) - 1)], lengths, types)
 
 
 def _rows_of(units: Sequence[str], vocab: Vocab) -> np.ndarray:
