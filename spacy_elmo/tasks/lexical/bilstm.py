@@ -226,7 +226,7 @@ def _torch_states(x: Tensor, weights: Sequence[Tensor], layout: _Layout) -> Tens
 
 def _predict(model: Model, Xs: Sequence[Floats2d]) -> list[Floats2d]:
     """The same without a gradient, sequences of similar length together and long ones in pieces."""
-    pieces = [(i, *cut) for i, X in enumerate(Xs) for cut in _pieces(len(X))]
+    pieces: list[tuple] = [(i, *cut) for i, X in enumerate(Xs) for cut in _pieces(len(X))]
     pieces.sort(key=lambda piece: piece[2] - piece[1])
     Ys = [model.ops.alloc2f(len(X), model.get_dim("nO")) for X in Xs]
     for batch in minibatch_by_size(pieces, BATCH_TOKENS, lambda piece: piece[2] - piece[1]):
