@@ -40,7 +40,10 @@ COMMENTS: dict[str, list[str]] = {
         "A file of `spacy elmo lexicon` or a model folder; null is the model that the package brings."
     ],
     "components.*.embed.*.tagger": [
-        "And the states of a small tagger on ELMo, made for the model that the package brings."
+        "And of the words, tags and names that a small frozen tagger sees, which has learnt them from LAC."
+    ],
+    "components.*.tagger.path": [
+        "A file of projects/zh_elmo/scripts/distill.py; null is the tagger of the package, for its model."
     ],
     "components.reader.threshold": [
         'A question stays unanswered where "no answer" is more probable than this; 1: never.'

@@ -36,7 +36,7 @@ class Encoder:
     hash: HashEmbedding = HashEmbedding()
     listener: Listener = Listener()
     lexicon: bool = True
-    distilled_tagger: bool = False
+    distilled_tagger: bool = True
     width: int = 300
 
 

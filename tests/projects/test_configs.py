@@ -46,7 +46,7 @@ def test_the_baseline_is_the_same_without_elmo(task):
     del without["components"]["elmo"]
     without["nlp"]["pipeline"] = [task]
     tok2vec = without["components"][task]["model"]["tok2vec"]
-    assert set(tok2vec["embed"]["*"]) == {"hash", "elmo", "lexicon"}
+    assert set(tok2vec["embed"]["*"]) == {"hash", "elmo", "lexicon", "tagger"}
     tok2vec["embed"] = tok2vec["embed"]["*"]["hash"]
     assert without == baseline
 

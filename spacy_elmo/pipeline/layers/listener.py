@@ -71,10 +71,13 @@ def init(model: Model, X: Sequence[Doc] | None = None, Y: Any = None) -> None:
             "unknown: "
             "correct [components." + model.attrs["source"] + ".model] path."
         )
-    model.set_dim("nO", sum(_widths(model)), force=True)
     mix = model.layers[0]
     mix.set_dim("nL", model.attrs["n_layers"])
+    if mix.has_dim("nI") is None:
+        mix.set_dim("nI", model.attrs["width"])
     mix.initialize()
+    width = mix.get_dim("nO") if mix.has_dim("nO") else sum(_widths(model))
+    model.set_dim("nO", width, force=True)
     if X is not None:
         _init_docs[model.id] = WeakSet(X)
 
@@ -152,9 +155,10 @@ def _read(model: Model, doc: Doc, is_train: bool) -> Vectors:
             "on this Doc: use the model that it was trained with, or train it again."
         )
     width += (model.attrs["static_width"] or 0) * model.attrs["use_static_vectors"]
-    if model.has_dim("nO") and width != model.get_dim("nO"):
+    expected = _expected_width(model)
+    if expected is not None and width != expected:
         raise ValueError(
-            f'"{consumer}" was made for vectors of width {model.get_dim("nO")}, but "{source}" gives '
+            f'"{consumer}" was made for vectors of width {expected}, but "{source}" gives '
             f"{width}: use the model that it was trained with, or train it again."
         )
     return vectors
@@ -175,6 +179,13 @@ def _static(model: Model, vectors: Vectors) -> np.ndarray:
 def _widths(model: Model) -> tuple[int, int]:
     """Return D, and S if static vectors are wanted."""
     return model.attrs["width"], (model.attrs["static_width"] or 0) * model.attrs["use_static_vectors"]
+
+
+def _expected_width(model: Model) -> int | None:
+    """Of the vectors that the consumer was made for; None before it is initialized."""
+    mix = model.layers[0]
+    owner, dim = (model, "nO") if mix.has_dim("nI") is False else (mix, "nI")
+    return owner.get_dim(dim) if owner.has_dim(dim) else None
 
 
 def _no_source(model: Model) -> str:

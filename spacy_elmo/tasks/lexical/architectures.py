@@ -10,9 +10,11 @@ from thinc.api import Model, chain
 from thinc.types import Floats2d
 
 from ...kernels.precision import Precision
+from ...pipeline.layers.listener import ElmoListener
 from .analyzer_model import LexicalAnalyzerModel
 from .bilstm import BiLSTM
 from .crf_layer import CRFLayer
+from .distilled_tagger import DistilledTagger
 from .lexicon_features import LexiconLayer
 
 
@@ -26,6 +28,21 @@ def build_lexicon_features_v1(path: str | Path | None = None) -> Model[list[Doc]
     List[Doc] -> List[Floats2d (n_tokens, 4 S)].
     """
     return LexiconLayer(path)
+
+
+def build_distilled_tagger_v1(
+    upstream: str = "*", path: str | Path | None = None
+) -> Model[list[Doc], list[Floats2d]]:
+    """spacy-elmo.DistilledTagger.v1: what a frozen tagger knows of each token, from the layers of "elmo".
+
+    The states of a BiLSTM that was trained to predict the words, tags and entities of another analyzer. They
+    tell a task with few sentences where words end, what they are, and which are names.
+    upstream: name of the component "elmo"; "*": the nearest one before the consumer.
+    path: a file of projects/zh_elmo/scripts/distill.py; None: the tagger inside the package, which reads the
+    layers of the model inside the package. A saved pipeline brings the tagger along.
+    List[Doc] -> List[Floats2d (n_tokens, 2H)].
+    """
+    return ElmoListener(DistilledTagger(path), upstream=upstream)
 
 
 def build_bilstm_encoder_v1(
