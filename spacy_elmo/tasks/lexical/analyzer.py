@@ -1,4 +1,4 @@
-"""The component "lexical_analysis": characters in; words, tags and entities out, as a new Doc of words."""
+"""The component "lexical_analysis": finds words, tags and entities in characters; returns a Doc of words."""
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,7 +37,7 @@ INIT_EXAMPLES = 10
 
 
 class Analysis(NamedTuple):
-    """What is predicted for a Doc: words as spans of its tokens, white space included, and their labels."""
+    """Prediction for a Doc: words as spans of its tokens, including white space, and their labels."""
 
     words: Spans
     tags: list[str]
@@ -48,7 +48,7 @@ class Analysis(NamedTuple):
 class LexicalAnalyzer(TrainablePipe):
     """Segments a Doc of characters into words, tags them and finds entities; returns a new Doc of words.
 
-    Three CRFs on one encoder: BMES labels of characters, then tags and BIOES labels of the words found.
+    Three CRFs share one encoder: BMES labels of characters, then tags and BIOES labels of the words found.
     """
 
     def __init__(
@@ -72,30 +72,30 @@ class LexicalAnalyzer(TrainablePipe):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The tags, then the entity labels."""
+        """Names of the tags, then of the entity labels."""
         return (*self.cfg["tags"], *self.cfg["entities"])
 
     @property
     def label_data(self) -> dict[str, list[str]]:
-        """The labels for [initialize], see `spacy init labels`."""
+        """Labels for [initialize], see `spacy init labels`."""
         return {kind: list(self.cfg[kind]) for kind in ("tags", "entities")}
 
     @property
     def dictionary(self) -> list[Entry]:
-        """The words that are kept whole."""
+        """Words that are kept whole."""
         return self._dictionary.entries
 
     def add_words(self, words: Iterable[str | tuple]) -> None:
-        """Add words that are kept whole from now on, saved with the pipeline.
+        """Add words to keep whole from now on. They are saved with the pipeline.
 
-        words: strings, or tuples of the word, its tag and the label of its entity, None where the model
-        decides. The longest match from the left wins. Raises an ElmoError for what is no word.
+        words: strings, or tuples of the word, its tag and the label of its entity; None: the model decides.
+        The longest match from the left wins. Raises an ElmoError for an invalid word.
         """
         self._dictionary = Dictionary([*self._dictionary.entries, *words])
         self.cfg["dictionary"] = [list(entry) for entry in self._dictionary.entries]
 
     def constraints(self) -> dict[str, Constraints]:
-        """What may follow what, for each of the heads."""
+        """Return the transition constraints of each head."""
         n = len(self.cfg["tags"])
         free = np.zeros((n, n), "f"), np.zeros(n, "f"), np.zeros(n, "f")
         entities = SpanLabels(self.cfg["entities"]).constraints()
@@ -104,7 +104,7 @@ class LexicalAnalyzer(TrainablePipe):
     # --- Prediction ---
 
     def __call__(self, doc: Doc) -> Doc:
-        """Analyze one Doc; returns a new one."""
+        """Analyze one Doc; return a new one."""
         error_handler = self.get_error_handler()
         try:
             return self._words_of([doc])[0]
@@ -113,7 +113,7 @@ class LexicalAnalyzer(TrainablePipe):
             raise
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
-        """Analyze docs in batches; yields new ones in the same order."""
+        """Analyze docs in batches; yield new ones in the same order."""
         error_handler = self.get_error_handler()
         for docs in util.minibatch(stream, size=batch_size):
             try:
@@ -126,7 +126,7 @@ class LexicalAnalyzer(TrainablePipe):
         return [self._build(doc, analysis) for doc, analysis in zip(docs, analyses, strict=True)]
 
     def predict(self, docs: Iterable[Doc]) -> list[Analysis]:
-        """Words, tags and entities of docs of characters."""
+        """Return words, tags and entities of docs of characters."""
         docs = list(docs)
         if not any(len(doc) for doc in docs):
             return [Analysis([], [], []) for _ in docs]
@@ -193,7 +193,7 @@ class LexicalAnalyzer(TrainablePipe):
     ) -> None:
         """Collect the labels of the examples, unless `labels` are given, and initialize the model.
 
-        dictionary_path: a file of words that are kept whole, see dictionary.read_dictionary.
+        dictionary_path: a file of words to keep whole, see dictionary.read_dictionary.
         """
         validate_get_examples(get_examples, "LexicalAnalyzer.initialize")
         if labels is None:
@@ -219,7 +219,7 @@ class LexicalAnalyzer(TrainablePipe):
         sgd: Optimizer | None = None,
         losses: dict[str, float] | None = None,
     ) -> dict[str, float]:
-        """Learn from a batch: the negative log-likelihood of words, tags and entities, summed."""
+        """Train on a batch: the summed negative log-likelihood of words, tags and entities."""
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
@@ -273,12 +273,12 @@ class LexicalAnalyzer(TrainablePipe):
     # --- Serialization ---
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "LexicalAnalyzer":
-        """Read what to_disk wrote."""
+        """Read the result of to_disk."""
         super().from_disk(path, exclude=exclude)
         return self._restore_dictionary()
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "LexicalAnalyzer":
-        """Read what to_bytes wrote."""
+        """Read the result of to_bytes."""
         super().from_bytes(bytes_data, exclude=exclude)
         return self._restore_dictionary()
 

@@ -1,4 +1,4 @@
-"""What the lexical analyzer learns from an example, what a dictionary fixes, and how it is scored."""
+"""Training targets, dictionary constraints and scores of the lexical analyzer."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -52,7 +52,7 @@ def gold_of(example: Example, tags: Sequence[str], scheme: SpanLabels) -> Gold:
 
 
 def dictionary_words(dictionary: Dictionary, doc: Doc) -> Matches:
-    """Find the dictionary's words in a Doc, those that are whole tokens."""
+    """Find the words of the dictionary in a Doc that consist of whole tokens."""
     if not len(dictionary):
         return {}
     first = {token.idx: token.i for token in doc}
@@ -67,9 +67,10 @@ def dictionary_words(dictionary: Dictionary, doc: Doc) -> Matches:
 def fixed_labels(
     matches: Matches, words: Spans, names: Sequence[str], *, entities: bool
 ) -> np.ndarray | None:
-    """(n_words,) the label ids that a dictionary gives to words, -1 for free ones; None: all are free.
+    """Return the label ids that a dictionary gives to words: (n_words,), -1 for free words.
 
-    names: of the labels by id. entities: whether they are BIOES labels; else they are tags.
+    None: all words are free. names: of the labels by id. entities: whether they are BIOES labels; otherwise
+    they are tags.
     """
     if not matches:
         return None
@@ -79,7 +80,7 @@ def fixed_labels(
         entry = matches.get(span)
         if entry is not None:
             label = entry.tag if not entities else entry.entity and f"S-{entry.entity}"
-            unknown = 0 if entities and label else -1  # outside of the model's entities
+            unknown = 0 if entities and label else -1  # outside the model's entities
             found[i] = ids.get(label or "", unknown)
     return found
 
@@ -87,7 +88,7 @@ def fixed_labels(
 def apply_dictionary(
     matches: Matches, words: Spans, tags: list[str], entities: list[tuple[int, int, str]]
 ) -> None:
-    """Write the dictionary's tags and entities over predicted ones, also those that no model knows."""
+    """Replace predicted tags and entities by the dictionary's, including those that no model knows."""
     listed = {start for start, _, _ in entities}
     for i, span in enumerate(words if matches else []):
         entry = matches.get(span)
@@ -100,7 +101,7 @@ def apply_dictionary(
 def with_spaces(
     doc: Doc, words: Spans, tags: Sequence[str], entities: Sequence[tuple[int, int, str]]
 ) -> tuple[Spans, list[str], list[tuple[int, int, str]]]:
-    """Words, tags and entities in words -> the same with tokens of white space as words without a tag."""
+    """Add tokens of white space, as words without a tag, to words, tags and entities."""
     if sum(end - start for start, end in words) == len(doc):
         return words, list(tags), list(entities)
     spaces = [(token.i, token.i + 1) for token in doc if token.is_space]

@@ -15,9 +15,10 @@ HEADS = ("segment", "tag", "entity")
 
 
 def LexicalAnalyzerModel(tok2vec: Model[list[Doc], list[Floats2d]]) -> Model:
-    """List[Doc] -> List[Floats2d (n_tokens, 4)], scores of BMES labels; the component uses the heads.
+    """Create the layer List[Doc] -> List[Floats2d (n_tokens, 4)], scores of BMES labels.
 
-    References: tok2vec, and each of HEADS, a CRFLayer. Those of words read word_vectors.
+    The component uses the heads. References: tok2vec, and each of HEADS, a CRFLayer. The heads of words read
+    word_vectors.
     """
     heads = [CRFLayer() for _ in HEADS]
     model: Model = Model(
@@ -50,7 +51,7 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
 
 
 def word_vectors(H: Floats2d, words: Sequence[tuple[int, int]]) -> Floats2d:
-    """(n_tokens, W) of tokens -> (n_words, 2 W): that of the last token of each word, and of the first."""
+    """Return vectors of words (n_words, 2 W): that of the last token, and that of the first token."""
     xp: Any = get_array_module(H)
     first, last = _edges(words, xp)
     return xp.concatenate([H[last], H[first]], axis=1)
@@ -60,7 +61,7 @@ def add_gradient(dH: Floats2d, dX: Floats2d, words: Sequence[tuple[int, int]]) -
     """Add the gradient of word_vectors to that of the tokens, in place."""
     first, last = _edges(words, get_array_module(dH))
     width, total = dH.shape[1], cast(Any, dH)
-    total[last] += dX[:, :width]  # each token is the last of one word at most
+    total[last] += dX[:, :width]  # each token is the last of at most one word
     total[first] += dX[:, width:]
 
 

@@ -1,4 +1,4 @@
-"""What a config can name: lexicon features, the BiLSTM encoder, and a model with a CRF.
+"""Build the registered architectures: lexicon features, the BiLSTM encoder, and models with a CRF.
 
 The functions are registered as entry points (setup.cfg); importing this module registers nothing.
 """
@@ -19,13 +19,15 @@ from .lexicon_features import LexiconLayer
 
 
 def build_lexicon_features_v1(path: str | Path | None = None) -> Model[list[Doc], list[Floats2d]]:
-    """spacy-elmo.LexiconFeatures.v1: for each token, the strings of a table that cover it.
+    """Build spacy-elmo.LexiconFeatures.v1: features of the strings of a table that cover each token.
 
-    Four groups of strings: those that begin at the token, go on over it, end at it, and are the token; of
-    each the mean of the static vectors (Ma et al. 2020, SoftLexicon).
-    path: a file of `spacy elmo lexicon`, or a model folder with static vectors; None: the model that ships
-    inside the package. A saved pipeline brings the table along.
+    There are four groups of strings: those that begin at the token, continue over it, end at it, and equal
+    it. The feature of a group is the mean of its static vectors (Ma et al. 2020, SoftLexicon). Shapes:
     List[Doc] -> List[Floats2d (n_tokens, 4 S)].
+
+    Args:
+        path: A file of `spacy elmo lexicon`, or a model folder with static vectors; None: the bundled model.
+            A saved pipeline contains the table.
     """
     return LexiconLayer(path)
 
@@ -48,11 +50,14 @@ def build_distilled_tagger_v1(
 def build_bilstm_encoder_v1(
     width: int, precision: Precision = "auto"
 ) -> Model[list[Floats2d], list[Floats2d]]:
-    """spacy-elmo.BiLSTMEncoder.v1: for the `encode` slot of spacy.Tok2Vec.v2.
+    """Build spacy-elmo.BiLSTMEncoder.v1, for the `encode` slot of spacy.Tok2Vec.v2.
 
-    width: of the output, both directions together. The input may have any width. [training] dropout drops
-    parts of the input. precision: of the products with the input, "f32" or "bf16"; "auto": the fastest here.
-    List[Floats2d (n_tokens, nI)] -> List[Floats2d (n_tokens, width)].
+    [training] dropout applies to the input. Shapes: List[Floats2d (n_tokens, nI)] -> List[Floats2d (n_tokens,
+    width)].
+
+    Args:
+        width: Width of the output, both directions together. The input may have any width.
+        precision: Type of the products with the input, "f32" or "bf16"; "auto": the fastest on this machine.
     """
     return BiLSTM(width, precision=precision)
 
@@ -60,10 +65,13 @@ def build_bilstm_encoder_v1(
 def build_crf_tagger_v1(
     tok2vec: Model[list[Doc], list[Floats2d]], nO: int | None = None
 ) -> Model[list[Doc], list[Floats2d]]:
-    """spacy-elmo.CRFTagger.v1: scores of labels, and of their transitions, for "crf_ner" and "crf_tagger".
+    """Build spacy-elmo.CRFTagger.v1, for "crf_ner" and "crf_tagger": scores of labels and transitions.
 
-    tok2vec: e.g. a spacy.Tok2Vec.v2 with a BiLSTMEncoder. nO: number of labels; the component sets it.
-    List[Doc] -> List[Floats2d (n_tokens, nO)].
+    Shapes: List[Doc] -> List[Floats2d (n_tokens, nO)].
+
+    Args:
+        tok2vec: For example a spacy.Tok2Vec.v2 with a BiLSTMEncoder.
+        nO: Number of labels; the component sets it.
     """
     layer = CRFLayer(nO)
     model: Model[list[Doc], list[Floats2d]] = chain(tok2vec, layer)
@@ -73,8 +81,9 @@ def build_crf_tagger_v1(
 
 
 def build_lexical_analyzer_v1(tok2vec: Model[list[Doc], list[Floats2d]]) -> Model:
-    """spacy-elmo.LexicalAnalyzer.v1: for "lexical_analysis", an encoder and three heads with a CRF.
+    """Build spacy-elmo.LexicalAnalyzer.v1, for "lexical_analysis": an encoder and three heads with a CRF.
 
-    tok2vec: of characters, e.g. a spacy.Tok2Vec.v2 with a BiLSTMEncoder.
+    Args:
+        tok2vec: Encoder of characters, for example a spacy.Tok2Vec.v2 with a BiLSTMEncoder.
     """
     return LexicalAnalyzerModel(tok2vec)

@@ -23,9 +23,9 @@ from ...text import split_evenly
 from .crf import Packing
 
 NAME = "elmo-bilstm"
-BATCH_TOKENS = 4096  # of a prediction that are computed at once
-MAX_LENGTH = 512  # tokens that are read at once; longer sequences are cut
-CONTEXT = 32  # tokens on either side of a cut that are read besides, and dropped again
+BATCH_TOKENS = 4096  # tokens per batch in prediction
+MAX_LENGTH = 512  # longest sequence; longer ones are split
+CONTEXT = 32  # additional tokens on either side of a split, whose outputs are dropped
 DIRECTIONS = ("forward", "backward")
 WEIGHTS = ("W_ih", "W_hh", "b")
 
@@ -91,10 +91,10 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
         inputs = hidden
     for direction in DIRECTIONS:
         for name, columns in (("W_ih", inputs), ("W_hh", hidden)):
-            limit = (6.0 / (hidden + columns)) ** 0.5  # of each gate by itself
+            limit = (6.0 / (hidden + columns)) ** 0.5  # for each gate separately
             model.set_param(f"{direction}_{name}", ops.asarray2f(_glorot(4 * hidden, columns, limit)))
         b = ops.alloc1f(4 * hidden)
-        b[hidden : 2 * hidden] = 1.0  # remember at first (Jozefowicz et al. 2015)
+        b[hidden : 2 * hidden] = 1.0  # open forget gates (Jozefowicz et al. 2015)
         model.set_param(f"{direction}_b", b)
 
 
@@ -202,9 +202,9 @@ class _Direction:
 
 
 def _native_states(x: Tensor, weights: Sequence[Tensor], layout: _Layout, half: bool) -> Tensor:
-    """(B * T, I) -> (B * T, H), by the native kernel.
+    """Compute states (B * T, H) from inputs (B * T, I) in the native kernel.
 
-    It wants as many columns of the input as of the states: these get zeros for those that are missing.
+    It needs as many input columns as states; missing columns are zeros.
     """
     w_ih, w_hh, b = weights
     hidden, columns = w_hh.shape[1], x.shape[1]
@@ -215,7 +215,7 @@ def _native_states(x: Tensor, weights: Sequence[Tensor], layout: _Layout, half: 
 
 
 def _torch_states(x: Tensor, weights: Sequence[Tensor], layout: _Layout) -> Tensor:
-    """(N, I) packed -> (N, H) packed, by torch."""
+    """Compute packed states (N, H) from packed inputs (N, I) in torch."""
     w_ih, w_hh, b = weights
     lstm = nn.LSTM(x.shape[1], w_hh.shape[1], device="meta")
     names = [name for name, _ in lstm.named_parameters()]
@@ -225,7 +225,7 @@ def _torch_states(x: Tensor, weights: Sequence[Tensor], layout: _Layout) -> Tens
 
 
 def _predict(model: Model, Xs: Sequence[Floats2d]) -> list[Floats2d]:
-    """The same without a gradient, sequences of similar length together and long ones in pieces."""
+    """Compute the states without a gradient, in batches of similar length; long sequences are split."""
     pieces: list[tuple] = [(i, *cut) for i, X in enumerate(Xs) for cut in _pieces(len(X))]
     pieces.sort(key=lambda piece: piece[2] - piece[1])
     Ys = [model.ops.alloc2f(len(X), model.get_dim("nO")) for X in Xs]
@@ -241,7 +241,7 @@ def _predict(model: Model, Xs: Sequence[Floats2d]) -> list[Floats2d]:
 
 
 def _pieces(n: int) -> list[tuple[int, int, int, int]]:
-    """Where a sequence is cut: what is read (begin, end), and what is kept of it (first, last)."""
+    """Return how a sequence is split: what is read (begin, end), and which outputs are kept (first, last)."""
     return [
         (max(0, first - CONTEXT), min(n, last + CONTEXT), first, last) if n > MAX_LENGTH else (0, n, 0, n)
         for first, last in split_evenly(n, MAX_LENGTH)

@@ -1,4 +1,4 @@
-"""Components with a CRF: what named entities and tags have in common."""
+"""Shared base of the components with a CRF, for named entities and tags."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
@@ -17,15 +17,15 @@ from . import crf
 from .crf import Lattice, Packing
 from .sequence import Constraints, best_labels, potentials_with, predict_in_batches, sequence_loss
 
-INIT_EXAMPLES = 10  # of which the model infers its dimensions
+INIT_EXAMPLES = 10  # from which the model infers its dimensions
 
 
 class CRFPipe(TrainablePipe):
-    """A component that labels each token, the labels of a Doc as one sequence.
+    """Component that labels each token, with the labels of a Doc as one sequence.
 
-    A subclass says what the labels are (`label_names`, `constraints`), what an example's are (`gold_labels`),
-    and what becomes of predicted ones (`set_annotations`).
-    model: List[Doc] -> List[Floats2d (n_tokens, n_labels)], with a reference "crf" to its CRFLayer.
+    A subclass defines the labels (`label_names`, `constraints`), the labels of an example (`gold_labels`),
+    and the use of predicted ones (`set_annotations`). model: List[Doc] -> List[Floats2d (n_tokens,
+    n_labels)], with a reference "crf" to its CRFLayer.
     """
 
     def __init__(self, vocab: Vocab, model: Model, name: str, *, scorer: Callable | None):
@@ -39,39 +39,39 @@ class CRFPipe(TrainablePipe):
 
     @property
     def label_names(self) -> Sequence[str]:
-        """Names of the CRF's labels, by id."""
+        """Return the names of the CRF's labels, by id."""
         raise NotImplementedError
 
     def constraints(self) -> Constraints:
-        """Scores of transitions (L, L), first labels (L,) and last labels (L,): 0 or crf.FORBIDDEN."""
+        """Return scores of transitions (L, L), first labels (L,) and last labels (L,): 0 or crf.FORBIDDEN."""
         raise NotImplementedError
 
     def gold_labels(self, example: Example) -> np.ndarray:
-        """(n_tokens,) label ids of the predicted Doc's tokens, -1 for what is not annotated."""
+        """Return label ids (n_tokens,) for the predicted Doc's tokens, -1 for missing annotation."""
         raise NotImplementedError
 
     def example_labels(self, example: Example) -> Iterable[str]:
-        """Labels that occur in an example's reference, as `add_label` takes them."""
+        """Return the labels in an example's reference, as `add_label` takes them."""
         raise NotImplementedError
 
     def fixed_labels(self, doc: Doc) -> np.ndarray | None:
-        """(n_tokens,) label ids that a prediction keeps to, -1 for free tokens; None: all are free."""
+        """Return label ids (n_tokens,) that a prediction must keep, -1 for free tokens; None: all free."""
         return None
 
     # --- Labels ---
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels of the component, in order."""
+        """Labels of the component, in order."""
         return tuple(self.cfg["labels"])
 
     @property
     def label_data(self) -> list[str]:
-        """The labels for [initialize], see `spacy init labels`."""
+        """Labels for [initialize], see `spacy init labels`."""
         return list(self.labels)
 
     def add_label(self, label: str) -> int:
-        """Add a label before the initialization; returns whether it is new. Raises a ValueError after it."""
+        """Add a label before the initialization; return whether it is new. Raises a ValueError afterwards."""
         if not isinstance(label, str):
             raise ValueError(f"{label!r} is not a label: give a string.")
         if label in self.labels:
@@ -88,7 +88,7 @@ class CRFPipe(TrainablePipe):
     # --- Prediction ---
 
     def predict(self, docs: Iterable[Doc]) -> list[np.ndarray]:
-        """The best labels of each Doc's tokens: (n_tokens,) label ids."""
+        """Return the best labels of each Doc's tokens: (n_tokens,) label ids."""
         docs = list(docs)
         if not any(len(doc) for doc in docs):
             return [np.zeros(0, dtype=np.int64) for _ in docs]
@@ -96,14 +96,17 @@ class CRFPipe(TrainablePipe):
         return best_labels(self.layer, predict_in_batches(self.model, docs), self.constraints(), fixed)
 
     def marginals(self, docs: Iterable[Doc]) -> list[np.ndarray]:
-        """The probability of each label at each token: (n_tokens, n_labels) float64, without fixed labels."""
+        """Return the probability of each label at each token: (n_tokens, n_labels) float64.
+
+        Fixed labels are ignored.
+        """
         docs = list(docs)
         packing, lattice = self.lattice(docs)
         found = packing.unpack(lattice.alpha * lattice.beta, self.model.ops.xp)
         return [self.model.ops.to_numpy(part) for part in found]
 
     def lattice(self, docs: Sequence[Doc]) -> tuple[Packing, Lattice]:
-        """The probabilities of all label sequences of some docs, see crf.Lattice."""
+        """Return the probabilities of all label sequences of some docs, see crf.Lattice."""
         xp = self.model.ops.xp
         packing = Packing([len(doc) for doc in docs])
         scores = predict_in_batches(self.model, docs) if packing.n_tokens else []
@@ -114,7 +117,7 @@ class CRFPipe(TrainablePipe):
 
     @property
     def layer(self) -> Model:
-        """The CRFLayer of the model."""
+        """CRFLayer of the model."""
         return self.model.get_ref("crf")
 
     # --- Training ---
@@ -148,7 +151,7 @@ class CRFPipe(TrainablePipe):
         sgd: Optimizer | None = None,
         losses: dict[str, float] | None = None,
     ) -> dict[str, float]:
-        """Learn from a batch: the negative log-likelihood of its label sequences, summed."""
+        """Train on a batch: the summed negative log-likelihood of its label sequences."""
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
@@ -167,12 +170,12 @@ class CRFPipe(TrainablePipe):
     def get_loss(
         self, examples: Iterable[Example], scores: Sequence[Floats2d]
     ) -> tuple[float, list[Floats2d]]:
-        """Compute the loss and its gradient by the scores, see sequence_loss."""
+        """Compute the loss and its gradient with respect to the scores, see sequence_loss."""
         gold = [self.gold_labels(example) for example in examples]
         return sequence_loss(self.layer, scores, gold, self.constraints())
 
 
 def same_tokens(example: Example) -> bool:
-    """Whether both docs of an example have the same tokens, which spaCy's alignment takes long to find."""
+    """Return whether both docs of an example have the same tokens, faster than spaCy's alignment."""
     attrs: list[str | int] = ["ORTH", "SPACY"]
     return np.array_equal(example.predicted.to_array(attrs), example.reference.to_array(attrs))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-Array = Any  # of numpy or cupy
+Array = Any  # NumPy or CuPy
 
 FORBIDDEN = -1e9
 """The score of a transition or a label that is not allowed."""
@@ -21,7 +21,7 @@ TINY = 1e-300
 
 
 class Packing:
-    """Where the tokens of sequences lie in their packed form.
+    """Positions of the tokens of sequences in their packed form.
 
     lengths: of the sequences, 0 allowed.
     """
@@ -30,7 +30,7 @@ class Packing:
         self.lengths = np.asarray(lengths, dtype=np.int64)
         self.order = np.argsort(-self.lengths, kind="stable")
         longest = int(self.lengths.max(initial=0))
-        # How many sequences have a token at each step, and where the rows of the step begin.
+        # Number of sequences with a token at each step, and the first row of each step.
         self.sizes = len(lengths) - np.searchsorted(np.sort(self.lengths), np.arange(longest), side="right")
         self.starts = np.concatenate([[0], np.cumsum(self.sizes)])
         rank = np.empty(len(lengths), dtype=np.int64)
@@ -44,18 +44,18 @@ class Packing:
         self.n_tokens = int(self.lengths.sum())
 
     def steps(self) -> list[tuple[int, int]]:
-        """(first row, row after the last) of each step."""
+        """Return (first row, row after the last) of each step."""
         return list(zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True))
 
     def pack(self, arrays: Sequence[Array], xp: Any = np) -> Array:
-        """(n, F) of each sequence -> (N, F)."""
+        """Pack arrays (n, F) of sequences to (N, F)."""
         flat = xp.concatenate(list(arrays))
         out = xp.empty_like(flat)
         out[xp.asarray(self.rows)] = flat
         return out
 
     def unpack(self, packed: Array, xp: Any = np) -> list[Array]:
-        """The inverse of pack."""
+        """Invert pack."""
         flat = packed[xp.asarray(self.rows)]
         ends = np.cumsum(self.lengths)
         return [flat[end - n : end] for n, end in zip(self.lengths, ends, strict=True)]
@@ -75,11 +75,14 @@ class Potentials:
 
 @dataclass
 class Marginals:
-    """Probabilities of labels, and what a gradient needs besides.
+    """Probabilities of labels, and the other values for a gradient.
 
-    labels: (N, L) packed, of each label at each token. transitions: (L, L), expected number of each
-    transition, summed over sequences; start, end: (L,) the same for first and last labels.
-    log_partition: the sum over sequences.
+    Attributes:
+        labels: (N, L) packed, probability of each label at each token.
+        transitions: (L, L), expected number of each transition, summed over sequences.
+        start: (L,), expected number of first labels.
+        end: (L,), expected number of last labels.
+        log_partition: Sum over sequences.
     """
 
     labels: Array
@@ -107,7 +110,7 @@ class Lattice:
 def forward_backward(emissions: Array, packing: Packing, potentials: Potentials, xp: Any = np) -> Lattice:
     """Run the forward-backward algorithm in float64.
 
-    emissions: (N, L) packed scores. Raises FloatingPointError when no label sequence is allowed.
+    emissions: (N, L) packed scores. Raises FloatingPointError if the constraints allow no sequence of labels.
     """
     shift = emissions.max(1, keepdims=True).astype(xp.float64)
     weights = xp.exp(xp.maximum(emissions - shift, MIN_EXPONENT))
@@ -138,7 +141,7 @@ def forward_backward(emissions: Array, packing: Packing, potentials: Potentials,
 
 
 def marginals(emissions: Array, packing: Packing, potentials: Potentials, xp: Any = np) -> Marginals:
-    """Compute the marginals of all labels and transitions; arguments as of forward_backward."""
+    """Compute the marginals of all labels and transitions. Arguments: see forward_backward."""
     lattice = forward_backward(emissions, packing, potentials, xp)
     labels = lattice.alpha * lattice.beta
     first = int(packing.sizes[0]) if len(packing.sizes) else 0
@@ -156,9 +159,9 @@ def marginals(emissions: Array, packing: Packing, potentials: Potentials, xp: An
 def known_marginals(
     labels: Array, emissions: Array, packing: Packing, potentials: Potentials, xp: Any = np
 ) -> Marginals:
-    """What marginals are where the labels are known: counts; log_partition is the score of the sequences.
+    """Return the marginals for known labels: counts; log_partition is the score of the sequences.
 
-    labels: (N,) packed label ids; the rest as of forward_backward.
+    labels: (N,) packed label ids. The other arguments are those of forward_backward.
     """
     one_hot = xp.zeros(emissions.shape)
     one_hot[xp.arange(len(labels)), labels] = 1.0
@@ -175,7 +178,7 @@ def known_marginals(
 
 
 def path_probability(lattice: Lattice, rows: np.ndarray, labels: np.ndarray) -> float:
-    """Compute the probability that tokens in a row have these labels.
+    """Compute the probability that consecutive tokens have these labels.
 
     rows: (n,) the packed rows of the tokens. labels: (n,) label ids.
     """
@@ -185,7 +188,7 @@ def path_probability(lattice: Lattice, rows: np.ndarray, labels: np.ndarray) -> 
 
 
 def viterbi(emissions: Array, packing: Packing, potentials: Potentials, xp: Any = np) -> Array:
-    """Find the best label sequences: (N, L) packed -> (N,) packed label ids. Of equal ones, the lower ids."""
+    """Find the best label sequences: (N, L) packed -> (N,) packed label ids. Ties go to the lower ids."""
     into = xp.ascontiguousarray(potentials.transitions.T)  # (to, from)
     pointers = xp.zeros(emissions.shape, dtype=xp.int32)
     scores = xp.empty_like(emissions)
@@ -215,14 +218,14 @@ def _exp(scores: Array, xp: Any) -> Array:
 
 
 def _final_rows(packing: Packing, xp: Any) -> Array:
-    """(B,) the packed row of each sequence's last token, empty sequences left out."""
+    """Return the packed row of each sequence's last token, (B,), without empty sequences."""
     sizes = np.append(packing.sizes, 0)
     rows = [np.arange(first + sizes[step + 1], last) for step, (first, last) in enumerate(packing.steps())]
     return xp.asarray(np.concatenate([*rows, np.zeros(0, np.int64)]))
 
 
 def _previous_rows(packing: Packing) -> np.ndarray:
-    """The packed row before each token that is not the first of its sequence, in packed order."""
+    """Return the packed row before each token that is not the first of its sequence, in packed order."""
     steps = packing.steps()
     rows = [
         np.arange(steps[i - 1][0], steps[i - 1][0] + last - first)

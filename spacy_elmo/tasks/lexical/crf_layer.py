@@ -14,11 +14,11 @@ POTENTIALS = ("transitions", "start", "end")
 
 
 def CRFLayer(nO: int | None = None, nI: int | None = None, *, dropout: float = 0.0) -> Model:
-    """List[Floats2d (n, nI)] -> List[Floats2d (n, nO)]: dropout, then a linear layer to scores of labels.
+    """Create the layer List[Floats2d (n, nI)] -> List[Floats2d (n, nO)]: dropout, then scores of labels.
 
-    Params besides W (nO, nI) and b (nO,): transitions (nO, nO), start (nO,), end (nO,), see crf.Potentials.
-    The component computes their gradients with those of the scores, because the loss is of a whole sequence.
-    dropout: of the input in training; spaCy sets it to [training] dropout.
+    Parameters in addition to W (nO, nI) and b (nO,): transitions (nO, nO), start (nO,), end (nO,), see
+    crf.Potentials. The component computes their gradients with those of the scores, because the loss depends
+    on whole sequences. dropout: rate of the input in training; spaCy sets it to [training] dropout.
     """
     params: dict[str, Any] = dict.fromkeys(("W", "b", *POTENTIALS))
     return Model(
@@ -61,5 +61,5 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
 
 
 def potentials_of(model: Model, constraints: Sequence[Any]) -> Potentials:
-    """The learnt scores between labels, and those of what is allowed (0 or crf.FORBIDDEN) added."""
+    """Return the learned scores between labels plus the constraints (0 or crf.FORBIDDEN)."""
     return Potentials(*(model.get_param(n) + c for n, c in zip(POTENTIALS, constraints, strict=True)))

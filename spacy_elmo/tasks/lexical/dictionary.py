@@ -1,4 +1,4 @@
-"""A user dictionary: words that a segmenter keeps whole, whatever its model says."""
+"""A user dictionary: words that a segmenter keeps whole, regardless of its model."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,10 +20,10 @@ class Entry(NamedTuple):
 
 
 class Dictionary:
-    """Finds the words of a dictionary in a text, the longest first from the left, without overlap.
+    """Finds the words of a dictionary in a text, longest first from the left, without overlap.
 
-    entries: words, or (word, tag), or (word, tag, entity); of a word that comes twice the last one holds.
-    Full-width letters and digits are folded. Raises an ElmoError for a word that is empty or has white space.
+    entries: words, or (word, tag), or (word, tag, entity); the last entry of a word counts. Full-width
+    letters and digits are folded. Raises an ElmoError for a word that is empty or has white space.
     """
 
     def __init__(self, entries: Iterable[str | tuple] = ()):
@@ -38,7 +38,7 @@ class Dictionary:
         return len(self.entries)
 
     def find(self, text: str) -> list[tuple[int, int, Entry]]:
-        """Start, end and entry of each word that is taken."""
+        """Return start, end and entry of each word found."""
         matches = self._trie.find(normalize(text))
         order = sorted(
             zip(matches.starts.tolist(), (-matches.lengths).tolist(), matches.rows.tolist(), strict=True)
@@ -52,10 +52,10 @@ class Dictionary:
 
 
 def read_dictionary(path: str | Path) -> list[Entry]:
-    """Read a file with a word a line, and after it, if wanted, a tag and an entity label ("-": none).
+    """Read a file with one word per line, optionally with a tag and an entity label after it ("-": none).
 
-    As jieba's and LAC's: separated by white space; a number, jieba's frequency, is left out. Raises an
-    ElmoError for a file that cannot be read.
+    The format is that of jieba and LAC: fields are separated by white space, and a number (jieba's frequency)
+    is ignored. Raises an ElmoError for a file that cannot be read.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")

@@ -1,4 +1,4 @@
-"""The factory "lexical_analysis": its settings and what they are by default."""
+"""The factory "lexical_analysis" with its default settings."""
 
 from collections.abc import Sequence
 
@@ -50,10 +50,10 @@ width = 300
 def make_lexical_analyzer(
     nlp: Language, name: str, model: Model, dictionary: Sequence[str | Sequence[str]]
 ) -> LexicalAnalyzer:
-    """The factory "lexical_analysis".
+    """Create the component "lexical_analysis".
 
-    model: a spacy-elmo.LexicalAnalyzer.v1. dictionary: words that are kept whole, each a string or a list of
-    the word, its tag and the label of its entity; see LexicalAnalyzer.add_words.
+    model: a spacy-elmo.LexicalAnalyzer.v1. dictionary: words to keep whole, each a string or a list of the
+    word, its tag and the label of its entity; see LexicalAnalyzer.add_words.
     """
     entries = [each if isinstance(each, str) else tuple(each) for each in dictionary]
     return LexicalAnalyzer(nlp.vocab, model, name, dictionary=entries, nlp=nlp)

@@ -1,4 +1,4 @@
-"""BIOES labels of spans: which may follow which, and spans as label ids and back."""
+"""BIOES labels of spans: transition constraints, and conversion between spans and label ids."""
 
 from collections.abc import Iterable, Sequence
 
@@ -32,10 +32,10 @@ class SpanLabels:
         return len(self.names)
 
     def constraints(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Scores of what may follow what: (L, L), first label (L,), last label (L,); 0 or FORBIDDEN."""
+        """Return constraints of transitions (L, L), first labels (L,) and last labels (L,), or FORBIDDEN."""
         kinds = [name[0] for name in self.names]
         labels = [name[2:] for name in self.names]
-        opens = np.array([kind in "BI" for kind in kinds])  # the span goes on
+        opens = np.array([kind in "BI" for kind in kinds])  # the span continues
         continues = np.array([kind in "IE" for kind in kinds])
         same = np.array(labels)[:, None] == np.array(labels)
         allowed = np.where(opens[:, None], continues & same, ~continues)
@@ -61,7 +61,10 @@ class SpanLabels:
         return ids
 
     def encode_spans(self, spans: Iterable[SpanTuple], n_tokens: int) -> np.ndarray:
-        """Spans without overlap -> (n_tokens,) label ids, "O" elsewhere, -1 for spans of an unknown label."""
+        """Convert spans without overlap to label ids (n_tokens,), -1 for spans of unknown labels.
+
+        Tokens outside spans get "O".
+        """
         ids = np.zeros(n_tokens, dtype=np.int64)
         for start, end, label in spans:
             if label not in self._first:
@@ -74,7 +77,7 @@ class SpanLabels:
         return ids
 
     def decode(self, ids: Iterable[int]) -> list[SpanTuple]:
-        """Label ids of a sequence that keeps to the constraints -> its spans, in order."""
+        """Convert label ids of a sequence that satisfies the constraints to spans, in order."""
         spans, start = [], 0
         for i, label in enumerate(ids):
             if label == 0:

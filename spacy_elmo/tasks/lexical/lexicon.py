@@ -1,7 +1,7 @@
-"""Lexicon features: for each token, the strings of a table that begin, go on, end or stand there.
+"""Lexicon features: the strings of a table that begin, continue or end at a token, or equal it.
 
 SoftLexicon (Ma et al. 2020, "Simplify the Usage of Lexicon in Chinese NER", section 3.2): four groups of
-strings for each character, each group the weighted mean of its strings' vectors.
+strings for each character; the feature of a group is the weighted mean of its strings' vectors.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from ...text import normalize
 
 GROUPS = 4  # begin, middle, end, single
 BEGIN, MIDDLE, END, SINGLE = range(GROUPS)
-CODE_BITS = 21  # of a code point: the largest is 0x10FFFF
+CODE_BITS = 21  # bits of a code point: the largest is 0x10FFFF
 
 
 class Matches(NamedTuple):
-    """Strings of the table that occur in a text, each once for each place."""
+    """Strings of the table that occur in a text, once for each position."""
 
     starts: np.ndarray
     """(M,) offset of the first character"""
@@ -41,7 +41,7 @@ class Trie:
         padded = "".join(string.ljust(longest) for string in strings)
         codes = _codes(padded).reshape(len(strings), longest)
         parents = np.zeros(len(strings), dtype=np.int64)
-        self._levels: list[tuple[np.ndarray, np.ndarray]] = []  # rising keys, row of each or -1
+        self._levels: list[tuple[np.ndarray, np.ndarray]] = []  # ascending keys, row of each or -1
         for depth in range(longest):
             reached = np.flatnonzero(lengths > depth)
             keys = parents[reached] << CODE_BITS | codes[reached, depth]
@@ -53,7 +53,7 @@ class Trie:
             self._levels.append((known, rows))
 
     def find(self, text: str) -> Matches:
-        """All occurrences in a text, those of equal length together."""
+        """Return all occurrences in a text, grouped by length."""
         codes = _codes(text)
         starts = np.arange(len(codes))
         nodes = np.zeros(len(codes), dtype=np.int64)
@@ -72,10 +72,10 @@ class Trie:
 
 
 class Lexicon:
-    """A table of strings with vectors and weights, and the features of tokens that it gives.
+    """A table of strings with vectors and weights, and its features of tokens.
 
-    strings: distinct. vectors: (n, S). weights: (n,) the weight of each string in the mean of its group, e.g.
-    its frequency; None: all the same.
+    strings: distinct. vectors: (n, S). weights: (n,), weight of each string within its group, e.g. its
+    frequency; None: all are equal.
     """
 
     def __init__(self, strings: Sequence[str], vectors: np.ndarray, weights: np.ndarray | None = None):
@@ -87,26 +87,26 @@ class Lexicon:
 
     @property
     def width(self) -> int:
-        """4 S, of the features of a token."""
+        """Width of a token's features, 4 S."""
         return GROUPS * self.vectors.shape[1]
 
     def features(self, text: str, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """The features of the tokens of a text: (n_tokens, 4 S) float32, [begin; middle; end; single].
+        """Return the features of the tokens of a text: (n_tokens, 4 S) float32, [begin; middle; end; single].
 
-        starts, ends: (n_tokens,) offsets of the tokens, in order. A string that covers several tokens begins
-        in the first of them and ends in the last; one that is a whole token is single; one within a token is
-        left out. Strings are found across white space; full-width letters and digits are folded.
+        starts, ends: (n_tokens,) offsets of the tokens, in order. A string over several tokens begins in the
+        first of them and ends in the last; a string equal to a token is single; strings inside a token are
+        ignored. Strings are found across white space; full-width letters and digits are folded.
         """
         bags, rows = self._covered(text, starts, ends)
         return self._means(bags, rows, len(starts))
 
     def _covered(self, text: str, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For each string at each token: the bag (token * GROUPS + group), and the row of the table."""
+        """Return, for each string at each token, its bag (token * GROUPS + group) and its row in the table."""
         packed, offsets = _without_spaces(normalize(text))
         found = self._trie.find(packed)
         begins = offsets[found.starts]
         lasts = offsets[found.starts + found.lengths - 1]
-        # A character's token is the last one that begins at or before it.
+        # The token of a character is the last one that begins at or before it.
         first = np.searchsorted(starts, begins, side="right") - 1
         last = np.searchsorted(starts, lasts, side="right") - 1
         inside = (first >= 0) & (begins < ends[first]) & (lasts < ends[last])
@@ -142,7 +142,7 @@ class Lexicon:
 def join_texts(
     texts: Sequence[str], starts: Sequence[np.ndarray], ends: Sequence[np.ndarray]
 ) -> tuple[str, np.ndarray, np.ndarray]:
-    """Texts and the offsets of their tokens as one text, in which no string lies in two of them."""
+    """Join texts and the offsets of their tokens to one text, in which no string crosses two texts."""
     begins = np.cumsum([0, *(len(text) + 1 for text in texts[:-1])])
     moved = [
         np.concatenate([own + begin for own, begin in zip(offsets, begins, strict=True)])
@@ -152,10 +152,10 @@ def join_texts(
 
 
 def rank_weights(strings: Sequence[str]) -> np.ndarray:
-    """(n,) 1 / rank of each string among those of several characters, in their order: Zipf's law.
+    """Return 1 / rank of each string among those of several characters (Zipf's law): (n,).
 
-    For a table that is sorted by frequency and does not tell it. Single characters have weight 1: as a
-    token of its own, a character has no other string in its group.
+    It replaces frequencies for a table that is sorted by them. Single characters have weight 1, because they
+    are alone in their group.
     """
     several = np.array([len(string) > 1 for string in strings], dtype=bool)
     weights = np.ones(len(strings), dtype=np.float32)
@@ -168,7 +168,7 @@ def _codes(text: str) -> np.ndarray:
 
 
 def _without_spaces(text: str) -> tuple[str, np.ndarray]:
-    """A text without white space, and the offset of each character that is left."""
+    """Return a text without white space, and the offset of each remaining character."""
     packed = "".join(text.split())
     if len(packed) == len(text):
         return text, np.arange(len(text))
@@ -176,6 +176,6 @@ def _without_spaces(text: str) -> tuple[str, np.ndarray]:
 
 
 def _counting(counts: np.ndarray) -> np.ndarray:
-    """0 .. n - 1 for each n."""
+    """Return 0 .. n - 1 for each n."""
     ends = np.cumsum(counts)
     return np.arange(int(counts.sum())) - np.repeat(ends - counts, counts)

@@ -1,4 +1,4 @@
-"""Lexicon features as a thinc layer that holds its table: a saved pipeline brings it along."""
+"""Lexicon features as a thinc layer that holds its table, so that a saved pipeline contains it."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ NAME = "elmo-lexicon"
 
 
 class LexiconShim(Shim):
-    """Holds the lexicon for thinc. path: see load_lexicon; read when first needed."""
+    """Shim that holds the lexicon. path: see load_lexicon; read at first use."""
 
     def __init__(self, path: PathLike | None = None, lexicon: Lexicon | None = None):
         super().__init__(lexicon)
@@ -30,28 +30,28 @@ class LexiconShim(Shim):
 
     @property
     def lexicon(self) -> Lexicon:
-        """The lexicon, loaded now if it was not yet. Raises an ElmoError."""
+        """Lexicon, loaded at first access. Raises an ElmoError."""
         if self._model is None:
             self._model = load_lexicon(self.path)
         return self._model
 
     def finish_update(self, optimizer: Any) -> None:
-        """Nothing is learnt here."""
+        """Do nothing, because the table is fixed."""
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        """The features are computed on the CPU."""
+        """Do nothing, because the features are computed on the CPU."""
 
     def to_bytes(self) -> bytes:
-        """The lexicon as safetensors."""
+        """Return the lexicon as safetensors."""
         return lexicon_bytes(self.lexicon)
 
     def from_bytes(self, data: bytes) -> "LexiconShim":
-        """The inverse of to_bytes."""
+        """Load the lexicon from the result of to_bytes."""
         self._model = lexicon_from_bytes(data)
         return self
 
     def copy(self) -> "LexiconShim":
-        """A shim of its own around the same table, which does not change."""
+        """Return a new shim with the same table, which never changes."""
         return LexiconShim(self.path, self._model)
 
     def __deepcopy__(self, memo: dict) -> "LexiconShim":
@@ -69,7 +69,10 @@ class LexiconShim(Shim):
 
 
 def LexiconLayer(path: PathLike | None = None) -> Model:
-    """List[Doc] -> List[Floats2d (n_tokens, 4 S)], see Lexicon.features; without gradient."""
+    """Create the layer List[Doc] -> List[Floats2d (n_tokens, 4 S)], see Lexicon.features.
+
+    It has no gradient.
+    """
     return Model(NAME, forward, init=init, dims={"nO": None}, shims=[LexiconShim(path)])
 
 
@@ -89,12 +92,12 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
 
 
 def lexicon_of(model: Model) -> Lexicon:
-    """The table of a LexiconLayer."""
+    """Return the table of a LexiconLayer."""
     return cast(LexiconShim, model.shims[0]).lexicon
 
 
 def _features(lexicon: Lexicon, docs: Sequence[Doc]) -> np.ndarray:
-    """Those of the tokens of all docs, one after another."""
+    """Return the features of the tokens of all docs, concatenated."""
     places = [doc.to_array([IDX, LENGTH]).view(np.int64).reshape(-1, 2) for doc in docs]
     starts, ends = [each[:, 0] for each in places], [each.sum(1) for each in places]
     return lexicon.features(*join_texts([doc.text for doc in docs], starts, ends))
@@ -103,8 +106,8 @@ def _features(lexicon: Lexicon, docs: Sequence[Doc]) -> np.ndarray:
 def load_lexicon(path: PathLike | None = None) -> Lexicon:
     """Read a lexicon: a file of `spacy elmo lexicon`, or the static vectors of a model folder.
 
-    None: those of the model that ships inside the package. They are sorted by frequency, so their weights are
-    those of their ranks. Raises an ElmoError.
+    None: the bundled model. Static vectors are sorted by frequency, so their weights are those of their
+    ranks. Raises an ElmoError.
     """
     if path is not None and Path(path).is_file():
         return lexicon_from_bytes(Path(path).read_bytes(), str(path))
@@ -118,12 +121,12 @@ def load_lexicon(path: PathLike | None = None) -> Lexicon:
 
 
 def rounded_lexicon(strings: Sequence[str], vectors: np.ndarray, weights: np.ndarray) -> Lexicon:
-    """A lexicon of vectors scaled to root mean square 1, and rounded as they are saved."""
+    """Scale the vectors of a lexicon to root mean square 1, and round them as they are saved."""
     return Lexicon(strings, normalize_rms(vectors.astype(np.float32)).astype(np.float16), weights)
 
 
 def check_lexicon_output(path: Path) -> None:
-    """Raise an OutputError where something other than a lexicon is in the way."""
+    """Raise an OutputError if the output exists and is not a lexicon."""
     if path.is_dir():
         raise OutputError(f"Cannot write a lexicon to {path}: it is a folder; name a file.")
     if path.exists():
@@ -136,7 +139,7 @@ def check_lexicon_output(path: Path) -> None:
 
 
 def lexicon_bytes(lexicon: Lexicon) -> bytes:
-    """A lexicon as safetensors: `vectors` (n, S) float16, `weights` (n,), `strings` as lines of UTF-8."""
+    """Return a lexicon as safetensors: `vectors` (n, S) float16, `weights` (n,), `strings` as UTF-8 lines."""
     strings = np.frombuffer("\n".join(lexicon.strings).encode("utf8"), dtype=np.uint8)
     tensors: dict[str, np.ndarray] = {
         "vectors": lexicon.vectors.numpy().astype(np.float16),
@@ -147,7 +150,7 @@ def lexicon_bytes(lexicon: Lexicon) -> bytes:
 
 
 def lexicon_from_bytes(data: bytes, source: str = "the bytes") -> Lexicon:
-    """The inverse of lexicon_bytes. source: names their origin in an ElmoError, where they are damaged."""
+    """Read the result of lexicon_bytes. source: names the origin in an ElmoError for damaged data."""
     try:
         tensors = safetensors.numpy.load(data)
         strings = tensors["strings"].tobytes().decode("utf8").split("\n")

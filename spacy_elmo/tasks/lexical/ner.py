@@ -50,16 +50,16 @@ width = 300
 def make_crf_ner(
     nlp: Language, name: str, model: Model, spans_key: str | None, scorer: Callable | None
 ) -> "CRFEntityRecognizer":
-    """The factory "crf_ner".
+    """Create the component "crf_ner".
 
     model: List[Doc] -> List[Floats2d], a spacy-elmo.CRFTagger.v1. spans_key: learn from doc.spans[spans_key]
-    and write there, with probabilities in its attrs["scores"]; None: doc.ents. scorer: of doc.ents.
+    and write to it, with probabilities in its attrs["scores"]; None: doc.ents. scorer: of doc.ents.
     """
     return CRFEntityRecognizer(nlp.vocab, model, name, spans_key=spans_key, scorer=scorer)
 
 
 class CRFEntityRecognizer(CRFPipe):
-    """Sets `doc.ents`, or a group of spans without overlap. Entities that a Doc has already are kept."""
+    """Sets `doc.ents`, or a group of spans without overlap. Existing entities of a Doc are kept."""
 
     def __init__(
         self,
@@ -76,22 +76,22 @@ class CRFEntityRecognizer(CRFPipe):
 
     @property
     def scheme(self) -> SpanLabels:
-        """The BIOES labels of the entity labels."""
+        """BIOES labels of the entity labels."""
         if self._scheme.spans != self.labels:
             self._scheme = SpanLabels(self.labels)
         return self._scheme
 
     @property
     def label_names(self) -> Sequence[str]:
-        """Names of the CRF's labels, by id."""
+        """Return the names of the CRF's labels, by id."""
         return self.scheme.names
 
     def constraints(self) -> Constraints:
-        """See CRFPipe: spans begin, go on and end with one label."""
+        """Return the constraints, see CRFPipe: a span begins, continues and ends with one label."""
         return self.scheme.constraints()
 
     def gold_labels(self, example: Example) -> np.ndarray:
-        """See CRFPipe. Of tokens that do not align with those of the reference, no label is known."""
+        """Return the labels of an example, see CRFPipe; -1 for tokens without an aligned reference token."""
         reference, predicted = example.reference, example.predicted
         complete = self.spans_key is not None or reference.has_annotation("ENT_IOB", require_complete=True)
         if complete and same_tokens(example):
@@ -102,7 +102,7 @@ class CRFEntityRecognizer(CRFPipe):
         return self.scheme.encode_spans(map(_as_tuple, spans), len(predicted))
 
     def example_labels(self, example: Example) -> Iterable[str]:
-        """See CRFPipe."""
+        """Return the labels in an example, see CRFPipe."""
         return (span.label_ for span in self._spans(example.reference))
 
     def _spans(self, doc: Doc) -> Sequence[Span]:
@@ -111,7 +111,7 @@ class CRFEntityRecognizer(CRFPipe):
         return doc.spans.get(self.spans_key, ())
 
     def fixed_labels(self, doc: Doc) -> np.ndarray | None:
-        """Entities that are there belong to another component: no other may overlap them."""
+        """Return the labels of existing entities, which must be kept: they belong to other components."""
         if not doc.ents or self.spans_key is not None:
             return None
         ids = np.full(len(doc), -1, dtype=np.int64)
@@ -120,7 +120,7 @@ class CRFEntityRecognizer(CRFPipe):
         return ids
 
     def set_annotations(self, docs: Iterable[Doc], scores: Sequence[np.ndarray]) -> None:
-        """Set the spans of labels as `predict` gives them."""
+        """Set the spans of predicted labels."""
         docs = list(docs)
         found = [
             [Span(doc, *span) for span in self.scheme.decode(labels)]
@@ -137,7 +137,7 @@ class CRFEntityRecognizer(CRFPipe):
     def probabilities(
         self, docs: Sequence[Doc], spans: Sequence[Sequence[Span]] | None = None
     ) -> list[list[float]]:
-        """The model's probability of each span of each Doc, with its label. spans: None for doc.ents."""
+        """Return the probability of each span of each Doc, with its label. spans: None for doc.ents."""
         spans = [self._spans(doc) for doc in docs] if spans is None else spans
         packing, lattice = self.lattice(docs)
         first = np.cumsum(packing.lengths) - packing.lengths

@@ -1,4 +1,4 @@
-"""Words as labels of the tokens that they are made of, and back: begin, middle, end, single (BMES)."""
+"""Convert between words and BMES labels of their tokens: begin, middle, end, single."""
 
 import re
 from typing import NamedTuple
@@ -20,8 +20,8 @@ Spans = list[tuple[int, int]]
 
 
 def segment_constraints() -> Constraints:
-    """Scores of what may follow what in BMES: 0 or FORBIDDEN."""
-    opens = np.array([True, True, False, False])  # a word goes on after B and M
+    """Return the constraints of BMES labels: 0 or FORBIDDEN."""
+    opens = np.array([True, True, False, False])  # a word continues after B and M
     continues = np.array([False, True, True, False])
     allowed = opens[:, None] == continues
     follow, first, last = (np.where(a, 0.0, FORBIDDEN).astype("f") for a in (allowed, ~continues, ~opens))
@@ -29,12 +29,12 @@ def segment_constraints() -> Constraints:
 
 
 def visible_runs(doc: Doc) -> Spans:
-    """Runs of tokens without white space in or between them, in order: no word reaches over their ends."""
+    """Return runs of tokens without white space in or between them, in order: no word crosses their ends."""
     flags = doc.to_array([IS_SPACE, SPACY]).reshape(-1, 2).astype(bool)
     if not flags.any():
         return [(0, len(doc))] if len(doc) else []
     space, followed = flags.T
-    # A run goes on from a token to the next where neither is white space and none lies between them.
+    # A run continues to the next token if neither is white space and none lies between them.
     goes_on = ~space[:-1] & ~space[1:] & ~followed[:-1]
     starts = np.flatnonzero(~space & np.append(True, ~goes_on))
     ends = np.flatnonzero(~space & np.append(~goes_on, True)) + 1
@@ -42,14 +42,14 @@ def visible_runs(doc: Doc) -> Spans:
 
 
 def words_of(labels: np.ndarray, start: int = 0) -> Spans:
-    """BMES label ids of a run of tokens that begins at `start` -> the words."""
+    """Return the words of BMES label ids of a run of tokens that begins at `start`."""
     ends = np.flatnonzero((labels == END) | (labels == SINGLE)) + 1
     begins = np.concatenate([[0], ends[:-1]]).astype(np.int64) if len(ends) else ends
     return list(zip((begins + start).tolist(), (ends + start).tolist(), strict=True))
 
 
 def labels_of(words: Spans, n_tokens: int) -> np.ndarray:
-    """(n_tokens,) the BMES label ids of words, -1 for tokens that are in none."""
+    """Return the BMES label ids of words, (n_tokens,), -1 for tokens in no word."""
     labels = np.full(n_tokens, -1, dtype=np.int64)
     for start, end in words:
         labels[start:end] = MIDDLE
@@ -60,9 +60,9 @@ def labels_of(words: Spans, n_tokens: int) -> np.ndarray:
 
 
 def forbid_cuts(doc: Doc, scores: np.ndarray, fixed: np.ndarray) -> np.ndarray:
-    """Scores of BMES labels (n_tokens, 4) that keep runs of Latin letters, and of digits, whole.
+    """Return scores of BMES labels (n_tokens, 4) that keep runs of Latin letters, and of digits, whole.
 
-    fixed: (n_tokens,) label ids of a dictionary, -1 for free tokens; what it says goes before.
+    fixed: (n_tokens,) label ids of a dictionary, -1 for free tokens; the dictionary has precedence.
     """
     if not _LATIN.search(doc.text):
         return scores
@@ -78,7 +78,7 @@ def forbid_cuts(doc: Doc, scores: np.ndarray, fixed: np.ndarray) -> np.ndarray:
 
 
 def _kind(text: str) -> int:
-    """1 for a digit, 2 for a Latin letter, 0 for anything else; full-width ones count too."""
+    """Return 1 for a digit, 2 for a Latin letter, 0 for anything else; full-width ones count too."""
     text = normalize(text)
     if len(text) != 1 or not text.isascii():
         return 0
@@ -116,7 +116,7 @@ def gold_words(example: Example) -> GoldWords:
 
 
 def _visible_offsets(doc: Doc) -> tuple[list[int], list[int]]:
-    """Where each token begins and ends in the Doc's text without white space; space tokens are empty."""
+    """Return the offsets of each token in the text without white space; white-space tokens are empty."""
     lengths = doc.to_array(LENGTH).astype(np.int64)
     if "".join(doc.text.split()) != doc.text:
         lengths = np.array([0 if token.is_space else len(token) for token in doc], dtype=np.int64)

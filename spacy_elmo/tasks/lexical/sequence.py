@@ -1,4 +1,4 @@
-"""Loss and prediction of a CRFLayer for batches of sequences, for the components that have one."""
+"""Compute the loss and the prediction of a CRFLayer for batches of sequences."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,28 +16,28 @@ from .crf_layer import POTENTIALS, potentials_of
 Constraints = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Scores of transitions (L, L), first labels (L,) and last labels (L,): 0 or crf.FORBIDDEN."""
 
-PREDICT_TOKENS = 4096  # whose features are in memory together
-VITERBI_TOKENS = 16384  # whose back-pointers are in memory together
+PREDICT_TOKENS = 4096  # tokens whose features are in memory together
+VITERBI_TOKENS = 16384  # tokens whose back-pointers are in memory together
 
 
 def potentials_with(layer: Model, constraints: Constraints) -> Potentials:
-    """The learnt scores between labels, constraints included, on the layer's device."""
+    """Return the learned scores between labels, including constraints, on the layer's device."""
     ops: Any = layer.ops
     return potentials_of(layer, [ops.asarray(each) for each in constraints])
 
 
 def predict_in_batches(model: Model, docs: Sequence[Doc]) -> list[Floats2d]:
-    """Predict a few docs at a time: features of many would be hundreds of megabytes."""
+    """Predict a few docs at a time: the features of many would take hundreds of megabytes."""
     return [Y for batch in minibatch_by_size(docs, PREDICT_TOKENS, len) for Y in model.predict(batch)]
 
 
 def sequence_loss(
     layer: Model, scores: Sequence[Floats2d], labels: Sequence[np.ndarray], constraints: Constraints
 ) -> tuple[float, list[Floats2d]]:
-    """Compute the negative log-likelihood of label sequences, summed, and its gradient by the scores.
+    """Compute the summed negative log-likelihood of label sequences, and its gradient for the scores.
 
-    layer: a CRFLayer, whose gradients of the transitions are incremented. scores: (n, L) of each sequence.
-    labels: (n,) label ids; -1: not annotated, all labels count as right (Tsuboi et al. 2008).
+    layer: a CRFLayer; the gradients of its transitions are incremented. scores: (n, L) of each sequence.
+    labels: (n,) label ids; -1: not annotated, so all labels are possible (Tsuboi et al. 2008).
     """
     xp = layer.ops.xp
     packing = Packing([len(ids) for ids in labels])
@@ -64,7 +64,7 @@ def best_labels(
 ) -> list[np.ndarray]:
     """Find the best label sequences: (n,) label ids of each.
 
-    fixed: label ids that a sequence keeps to, -1 for free tokens; None: all are free.
+    fixed: label ids that a sequence must keep, -1 for free tokens; None: all are free.
     """
     ops: Any = layer.ops
     potentials = potentials_with(layer, constraints)
@@ -82,6 +82,6 @@ def best_labels(
 
 
 def forbid_others(scores: Floats2d, ids: np.ndarray, xp: Any) -> Floats2d:
-    """Scores (n, L), those of all labels but one FORBIDDEN where `ids` (n,) is not -1."""
+    """Return scores (n, L) with all labels but one FORBIDDEN where `ids` (n,) is not -1."""
     allowed = (ids < 0)[:, None] | (ids[:, None] == np.arange(scores.shape[1]))
     return xp.where(xp.asarray(allowed), scores, xp.float32(FORBIDDEN))

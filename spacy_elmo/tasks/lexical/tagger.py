@@ -1,4 +1,4 @@
-"""The component "crf_tagger": part-of-speech tags by a CRF, one label a token."""
+"""The component "crf_tagger": part-of-speech tags by a CRF, one label per token."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -28,15 +28,15 @@ from .sequence import Constraints
 def make_crf_tagger(
     nlp: Language, name: str, model: Model, overwrite: bool, scorer: Callable | None
 ) -> "CRFTagger":
-    """The factory "crf_tagger".
+    """Create the component "crf_tagger".
 
-    model: List[Doc] -> List[Floats2d], a spacy-elmo.CRFTagger.v1. overwrite: replace tags that are there.
+    model: List[Doc] -> List[Floats2d], a spacy-elmo.CRFTagger.v1. overwrite: replace existing tags.
     """
     return CRFTagger(nlp.vocab, model, name, overwrite=overwrite, scorer=scorer)
 
 
 class CRFTagger(CRFPipe):
-    """Sets `token.tag`. Tags that a Doc has already guide those of other tokens, unless `overwrite`."""
+    """Sets `token.tag`. Existing tags of a Doc guide those of other tokens, unless `overwrite`."""
 
     def __init__(
         self,
@@ -52,16 +52,16 @@ class CRFTagger(CRFPipe):
 
     @property
     def label_names(self) -> Sequence[str]:
-        """The tags, by id."""
+        """Return the tags, by id."""
         return self.labels
 
     def constraints(self) -> Constraints:
-        """See CRFPipe: any tag may follow any other."""
+        """Return the constraints, see CRFPipe: any tag may follow any other."""
         n = len(self.labels)
         return np.zeros((n, n), "f"), np.zeros(n, "f"), np.zeros(n, "f")
 
     def gold_labels(self, example: Example) -> np.ndarray:
-        """See CRFPipe."""
+        """Return the labels of an example, see CRFPipe."""
         ids = {label: i for i, label in enumerate(self.labels)}
         if same_tokens(example):
             tags: Iterable[str | None] = (token.tag_ for token in example.reference)
@@ -70,18 +70,18 @@ class CRFTagger(CRFPipe):
         return np.array([ids.get(tag or "", -1) for tag in tags], dtype=np.int64)
 
     def example_labels(self, example: Example) -> Iterable[str]:
-        """See CRFPipe."""
+        """Return the labels in an example, see CRFPipe."""
         return (token.tag_ for token in example.reference if token.tag_)
 
     def fixed_labels(self, doc: Doc) -> np.ndarray | None:
-        """Tags that are there, unless they are overwritten or unknown."""
+        """Return the existing tags, unless they are overwritten or unknown."""
         if self.overwrite or not doc.has_annotation("TAG"):
             return None
         ids = {label: i for i, label in enumerate(self.labels)}
         return np.array([ids.get(token.tag_, -1) for token in doc], dtype=np.int64)
 
     def set_annotations(self, docs: Iterable[Doc], scores: Sequence[np.ndarray]) -> None:
-        """Set the tags of labels as `predict` gives them."""
+        """Set the predicted tags."""
         hashes = [self.vocab.strings.add(label) for label in self.labels]
         for doc, labels in zip(docs, scores, strict=True):
             for token, label in zip(doc, labels.tolist(), strict=True):

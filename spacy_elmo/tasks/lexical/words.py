@@ -1,4 +1,4 @@
-"""A Doc of words from a Doc of smaller tokens: text, annotations and ELMo's vectors go along."""
+"""Make a Doc of words from a Doc of smaller tokens, with text, annotations and ELMo's vectors."""
 
 from collections.abc import Sequence
 from typing import cast
@@ -20,12 +20,12 @@ Spans = list[tuple[int, int]]
 
 
 def merge_tokens(doc: Doc, spans: Spans, nlp: Language | None = None) -> Doc:
-    """A new Doc of the same text, whose tokens are the given spans of the old ones, in order, all of them.
+    """Return a new Doc of the same text whose tokens are the given spans of the old ones, in order.
 
-    Custom attributes, hooks, categories, groups of spans and the context of `nlp.pipe(as_tuples=True)` go
-    along; annotations of tokens do not. ELMo's layers are those of the words (see
-    pipeline.annotations.alignment).
-    nlp: the pipeline, whose components compute the static vectors of the words; None: they have none.
+    The spans cover all old tokens. Custom attributes, hooks, categories, groups of spans and the context of
+    `nlp.pipe(as_tuples=True)` are kept; annotations of tokens are not. ELMo's layers become those of the
+    words (see pipeline.annotations.alignment). nlp: the pipeline, whose components compute the static vectors
+    of the words; None: they have none.
     """
     text = doc.text
     places = doc.to_array([IDX, LENGTH, SPACY]).reshape(-1, 3).astype(np.int64)
@@ -62,9 +62,9 @@ def _write(doc: Doc, name: str, layers: np.ndarray, static: np.ndarray | None) -
 
 
 def static_vectors_of(doc: Doc, name: str, nlp: Language | None) -> np.ndarray | None:
-    """Compute the static vectors of a Doc's tokens by the component `name` of a pipeline: (n, S).
+    """Compute the static vectors of a Doc's tokens with the component `name` of a pipeline: (n, S).
 
-    None where the pipeline has no such component.
+    None if the pipeline has no such component.
     """
     if nlp is None or name not in nlp.component_names:
         return None
@@ -76,10 +76,8 @@ def static_vectors_of(doc: Doc, name: str, nlp: Language | None) -> np.ndarray |
 def word_layers(layers: np.ndarray, spans: Sequence[tuple[int, int]]) -> np.ndarray:
     """Pool (L, n_tokens, D) of tokens to (L, n_words, D) of words.
 
-    A word has the forward state of its last token, the backward state of its first, and of layer 0, the
-    embedding, the mean.
-
-    White space within a word has zeros for its embedding; words have none within.
+    A word has the forward state of its last token, the backward state of its first token, and the mean of the
+    embeddings (layer 0). White space in a word has zeros as embedding; words contain none inside.
     """
     starts = np.array([start for start, _ in spans], dtype=np.int64)
     ends = np.array([end for _, end in spans], dtype=np.int64)
