@@ -37,7 +37,11 @@ def _expand(entry: Any, docs: Path) -> Any:
         return {title: [child for each in value if (child := _expand(each, docs))]}
     if not value.endswith("/"):
         return entry
-    pages = [path.relative_to(docs).as_posix() for path in sorted((docs / value).glob("*.md"))]
+    folder = docs / value
+    index = folder / "index.md"
+    listed = re.findall(r"\]\(([\w-]+\.md)\)", index.read_text("utf8")) if index.is_file() else []
+    names = sorted({path.name for path in folder.glob("*.md")} - {"index.md", *listed})
+    pages = [value + name for name in ("index.md", *listed, *names) if (folder / name).is_file()]
     return {title: pages} if pages else None
 
 
