@@ -65,7 +65,7 @@ def test_the_reference_is_complete(site):
 
 def test_architecture_names_files_that_are_there():
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf8")
-    paths = re.findall(r"`([\w/]+(?:\.py|\.h|/))`", page)
+    paths = re.findall(r"`([\w/-]+(?:\.py|\.h|/))`", page)
     assert len(paths) > 20
     for path in paths:
         assert (ROOT / "spacy_elmo" / path).exists() or (ROOT / path).exists(), path

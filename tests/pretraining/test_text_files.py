@@ -130,11 +130,13 @@ def test_frames_are_read_whole_or_refused(tmp_path, parts, checksum, size, data)
     packed = skipped + skipped.join(frames)
     path = tmp_path / "a.zst"
     path.write_bytes(packed)
-    assert b"".join(zstd.unpacked(path)) == whole
+    assert b"".join(zstd.unpacked(io.BytesIO(path.read_bytes()))) == whole
     cut = data.draw(st.integers(0, len(packed)))
     path.write_bytes(packed[:cut])
     with suppress(OSError, EOFError):
-        assert whole.startswith(b"".join(zstd.unpacked(path)))  # cut between two frames
+        assert whole.startswith(
+            b"".join(zstd.unpacked(io.BytesIO(path.read_bytes())))
+        )  # cut between two frames
 
 
 MEASURED = """
