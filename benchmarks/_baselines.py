@@ -13,7 +13,7 @@ from spacy_elmo.inference.bilm import BiLM
 from spacy_elmo.modeling.config import BiLMConfig
 from spacy_elmo.modeling.vocab import Vocab
 
-PEER = "elmoformanylangs 0.0.4.post2"
+BASELINE = "elmoformanylangs 0.0.4.post2"
 CLIP = 3.0
 # The char-CNN of the models that ELMoForManyLangs published.
 CHAR_CNN = {
@@ -41,7 +41,7 @@ def spelling_model(words: Sequence[str], hidden: int) -> BiLM:
     return BiLM(config, Vocab(words[:1], sorted(set("".join(words))))).eval()
 
 
-def peer_of(bilm: BiLM) -> Encode | None:
+def baseline_of(bilm: BiLM) -> Encode | None:
     """Build the baseline with the sizes of a model, and its weights if it has a table.
 
     None: not installed.
@@ -52,17 +52,17 @@ def peer_of(bilm: BiLM) -> Encode | None:
     except ImportError:
         return None
     with tempfile.TemporaryDirectory() as folder:
-        _write_peer(bilm, Path(folder))
+        _write_baseline(bilm, Path(folder))
         embedder = Embedder(folder, batch_size=64)
     return lambda sentences: embedder.sents2elmo(sentences, output_layer=-2)
 
 
 def ratio(name: str, seconds: Mapping[str, float]) -> str:
     """Format the speed relative to the baseline, to append to a figure; empty without the baseline."""
-    return f" ({seconds[PEER] / seconds[name]:.1f}x)" if PEER in seconds and name != PEER else ""
+    return f" ({seconds[BASELINE] / seconds[name]:.1f}x)" if BASELINE in seconds and name != BASELINE else ""
 
 
-def _write_peer(bilm: BiLM, folder: Path) -> None:
+def _write_baseline(bilm: BiLM, folder: Path) -> None:
     from elmoformanylangs.frontend import Model
     from elmoformanylangs.modules.embedding_layer import EmbeddingLayer
 
@@ -109,7 +109,7 @@ def _write_peer(bilm: BiLM, folder: Path) -> None:
     torch.save(model.encoder.state_dict(), folder / "encoder.pkl")
 
 
-def peer_step(
+def baseline_step(
     units: Sequence[str], hidden: int, sentences: Sequence[Sequence[str]], *, dropout: float, clip: float
 ) -> Callable[[], None] | None:
     """Return a training step of the baseline on some sentences, as its `train_model` does it.

@@ -35,7 +35,7 @@ from spacy_elmo.pretraining.step.cuda_graphs import with_cuda_graphs
 from spacy_elmo.pretraining.step.train_step import TrainStep
 
 GPU = torch.device("cuda")
-PEER, OURS = "torch alone (cuDNN)", "ours"
+BASELINE, OURS = "torch alone (cuDNN)", "ours"
 SIDE, WARM = 8192, 3
 SETTINGS = PretrainConfig(paths=Paths(), vocab=VocabConfig(), training=TrainingConfig(), model={})
 
@@ -118,11 +118,11 @@ def a_step(bilm: BiLM, batch: TokenBatch, way: str) -> Callable[[], object]:
 def steps(args: argparse.Namespace, most: float) -> None:
     """Print the units per second of a training step."""
     for size in SIZES:
-        table: dict[str, list[str]] = {PEER: [], OURS: [], "of the peak": [], "GB": []}
+        table: dict[str, list[str]] = {BASELINE: [], OURS: [], "of the peak": [], "GB": []}
         for tokens in args.batches:
             bilm = make_model(size)
             batch = random_batch(TrainStep(bilm), tokens)
-            runs = {way: by(way, a_step(bilm, batch.to(GPU), way)) for way in (PEER, OURS)}
+            runs = {way: by(way, a_step(bilm, batch.to(GPU), way)) for way in (BASELINE, OURS)}
             torch.cuda.reset_peak_memory_stats()
             for _ in range(WARM):
                 runs[OURS]()
@@ -130,7 +130,7 @@ def steps(args: argparse.Namespace, most: float) -> None:
             found = medians(runs, args.rounds, time.perf_counter)
             n = int(batch.lengths.sum())
             for way, seconds in found.items():
-                table[way].append(f"{n / seconds:,.0f} ({found[PEER] / seconds:.1f}x)")
+                table[way].append(f"{n / seconds:,.0f} ({found[BASELINE] / seconds:.1f}x)")
             flops = n * sum(training_flops(bilm, SETTINGS).values())
             table["of the peak"].append(f"{100 * flops / found[OURS] / most:.0f} %")
             table["GB"].append(f"{gigabytes:.1f}")
@@ -148,7 +148,7 @@ def encoding(args: argparse.Namespace, most: float) -> None:
         runs = {
             f"{way}, {precision}": by(way, partial(bilm.encode, sentences, precision=precision))
             for precision in ("f32", "bf16")
-            for way in (PEER, OURS)
+            for way in (BASELINE, OURS)
         }
         found = medians(runs, args.rounds, time.perf_counter)
         flops = units * 2 * 2 * 2 * 9 * size.hidden * size.projection

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _baselines import PEER, peer_of, ratio, spelling_model, table_model
+from _baselines import BASELINE, baseline_of, ratio, spelling_model, table_model
 from _timing import medians, show
 
 from spacy_elmo.inference.backends import TORCH, available_backends
@@ -54,9 +54,9 @@ def ours(bilm: BiLM, backend: str, precision: str) -> Callable[[Sentences], obje
 def ways(bilm: BiLM) -> dict[str, Callable[[Sentences], object]]:
     """Return functions for the baseline, torch and the best native backend, in all their precisions."""
     found: dict[str, Callable[[Sentences], object]] = {}
-    peer = peer_of(bilm)
-    if peer is not None:
-        found[PEER] = peer
+    baseline = baseline_of(bilm)
+    if baseline is not None:
+        found[BASELINE] = baseline
     for backend in dict.fromkeys((TORCH, available_backends()[0])):
         for precision in ("f32", "bf16", "int16")[: 2 if backend == TORCH else 3]:
             found[f"{backend}, {precision}"] = ours(bilm, backend, precision)
@@ -70,9 +70,9 @@ def tables(hidden: int, args: argparse.Namespace, clock: Callable[[], float]) ->
     units = sum(map(len, sentences))
     bilm = table_model(CHARACTERS, hidden)
     runs = ways(bilm)
-    if PEER in runs:
-        difference = np.abs(runs[PEER](one)[0] - encode(bilm, one)[0]).max()
-        print(f"largest difference to the peer in f32: {difference:.1e}")
+    if BASELINE in runs:
+        difference = np.abs(runs[BASELINE](one)[0] - encode(bilm, one)[0]).max()
+        print(f"largest difference to the baseline in f32: {difference:.1e}")
     batch = medians(
         {k: lambda r=r: in_batches(r, sentences, 64) for k, r in runs.items()}, args.rounds, clock
     )
@@ -130,14 +130,14 @@ def spelled(args: argparse.Namespace, clock: Callable[[], float], hidden: int = 
     runs = ways(bilm)
     timed: dict[str, Callable[[], object]] = {}
     for name, run in runs.items():
-        if name == PEER:
+        if name == BASELINE:
             timed[name] = lambda run=run: run(sentences)
             continue
         backend, precision = name.rsplit(", ", 1)
-        cache = get_prepared(bilm, resolve_compute_dtype(precision, CPU), backend).units
+        cache = get_prepared(bilm, resolve_compute_dtype(precision, CPU), backend).inputs
 
         def cold(run=run, cache=cache) -> None:
-            cache.forget()
+            cache.clear()
             in_batches(run, sentences, 64)
 
         timed[f"{name}, cold"] = cold

@@ -30,7 +30,7 @@ from thinc.api import Config
 from spacy_elmo.inference.bilm import BiLM
 from spacy_elmo.pipeline import component
 from spacy_elmo.pipeline.component import Elmo
-from spacy_elmo.pipeline.layers import bilm as bilm_layer
+from spacy_elmo.pipeline.layers import bilm as bilm_module
 from spacy_elmo.pipeline.layers.listener import NAME as LISTENER
 
 TAGS = ("n", "v", "a", "w", "d")
@@ -127,8 +127,8 @@ def where(nlp: Language, texts: list[str], rounds: int, clock: Callable[[], floa
     listeners = [node for node in tagger.walk() if node.name == LISTENER]
     watched: list[tuple[Any, str, str]] = [
         (BiLM, "encode", "biLM"),
-        (bilm_layer, "align_doc", "alignment"),
-        (bilm_layer, "token_layers", "layers on the Doc"),
+        (bilm_module, "align_doc", "alignment"),
+        (bilm_module, "token_layers", "layers on the Doc"),
         (Elmo, "set_annotations", "layers on the Doc"),
         (component, "compute_static_vectors", "static vectors"),
         *((listener, "_func", "mixes") for listener in listeners),

@@ -26,7 +26,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from _baselines import PEER, peer_step, ratio
+from _baselines import BASELINE, baseline_step, ratio
 from _timing import medians, show
 from torch import Tensor
 from torch.nn import functional as F
@@ -83,9 +83,9 @@ def steps(args: argparse.Namespace) -> None:
     table: dict[str, list[str]] = {}
     for hidden in args.hidden:
         runs: dict[str, Step] = {}
-        peer = peer_step(units, hidden, sentences, dropout=DROPOUT, clip=CLIP)
-        if peer is not None:
-            runs[PEER] = peer
+        baseline = baseline_step(units, hidden, sentences, dropout=DROPOUT, clip=CLIP)
+        if baseline is not None:
+            runs[BASELINE] = baseline
         runs |= {name: our_step(units, hidden, sentences, dtype) for name, dtype in PRECISIONS.items()}
         found = medians(runs, args.rounds, time.perf_counter)
         for name, seconds in found.items():

@@ -130,7 +130,7 @@ def char_cnn(graph: GraphBuilder, network: CharCNN, characters: str, width: int)
     """Compute vectors of units from their characters: (B, T, C) -> (B, T, F). See modeling.token_encoder."""
     flat = graph.add("Reshape", characters, graph.constant([-1, width]))  # (N, C)
     table = graph.weight(network.embedding.weight, "char_cnn.embedding")
-    x = graph.add("Transpose", graph.add("Gather", table, flat), perm=[0, 2, 1])  # (N, char_width, C)
+    x = graph.add("Transpose", graph.add("Gather", table, flat), perm=[0, 2, 1])  # (N, embedding_dim, C)
     is_character = graph.add("Not", graph.add("Equal", flat, graph.constant(CHAR_PAD)))
     is_character = graph.add("Cast", is_character, to=7)  # int64
     n_characters = graph.add("ReduceSum", is_character, graph.constant([1]), keepdims=1)  # (N, 1)

@@ -36,22 +36,22 @@ def rows_by_step(lengths: Tensor, steps: int) -> Tensor:
     return (longest[:, None] > torch.arange(steps)[None]).sum(0)
 
 
-class Rooms:
+class BufferPool:
     """Pool of buffers for the values that a step keeps, and for its workspace.
 
     Later steps reuse the buffers, because the first access to a page is slow.
     """
 
-    MOST = 16  # pieces
+    MAX_BUFFERS = 16
 
     def __init__(self) -> None:
         self._free: list[Tensor] = []
         self._lock = ForkSafeLock()
 
-    def take(self, size: int) -> Tensor:
+    def acquire(self, size: int) -> Tensor:
         """Return a buffer of at least `size` bytes."""
         with self._lock:
-            fitting = [i for i, room in enumerate(self._free) if size <= len(room) <= 2 * size]
+            fitting = [i for i, buffer in enumerate(self._free) if size <= len(buffer) <= 2 * size]
             if fitting:
                 return self._free.pop(min(fitting, key=lambda i: len(self._free[i])))
         if size < LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
@@ -60,22 +60,22 @@ class Rooms:
         memory.madvise(mmap.MADV_HUGEPAGE)
         return torch.frombuffer(memory, dtype=torch.uint8)
 
-    def give(self, room: Tensor) -> None:
+    def release(self, buffer: Tensor) -> None:
         """Return a buffer to the pool."""
         with self._lock:
-            self._free = [*self._free[-self.MOST + 1 :], room]
+            self._free = [*self._free[-self.MAX_BUFFERS + 1 :], buffer]
 
     @contextmanager
-    def lend(self, size: int) -> Iterator[Tensor]:
+    def borrow(self, size: int) -> Iterator[Tensor]:
         """Lend a buffer of at least `size` bytes to a `with` block."""
-        room = self.take(size)
+        buffer = self.acquire(size)
         try:
-            yield room
+            yield buffer
         finally:
-            self.give(room)
+            self.release(buffer)
 
 
-ROOMS = Rooms()
+BUFFERS = BufferPool()
 
 
 class NativeLayer(torch.autograd.Function):
@@ -118,14 +118,14 @@ class NativeLayer(torch.autograd.Function):
         }
         needed = torch.zeros(2, dtype=torch.int64)
         call("elmo_lstm_workspace", needed, **shape)
-        kept = ROOMS.take(int(needed[0]))
+        kept = BUFFERS.acquire(int(needed[0]))
         weights = w_ih.contiguous(), w_hh.contiguous(), bias.contiguous()
         projection = None if w_hr is None else w_hr.contiguous()
         y = torch.empty_like(x, memory_format=torch.contiguous_format)
         arrays = dict(zip(("w_ih", "w_hh", "bias"), weights, strict=True))
         call("elmo_lstm_forward", **shape, **arrays, w_hr=projection, x=x.contiguous(), y=y, saved=kept)
         if not any(ctx.needs_input_grad):
-            ROOMS.give(kept)
+            BUFFERS.release(kept)
             return y
         ctx.save_for_backward(*weights[:2], projection, sizes)
         del shape["batch_sizes"]  # saved as a tensor
@@ -141,7 +141,7 @@ class NativeLayer(torch.autograd.Function):
         d_y = d_y.contiguous()
         d_x = torch.empty_like(d_y)
         shape = {**ctx.shape, "batch_sizes": sizes, "n_threads": torch.get_num_threads()}
-        with ROOMS.lend(ctx.work) as work:
+        with BUFFERS.borrow(ctx.work) as work:
             call(
                 "elmo_lstm_backward",
                 **shape,
@@ -155,7 +155,7 @@ class NativeLayer(torch.autograd.Function):
                 **dict(zip(("d_w_ih", "d_w_hh", "d_bias"), found, strict=True)),
                 d_w_hr=d_w_hr,
             )
-        ROOMS.give(ctx.kept)
+        BUFFERS.release(ctx.kept)
         del ctx.kept  # a second backward pass would read values that others have overwritten
         return d_x, *found, d_w_hr, None, None
 
@@ -193,13 +193,13 @@ def softmax_loss(
         "with_gradients": gradients,
         "n_threads": torch.get_num_threads(),
     }
-    with ROOMS.lend(call("elmo_cross_entropy_workspace", **shape)) as room:
+    with BUFFERS.borrow(call("elmo_cross_entropy_workspace", **shape)) as buffer:
         call(
             "elmo_cross_entropy",
             **shape,
             **dict(zip(("x", "weight", "bias"), tensors, strict=True)),
             targets=targets.contiguous(),
-            workspace=room,
+            workspace=buffer,
             loss=loss,
             **dict(zip(("d_x", "d_weight", "d_bias"), found, strict=True)),
         )

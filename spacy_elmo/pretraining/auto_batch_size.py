@@ -20,7 +20,7 @@ log = logging.getLogger("spacy_elmo")
 PROBE_TOKENS = (1024, 4096)  # units of the two measured batches
 
 
-def find_max_batch_tokens(step: Step, world: DistributedContext) -> int:
+def find_max_batch_tokens(step: Step, context: DistributedContext) -> int:
     """Return the units of a batch over all processes, from two measured steps on random units.
 
     The memory of a step grows linearly with the number of units. Adam's two values per weight, which these
@@ -28,22 +28,22 @@ def find_max_batch_tokens(step: Step, world: DistributedContext) -> int:
     """
     recorded = isinstance(step, CUDAGraphTrainStep)
     sizes = [p.numel() for p in step.bilm.parameters()]
-    later = bytes_besides_a_step(sizes, processes=world.size, recorded=recorded)
+    later = bytes_besides_a_step(sizes, processes=context.size, recorded=recorded)
     if isinstance(step, CUDAGraphTrainStep):
         step = step.plain
-    small, large = (_peak_bytes(step, n, world.device) for n in PROBE_TOKENS)
+    small, large = (_peak_bytes(step, n, context.device) for n in PROBE_TOKENS)
     per_unit = (large - small) / (PROBE_TOKENS[1] - PROBE_TOKENS[0])
     needed = MemoryModel({**later, "step": int(small - per_unit * PROBE_TOKENS[0])}, per_unit)
-    tokens = max(PROBE_TOKENS[0], needed.max_batch_tokens(memory.available_bytes(world.device)))
-    while world.device.type == "cuda" and tokens > PROBE_TOKENS[0]:
+    tokens = max(PROBE_TOKENS[0], needed.max_batch_tokens(memory.available_bytes(context.device)))
+    while context.device.type == "cuda" and tokens > PROBE_TOKENS[0]:
         try:
-            _peak_bytes(step, tokens, world.device)
+            _peak_bytes(step, tokens, context.device)
             break
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             tokens = int(tokens * 0.8) // TOKENS_STEP * TOKENS_STEP
-    tokens = world.all_reduce_min(tokens) * world.size
-    log.info('batch_tokens = "auto": %s units in %d processes', f"{tokens:,}", world.size)
+    tokens = context.all_reduce_min(tokens) * context.size
+    log.info('batch_tokens = "auto": %s units in %d processes', f"{tokens:,}", context.size)
     return tokens
 
 

@@ -42,14 +42,14 @@ def save_checkpoint(
     model: BiLM,
     optimizer: torch.optim.Optimizer,
     keep: int,
-    world: DistributedContext,
+    context: DistributedContext,
 ) -> None:
     """Write `folder`/step-N with weights, optimizer, random states and `state`; keep the last `keep`.
 
-    state: result of Trainer.state_dict. All processes of `world` call this function; rank 0 writes.
+    state: result of Trainer.state_dict. All processes of `context` call this function; rank 0 writes.
     """
-    tensors = _random_states(world)
-    if not world.is_main:
+    tensors = _random_states(context)
+    if not context.is_main:
         return
     for index, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(t) for name, t in values.items()}
@@ -81,11 +81,11 @@ def _remove_old(folder: Path, keep: int) -> None:
             unfinished.unlink()
 
 
-def _random_states(world: DistributedContext) -> dict[str, Tensor]:
+def _random_states(context: DistributedContext) -> dict[str, Tensor]:
     """Return the states of torch's generators in every process, by rank."""
-    found = {f"rng.torch.{i}": t for i, t in enumerate(world.all_gather(torch.get_rng_state()))}
-    if world.device.type == "cuda":
-        states = world.all_gather(torch.cuda.get_rng_state(world.device))
+    found = {f"rng.torch.{i}": t for i, t in enumerate(context.all_gather(torch.get_rng_state()))}
+    if context.device.type == "cuda":
+        states = context.all_gather(torch.cuda.get_rng_state(context.device))
         found |= {f"rng.cuda.{i}": t for i, t in enumerate(states)}
     return found
 
@@ -163,7 +163,7 @@ def load_model(path: Path) -> BiLM:
 
 
 def load_tensors(
-    path: Path, state: dict[str, Any], *, optimizer: torch.optim.Optimizer, world: DistributedContext
+    path: Path, state: dict[str, Any], *, optimizer: torch.optim.Optimizer, context: DistributedContext
 ) -> None:
     """Restore the optimizer and the random states. A new process keeps its own random state.
 
@@ -180,10 +180,10 @@ def load_tensors(
         stored = _optimizer_state(tensors, optimizer)
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": stored, "param_groups": groups})
-        if (rng := tensors.get(f"rng.torch.{world.rank}")) is not None:
+        if (rng := tensors.get(f"rng.torch.{context.rank}")) is not None:
             torch.set_rng_state(rng)
-        if (rng := tensors.get(f"rng.cuda.{world.rank}")) is not None and world.device.type == "cuda":
-            torch.cuda.set_rng_state(rng, world.device)
+        if (rng := tensors.get(f"rng.cuda.{context.rank}")) is not None and context.device.type == "cuda":
+            torch.cuda.set_rng_state(rng, context.device)
     except (ValueError, TypeError, RuntimeError) as error:
         raise _corrupted(path) from error
 

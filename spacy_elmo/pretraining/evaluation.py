@@ -65,21 +65,21 @@ def evaluate_perplexity(
     text: Sequence[Sequence[str]],
     *,
     batch_tokens: int = 4096,
-    world: DistributedContext | None = None,
+    context: DistributedContext | None = None,
 ) -> Perplexity:
     """Measure the perplexity of a model on sentences of units, in float32, without dropout.
 
-    world: processes that share the work; each gets the whole result.
+    context: processes that share the work; each gets the whole result.
     """
-    world = world or DistributedContext()
+    context = context or DistributedContext()
     forward = backward = 0.0
     lengths = [len(sentence) for sentence in text]
     with torch.inference_mode(), progress_bar("perplexity", sum(lengths), "units") as advance:
-        for group in islice(length_buckets(lengths, batch_tokens), world.rank, None, world.size):
+        for group in islice(length_buckets(lengths, batch_tokens), context.rank, None, context.size):
             loss = lm_loss(bilm, collate(bilm, [text[i] for i in group]).to(bilm.device))
             forward, backward = forward + loss.forward, backward + loss.backward
-            advance(world.size * sum(lengths[i] for i in group))
-    forward, backward = world.all_reduce_sum([forward, backward])
+            advance(context.size * sum(lengths[i] for i in group))
+    forward, backward = context.all_reduce_sum([forward, backward])
     units, characters = sum(lengths), sum(len(unit) for sentence in text for unit in sentence)
     unknown = sum(unit not in bilm.vocab for sentence in text for unit in sentence)
     predictions = units + len(text)

@@ -68,10 +68,16 @@ class TrainingLogger:
     """Logger of training metrics (progress bar, TensorBoard, curve). A no-op except on rank 0."""
 
     def __init__(
-        self, output: Path, training: TrainingConfig, world: DistributedContext, *, step: int, progress: bool
+        self,
+        output: Path,
+        training: TrainingConfig,
+        context: DistributedContext,
+        *,
+        step: int,
+        progress: bool,
     ):
-        self.output, self.training, self.device = output, training, world.device
-        self.active = world.is_main
+        self.output, self.training, self.device = output, training, context.device
+        self.active = context.is_main
         self._began, self._first = time.monotonic(), step
         self._metrics = RunningMetrics()
         self._events: Any = None

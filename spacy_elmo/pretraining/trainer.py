@@ -68,24 +68,24 @@ def pretrain(settings: PretrainConfig, output: Path, *, progress: bool = False) 
     parents = [] if parent is None else [loading.resolve_model_path(parent)]
     check_apart([settings.paths.train, settings.paths.dev, *parents], output)
     limit_onednn_caches()
-    with init_distributed() as world, catch_sigterm() as sigterm:
-        with locked(output, RUN_FOLDER.name) if world.is_main else nullcontext():
-            trainer = _begin(settings, output, world)
-            logger = TrainingLogger(output, settings.training, world, step=trainer.step, progress=progress)
+    with init_distributed() as context, catch_sigterm() as sigterm:
+        with locked(output, RUN_FOLDER.name) if context.is_main else nullcontext():
+            trainer = _begin(settings, output, context)
+            logger = TrainingLogger(output, settings.training, context, step=trainer.step, progress=progress)
             with closing(logger):
                 complete = trainer.run(sigterm, logger)
-            world.barrier()
+            context.barrier()
         if not complete:
             sigterm.reraise()
     return trainer.record
 
 
-def _begin(settings: PretrainConfig, output: Path, world: DistributedContext) -> "Trainer":
+def _begin(settings: PretrainConfig, output: Path, context: DistributedContext) -> "Trainer":
     """Build the trainer of a new run, or of one that continues from its last checkpoint."""
     assert settings.paths.train is not None
     assert settings.paths.dev is not None
     corpus = Corpus(settings.paths.train)
-    if world.is_main:
+    if context.is_main:
         corpus.verify()
     torch.manual_seed(derive_seed(settings.training.seed, "weights"))
     checkpoints = find_checkpoints(output / CHECKPOINTS)
@@ -94,11 +94,11 @@ def _begin(settings: PretrainConfig, output: Path, world: DistributedContext) ->
     if state is not None:
         check_same_run(state, settings, corpus.digest, output)
     bilm = build_model(corpus, settings) if last is None else load_model(last)
-    world.share_weights(bilm)
+    context.share_weights(bilm)
     dev_sentences = read_sentences(bilm, Path(settings.paths.dev))
-    trainer = Trainer(bilm, corpus, dev_sentences, settings, output, world)
+    trainer = Trainer(bilm, corpus, dev_sentences, settings, output, context)
     if last is not None and state is not None:
-        load_tensors(last, state, optimizer=trainer.optimizer, world=world)
+        load_tensors(last, state, optimizer=trainer.optimizer, context=context)
         trainer.load_state_dict(state)
         log.info("continuing at step %d from %s", trainer.step, last)
     return trainer
@@ -114,12 +114,12 @@ class Trainer:
         dev_sentences: list[list[str]],
         settings: PretrainConfig,
         output: Path,
-        world: DistributedContext,
+        context: DistributedContext,
     ):
         self.settings, self.corpus, self.dev_sentences = settings, corpus, dev_sentences
-        self.output, self.world = output, world
+        self.output, self.context = output, context
         training = self.training = settings.training
-        self.bilm = bilm.to(world.device).train()
+        self.bilm = bilm.to(context.device).train()
         self.parameters = list(bilm.parameters())
         self.loss_and_backward = build_train_step(bilm, training)
         self.optimizer = build_optimizer(bilm, training)
@@ -159,7 +159,7 @@ class Trainer:
         """Train to the end and write the model folder; return False if SIGTERM came first."""
         self.output.mkdir(parents=True, exist_ok=True)
         if self.record["batch_tokens"] == "auto":
-            self.record["batch_tokens"] = find_max_batch_tokens(self.loss_and_backward, self.world)
+            self.record["batch_tokens"] = find_max_batch_tokens(self.loss_and_backward, self.context)
         self._write_record()
         if not self.record["log"]:
             self._evaluate(logger, everything=False)
@@ -192,18 +192,18 @@ class Trainer:
             group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
         n_targets = count_targets(batch)
-        total, tokens = self.world.all_reduce_sum([n_targets, float(batch.lengths.sum())])
-        seed = derive_seed(self.training.seed, "step", rank=self.world.rank, step=self.step)
+        total, tokens = self.context.all_reduce_sum([n_targets, float(batch.lengths.sum())])
+        seed = derive_seed(self.training.seed, "step", rank=self.context.rank, step=self.step)
         with limited_torch_threads(1) if self.loss_and_backward.runs_directions_in_threads else nullcontext():
             nll = torch.zeros(())
             if len(batch.lengths):  # there may be fewer sentences than processes
                 nll = self.loss_and_backward(batch, seed).nll.double().sum()
-            self.world.all_reduce_gradients(self.parameters, n_targets / total)
+            self.context.all_reduce_gradients(self.parameters, n_targets / total)
             grad_norm = clip_grad_norm_(self.parameters, self.training.grad_clip)
             with limited_torch_threads(self.loss_and_backward.n_threads):
                 self.optimizer.step()
             self.next_batch = next(self.batches)  # while a GPU computes
-            summed, stop = self.world.all_reduce_sum([float(nll), float(sigterm.received)])  # waits for it
+            summed, stop = self.context.all_reduce_sum([float(nll), float(sigterm.received)])  # waits for it
         loss = summed / (2 * total)
         if not math.isfinite(grad_norm):  # the weights are not finite either, and must not be saved
             raise self._diverged(f"The loss became {loss}")
@@ -227,13 +227,13 @@ class Trainer:
             batch_tokens=self.record["batch_tokens"],
             seed=self.training.seed,
             max_characters_per_token=longest,
-            shard=(self.world.rank, self.world.size),
+            shard=(self.context.rank, self.context.size),
         )
         return stream.iter_from(self.loader_state)
 
     def _evaluate(self, logger: TrainingLogger, *, everything: bool) -> None:
         text = self.dev_sentences if everything else subsample(self.dev_sentences, self.training.eval_tokens)
-        result = evaluate_perplexity(self.bilm, text, world=self.world)
+        result = evaluate_perplexity(self.bilm, text, context=self.context)
         row = {"step": self.step, "epoch": self.loader_state.epoch, "dev": result.to_dict()}
         self.record["log"].append({**row, **self.metrics.row(self.training)})
         self.metrics = RunningMetrics()
@@ -246,7 +246,7 @@ class Trainer:
         best = self.record.get("best")
         if best is None or perplexity < best["perplexity"]:
             self.record["best"] = {"step": self.step, "perplexity": perplexity, "since": 0}
-            if self.world.is_main:
+            if self.context.is_main:
                 self.bilm.save(self.output / BEST)
         else:
             best["since"] += 1
@@ -266,7 +266,7 @@ class Trainer:
             model=self.bilm,
             optimizer=self.optimizer,
             keep=self.training.max_checkpoints,
-            world=self.world,
+            context=self.context,
         )
         self._write_record()
 
@@ -275,10 +275,10 @@ class Trainer:
         steps = self.step
         if steps < self.training.max_steps:
             steps = self.record["best"]["step"]
-            self.world.barrier()  # wait until rank 0 has written them
+            self.context.barrier()  # wait until rank 0 has written them
             self.bilm.load_state_dict(loading.load(self.output / BEST).state_dict())
             log.info("no improvement since step %d, whose weights become the model", steps)
-            result = evaluate_perplexity(self.bilm, self.dev_sentences, world=self.world).to_dict()
+            result = evaluate_perplexity(self.bilm, self.dev_sentences, context=self.context).to_dict()
             self.record["log"].append({"step": steps, "epoch": self.loader_state.epoch, "dev": result})
             logger.log_validation(self.record)
         dev_sentences = self.record["dev"] = self.record["log"][-1]["dev"]
@@ -289,11 +289,11 @@ class Trainer:
         config = self.bilm.config
         self.bilm.config = replace(config, meta={**config.meta, **origin})  # for people, see `elmo info`
         dtype = torch.float16 if self.training.save_dtype == "float16" else None
-        if self.world.is_main:
+        if self.context.is_main:
             self.bilm.save(self.output / MODEL, dtype=dtype)
         self._write_record()
 
     def _write_record(self) -> None:
-        if self.world.is_main:
+        if self.context.is_main:
             data = json.dumps(self.record, ensure_ascii=False, indent=1) + "\n"
             write_atomic(self.output / RUN, data.encode("utf8"))

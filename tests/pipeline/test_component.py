@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from spacy.tokens import Doc
 
 from spacy_elmo.inference import loading
-from spacy_elmo.pipeline.layers import bilm as bilm_layer
+from spacy_elmo.pipeline.layers import bilm as bilm_module
 
 from .helpers import SENTENCES, TEXTS, assert_same, blank, layers_of, make_bilm
 
@@ -87,7 +87,7 @@ def test_a_batch_goes_through_in_portions_where_states_of_units_are_made(elmo_nl
     docs += [elmo_nlp.make_doc(text) for text in TEXTS]
     elmo = elmo_nlp.get_pipe("elmo")
     together = elmo.predict(docs)
-    monkeypatch.setattr(bilm_layer, "MAX_UNITS_IN_FLIGHT", 20)
+    monkeypatch.setattr(bilm_module, "MAX_UNITS_IN_FLIGHT", 20)
     calls = []
     bilm = elmo.model.shims[0].bilm
     encode = type(bilm).encode

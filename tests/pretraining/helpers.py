@@ -71,7 +71,7 @@ def make_settings(folder: Path, **training: Any) -> PretrainConfig:
     )
 
 
-def units_of(path: Path) -> list[list[str]]:
+def read_units(path: Path) -> list[list[str]]:
     """The sentences of a text in characters."""
     return [s for line in read_lines(path) for s in sentences(line, lambda x: split_characters(x)[0], 20)]
 

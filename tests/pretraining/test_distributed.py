@@ -17,8 +17,7 @@ from spacy_elmo.errors import ElmoError
 from spacy_elmo.inference.bilm import BiLM
 from spacy_elmo.modeling.config import BiLMConfig
 from spacy_elmo.modeling.vocab import Vocab
-from spacy_elmo.pretraining import distributed as world_module
-from spacy_elmo.pretraining import trainer
+from spacy_elmo.pretraining import distributed, trainer
 from spacy_elmo.pretraining.checkpoint import find_checkpoints
 from spacy_elmo.pretraining.distributed import DistributedError
 from spacy_elmo.pretraining.optim import lr_at
@@ -37,13 +36,13 @@ def weights_of_one(place: dict[str, str], folder: Path) -> None:
     os.environ |= place
     rank = int(place["RANK"])
     torch.manual_seed(rank)
-    with world_module.init_distributed() as world:
+    with distributed.init_distributed() as context:
         bilm = BiLM(BiLMConfig(projection_dim=4, hidden_size=8), Vocab(list("甲乙丙")))
-        world.share_weights(bilm)
+        context.share_weights(bilm)
         torch.save(bilm.state_dict(), folder / f"{rank}.pt")
         other = BiLM(BiLMConfig(projection_dim=4, hidden_size=8), Vocab(list("甲乙丙丁")[: 3 + rank]))
         try:
-            world.share_weights(other)
+            context.share_weights(other)
         except DistributedError as error:
             (folder / f"{rank}.txt").write_text(str(error))
 

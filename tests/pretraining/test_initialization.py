@@ -188,7 +188,7 @@ def test_the_batch_grows_with_the_memory(monkeypatch):
 
 def test_a_run_keeps_the_batch_that_it_found(tmp_path, monkeypatch):
     found = iter([128])
-    monkeypatch.setattr(trainer, "find_max_batch_tokens", lambda step, world: next(found))
+    monkeypatch.setattr(trainer, "find_max_batch_tokens", lambda step, context: next(found))
     settings = make_settings(tmp_path, batch_tokens="auto")
     pretrain(settings, tmp_path / "run")
     record = pretrain(settings, tmp_path / "run")

@@ -22,8 +22,8 @@ from .helpers import (
     figures,
     make_corpus,
     make_settings,
+    read_units,
     same_weights,
-    units_of,
     weights,
 )
 
@@ -41,7 +41,7 @@ def test_a_tiny_model_learns(tmp_path, precision, dropout):
         assert last[side] < 5
         assert last[side] < record["log"][1]["dev"][side] < first[side]
     bilm = loading.load(tmp_path / "run" / "model")
-    again = evaluate_perplexity(bilm, units_of(tmp_path / "heldout.txt"))
+    again = evaluate_perplexity(bilm, read_units(tmp_path / "heldout.txt"))
     assert again.forward == pytest.approx(last["forward"], rel=1e-4)
     assert again.backward == pytest.approx(last["backward"], rel=1e-4)
 

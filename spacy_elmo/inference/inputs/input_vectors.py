@@ -158,7 +158,7 @@ class CachedInputs:
         ids = [np.array([0, *map(get, sentence), 1], dtype=np.int64) for sentence in sentences]
         return EncodedInputs(ids, torch.from_numpy(table))
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Clear the cache."""
         self._kept.clear()
 
