@@ -43,19 +43,19 @@ def repeated(run: Callable[[], object], times: int) -> Callable[[], object]:
 
 
 def seconds(run: Callable[[], object], times: int, rounds: int, clock: Clock) -> float:
-    """Of one of `times` runs, the median of the rounds."""
+    """Return the seconds of one of `times` runs, as the median of the rounds."""
     return medians({"": repeated(run, times)}, rounds, clock)[""] / times
 
 
 def bandwidth(size: int, target: str, rounds: int, clock: Clock) -> float:
-    """Bytes per second of reading so many bytes again and again."""
+    """Return the bytes per second of reading `size` bytes repeatedly."""
     x = np.zeros(max(size // 4, 1024), "f4")
     times = max(1, int(2e8 // x.nbytes))
     return x.nbytes / seconds(lambda: read_memory(x, target=target), times, rounds, clock)
 
 
 def peak(products: str, target: str, rounds: int, clock: Clock) -> float:
-    """Operations per second of products in the first-level cache."""
+    """Return the operations per second of products in the first-level cache."""
     of_one = peak_products(1, products=products, target=target)
     repeats = max(1, int(OPERATIONS // of_one))
     run = lambda: peak_products(repeats, products=products, target=target)  # noqa: E731
@@ -65,7 +65,7 @@ def peak(products: str, target: str, rounds: int, clock: Clock) -> float:
 def products(
     targets: Iterable[str], types: Iterable[str], rows: list[int], rounds: int, clock: Clock
 ) -> None:
-    """A table for each matrix: GFLOP/s and the share of the roofline, for each target and type."""
+    """Print a table for each matrix: GFLOP/s and the share of the roofline."""
     kinds = [(target, kind) for target in targets for kind in types]
     peaks = {(target, kind): peak(kind, target, rounds, clock) for target, kind in kinds}
     for name, (n_inputs, n_outputs) in MATRICES.items():
@@ -88,7 +88,7 @@ def products(
 
 
 def operations_of(target: str, kind: str) -> dict[str, tuple[Callable[[], object], float, str]]:
-    """Other operations of a target and type: a run, what it counts in one run, and the unit of that."""
+    """Return other operations of a target and type: a run, its count in one run, and the unit of that."""
     n, width, hidden = 256, 256, 512
     gates, c, layers = normal(n, 4 * hidden), normal(n, hidden), [normal(3, n, 2 * width)]
     weights = np.full(3, 0.3, "f4")
@@ -119,7 +119,7 @@ def operations_of(target: str, kind: str) -> dict[str, tuple[Callable[[], object
 
 
 def training_of(target: str, kind: str) -> dict[str, tuple[Callable[[], object], float, str]]:
-    """A layer and the cross entropy in training, with the kernel's target set for the time of a run."""
+    """Return the training operations: a layer and the cross entropy, with the kernel's target set."""
     rows, steps, width, hidden, classes = 64, 10, 256, 512, 4000
     half, number = kind == "bf16", target_number(target)
     shapes = (rows, steps, width), (4 * hidden, width), (4 * hidden, width), (4 * hidden,), (width, hidden)
@@ -154,7 +154,7 @@ def training_of(target: str, kind: str) -> dict[str, tuple[Callable[[], object],
 
 
 def ops(targets: Iterable[str], types: Iterable[str], rounds: int, clock: Clock) -> None:
-    """A table of the other operations."""
+    """Print a table of the other operations."""
     table: dict[str, list[str]] = {}
     heads = []
     for target in targets:

@@ -78,7 +78,7 @@ maxout_pieces = 3
 
 
 def window_tagger(*, at_the_output: bool) -> dict[str, Any]:
-    """Settings of a tagger with a window encoder, and ELMo at its input or at both ends."""
+    """Return the settings of a tagger with a window encoder, and ELMo at its input or at both ends."""
     model = Config().from_str(WINDOW_TAGGER)["model"]
     if not at_the_output:
         model["tok2vec"] = model["tok2vec"]["tok2vec"]
@@ -91,7 +91,7 @@ def pipeline(
     tagger: dict[str, Any] | None = None,
     elmo: dict[str, Any] | None = None,
 ) -> Language:
-    """A Chinese pipeline with random weights where there are weights to learn. tagger, elmo: settings."""
+    """Build a Chinese pipeline with random weights. tagger, elmo: settings."""
     nlp = spacy.blank("zh", config={"nlp": {"tokenizer": {"segmenter": segmenter}}})
     settings = {"tagger": tagger or {}, "crf_tagger": tagger or {}, "elmo": elmo or {}}
     for name in names:
@@ -104,7 +104,7 @@ def pipeline(
 
 
 def read(nlp: Language, texts: list[str]) -> None:
-    """One pass."""
+    """Process all texts once."""
     for _ in nlp.pipe(texts, batch_size=256):
         pass
 

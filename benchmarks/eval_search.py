@@ -27,13 +27,13 @@ class Pair(NamedTuple):
 
 
 def read(path: Path) -> list[Pair]:
-    """The lines of a set, without its header."""
+    """Read the lines of a set, without its header."""
     with path.open(encoding="utf8", newline="") as file:
         return [Pair(*row) for row in list(csv.reader(file, delimiter="\t"))[1:]]
 
 
 def pooled(doc, layer: int | str, how: str) -> np.ndarray:
-    """A vector of a Doc. layer: 0, 1, 2, "mean" or "static"; how: "mean", "max" or "ends"."""
+    """Return one vector of a Doc. layer: 0, 1, 2, "mean" or "static"; how: "mean", "max" or "ends"."""
     elmo = doc._.elmo
     rows = {"static": elmo.static_vectors, "mean": elmo.mean}.get(layer)
     rows = elmo.layers[layer] if rows is None else rows
@@ -46,7 +46,7 @@ def pooled(doc, layer: int | str, how: str) -> np.ndarray:
 
 
 def scores(queries: np.ndarray, sentences: np.ndarray, *, center: bool = True) -> tuple[float, float]:
-    """Recall at 1 and mean reciprocal rank. queries: (n, D). sentences: (m, D), the answers first."""
+    """Return recall at 1 and mean reciprocal rank. queries: (n, D). sentences: (m, D), the answers first."""
     if center:  # what all sentences have in common says nothing
         middle = sentences.mean(axis=0)
         queries, sentences = queries - middle, sentences - middle
@@ -57,7 +57,7 @@ def scores(queries: np.ndarray, sentences: np.ndarray, *, center: bool = True) -
 
 
 def table(embed: Callable[[Sequence[str]], dict[str, np.ndarray]], pairs: Sequence[Pair]) -> list[str]:
-    """A line for each kind of vector. embed: texts to (n, D) by name."""
+    """Format a line for each kind of vector. embed: texts to (n, D) by name."""
     n = len(pairs)
     queries = embed([pair.query for pair in pairs])
     sentences = embed([pair.answer for pair in pairs] + [pair.distractor for pair in pairs])
@@ -74,7 +74,7 @@ def table(embed: Callable[[Sequence[str]], dict[str, np.ndarray]], pairs: Sequen
 
 
 def elmo_vectors(nlp) -> Callable[[Sequence[str]], dict[str, np.ndarray]]:
-    """Pooled vectors of the component elmo."""
+    """Return pooled vectors of the component elmo."""
     kinds = [("static", "mean"), *((layer, how) for layer in (0, 1, 2, "mean") for how in ("mean", "max"))]
     kinds += [(1, "ends"), (2, "ends")]
 

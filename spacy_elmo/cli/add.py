@@ -57,7 +57,7 @@ def add(
 
 
 def _find(name: str) -> Path:
-    """The configuration of a file, of a pipeline's folder, or of an installed pipeline."""
+    """Return the configuration of a file, of a pipeline's folder, or of an installed pipeline."""
     from spacy.util import get_package_path, is_package
 
     path = Path(name)

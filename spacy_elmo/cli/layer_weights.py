@@ -21,7 +21,7 @@ def layer_weights(
     pipeline: str = typer.Argument(..., help="Folder or name of a trained pipeline"),
     output: Path | None = typer.Argument(None, help="Picture to write, NAME.svg or NAME.png; or none"),
 ) -> None:
-    """Show which layers of ELMo each component has learnt to use, and draw it.
+    """Show which layers of ELMo each component has learned to use, and draw it.
 
     The weights of a mix sum to 1; gamma scales all of them. With layer_norm = false the layers have different
     sizes, so a small weight of a large layer can be a large share.

@@ -15,7 +15,7 @@ from typing import Any
 from ..atomic_io import PathLike
 from .tensor_mapping import MAX_COMPRESSION_RATIO, MIN_CHECKED_BYTES, FormatError, check_zip_bomb
 
-# What the readers of packed files raise of damaged ones.
+# Errors of the readers of compressed files for damaged ones.
 DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
     *(OSError, EOFError, ValueError, RuntimeError, OverflowError),

@@ -55,7 +55,7 @@ def load_bilm_tf(
         embedding: HDF5 file with the vectors of that vocabulary (bilm-tf's dump_token_embeddings), used in
             place of the char-CNN.
         lang: Language to record in the model, since the format does not; None: "xx".
-        segmenter: Segmenter to record likewise; None: spaCy's ordinary "Tokenizer".
+        segmenter: Segmenter to record in the model; None: spaCy's ordinary "Tokenizer".
 
     Returns:
         The biLM; its layers equal those of bilm-tf.

@@ -72,7 +72,7 @@ class PretrainedModel:
 
     @property
     def risk(self) -> str | None:
-        """What a user should know before using these files, or None."""
+        """Warning for users before they download and use these files, or None."""
         unknown = [name for name in self.files if name not in self.sha256]
         plain = [url for url in self.files.values() if urlsplit(url).scheme != "https"]
         if not unknown:

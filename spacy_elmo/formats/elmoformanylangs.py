@@ -62,7 +62,7 @@ def load_elmoformanylangs(path: PathLike, *, lang: str | None = None, segmenter:
     Args:
         path: The folder or zip archive.
         lang: Language to record in the model, since the format does not; None: "xx".
-        segmenter: Segmenter to record likewise; None: spaCy's ordinary "Tokenizer".
+        segmenter: Segmenter to record in the model; None: spaCy's ordinary "Tokenizer".
 
     Returns:
         The biLM; its layers equal those of ELMoForManyLangs.

@@ -37,7 +37,7 @@ KIND = "spacy-elmo.vectors"  # attribute "kind" of the root of files that this m
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What to write. An unfinished run can only continue with the same settings.
+    """Settings of the export. An unfinished run can only continue with the same settings.
 
     Attributes:
         layers: "all" (L, n, D), "average" (n, D), or "top" or the number of a layer (n, D).

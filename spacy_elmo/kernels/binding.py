@@ -50,7 +50,7 @@ def _ctype(kind: Kind | Struct) -> Any:
 
 
 def structure_of(struct: Struct) -> type[ctypes.Structure]:
-    """The ctypes structure of a struct of the interface."""
+    """Return the ctypes structure of a struct of the interface."""
     fields = [(name, _ctype(kind)) for name, kind in struct.fields.items()]
     return type(struct.name, (ctypes.Structure,), {"_fields_": fields})
 
@@ -168,7 +168,7 @@ def _check_fields(name: str, struct: Struct, fields: dict[str, Any]) -> None:
 
 
 def _convert(argument: Any, kind: Kind, name: str, tables: list[np.ndarray]) -> Any:
-    """What ctypes passes for an argument. tables: gets what has to live during the call."""
+    """Return the ctypes value of an argument. tables: collects arrays that must live during the call."""
     if isinstance(argument, Packed):
         return argument.address
     if not isinstance(kind, Pointer) or argument is None:

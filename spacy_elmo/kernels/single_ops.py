@@ -44,10 +44,10 @@ def lstm_cell(
     products: str = COMPUTE_TYPES[0],
     target: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One step of LSTM cells: new states c and o * tanh(c), (M, H) each.
+    """Compute one step of LSTM cells: new states c and o * tanh(c), (M, H) each.
 
-    gates: (M, 4H), sums of i, f, g and o; c: (M, H), states before. products: the type of the products that
-    the exponential function has to be as exact as.
+    gates: (M, 4H), sums of i, f, g and o; c: (M, H), previous states. products: type of the products, which
+    sets the exactness of the exponential function.
     """
     n, hidden = c.shape
     check_shape("The gates of LSTM cells", gates, (n, 4 * hidden))

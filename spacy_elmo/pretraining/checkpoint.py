@@ -110,7 +110,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def _is_whole(state: dict[str, Any]) -> bool:
-    """Whether a state has all that a run reads of it, of the right types."""
+    """Return whether a state has all values that a run reads, with the right types."""
     record, metrics = state["record"], state["metrics"]
     counts: list[Any] = [state["step"], *state["loader_state"].values(), metrics["steps"], metrics["tokens"]]
     counts += [record[key] for key in ("parameters", "vocab", "batch_tokens", "tokens_seen")]
@@ -191,7 +191,10 @@ def load_tensors(
 def _optimizer_state(
     tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer
 ) -> dict[int, dict[str, Tensor]]:
-    """The state of each parameter by its number. Raises a ValueError for what does not fit the optimizer."""
+    """Return the state of each parameter, by its number.
+
+    Raises a ValueError if it does not fit the optimizer.
+    """
     stored: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):

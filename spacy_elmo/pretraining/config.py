@@ -38,7 +38,7 @@ class TrainingConfig:
     """Section [training]."""
 
     seed: int = 0
-    """Of the first weights, the order of the sentences and dropout."""
+    """Seed of the initial weights, the order of the sentences and dropout."""
     max_steps: int = 4000
     """Optimizer steps."""
     batch_tokens: int | str = 2048

@@ -25,9 +25,9 @@ class Perplexity:
     Attributes:
         forward: exp(nll / predictions) of the forward direction. Every unit is predicted, and the boundary
             after the sentence. Unknown units count as the one unit <unk>, so compare models by `unknown` too.
-        backward: The same for the backward direction.
+        backward: exp(nll / predictions) of the backward direction.
         per_character_forward: exp(nll / characters), comparable between word and character models.
-        per_character_backward: The same for the backward direction.
+        per_character_backward: exp(nll / characters) of the backward direction.
         sentences: Number of sentences.
         units: Number of units, without boundaries.
         characters: Number of characters, without boundaries.

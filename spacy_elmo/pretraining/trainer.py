@@ -137,7 +137,7 @@ class Trainer:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return, as JSON values, what a run needs besides weights, optimizer and random states."""
+        """Return, as JSON values, what a run needs in addition to weights, optimizer and random states."""
         return {
             "step": self.step,
             "loader_state": asdict(self.loader_state),

@@ -21,7 +21,7 @@ Section = dict[str, Any]
 
 @dataclass(frozen=True)
 class Change:
-    """What became of a component. changed: whether it learns on ELMo now."""
+    """Result for a component. changed: whether it now learns on ELMo."""
 
     component: str
     before: str
@@ -108,7 +108,7 @@ def _change(text: ConfigText, name: str, elmo: str, reason: str | None, *, outpu
 
 
 def _change_shared(text: ConfigText, name: str, elmo: str, model: Section) -> Change:
-    """A tok2vec that others listen to: its width must stay, so ELMo comes to its input alone."""
+    """Add ELMo to a tok2vec that others listen to: only at its input, because its width must not change."""
     if has_listener(model):
         return Change(name, describe(model), "unchanged: it has ELMo", False)
     if not add_at_input(text, ("components", name, "model"), elmo, name):

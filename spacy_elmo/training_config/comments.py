@@ -5,81 +5,75 @@ COMMENTS: dict[str, list[str]] = {
         "Your data in spaCy's format (docs/cookbook), or give --paths.train and --paths.dev to `spacy train`."
     ],
     "paths.cache": [
-        "A folder for the biLM's layers of all passages, 3 kB a character; every further training reads them "
-        "from there."
+        "A folder for the biLM's layers of all passages, 3 kB per character, which later trainings read."
     ],
     "paths.kb": ["A knowledge base that kb.to_disk() wrote."],
     "components.elmo": [
-        "Freezes itself: it belongs neither in frozen_components nor in annotating_components."
+        "It freezes itself, so it belongs in neither frozen_components nor annotating_components."
     ],
-    "components.elmo.model.path": ["A model folder; null is the model that the package brings."],
+    "components.elmo.model.path": ["A model folder; null: the model in the package."],
     "components.*.min_action_freq": ['Labels that occur less often become "dep"; spaCy\'s default is 30.'],
     "components.*.dictionary": [
-        'Words that are kept whole whatever the model says: "word" or ["word", "tag", "entity"].'
+        'Words to keep whole regardless of the model: "word" or ["word", "tag", "entity"].'
     ],
     "components.*.suggester": [
-        "The spans that are looked at, of so many tokens, or those that span_finder has left."
+        "The candidate spans: all of these sizes in tokens, or those that span_finder suggests."
     ],
-    "components.*.model.tok2vec.embed": ["What the encoder reads of a token."],
+    "components.*.model.tok2vec.embed": ["Input of the encoder: features of a token."],
     "components.*.embed.*.mix_dropout": [
-        "The mix has a dropout and an L2 penalty of its own. 0.1 and not the usual 0.5: with few sentences "
-        "that makes",
-        "the task learn its own words by heart (docs/training-components.md).",
+        "The mix has its own dropout and L2 penalty. With few sentences, the usual rate of 0.5 makes the "
+        "component memorise its training words (docs/training-components.md).",
     ],
     "components.*.embed.*.layer_norm": [
-        "The embedding layer has four times the numbers of the first LSTM layer: normalised, they have "
-        "the same say."
+        "The values of the embedding layer are four times those of the first LSTM layer; normalisation "
+        "gives them equal influence."
     ],
     "components.*.embed.*.use_static_vectors": [
-        "And what the model knows of a token by itself: words that the task has not met."
+        "Static vectors of tokens, which help with words that the training data lack."
     ],
     "components.*.lexicon": [
-        "And of the strings that begin, go on or end at it (SoftLexicon): words, where tokens are characters."
+        "Features of the strings that begin, continue or end at a token (SoftLexicon): words, for characters."
     ],
     "components.*.lexicon.path": [
-        "A file of `spacy elmo lexicon` or a model folder; null is the model that the package brings."
+        "A file of `spacy elmo lexicon` or a model folder; null: the model in the package."
     ],
     "components.*.embed.*.tagger": [
-        "And of the words, tags and names that a small frozen tagger sees, which has learnt them from LAC."
+        "States of a small frozen tagger of words, tags and names, which was distilled from LAC."
     ],
     "components.*.tagger.path": [
-        "A file of projects/zh_elmo/scripts/distill.py; null is the tagger of the package, for its model."
+        "A file of projects/zh_elmo/scripts/distill.py; null: the tagger in the package, for its model."
     ],
     "components.reader.threshold": [
-        'A question stays unanswered where "no answer" is more probable than this; 1: never.'
+        'A question stays unanswered if "no answer" is more probable than this; 1: never.'
     ],
-    "components.reader.window": [
-        "Characters of a passage that are read at once; longer ones are read in windows."
-    ],
+    "components.reader.window": ["Characters of a window; longer passages are read in several windows."],
     "components.reader.training_window": [
-        "Characters of a passage that are trained on at once: a question with a part that has its answer."
+        "Characters of a window in training: a question is paired with one that has its answer."
     ],
     "components.reader.model.tok2vec.@architectures": [
-        "For ELMo once more after the modelling layer: a spacy-elmo.BothEnds.v1, see docs/reading.md."
+        "To use ELMo also after the modelling layer, put a spacy-elmo.BothEnds.v1 here (docs/reading.md)."
     ],
     "components.reader.model.tok2vec.mix_dropout": [
         "The network has its own dropout. weight_penalty counts for each token, but the loss is a mean over "
         "questions."
     ],
     "corpora.train.gold_preproc": [
-        "true: train on the tokens of the corpus; false: on those of the tokenizer, as in use."
+        "true: train on the tokens of the corpus; false: on the tokens of the tokenizer."
     ],
     "corpora.train.limit": ["Questions to read; 0: all."],
     "corpora.train.negatives": [
-        "Questions of other passages, a tenth as many as its own to each passage, from which it learns "
-        "to refuse."
+        "Questions of another passage per question of a passage, from which the reader learns to refuse."
     ],
     "training.dropout": [
-        "Of what the encoder and the decoder read. Strong, for few sentences; with tens of thousands 0.2 is "
-        "enough."
+        "Dropout on the inputs of encoder and decoder. It is strong, for few sentences; with tens of "
+        "thousands of sentences 0.2 is enough."
     ],
-    "training.patience": ["Stop after so many steps without a better score; 0: never."],
+    "training.patience": ["Stop after this many steps without a better score; 0: never."],
     "training.optimizer.L2": [
         "Weight decay is off: it would reach every parameter, the mix too, which has its own weight_penalty."
     ],
     "training.optimizer.use_averages": [
-        "Averaged weights stand in for a decay of the learning rate, which would need to know the number of "
-        "steps."
+        "Averaged weights replace a decay of the learning rate, for which the number of steps must be known."
     ],
     "initialize.tokenizer.pkuseg_model": [
         "For the segmenter pkuseg: the folder of a model, or the name of one that spacy-pkuseg downloads."

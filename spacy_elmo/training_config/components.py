@@ -12,11 +12,12 @@ Builder = Callable[[Section, "Choices"], Section]
 
 @dataclass(frozen=True)
 class Choices:
-    """What the components of a pipeline have in common.
+    """Choices that the components of a pipeline share.
 
-    elmo: whether they learn on ELMo. bundled: whether that is the bundled model. lexicon: whether on lexicon
-    features, too, from the file `lexicon_path`. characters: whether tokens are single characters. decoder: of
-    entities and tags, "crf" or "spacy". spans_found: whether a span_finder suggests the spans of spancat.
+    elmo: whether they learn on ELMo. bundled: whether that is the bundled model. lexicon: whether they also
+    use lexicon features, from the file `lexicon_path`. characters: whether tokens are single characters.
+    decoder: of entities and tags, "crf" or "spacy". spans_found: whether a span_finder suggests the spans of
+    spancat.
     """
 
     elmo: bool

@@ -18,12 +18,12 @@ SENTENCES = ["sentencizer", "senter", "parser"]
 
 @dataclass(frozen=True)
 class Options:
-    """What `spacy elmo init-config` is told; `check` raises where it cannot be done.
+    """Options of `spacy elmo init-config`; `check` raises an error if they contradict each other.
 
     pipeline: names of COMPONENTS. segmenter: of Chinese, "char", "jieba", "pkuseg" or "pkuseg:MODEL"; None:
-    "jieba" where a component labels words, else "char". model: a model folder; None: the bundled model.
-    lexicon: a file of `spacy elmo lexicon`; None: the strings of the bundled model. decoder: of entities and
-    tags, "crf" or "spacy". train, dev: paths of .spacy files.
+    "jieba" if a component labels words, else "char". model: a model folder; None: the bundled model. lexicon:
+    a file of `spacy elmo lexicon`; None: the strings of the bundled model. decoder: of entities and tags,
+    "crf" or "spacy". train, dev: paths of .spacy files.
     """
 
     lang: str
@@ -66,7 +66,7 @@ class Options:
 
     @property
     def reads(self) -> bool:
-        """Whether this is the configuration of a reader, whose data and training are others."""
+        """True for the configuration of a reader, which has other data and training."""
         return "reader" in self.pipeline
 
 

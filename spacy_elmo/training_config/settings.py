@@ -17,7 +17,7 @@ class HashEmbedding:
 
 @dataclass(frozen=True)
 class Listener:
-    """What a component reads of ELMo, spacy-elmo.ElmoListener.v1."""
+    """Settings of a component's listener, spacy-elmo.ElmoListener.v1."""
 
     mix_dropout: float = 0.1
     weight_penalty: float = 0.001
@@ -27,10 +27,10 @@ class Listener:
 
 @dataclass(frozen=True)
 class Encoder:
-    """What a component learns on: embedding, listener, lexicon features and the width of its BiLSTM.
+    """Input of a component: embedding, listener, lexicon features and the width of its BiLSTM.
 
-    distilled_tagger: also the states of a small tagger, spacy-elmo.DistilledTagger.v1, which fits the bundled
-    model alone.
+    distilled_tagger: also the states of a small tagger, spacy-elmo.DistilledTagger.v1, which fits only the
+    bundled model.
     """
 
     hash: HashEmbedding = HashEmbedding()

@@ -1,4 +1,4 @@
-"""How ELMo comes into the section [model.tok2vec] of a component, by what is there."""
+"""Add ELMo to the section [model.tok2vec] of a component, according to its content."""
 
 from dataclasses import asdict
 from typing import Any

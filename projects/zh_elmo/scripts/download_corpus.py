@@ -31,7 +31,7 @@ class Asset:
     package: str
     version: str
     archive_sha256: str
-    """Of the source distribution (.tar.gz)."""
+    """Hash of the source distribution (.tar.gz)."""
     member: str
     """Path inside the archive."""
     member_sha256: str

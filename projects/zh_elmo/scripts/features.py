@@ -13,7 +13,7 @@ from spacy.language import Language
 from spacy.util import registry
 
 SPACY_LENGTH = 3
-"""What SUFFIX is without this file."""
+"""Length of SUFFIX without this file."""
 NAME = "zh_elmo.suffix.v1"
 
 

@@ -10,7 +10,7 @@ from io_utils import fail, read_json, write_atomic
 from train_seeds import SYSTEMS, TASKS, Run, TrainError, plan
 
 Scores = dict[str, Any]
-"""What evaluate.py wrote for one run."""
+"""Scores of one run, written by evaluate.py."""
 MEASURES = [("precision", "p"), ("recall", "r"), ("F1", "f")]
 
 

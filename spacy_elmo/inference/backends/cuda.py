@@ -108,7 +108,7 @@ class CudaBackend(TorchBackend):
     cell = staticmethod(make_layer)
 
     def run(self, inputs: EncodedInputs, out: Sequence[np.ndarray]) -> None:
-        """See TorchBackend.run."""
+        """Fill `out` with the layers of a batch, see TorchBackend.run."""
         lengths = [len(sentence) for sentence in inputs.ids]
         ahead, back = inputs.for_directions(self.device)
         with no_tf32():

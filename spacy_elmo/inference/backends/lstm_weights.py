@@ -33,7 +33,7 @@ class LSTMWeights:
 
 @dataclass(frozen=True)
 class LSTMOptions:
-    """Options of a layer besides its weights; see modeling.lstm.LSTMStack."""
+    """Skip connection and clips of a layer; see modeling.lstm.LSTMStack."""
 
     skip: bool
     cell_clip: float | None

@@ -61,7 +61,7 @@ class NativeBackend:
         )
 
     def run(self, inputs: EncodedInputs, out: Sequence[np.ndarray]) -> None:
-        """See TorchBackend.run."""
+        """Fill `out` with the layers of a batch, see TorchBackend.run."""
         lengths = np.array([len(sentence) for sentence in inputs.ids], dtype=np.int64)
         ids = as_indices(np.concatenate(inputs.ids))
         vectors = inputs.vectors.contiguous()

@@ -114,7 +114,7 @@ class TableInputs:
         self._vocab, self._rows, self._unknown = vocab, _IdCache(vocab), UnknownUnits(units)
 
     def encode(self, sentences: Sentences) -> EncodedInputs:
-        """See InputEncoder."""
+        """Return the inputs of a batch, see InputEncoder."""
         get = self._rows.__getitem__
         ids = [np.array([BOS, *map(get, sentence), EOS], dtype=np.int64) for sentence in sentences]
         every = np.concatenate(ids)
@@ -152,7 +152,7 @@ class CachedInputs:
         return len(self._kept)
 
     def encode(self, sentences: Sentences) -> EncodedInputs:
-        """See InputEncoder."""
+        """Return the inputs of a batch, see InputEncoder."""
         table, rows = self._kept.table_and_index(chain.from_iterable(sentences), self._encode)
         get = rows.__getitem__
         ids = [np.array([0, *map(get, sentence), 1], dtype=np.int64) for sentence in sentences]

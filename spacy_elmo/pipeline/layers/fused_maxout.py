@@ -62,7 +62,7 @@ def _inputs(model: Model) -> list[Model]:
 
 
 def _compute_dtype(model: Model) -> str:
-    """The type of products, that of the biLM which the last input reads."""
+    """Return the type of the products: that of the biLM which the last input reads."""
     precision: Precision = "f32"
     for node in _inputs(model)[-1].walk():
         upstream = upstream_of(node) if node.name == LISTENER else None
@@ -74,7 +74,7 @@ def _compute_dtype(model: Model) -> str:
 
 
 def _can_concatenate(parts: Sequence[list[Any]], width: int) -> bool:
-    """Whether the parts are matrices, as long as one another, with `width` columns together."""
+    """Return whether the parts are matrices of equal lengths with `width` columns in all."""
     if not all(is_float_matrix(x) for part in parts for x in part):
         return False
     lengths = {tuple(map(len, part)) for part in parts}

@@ -1,4 +1,4 @@
-"""What the fused layers have in common: packed weights of a Maxout, and when the native kernel predicts."""
+"""Pack the weights of a Maxout for fused layers, and decide when the native kernel predicts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +42,10 @@ class PackedMaxoutShim(Shim):
         self._in_training = True
 
     def get(self, maxout: Model, norm: Model, dtype: str) -> PackedMaxout:
-        """The weights of the two layers as they are now, packed. dtype: of products, see PackedMaxout."""
+        """Return the packed weights of the two layers as they are now.
+
+        dtype: of products, see PackedMaxout.
+        """
         params = [maxout.get_param("W"), maxout.get_param("b"), norm.get_param("G"), norm.get_param("b")]
         packed = self._packed
         if packed is None or packed.dtype != dtype or not self._is_current(packed, params):
@@ -62,17 +65,20 @@ class PackedMaxoutShim(Shim):
     # --- What thinc asks of a shim ---
 
     def finish_update(self, optimizer: Any) -> None:
-        """Nothing of its own to update: the parameters are the layers'."""
+        """Do nothing: the parameters belong to the layers."""
         self.expect_updates()
 
     @contextmanager
     def use_params(self, params: Any) -> Iterator[None]:
-        """Nothing of its own to replace. The arrays in `params` may be averages that go on changing."""
+        """Do nothing: the parameters belong to the layers.
+
+        The arrays in `params` may be averages that change.
+        """
         self.expect_updates()
         yield
 
     def copy(self) -> "PackedMaxoutShim":
-        """A shim for a copy of the layer, which has other arrays."""
+        """Return a shim for a copy of the layer, which has other arrays."""
         return PackedMaxoutShim()
 
     def __deepcopy__(self, memo: dict) -> "PackedMaxoutShim":
@@ -82,29 +88,30 @@ class PackedMaxoutShim(Shim):
         return {**self.__dict__, "_packed": None}
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        """Forget the weights of the device before."""
+        """Drop the packed weights of the previous device."""
         self._packed = None
 
     def to_bytes(self) -> bytes:
-        """Nothing: the weights are saved with the layers."""
+        """Return no bytes: the weights are saved with the layers."""
         return b""
 
     def from_bytes(self, data: bytes) -> "PackedMaxoutShim":
-        """Forget the weights before."""
+        """Drop the packed weights."""
         self._packed = None
         return self
 
 
 def get_shim(model: Model) -> PackedMaxoutShim:
-    """The shim of a fused layer."""
+    """Return the shim of a fused layer."""
     (shim,) = model.shims
     return cast(PackedMaxoutShim, shim)
 
 
 def is_fused(model: Model, maxout: Model) -> bool:
-    """Whether the native kernel shall predict in the place of a fused layer's own layers. maxout: its Maxout.
+    """Return whether the native kernel must predict instead of a fused layer's own layers.
 
-    With the backend of a GPU or of a plugin, and for other than three pieces, it shall not.
+    maxout: its Maxout. The kernel does not predict with the backend of a GPU or of a plugin, nor for a number
+    of pieces other than three.
     """
     on_cpu = isinstance(model.ops, NumpyOps) and model.ops.name in CPU_OPS
     return model.attrs["fused"] and on_cpu and available() and maxout.get_dim("nP") == N_PIECES
@@ -118,7 +125,7 @@ def set_fused(model: Model, fused: bool) -> None:
 
 
 def is_float_matrix(X: Any) -> bool:
-    """Whether X is an array that the kernel can read."""
+    """Return whether X is an array that the kernel can read."""
     return type(X) is np.ndarray and X.dtype == np.float32 and X.ndim == 2
 
 
@@ -128,7 +135,7 @@ def no_gradient(dY: Any) -> Any:
 
 
 def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two float32 arrays hold the same bits. NaN equals itself here."""
+    """Return whether two float32 arrays hold the same bits. NaN equals itself here."""
     return a.shape == b.shape and np.array_equal(
         np.ascontiguousarray(a, "f").view(np.uint32), b.view(np.uint32)
     )

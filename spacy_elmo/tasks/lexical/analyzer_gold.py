@@ -20,7 +20,7 @@ class Gold(NamedTuple):
     """The annotation of an example in tokens of its predicted Doc."""
 
     runs: Spans
-    """Of tokens without white space, see segmentation.visible_runs"""
+    """Runs of tokens without white space, see segmentation.visible_runs."""
     segments: np.ndarray
     """(n_tokens,) BMES ids, -1 unknown"""
     words: Spans

@@ -11,7 +11,7 @@ from thinc.types import Floats2d
 from .crf_layer import CRFLayer
 
 HEADS = ("segment", "tag", "entity")
-"""Of characters; of words; of words."""
+"""Heads of characters, of words and of words."""
 
 
 def LexicalAnalyzerModel(tok2vec: Model[list[Doc], list[Floats2d]]) -> Model:

@@ -71,7 +71,7 @@ class CRFPipe(TrainablePipe):
         return list(self.labels)
 
     def add_label(self, label: str) -> int:
-        """Add a label before the initialization; return whether it is new. Raises a ValueError afterwards."""
+        """Add a label before the initialization; return whether it is new. Raises a ValueError later."""
         if not isinstance(label, str):
             raise ValueError(f"{label!r} is not a label: give a string.")
         if label in self.labels:

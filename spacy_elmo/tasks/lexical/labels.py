@@ -10,7 +10,7 @@ OUTSIDE = "O"
 PREFIXES = ("B", "I", "E", "S")
 """The first token of a span, one within, the last, and the only one."""
 SPACY_PREFIXES = {"B": "B", "I": "I", "L": "E", "U": "S"}
-"""What spaCy calls them (BILUO)."""
+"""Their names in spaCy (BILUO)."""
 
 SpanTuple = tuple[int, int, str]
 """First token, token after the last, label."""
@@ -32,7 +32,7 @@ class SpanLabels:
         return len(self.names)
 
     def constraints(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return constraints of transitions (L, L), first labels (L,) and last labels (L,), or FORBIDDEN."""
+        """Return constraints of transitions (L, L), first labels and last labels (L,): 0 or FORBIDDEN."""
         kinds = [name[0] for name in self.names]
         labels = [name[2:] for name in self.names]
         opens = np.array([kind in "BI" for kind in kinds])  # the span continues

@@ -91,7 +91,7 @@ class Lexicon:
         return GROUPS * self.vectors.shape[1]
 
     def features(self, text: str, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """Return the features of the tokens of a text: (n_tokens, 4 S) float32, [begin; middle; end; single].
+        """Return the features of a text's tokens, (n_tokens, 4 S) float32: [begin; middle; end; single].
 
         starts, ends: (n_tokens,) offsets of the tokens, in order. A string over several tokens begins in the
         first of them and ends in the last; a string equal to a token is single; strings inside a token are
@@ -101,7 +101,7 @@ class Lexicon:
         return self._means(bags, rows, len(starts))
 
     def _covered(self, text: str, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return, for each string at each token, its bag (token * GROUPS + group) and its row in the table."""
+        """Return, for each string at each token, its bag (token * GROUPS + group) and its table row."""
         packed, offsets = _without_spaces(normalize(text))
         found = self._trie.find(packed)
         begins = offsets[found.starts]

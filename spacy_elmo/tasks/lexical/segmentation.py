@@ -92,11 +92,11 @@ class GoldWords(NamedTuple):
     """The words of a reference in the tokens of the predicted Doc."""
 
     words: Spans
-    """Those that are whole tokens of the predicted Doc."""
+    """Words that consist of whole tokens of the predicted Doc."""
     tokens: list[int]
-    """Of each, its token in the reference."""
+    """Token in the reference, for each word."""
     complete: bool
-    """Whether all words of the reference are there, so that they are a sequence."""
+    """Whether all words of the reference are in `words`, so that they are a sequence."""
 
 
 def gold_words(example: Example) -> GoldWords:
