@@ -12,6 +12,9 @@ from .layers.listener import upstream_of
 from .layers.shared_outputs import SharedOutputs
 
 LISTENER = "spacy-elmo.ElmoListener.v1"
+TAGGER = "spacy-elmo.DistilledTagger.v1"  # a listener, or private if it has a [bilm]
+PRIVATE_FORMS = {LISTENER: PRIVATE, TAGGER: TAGGER}
+"""By the architecture of a listener: that of the same layer with a private biLM."""
 
 
 LISTENER_SETTINGS = (
@@ -21,6 +24,7 @@ LISTENER_SETTINGS = (
     "use_static_vectors",
     "l2",
     "static",
+    "path",
 )  # settings of a listener that a private biLM has too
 
 
@@ -46,7 +50,7 @@ class ListenerReplacer:
         bilm: section of the biLM.
         """
         if not any(_listeners(tok2vec)):
-            raise ValueError(f"[model.tok2vec] has no {LISTENER} to replace.")
+            raise ValueError(f"[model.tok2vec] has no {' or '.join(PRIVATE_FORMS)} to replace.")
         new = {"@architectures": PRIVATE, "bilm": deepcopy(bilm)}
         self._replaced.append((new, tok2vec, deepcopy(tok2vec)))
         return new
@@ -74,6 +78,7 @@ class ListenerReplacer:
         try:
             for new, now, before in replaced:
                 old = _listeners_section(new, now, before)
+                new["@architectures"] = PRIVATE_FORMS[old["@architectures"]]
                 new.update({key: old[key] for key in LISTENER_SETTINGS if key in old})
         except ValueError:
             for new, now, _ in replaced:
@@ -128,7 +133,11 @@ def _sections(config: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
 
 
 def _listeners(config: dict) -> Iterator[tuple[tuple[str, ...], dict]]:
-    return (item for item in _sections(config) if _is(item[1], LISTENER))
+    return (
+        (path, section)
+        for path, section in _sections(config)
+        if section.get("@architectures") in PRIVATE_FORMS and section.get("bilm") is None
+    )
 
 
 def _is(section: dict, architecture: str) -> bool:

@@ -69,15 +69,19 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     bilm, mix = _parts(model)
     bilm.initialize()
     config = get_bilm_shim(bilm).bilm.config
+    mix.set_dim("nL", get_bilm_shim(bilm).bilm.n_layers)
+    if mix.has_dim("nI") is None:
+        mix.set_dim("nI", config.width)
+    mix.initialize()
     width = config.width + config.static_width * model.attrs["use_static_vectors"]
+    if mix.has_dim("nO"):
+        width = mix.get_dim("nO")
     if model.has_dim("nO") and model.get_dim("nO") != width:
         raise ValueError(f"{PRIVATE} has width = {model.get_dim('nO')}, but its model has {width}: set that.")
     model.set_dim("nO", width)
     consumer = _find_initialized_model()
     if consumer is not None and consumer.maybe_get_ref("tok2vec") is model:
         set_residual_widths(consumer, width)
-    mix.set_dim("nL", get_bilm_shim(bilm).bilm.n_layers)
-    mix.initialize()
 
 
 def _find_initialized_model() -> Model | None:

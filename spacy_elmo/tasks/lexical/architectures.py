@@ -7,9 +7,10 @@ from pathlib import Path
 
 from spacy.tokens import Doc
 from thinc.api import Model, chain
-from thinc.types import Floats2d
+from thinc.types import Floats2d, Floats3d
 
 from ...kernels.precision import Precision
+from ...pipeline.layers.elmo_tok2vec import ElmoTok2Vec
 from ...pipeline.layers.listener import ElmoListener
 from .analyzer_model import LexicalAnalyzerModel
 from .bilstm import BiLSTM
@@ -33,18 +34,24 @@ def build_lexicon_features_v1(path: str | Path | None = None) -> Model[list[Doc]
 
 
 def build_distilled_tagger_v1(
-    upstream: str = "*", path: str | Path | None = None
+    upstream: str = "*",
+    path: str | Path | None = None,
+    bilm: Model[list[Doc], list[Floats3d]] | None = None,
 ) -> Model[list[Doc], list[Floats2d]]:
-    """spacy-elmo.DistilledTagger.v1: what a frozen tagger knows of each token, from the layers of "elmo".
+    """Build spacy-elmo.DistilledTagger.v1: states of a frozen tagger that reads the layers of "elmo".
 
-    The states of a BiLSTM that was trained to predict the words, tags and entities of another analyzer. They
-    tell a task with few sentences where words end, what they are, and which are names.
-    upstream: name of the component "elmo"; "*": the nearest one before the consumer.
-    path: a file of projects/zh_elmo/scripts/distill.py; None: the tagger inside the package, which reads the
-    layers of the model inside the package. A saved pipeline brings the tagger along.
+    They are the states of a BiLSTM that was trained to predict the words, tags and entities of another
+    analyzer. They help a task with few sentences to find the ends of words, their kinds, and names. Shapes:
     List[Doc] -> List[Floats2d (n_tokens, 2H)].
+
+    Args:
+        upstream: Name of the component "elmo"; "*": the nearest one before the consumer.
+        path: A file of projects/zh_elmo/scripts/distill.py; None: the bundled tagger, which reads the layers
+            of the bundled model. A saved pipeline contains the tagger.
+        bilm: A spacy-elmo.BiLM.v1 of its own, instead of a component's; `nlp.replace_listeners` sets it.
     """
-    return ElmoListener(DistilledTagger(path), upstream=upstream)
+    tagger = DistilledTagger(path)
+    return ElmoListener(tagger, upstream=upstream) if bilm is None else ElmoTok2Vec(bilm, tagger)
 
 
 def build_bilstm_encoder_v1(

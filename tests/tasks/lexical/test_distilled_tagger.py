@@ -91,6 +91,27 @@ def test_the_weights_are_frozen_and_saved_with_the_pipeline(path, tmp_path):
     np.testing.assert_array_equal(relu.layers[0].get_param("W"), make_weights().projection_W)
 
 
+def test_listeners_are_replaced_by_private_layers(path, tmp_path):
+    nlp = spacy.blank("zh")
+    nlp.add_pipe("elmo")
+    settings = config(path)
+    listener = {"@architectures": "spacy-elmo.ElmoListener.v1", "layer_norm": True}
+    settings["model"]["tok2vec"]["embed"]["*"]["elmo"] = listener
+    nlp.add_pipe("crf_ner", config=settings)
+    train(nlp, make_examples(nlp), steps=30)
+    expected = [spans_of(nlp(text)) for text, _ in SENTENCES]
+    places = [f"model.tok2vec.embed.*.{name}" for name in ("elmo", "tagger")]
+    with pytest.raises(ValueError, match="not the path of a listener"):
+        nlp.replace_listeners("elmo", "crf_ner", [places[0], "model.tok2vec.embed.*.hash"])
+    nlp.replace_listeners("elmo", "crf_ner", places)
+    nlp.remove_pipe("elmo")
+    assert [spans_of(nlp(text)) for text, _ in SENTENCES] == expected
+    nlp.to_disk(tmp_path / "pipeline")
+    path.unlink()
+    loaded = spacy.load(tmp_path / "pipeline")
+    assert [spans_of(loaded(text)) for text, _ in SENTENCES] == expected
+
+
 def test_the_bundled_tagger_reads_the_bundled_model():
     nlp = spacy.blank("zh")
     nlp.add_pipe("elmo")
