@@ -17,7 +17,7 @@ from torch import Tensor
 from ..locks import ForkSafeLock
 from .binding import available, call, check_shape, target_number
 
-LARGE = 1 << 21  # bytes from which large pages are requested
+LARGE_BYTES = 1 << 21  # bytes from which large pages are requested
 DTYPES = (None, torch.float32, torch.bfloat16)
 
 
@@ -54,9 +54,9 @@ class BufferPool:
             fitting = [i for i, buffer in enumerate(self._free) if size <= len(buffer) <= 2 * size]
             if fitting:
                 return self._free.pop(min(fitting, key=lambda i: len(self._free[i])))
-        if size < LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+        if size < LARGE_BYTES or not hasattr(mmap, "MADV_HUGEPAGE"):
             return torch.empty(size, dtype=torch.uint8)
-        memory = mmap.mmap(-1, -(-size // LARGE) * LARGE)
+        memory = mmap.mmap(-1, -(-size // LARGE_BYTES) * LARGE_BYTES)
         memory.madvise(mmap.MADV_HUGEPAGE)
         return torch.frombuffer(memory, dtype=torch.uint8)
 
@@ -90,12 +90,12 @@ class NativeLayer(torch.autograd.Function):
         bias: Tensor,
         w_hr: Tensor | None,
         sizes: Tensor,
-        half: bool,
+        use_bf16: bool,
     ) -> Tensor:
         """Compute the states of a layer: (B, T, P) -> (B, T, P) float32, zeros after the end of a sentence.
 
-        Weights as in nn.LSTM; bias: (4H,); sizes: see rows_by_step. half: products in bfloat16, with sums and
-        cell states in float32.
+        Weights as in nn.LSTM; bias: (4H,); sizes: see rows_by_step. use_bf16: products in bfloat16, with sums
+        and cell states in float32.
         """
         rows, steps, width = x.shape
         hidden = w_hh.shape[0] // 4
@@ -107,7 +107,7 @@ class NativeLayer(torch.autograd.Function):
         _check_sizes(sizes, rows, steps)
         shape = {
             "target": target_number(None),
-            "use_bf16": half,
+            "use_bf16": use_bf16,
             "n_sentences": rows,
             "n_steps": steps,
             "projection_dim": width,
@@ -118,18 +118,18 @@ class NativeLayer(torch.autograd.Function):
         }
         needed = torch.zeros(2, dtype=torch.int64)
         call("elmo_lstm_workspace", needed, **shape)
-        kept = BUFFERS.acquire(int(needed[0]))
+        saved = BUFFERS.acquire(int(needed[0]))
         weights = w_ih.contiguous(), w_hh.contiguous(), bias.contiguous()
         projection = None if w_hr is None else w_hr.contiguous()
         y = torch.empty_like(x, memory_format=torch.contiguous_format)
         arrays = dict(zip(("w_ih", "w_hh", "bias"), weights, strict=True))
-        call("elmo_lstm_forward", **shape, **arrays, w_hr=projection, x=x.contiguous(), y=y, saved=kept)
+        call("elmo_lstm_forward", **shape, **arrays, w_hr=projection, x=x.contiguous(), y=y, saved=saved)
         if not any(ctx.needs_input_grad):
-            BUFFERS.release(kept)
+            BUFFERS.release(saved)
             return y
         ctx.save_for_backward(*weights[:2], projection, sizes)
         del shape["batch_sizes"]  # saved as a tensor
-        ctx.shape, ctx.kept, ctx.work = shape, kept, int(needed[1])
+        ctx.shape, ctx.saved, ctx.workspace_bytes = shape, saved, int(needed[1])
         return y
 
     @staticmethod
@@ -141,22 +141,22 @@ class NativeLayer(torch.autograd.Function):
         d_y = d_y.contiguous()
         d_x = torch.empty_like(d_y)
         shape = {**ctx.shape, "batch_sizes": sizes, "n_threads": torch.get_num_threads()}
-        with BUFFERS.borrow(ctx.work) as work:
+        with BUFFERS.borrow(ctx.workspace_bytes) as workspace:
             call(
                 "elmo_lstm_backward",
                 **shape,
                 w_ih=w_ih,
                 w_hh=w_hh,
                 w_hr=w_hr,
-                saved=ctx.kept,
+                saved=ctx.saved,
                 d_y=d_y,
-                workspace=work,
+                workspace=workspace,
                 d_x=d_x,
                 **dict(zip(("d_w_ih", "d_w_hh", "d_bias"), found, strict=True)),
                 d_w_hr=d_w_hr,
             )
-        BUFFERS.release(ctx.kept)
-        del ctx.kept  # a second backward pass would read values that others have overwritten
+        BUFFERS.release(ctx.saved)
+        del ctx.saved  # a second backward pass would read values that others have overwritten
         return d_x, *found, d_w_hr, None, None
 
 
@@ -167,11 +167,11 @@ def _check_sizes(sizes: Tensor, rows: int, steps: int) -> None:
 
 
 def softmax_loss(
-    x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, half: bool, gradients: bool
+    x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, use_bf16: bool, gradients: bool
 ) -> tuple[Tensor, list[Tensor | None]]:
     """Return the sum of -log softmax(x W^T + b)[target], and its gradients for x, W and b if wanted.
 
-    x: (N, P) float32; weight: (V, P); bias: (V,); targets: (N,), where negative ones do not count. half:
+    x: (N, P) float32; weight: (V, P); bias: (V,); targets: (N,), where negative ones do not count. use_bf16:
     products in bfloat16. Raises an IndexError for a target that is not a unit.
     """
     n, width = x.shape
@@ -186,20 +186,20 @@ def softmax_loss(
     loss = torch.zeros((), dtype=torch.float64)
     shape = {
         "target": target_number(None),
-        "use_bf16": half,
+        "use_bf16": use_bf16,
         "n_targets": n,
         "n_inputs": width,
         "n_classes": units,
         "with_gradients": gradients,
         "n_threads": torch.get_num_threads(),
     }
-    with BUFFERS.borrow(call("elmo_cross_entropy_workspace", **shape)) as buffer:
+    with BUFFERS.borrow(call("elmo_cross_entropy_workspace", **shape)) as workspace:
         call(
             "elmo_cross_entropy",
             **shape,
             **dict(zip(("x", "weight", "bias"), tensors, strict=True)),
             targets=targets.contiguous(),
-            workspace=buffer,
+            workspace=workspace,
             loss=loss,
             **dict(zip(("d_x", "d_weight", "d_bias"), found, strict=True)),
         )

@@ -38,8 +38,8 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         """
         gradients = any(ctx.needs_input_grad[:3])
         if trains(x, dtype) and trains(weight):
-            half = dtype == torch.bfloat16
-            loss, found = softmax_loss(x, weight, bias, targets, half=half, gradients=gradients)
+            use_bf16 = dtype == torch.bfloat16
+            loss, found = softmax_loss(x, weight, bias, targets, use_bf16=use_bf16, gradients=gradients)
         else:
             loss, found = _in_chunks(x if dtype is None else x.to(dtype), weight, bias, targets, gradients)
         if gradients:

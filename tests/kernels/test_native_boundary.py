@@ -246,10 +246,10 @@ def test_layers_in_training_that_do_not_fit():
 def test_a_target_that_is_no_unit(target):
     x, weight, bias = torch.zeros(3, 2), torch.zeros(5, 2), torch.zeros(5)
     with pytest.raises(IndexError, match=f"Target {target} is outside the 5 units"):
-        softmax_loss(x, weight, bias, torch.tensor([0, target, -1]), half=False, gradients=True)
+        softmax_loss(x, weight, bias, torch.tensor([0, target, -1]), use_bf16=False, gradients=True)
     for wrong in ((x, weight, bias[:4]), (x, weight[:, :1], bias), (x.double(), weight, bias)):
         with pytest.raises(ValueError, match=r"\w"):
-            softmax_loss(*wrong, torch.tensor([0, 1, 2]), half=False, gradients=True)
+            softmax_loss(*wrong, torch.tensor([0, 1, 2]), use_bf16=False, gradients=True)
 
 
 @built
