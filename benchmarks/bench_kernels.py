@@ -2,7 +2,7 @@
 
     python benchmarks/bench_kernels.py [--targets amx avx2] [--types f32] [--parts products ops] [--cpu-time]
 
-Products: rows times a packed matrix, conversion of the rows included. Their roofline is the smaller of two
+Products: rows times a packed matrix, again and again. Their roofline is the smaller of two
 rates measured in the same run: that of products whose operands stay in the first-level cache, and the
 operations for each byte of the packed weights times the rate at which as many bytes are read again and again,
 from whichever cache or memory holds them. Other operations: time for each number, or the rate of products.
@@ -78,7 +78,8 @@ def products(
             for n in rows:
                 x, operations = normal(n, n_inputs), 2 * n * W.size
                 times = max(1, int(OPERATIONS // operations))
-                reached = operations / seconds(lambda x=x, m=matrix: m(x), times, rounds, clock)
+                run = lambda x=x, m=matrix, times=times: m(x, times)  # noqa: E731
+                reached = times * operations / seconds(run, 1, rounds, clock)
                 most = min(peaks[target, kind], operations / size * rate)
                 cells.append(f"{reached / 1e9:.1f} ({100 * reached / most:.0f} %)")
             table[f"{target}, {kind}"] = cells
@@ -146,7 +147,7 @@ def training_of(target: str, kind: str) -> dict[str, tuple[Callable[[], object],
     return {
         "LSTM layer in training": (with_target(layer), 3 * 2 * rows * steps * weights, "operations"),
         "cross entropy with gradients": (
-            with_target(lambda: softmax_loss(x, weight, bias, targets, half=half, gradients=True)),
+            with_target(lambda: softmax_loss(x, weight, bias, targets, use_bf16=half, gradients=True)),
             3 * 2 * len(x) * weight.numel(),
             "operations",
         ),

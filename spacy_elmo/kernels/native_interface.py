@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-ABI_VERSION = 5
+ABI_VERSION = 6
 COMPUTE_TYPES = ("f32", "bf16", "int16")
 """Types of the products, in the order of native/compute_types.h"""
 
@@ -233,7 +233,7 @@ CROSS_ENTROPY = Struct(
 MATRIX = Struct(
     "MatrixArgs", {"target": INT, "compute_type": INT, "n_inputs": INT, "n_outputs": INT, "weights": FLOATS}
 )
-MATMUL_INPUTS = Struct("MatmulInputs", {"n_rows": INT, "x": FLOATS, "out": FLOATS_OUT})
+MATMUL_INPUTS = Struct("MatmulInputs", {"n_rows": INT, "x": FLOATS, "out": FLOATS_OUT, "repeats": INT})
 LSTM_CELL = Struct(
     "LSTMCellArgs",
     {

@@ -27,12 +27,15 @@ class PackedMatrix:
             weights=as_floats(W),
         )
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Multiply on one thread: x (M, K) -> (M, N) float32."""
+    def __call__(self, x: np.ndarray, repeats: int = 1) -> np.ndarray:
+        """Multiply on one thread: x (M, K) -> (M, N) float32.
+
+        repeats: of the product alone, for benchmarks: rows are converted once.
+        """
         x = as_floats(x)
         check_shape("The rows of a product", x, (len(x), self.n_inputs))
         out = np.empty((len(x), self.n_outputs), dtype=np.float32)
-        call("elmo_matmul", self._packed, n_rows=len(x), x=x, out=out)
+        call("elmo_matmul", self._packed, n_rows=len(x), x=x, out=out, repeats=repeats)
         return out
 
 

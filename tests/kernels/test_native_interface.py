@@ -88,7 +88,7 @@ def test_functions_have_the_parameters_of_the_header():
 
 @pytest.mark.skipif(not supported_targets(), reason="the native kernel was not built")
 def test_fields_that_a_struct_does_not_have():
-    arrays = {"x": np.zeros((1, 1), "f4"), "out": np.zeros((1, 1), "f4")}
+    arrays = {"x": np.zeros((1, 1), "f4"), "out": np.zeros((1, 1), "f4"), "repeats": 1}
     with pytest.raises(TypeError, match=r"MatmulInputs.*n_rows"):
         call("elmo_matmul", None, **arrays)
     with pytest.raises(TypeError, match=r"MatmulInputs.*n_columns"):

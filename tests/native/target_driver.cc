@@ -295,7 +295,7 @@ static void compare_single_operations(int64_t target) {
                     exact[r * N + o] = static_cast<float>(sum);
                 }
             const MatrixArgs args = {target, type, K, N, w.data()};
-            const MatmulInputs inputs = {rows, x.data(), found.data()};
+            const MatmulInputs inputs = {rows, x.data(), found.data(), 1};
             void* matrix = elmo_matrix_new(&args);
             failed |= 0 != elmo_matmul(matrix, &inputs);
             elmo_matrix_free(matrix);

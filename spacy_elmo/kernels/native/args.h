@@ -180,8 +180,9 @@ struct MatrixArgs {
 
 struct MatmulInputs {
     int64_t n_rows;
-    const float* x;  // (rows, inputs)
-    float* out;      // (rows, outputs)
+    const float* x;   // (rows, inputs)
+    float* out;       // (rows, outputs)
+    int64_t repeats;  // of the product alone, for benchmarks
 };
 
 // One step of LSTM cells, from the sums of their gates.
@@ -205,7 +206,7 @@ static_assert(has_layout<ModelArgs, 9>() && has_layout<EncodeArgs, 12>() && has_
                   has_layout<ScalarMixArgs, 13>() && has_layout<MaxoutArgs, 9>() && has_layout<MaxoutInputs, 7>() &&
                   has_layout<LSTMShape, 9>() && has_layout<LSTMForwardArgs, 16>() &&
                   has_layout<LSTMBackwardArgs, 20>() && has_layout<CrossEntropyShape, 7>() &&
-                  has_layout<CrossEntropyArgs, 16>() && has_layout<MatrixArgs, 5>() && has_layout<MatmulInputs, 3>() &&
+                  has_layout<CrossEntropyArgs, 16>() && has_layout<MatrixArgs, 5>() && has_layout<MatmulInputs, 4>() &&
                   has_layout<LSTMCellArgs, 8>(),
               "8 bytes a field and no padding: ctypes relies on it");
 

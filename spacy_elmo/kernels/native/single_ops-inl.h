@@ -54,9 +54,11 @@ ELMO_ATTR static void matmul(const PackedMatrix& m, const MatmulInputs& a) {
         quantize_row(x.get() + r * m.K, row.get(), padded, scales.get() + r);
     }
     const TileScope tiles;
-    const T* w = (const T*)m.weights.get();
-    for (int64_t j = 0; j < m.N_row / BLOCK; j++, w += m.K * BLOCK)
-        matmul_block<T>(m, x.get(), a.n_rows, scales.get(), j, w, sums.get() + j * BLOCK);
+    for (int64_t i = 0; i < a.repeats; i++) {
+        const T* w = (const T*)m.weights.get();
+        for (int64_t j = 0; j < m.N_row / BLOCK; j++, w += m.K * BLOCK)
+            matmul_block<T>(m, x.get(), a.n_rows, scales.get(), j, w, sums.get() + j * BLOCK);
+    }
     for (int64_t r = 0; r < a.n_rows; r++)
         memcpy(a.out + r * m.n_outputs, sums.get() + r * m.N_row, m.n_outputs * sizeof(float));
 }
