@@ -104,7 +104,9 @@ def test_layers_do_not_depend_on_the_number_of_threads(dtype):
     x, before, found = torch.randn(9, 120, 40, requires_grad=True), torch.get_num_threads(), []
     lengths = torch.arange(120).flip(0) // 15 + 1
     for threads in (1, 2, 3):
-        native_training.BUFFERS._free = [buffer.fill_(255) for buffer in native_training.BUFFERS._free]
+        native_training.BUFFERS._free = [
+            torch.full_like(buffer, 255) for buffer in native_training.BUFFERS._free
+        ]
         torch.set_num_threads(threads)
         y = run(layer, x, dtype, rows_by_step(lengths, 9))
         found.append([y, *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])])
