@@ -105,7 +105,7 @@ def test_labels_of_single_characters_are_warned_of(tmp_path):
         (["-p", "ner", "--decoder", "beam"], "choose from crf, spacy"),
         (["-p", "ner,reader"], "reader is trained alone"),
         (["-p", "ner", "--no-elmo", "--lexicon", "x"], "exclude one another"),
-        (["-p", "ner", "--model", "nowhere"], "There is no model folder"),
+        (["-p", "ner", "--model", "nowhere"], "The model folder nowhere does not exist"),
     ],
     ids=str,
 )
