@@ -75,7 +75,7 @@ TRAININGS = {
 """By component: a pipeline has that of the first of its components which is named here, else the default."""
 
 OUTPUT_WIDTH = 256
-"""Of the Maxout by which `spacy elmo add` gives ELMo to the output of a component."""
+"""Width of the Maxout by which `spacy elmo add` gives ELMo to the output of a component."""
 
 SPAN_SIZES = {"char": (1, 8), "word": (1, 4)}
 """Tokens of the spans that spancat looks at, where tokens are characters and where they are words."""

@@ -11,7 +11,7 @@ from .helpers import blank, make_bilm, parser_config, tagger_config, train
 
 @pytest.fixture(autouse=True)
 def seeded():
-    """Random weights are the same each time: what is learnt in a few steps does not hang on luck."""
+    """Random weights are the same each time: what is learned in a few steps does not hang on luck."""
     spacy.util.fix_random_seed(0)
 
 

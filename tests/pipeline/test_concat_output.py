@@ -1,4 +1,4 @@
-"""ELMo at the output of a task, beside its tok2vec: two listeners, two mixes, both learnt and saved."""
+"""ELMo at the output of a task, beside its tok2vec: two listeners, two mixes, both learned and saved."""
 
 import pickle
 

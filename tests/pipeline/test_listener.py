@@ -1,4 +1,4 @@
-"""Consumers: what is learnt and what is not, who listens to whom, and what happens without it."""
+"""Consumers: what is learned and what is not, who listens to whom, and what happens without it."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Every component of `spacy elmo init-config`: written, initialised, learnt by heart, saved and loaded."""
+"""Every component of `spacy elmo init-config`: written, initialised, learned by heart, saved and loaded."""
 
 import json
 
@@ -30,7 +30,7 @@ SCORES = {
     "textcat_multilabel": ["cats_score"],
     "lexical_analysis": ["token_f", "tag_acc", "ents_f"],
 }
-"""What each component has learnt, by the names of spaCy's scores."""
+"""What each component has learned, by the names of spaCy's scores."""
 
 STEPS = 40
 

@@ -65,10 +65,10 @@ def comparison(scores: Sequence[Scores]) -> str:
 
 def mixes(scores: Sequence[Scores]) -> str:
     """Format the layer weights of each component, mean over the seeds."""
-    learnt = {task: [s["mix"] for s in scores if s["task"] == task and s["mix"]] for task in TASKS}
-    depth = max((len(m["weights"]) for each in learnt.values() for m in each), default=0)
-    rows = [["learnt mix", *(f"layer {j}" for j in range(depth)), "gamma"]]
-    for task, each in learnt.items():
+    learned = {task: [s["mix"] for s in scores if s["task"] == task and s["mix"]] for task in TASKS}
+    depth = max((len(m["weights"]) for each in learned.values() for m in each), default=0)
+    rows = [["learned mix", *(f"layer {j}" for j in range(depth)), "gamma"]]
+    for task, each in learned.items():
         if each:
             weights = [mean(m["weights"][j] for m in each) for j in range(depth)]
             rows.append([task, *(f"{w:.2f}" for w in weights), f"{mean(m['gamma'] for m in each):.2f}"])

@@ -32,7 +32,7 @@ struct PackedModel {
     int64_t n_layers;
     int64_t P, H;
     int64_t K;             // P, rounded up to the inputs that go together in a product
-    int64_t M;             // inputs of the projection: H, rounded up likewise
+    int64_t M;             // inputs of the projection: H, rounded up as P is
     int64_t P_row, H_row;  // numbers from one row to the next, padding included
     bool skip;             // skip connections between layers
     bool projects;

@@ -101,7 +101,7 @@ void pack_matrix(const float* w, int64_t N, int64_t K, int64_t K_packed, int64_t
 }
 
 // Pack a layer: w_ih, w_hh (4H, P), bias (4H,), w_hr (P, H) or null. The gates become exponents of 2, so that no factor
-// is left for the cells: sigmoid(x) = 1 / (1 + 2^(-x log2 e)), and tanh(x) likewise of 2x.
+// is left for the cells: sigmoid(x) = 1 / (1 + 2^(-x log2 e)), and tanh(x) = 2 sigmoid(2x) - 1.
 template <class T>
 void pack_layer(const PackedModel& m, PackedLayer& layer, const float* const* weights) {
     const float log2e = 1.44269504088896341f;

@@ -40,7 +40,7 @@ ELMO_INLINE VF32 select(VU32 mask, VF32 a, VF32 b) { return (VF32)((mask & (VU32
 ELMO_INLINE VF32 min(VF32 x, VF32 top) { return select((VU32)(x > top), top, x); }  // a NaN stays one
 ELMO_INLINE VF32 max(VF32 x, VF32 low) { return select((VU32)(x < low), low, x); }
 ELMO_INLINE VF32 round(VF32 x) {         // of numbers far below 2^22
-    const VF32 magic = set(12582912.f);  // 1.5 * 2^23: no fraction fits behind it
+    const VF32 magic = set(12582912.f);  // 1.5 * 2^23: the sum has no bits left for a fraction
     return (x + magic) - magic;
 }
 ELMO_INLINE VF32 ldexp(VF32 x, VF32 n) {  // x * 2^n, n whole; as far as 2^-126

@@ -11,7 +11,7 @@
 
 namespace elmo {
 
-// Of one compute type, for training: see lstm_training-inl.h, lstm_backward-inl.h, cross_entropy-inl.h.
+// Training functions of one compute type: see lstm_training-inl.h, lstm_backward-inl.h, cross_entropy-inl.h.
 struct TrainingOps {
     void (*lstm_workspace)(const LSTMShape&, int64_t* bytes);
     Status (*lstm_forward)(const LSTMForwardArgs&);

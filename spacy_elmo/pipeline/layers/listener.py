@@ -182,7 +182,7 @@ def _widths(model: Model) -> tuple[int, int]:
 
 
 def _expected_width(model: Model) -> int | None:
-    """Of the vectors that the consumer was made for; None before it is initialized."""
+    """Return the width of the vectors that the consumer was made for; None before it is initialized."""
     mix = model.layers[0]
     owner, dim = (model, "nO") if mix.has_dim("nI") is False else (mix, "nI")
     return owner.get_dim(dim) if owner.has_dim(dim) else None

@@ -109,7 +109,7 @@ def _check_layers(model: Model, weights: TaggerWeights, path: str | None) -> Non
 
 
 def save_tagger(path: PathLike, weights: TaggerWeights, labels: Sequence[str], source: str) -> None:
-    """Write a tagger as safetensors, float16. source: whose labels it has learnt, and their licence."""
+    """Write a tagger as safetensors, float16. source: whose labels it has learned, and their licence."""
     tensors = {
         name: np.ascontiguousarray(value, dtype=np.float16) for name, value in weights._asdict().items()
     }
