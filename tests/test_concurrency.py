@@ -185,6 +185,7 @@ def test_what_is_built_once_is_built_once():
 
     @BuildOnce
     def build() -> object:
+        sum(range(100_000))  # long enough for the others to come in between
         built.append(object())
         return built[-1]
 
@@ -192,11 +193,16 @@ def test_what_is_built_once_is_built_once():
         gate.wait()
         assert build() is built[0]
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
     assert len(built) == 1
     build.cache_clear()
     assert build() is not built[0]

@@ -152,15 +152,20 @@ def config_from(described: Any, where: str, *, lang: str | None, segmenter: str 
 
 
 def _architecture(source: ModelArchive) -> Any:
-    """Return the JSON that config.json names: at its path, by its name in the folder, or SAMPLE."""
+    """Return the JSON that config.json names: at its path in the folder, by its name there, or SAMPLE.
+
+    A path that leads out of the folder counts as a name alone: it is of the machine where the model was made.
+    """
     config = source.json("config.json")
     named = require(config, "config_path", where=source.describe("config.json"))
     if not isinstance(named, str):
         raise FormatError(
             f"The config_path of {source.describe('config.json')} is not a path: download the model again."
         )
-    if source.zip is None and (source.path / named).is_file():
-        return ModelArchive((source.path / named).parent).json((source.path / named).name)
+    if source.zip is None:
+        place = (source.path / named).resolve()
+        if place.is_relative_to(source.path.resolve()) and place.is_file():
+            return ModelArchive(place.parent).json(place.name)
     name = PureWindowsPath(PurePosixPath(named).name).name
     if name in source:
         return source.json(name)

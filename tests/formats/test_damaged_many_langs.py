@@ -182,3 +182,12 @@ def test_architectures_of_many_langs(many_langs):
     ):
         (many_langs / "config.json").write_text(config)
         refused(message, load_elmoformanylangs, many_langs)
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_configuration_outside_of_the_folder_is_not_read(many_langs, tmp_path, absolute):
+    outside = tmp_path / "secret.json"
+    (many_langs / "sample.json").replace(outside)
+    path = str(outside) if absolute else "../secret.json"
+    (many_langs / "config.json").write_text(json.dumps({"config_path": path}))
+    refused("lacks secret.json, which its config.json names", load_elmoformanylangs, many_langs)

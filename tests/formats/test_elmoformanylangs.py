@@ -189,14 +189,15 @@ def test_white_space_in_a_lexicon_is_the_ideographic_space(tmp_path):
 def test_the_architecture_is_found_where_config_json_says_and_in_the_folder(tmp_path):
     write_many_langs(tmp_path / "model", architecture())
     wanted = load_elmoformanylangs(tmp_path / "model").encode([SENTENCE])[0]
-    (tmp_path / "model" / "sample.json").rename(tmp_path / "elsewhere.json")
-    for named in ("../elsewhere.json", str(tmp_path / "elsewhere.json")):
+    (tmp_path / "model" / "configs").mkdir()
+    place = (tmp_path / "model" / "sample.json").rename(tmp_path / "model" / "configs" / "elsewhere.json")
+    for named in ("configs/elsewhere.json", str(place)):
         (tmp_path / "model" / "config.json").write_text(json.dumps({"config_path": named}))
         np.testing.assert_array_equal(load_elmoformanylangs(tmp_path / "model").encode([SENTENCE])[0], wanted)
     (tmp_path / "model" / "config.json").write_text(json.dumps({"config_path": "C:\\a\\elsewhere.json"}))
     with pytest.raises(ElmoError, match=r"lacks elsewhere\.json, which its config\.json names"):
         load_elmoformanylangs(tmp_path / "model")
-    (tmp_path / "elsewhere.json").rename(tmp_path / "model" / "elsewhere.json")
+    place.rename(tmp_path / "model" / "elsewhere.json")
     np.testing.assert_array_equal(load_elmoformanylangs(tmp_path / "model").encode([SENTENCE])[0], wanted)
 
 
