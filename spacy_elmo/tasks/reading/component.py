@@ -12,7 +12,8 @@ from thinc.api import Model, Optimizer, set_dropout_rate
 
 from .annotations import Answer, Answers, get_questions, set_answers
 from .calibration import CalibrationCase, fit_calibration
-from .decoding import Calibration
+from .decoding import Calibration, fit_length_scores
+from .defaults import DEFAULT_CONFIG, SCORE_WEIGHTS
 from .extension import register_reader
 from .features import Batch, Window, frequent_characters
 from .loss import span_loss
@@ -20,31 +21,6 @@ from .model import attention_map, get_shim
 from .passages import CharacterDocs
 from .prediction import Pair, find_answers, score_pairs
 from .training import make_training_batch
-
-DEFAULT_CONFIG = {
-    "model": {
-        "@architectures": "spacy-elmo.BiDAF.v1",
-        "tok2vec": {
-            "@architectures": "spacy-elmo.ElmoListener.v1",
-            "mix_dropout": 0.0,
-            "weight_penalty": 0.0,
-            "layer_norm": True,
-        },
-    },
-    "threshold": 0.5,
-    "max_answer_length": 60,
-    "window": 640,
-    "stride": 320,
-    "training_window": 320,
-    "extension": "answer",
-    "scorer": {"@scorers": "spacy-elmo.reader_scorer.v1"},
-}
-SCORE_WEIGHTS: dict[str, float | None] = {
-    "answer_em": 0.5,
-    "answer_f": 0.5,
-    "answer_rouge_l": 0.0,
-    "no_answer_acc": 0.0,
-}
 
 
 @Language.factory(
@@ -59,6 +35,7 @@ def make_reader(
     window: int,
     stride: int,
     training_window: int,
+    length_weight: float,
     extension: str,
     scorer: Callable | None,
 ) -> "Reader":
@@ -73,6 +50,8 @@ def make_reader(
         window: Characters of a passage that are read together.
         stride: Largest distance between the starts of two windows.
         training_window: Characters of a training window; such windows start three quarters of this apart.
+        length_weight: Added to an answer's score: this times the logarithm of how frequent its length is in
+            the training data, relative to the most frequent one.
         extension: `doc._.<extension>(question)` answers a question.
         scorer: By default spacy-elmo.reader_scorer.v1.
 
@@ -88,6 +67,7 @@ def make_reader(
         window=window,
         stride=stride,
         training_window=training_window,
+        length_weight=length_weight,
         extension=extension,
         scorer=scorer,
     )
@@ -111,6 +91,7 @@ class Reader(TrainablePipe):
         window: int = 640,
         stride: int = 320,
         training_window: int = 320,
+        length_weight: float = 0.2,
         extension: str = "answer",
         scorer: Callable | None = None,
     ):
@@ -127,9 +108,11 @@ class Reader(TrainablePipe):
         self.window = window
         self.stride = stride
         self.training_window = min(window, training_window)
+        self.length_weight = length_weight
         self.max_answer_length = max_answer_length
         self.extension = extension
         self.cfg: dict[str, Any] = {"threshold": threshold, "temperature": 1.0, "no_answer_bias": 0.0}
+        self.cfg["length_scores"] = []
         self._docs = CharacterDocs()
         get_shim(model)  # raises an error for a model of another kind
         register_reader(self, extension)
@@ -226,6 +209,7 @@ class Reader(TrainablePipe):
             window=self.window,
             stride=self.stride,
             max_length=self.max_answer_length,
+            length_scores=self.cfg.get("length_scores", ()),
         )
 
     def calibrate(self, examples: Iterable[Example]) -> Calibration:
@@ -260,10 +244,14 @@ class Reader(TrainablePipe):
         """Create the network. min_count: least count of a character that gets an embedding."""
         validate_get_examples(get_examples, "Reader.initialize")
         docs = [eg.reference for eg in get_examples()]
-        questions = (q.text for doc in docs for q in get_questions(doc))
-        characters = frequent_characters([*dict.fromkeys(doc.text for doc in docs), *questions], min_count)
+        questions = [q for doc in docs for q in get_questions(doc)]
+        characters = frequent_characters(
+            [*dict.fromkeys(doc.text for doc in docs), *(q.text for q in questions)], min_count
+        )
         self.model.attrs["characters"] = characters
-        self.cfg.update(temperature=1.0, no_answer_bias=0.0)
+        lengths = [end - start for q in questions for start, end in q.spans[:1]]
+        scores = fit_length_scores(lengths, self.max_answer_length, self.length_weight)
+        self.cfg.update(temperature=1.0, no_answer_bias=0.0, length_scores=scores)
         self._docs.clear()
         self.model.initialize(X=Batch(passages=docs[:10]))
 

@@ -1,5 +1,6 @@
 """Decode scores of starts and ends jointly to spans, with probabilities of spans and of no answer."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -47,12 +48,17 @@ class WindowScores:
 
 
 def span_scores(
-    start: np.ndarray, end: np.ndarray, no_answer: float, allowed: np.ndarray, max_length: int
+    start: np.ndarray,
+    end: np.ndarray,
+    no_answer: float,
+    allowed: np.ndarray,
+    max_length: int,
+    length_scores: Sequence[float] = (),
 ) -> WindowScores:
-    """Return scores of all spans with start <= end and at most `max_length` characters: the sum of both ends.
+    """Add the scores of both ends: every span with start <= end and at most `max_length` characters.
 
-    start, end: (n,). no_answer: score of "no answer" for one end; it counts twice. allowed: (n,) bool, where
-    an answer may begin or end.
+    start, end: (n,); no_answer: of both ends together, so it counts twice. allowed: (n,) bool, where an
+    answer may begin or end. length_scores: of spans of 1, 2, ... characters, the last one of all longer ones.
     """
     n = len(start)
     length = max(1, min(max_length, n))
@@ -60,8 +66,24 @@ def span_scores(
     end = np.where(allowed, end, -np.inf).astype(np.float64)
     spans = np.full((length, n), -np.inf)
     for k in range(length):
-        spans[k, : n - k] = start[: n - k] + end[k:]
+        own = length_scores[min(k, len(length_scores) - 1)] if length_scores else 0.0
+        spans[k, : n - k] = start[: n - k] + end[k:] + own
     return WindowScores(spans, 2.0 * float(no_answer))
+
+
+def fit_length_scores(lengths: Iterable[int], max_length: int, weight: float) -> list[float]:
+    """Scores of answers of 1 to `max_length` characters: weight * log of their share, at most 0.
+
+    lengths: of answers in training data. Counts are smoothed over neighbouring lengths. Empty without any.
+    """
+    counts = np.full(max_length, 0.5)
+    found = [length for length in lengths if 1 <= length <= max_length]
+    if not found or not weight:
+        return []
+    np.add.at(counts, np.array(found) - 1, 1.0)
+    padded = np.pad(counts, 2, mode="edge")
+    shares = np.convolve(padded, [0.1, 0.2, 0.4, 0.2, 0.1], "valid")
+    return (weight * np.log(shares / shares.max())).tolist()
 
 
 def best_spans(log_probabilities: np.ndarray, offset: int, top_k: int) -> list[SpanProbability]:

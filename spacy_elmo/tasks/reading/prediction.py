@@ -50,13 +50,14 @@ def score_pairs(
     window: int,
     stride: int,
     max_length: int,
+    length_scores: Sequence[float] = (),
 ) -> Iterator[Windows]:
     """Yield the windows of each pair with their scores, in order; none for an empty passage or question.
 
     Scores depend on the other pairs only by rounding: about 1e-5 of a logit.
     """
     for group in _groups(pairs):
-        scored = _score_group(group, vocab, docs, predict, window, stride, max_length)
+        scored = _score_group(group, vocab, docs, predict, window, stride, max_length, length_scores)
         for i in range(len(group)):
             yield scored.get(i, [])
 
@@ -99,6 +100,7 @@ def _score_group(
     window: int,
     stride: int,
     max_length: int,
+    length_scores: Sequence[float],
 ) -> dict[int, Windows]:
     readable = [i for i, pair in enumerate(pairs) if pair.text.strip() and pair.question.strip()]
     if not readable:
@@ -118,7 +120,8 @@ def _score_group(
         for row, (i, (start, end)) in enumerate(some):
             allowed = np.array([not c.isspace() for c in pairs[i].text[start:end]])
             starts, ends = (_numpy(side[row, : end - start]) for side in (scores.start, scores.end))
-            found[i, start] = span_scores(starts, ends, float(scores.no_answer[row]), allowed, max_length)
+            no_answer = float(scores.no_answer[row])
+            found[i, start] = span_scores(starts, ends, no_answer, allowed, max_length, length_scores)
     result: dict[int, Windows] = {}
     for i, (start, _) in jobs:
         result.setdefault(i, []).append((start, found[i, start]))

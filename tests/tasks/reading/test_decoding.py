@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from spacy_elmo.tasks.reading.attention import BidirectionalAttention, length_mask
 from spacy_elmo.tasks.reading.bilstm import BiLSTM
 from spacy_elmo.tasks.reading.calibration import CalibrationCase, fit_calibration
-from spacy_elmo.tasks.reading.decoding import Calibration, best_spans, span_scores
+from spacy_elmo.tasks.reading.decoding import Calibration, best_spans, fit_length_scores, span_scores
 from spacy_elmo.tasks.reading.features import match_features, split_windows
 from spacy_elmo.tasks.reading.loss import span_loss
 from spacy_elmo.tasks.reading.network import BiDAF, BiDAFConfig, Sequences, SpanScores
@@ -39,6 +39,18 @@ def test_probabilities_are_those_of_all_allowed_spans(start, data, max_length):
     for span in found:
         assert span.probability == pytest.approx(max(weights.values()) / total)
         assert weights[span.start - 100, span.end - 100] == pytest.approx(max(weights.values()))
+
+
+def test_frequent_lengths_score_more():
+    scores = fit_length_scores([2, 2, 2, 3, 9, 40], 10, 0.5)
+    assert len(scores) == 10
+    assert max(scores) == scores[1] == 0.0
+    assert scores[2] > scores[5]
+    assert fit_length_scores([], 10, 0.5) == fit_length_scores([2], 10, 0.0) == []
+    window = span_scores(np.zeros(12), np.zeros(12), 0.0, np.ones(12, dtype=bool), 12, scores)
+    (best,) = best_spans(window.log_probabilities(Calibration())[0], 0, 1)
+    assert best.end - best.start == 2
+    np.testing.assert_allclose(window.spans[:, 0], [*scores, scores[-1], scores[-1]])
 
 
 @given(st.integers(0, 60), st.integers(1, 20), st.data())
