@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-ABI_VERSION = 6
+ABI_VERSION = 7
 COMPUTE_TYPES = ("f32", "bf16", "int16")
 """Types of the products, in the order of native/compute_types.h"""
 
@@ -276,5 +276,5 @@ FUNCTIONS = {
     "elmo_matmul": Function(INT, (HANDLE, MATMUL_INPUTS), "There is no memory for these rows."),
     "elmo_lstm_cell": Function(INT, (LSTM_CELL,), "There is no memory for these cells."),
     "elmo_peak_products": Function(DOUBLE, (INT, INT, INT)),
-    "elmo_read_memory": Function(DOUBLE, (INT, FLOATS, INT)),
+    "elmo_read_memory": Function(DOUBLE, (INT, FLOATS, INT, INT)),
 }

@@ -74,6 +74,6 @@ def peak_products(repeats: int, *, products: str = COMPUTE_TYPES[0], target: str
     return call("elmo_peak_products", target_number(target), COMPUTE_TYPES.index(products), repeats)
 
 
-def read_memory(x: np.ndarray, *, target: str | None = None) -> float:
-    """Read float32 as fast as one thread can; return about their sum."""
-    return call("elmo_read_memory", target_number(target), as_floats(x), x.size)
+def read_memory(x: np.ndarray, repeats: int = 1, *, target: str | None = None) -> float:
+    """Read float32 numbers as fast as one thread can, `repeats` times. Return about their sum."""
+    return call("elmo_read_memory", target_number(target), as_floats(x), x.size, repeats)

@@ -54,7 +54,7 @@ ELMO_PUBLIC int64_t elmo_matmul(const void* matrix, const elmo::MatmulInputs* ar
 ELMO_PUBLIC int64_t elmo_lstm_cell(const elmo::LSTMCellArgs* args);
 // Multiply operands that stay in the first-level cache. Return the number of operations.
 ELMO_PUBLIC double elmo_peak_products(int64_t target, int64_t compute_type, int64_t repeats);
-// Read n numbers. Return their sum.
-ELMO_PUBLIC double elmo_read_memory(int64_t target, const float* x, int64_t n);
+// Read n numbers `repeats` times. Return their sum.
+ELMO_PUBLIC double elmo_read_memory(int64_t target, const float* x, int64_t n, int64_t repeats);
 
 }  // extern "C"

@@ -71,4 +71,8 @@ double elmo_peak_products(int64_t target, int64_t compute_type, int64_t repeats)
     return TARGETS[target].ops->peak_products[compute_type](repeats);
 }
 
-double elmo_read_memory(int64_t target, const float* x, int64_t n) { return TARGETS[target].ops->read_memory(x, n); }
+double elmo_read_memory(int64_t target, const float* x, int64_t n, int64_t repeats) {
+    double sum = 0;
+    for (int64_t i = 0; i < repeats; i++) sum = TARGETS[target].ops->read_memory(x, n);
+    return sum;
+}
