@@ -123,7 +123,7 @@ def build_concat_output_v1(
 def build_maxout_window_encoder_v1(
     width: int, window_size: int, maxout_pieces: int, depth: int, precision: Precision = "auto"
 ) -> Model[list[Floats2d], list[Floats2d]]:
-    """Create a spacy-elmo.MaxoutWindowEncoder.v1: spaCy's window encoder, faster in prediction on a CPU.
+    """Build spacy-elmo.MaxoutWindowEncoder.v1, spaCy's window encoder, faster in prediction on a CPU.
 
     For the `encode` slot of spacy.Tok2Vec.v2. Parameters, training and saved weights are those of
     spacy.MaxoutWindowEncoder.v2; predictions differ by rounding. Data: List[Floats2d (n_tokens, width)] ->
