@@ -16,7 +16,6 @@ from .test_errors import refused
 SMALL = {
     "training.max_steps": 2,
     "training.eval_frequency": 2,
-    "training.optimizer.learn_rate": 0.01,
 }
 
 
@@ -113,8 +112,16 @@ factory = "parser"
 min_action_freq = 1
 
 [corpora]
-train = {"@readers": "spacy.Corpus.v1", "path": ${paths.train}}
-dev = {"@readers": "spacy.Corpus.v1", "path": ${paths.dev}}
+
+[corpora.train]
+@readers = "spacy.Corpus.v1"
+path = ${paths.train}
+gold_preproc = false
+
+[corpora.dev]
+@readers = "spacy.Corpus.v1"
+path = ${paths.dev}
+gold_preproc = false
 
 [training]
 frozen_components = []

@@ -1,5 +1,7 @@
 """`spacy elmo init-config`: what it writes, and what it refuses."""
 
+import re
+
 import pytest
 from spacy.cli.debug_config import debug_config
 from thinc.api import Config
@@ -20,7 +22,7 @@ def test_entities_on_characters(tmp_path, capsys):
     assert config["nlp"]["pipeline"] == ["elmo", "ner"]
     assert config["nlp"]["tokenizer"]["segmenter"] == "char"
     assert config["components"]["ner"]["factory"] == "crf_ner"
-    assert set(config["components"]["ner"]["model"]["tok2vec"]["embed"]["*"]) == {"hash", "elmo", "lexicon"}
+    assert {"elmo", "lexicon"} <= set(config["components"]["ner"]["model"]["tok2vec"]["embed"]["*"])
     assert config["paths"] == {"train": "a.spacy", "dev": "b.spacy"}
     assert config["training"]["score_weights"]["ents_f"] == 1.0
     debug_config(path)
@@ -69,7 +71,9 @@ def test_another_language_and_model(made, tmp_path):
     config = Config().from_disk(path, interpolate=False)
     assert config["components"]["elmo"]["model"]["path"] == str(model)
     assert config["nlp"]["tokenizer"] == {"@tokenizers": "spacy.Tokenizer.v1"}
-    assert set(config["components"]["ner"]["model"]["tok2vec"]["embed"]["*"]) == {"hash", "elmo"}
+    parts = set(config["components"]["ner"]["model"]["tok2vec"]["embed"]["*"])
+    assert "elmo" in parts
+    assert not parts & {"lexicon", "tagger"}  # both are Chinese
 
 
 def test_comments_say_why_and_how_to_go_on(tmp_path):
@@ -78,7 +82,7 @@ def test_comments_say_why_and_how_to_go_on(tmp_path):
     text = path.read_text(encoding="utf8")
     assert f"#   spacy elmo init-config '{path}' --lang zh --pipeline ner\n" in text
     assert f"#   spacy train '{path}' --output output/'my ner' --paths.train train.spacy" in text
-    assert "\n# Freezes itself: " in text
+    assert re.search(r"\n# .*\n\[components.elmo\]", text)
     assert text.count("# ") > 15
 
 
