@@ -124,6 +124,8 @@ path = ${paths.dev}
 gold_preproc = false
 
 [training]
+seed = 0
+gpu_allocator = null
 frozen_components = []
 """,
         encoding="utf8",
