@@ -1,7 +1,7 @@
 """The sections [components.NAME] of `spacy elmo init-config`: what exists, and what each is made of."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from .settings import DEFAULT_ENCODER, ENCODERS, READER, SPAN_SIZES, Encoder, Listener
@@ -41,6 +41,8 @@ class Component:
 def component_section(name: str, choices: Choices) -> Section:
     """Return [components.NAME] with all its subsections."""
     encoder = ENCODERS.get(name, DEFAULT_ENCODER)
+    if COMPONENTS[name].labels_words:  # its corpus has words, of which few pairs occur twice
+        encoder = replace(encoder, bigrams=None)
     return COMPONENTS[name].build(_tok2vec(encoder, choices), choices)
 
 
@@ -65,9 +67,16 @@ def _embed(encoder: Encoder, choices: Choices) -> Section:
         "rows": list(encoder.hash.rows),
         "include_static_vectors": False,
     }
-    if not choices.elmo:
-        return embedding
-    parts = {"hash": embedding, "elmo": _listener(encoder.listener)}
+    parts = {"hash": embedding}
+    if encoder.bigrams and choices.characters:
+        parts["bigrams"] = {"@architectures": "spacy-elmo.BigramEmbed.v1", **asdict(encoder.bigrams)}
+    if choices.elmo:
+        parts |= _parts_on_elmo(encoder, choices)
+    return embedding if len(parts) == 1 else {"@layers": "concatenate.v1", "*": parts}
+
+
+def _parts_on_elmo(encoder: Encoder, choices: Choices) -> Section:
+    parts = {"elmo": _listener(encoder.listener)}
     if encoder.lexicon and choices.lexicon:
         parts["lexicon"] = {
             "@architectures": "spacy-elmo.LexiconFeatures.v1",
@@ -79,7 +88,7 @@ def _embed(encoder: Encoder, choices: Choices) -> Section:
             "upstream": "elmo",
             "path": None,
         }
-    return {"@layers": "concatenate.v1", "*": parts}
+    return parts
 
 
 def _listener(settings: Listener) -> Section:

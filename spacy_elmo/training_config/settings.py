@@ -26,6 +26,14 @@ class Listener:
 
 
 @dataclass(frozen=True)
+class BigramEmbedding:
+    """An embedding of each token with the next one, spacy-elmo.BigramEmbed.v1."""
+
+    width: int = 64
+    rows: int = 20000
+
+
+@dataclass(frozen=True)
 class Encoder:
     """Input of a component: embedding, listener, lexicon features and the width of its BiLSTM.
 
@@ -35,6 +43,7 @@ class Encoder:
 
     hash: HashEmbedding = HashEmbedding()
     listener: Listener = Listener()
+    bigrams: BigramEmbedding | None = BigramEmbedding()
     lexicon: bool = True
     distilled_tagger: bool = True
     width: int = 300

@@ -13,6 +13,7 @@ from ...kernels.precision import Precision
 from ...pipeline.layers.elmo_tok2vec import ElmoTok2Vec
 from ...pipeline.layers.listener import ElmoListener
 from .analyzer_model import LexicalAnalyzerModel
+from .bigram_embed import BigramEmbed
 from .bilstm import BiLSTM
 from .crf_layer import CRFLayer
 from .distilled_tagger import DistilledTagger
@@ -31,6 +32,19 @@ def build_lexicon_features_v1(path: str | Path | None = None) -> Model[list[Doc]
             A saved pipeline contains the table.
     """
     return LexiconLayer(path)
+
+
+def build_bigram_embed_v1(width: int = 64, rows: int = 20000) -> Model[list[Doc], list[Floats2d]]:
+    """Build spacy-elmo.BigramEmbed.v1: an embedding of each token with the next one, learnt with the task.
+
+    Pairs of characters are the strongest single feature of Chinese word segmentation without pretraining,
+    and of names (Zhang and Yang 2018, section 4.2). Shapes: List[Doc] -> List[Floats2d (n_tokens, width)].
+
+    Args:
+        width: Width of the embedding.
+        rows: Rows of the hash table. Of 20,000, each holds a few bigrams of a million characters.
+    """
+    return BigramEmbed(width, rows)
 
 
 def build_distilled_tagger_v1(
