@@ -12,7 +12,7 @@ PACKAGE = ROOT / "spacy_elmo"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # The packages from below, sub-packages included, and those that each may import: each stands after all that
-# it imports. "shared" is the modules beside the packages, but for __init__ and __main__. CONTRIBUTING has the
+# it imports. "shared" is modules next to the packages, but for __init__ and __main__. CONTRIBUTING has the
 # same table, with what lives where.
 LAYERS = {
     "shared": [],

@@ -20,7 +20,7 @@ FILES = {
     + "\n",
     "texts.txt": "樱花开了。\n他花了钱。\n花很美。\n",
 }
-"""What the reader of a page has."""
+"""Files that the reader of a page has."""
 
 
 def prepare(page: str, folder: Path) -> None:

@@ -21,7 +21,7 @@ MAY_HAVE_THEM = {
     "tests/test_prose.py",
 }
 
-# Those that mean nothing else: words of plain English that were names as well are left out.
+# Words that mean nothing else: words of plain English that were names as well are left out.
 OLD_NAMES = """
 add_ngrams clipped_lstm JoinedDirections TrainingStep _Side _sides SideBySide GraphedStep FullSoftmaxLoss
 chunk_of log_chance cells_forward cells_backward cudnn_takes product_dtype as_half processor_has products_of

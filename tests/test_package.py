@@ -1,4 +1,4 @@
-"""What setup.cfg says of the package is true: each library that is imported is declared, and has a reason."""
+"""Statements of setup.cfg about the package are true: imported libraries are declared, with a reason."""
 
 import ast
 import re

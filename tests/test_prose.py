@@ -17,7 +17,7 @@ COUNTED = (
     "units|tokens|words|characters|bytes|times|sentences|lines|steps|docs|[KMG]i?B|bits|vectors|operations"
 )
 
-# What the rules of CONTRIBUTING forbid: the habit, and a pattern of it.
+# Habits that CONTRIBUTING forbids, with a pattern of each.
 HABITS = {
     '"is no X": write "is not an X"': (r"(?<![Tt]here )\b(?:is|are|was|were) no (?!more|worse|\w+er\b)"),
     '"behind", "beside": write "after", "next to", "in addition to"': r"\b(?:behind|besides?)\b(?!:)",
@@ -26,7 +26,7 @@ HABITS = {
     '"in the mean": write "on average"': r"\bin the mean\b",
     '"goes on": write "continues"': r"\b(?:go|goes|went|going) on(?= |[.,;:)]|$)",
     '"shall": write "must" or "should"': r"\bshall\b",
-    "an actor without a name: name it": r"\b(?:whoever|who (?:listens?|reads|wants|looks?|held|comes))\b",
+    "an actor without a name: name it": r"\b(?:[Ww]hoever|who (?:listens?|reads|wants|looks?|held|comes))\b",
     '"learnt": write "learned"': r"\blearnt\b",
     '"The same of ...": name the thing': r"(?:^|[.:] )(?:The same (?:of|for|with|without)\b|See above)",
     '"Seen are ...": subject, verb, object': (
@@ -41,9 +41,9 @@ HABITS = {
         r"\b(?:takes?|costs?) (?:an?|two|three|four|nine) (?:tenth|fifth|quarter|third|seventh)s?\b(?! of)"
     ),
 }
-# Where a docstring, a comment or a page's sentence may not begin.
+# Words that a docstring, a comment or a paragraph may not begin with.
 BEGINNING = re.compile(r"(?:What|Whoever|Those|Of|As|Nothing) (?!if\b)")
-# Where the docstring of a function may not begin: ruff's D401 finds other forms of verbs.
+# Words that the docstring of a function may not begin with: ruff's D401 finds other forms of verbs.
 NO_VERB = re.compile(
     r"(?:The|A|An|What|Whether|Those|Of|As|All|Each|Every|One|Both|Where|Which|How|Nothing|See)\b|[^A-Z`]"
 )
@@ -55,6 +55,7 @@ PYTHON = sorted(
         *ROOT.glob("projects/**/*.py"),
         *ROOT.glob("benchmarks/**/*.py"),
         *ROOT.glob("configs/*.py"),
+        *ROOT.glob("tests/**/*.py"),
     }
 )
 CPP = sorted(
@@ -176,7 +177,11 @@ def test_plain_english(path):
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path",
+    [path for path in PYTHON if ROOT / "tests" not in path.parents],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
 def test_docstrings_of_functions_begin_with_a_verb(path):
     found = [
         f"{path}:{line}: {text.strip()[:60]}"

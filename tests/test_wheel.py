@@ -37,7 +37,7 @@ print(doc._.elmo.layers.shape[:2], bool(doc._.elmo.layers.any()))
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """The wheel of this repository, built from a copy, since building leaves folders behind."""
+    """The wheel of this repository, built from a copy, since building leaves folders."""
     try:
         major = int(version("setuptools").split(".")[0])
     except PackageNotFoundError:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic_io import PathLike
-from .tensor_mapping import MAX_COMPRESSION_RATIO, MIN_CHECKED_BYTES, FormatError, check_zip_bomb
+from ..errors import FormatError
+from .tensor_mapping import MAX_COMPRESSION_RATIO, MIN_CHECKED_BYTES, check_zip_bomb
 
 # Errors of the readers of compressed files for damaged ones.
 DAMAGED = (

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..atomic_io import FolderKind, PathLike, atomic_folder, write_pieces
+from ..errors import FormatError
 from ..inference.bilm import BiLM
 from ..inference.loading import build_from_tensors
 from ..modeling.config import BiLMConfig, ConfigError
@@ -20,7 +21,7 @@ from . import bilm_tf_layout as layout
 from .archive import parse_json, read_file, split_lines
 from .gate_layout import padded_hidden_size
 from .hdf5 import open_tensors, pack_tensors
-from .tensor_mapping import FormatError, LazyTensor, check_count, dump_tensors, load_tensors, require
+from .tensor_mapping import LazyTensor, check_count, dump_tensors, load_tensors, require
 
 OPTIONS, WEIGHTS, VOCAB = "options.json", "model.hdf5", "vocab.txt"
 UNKNOWN, BEGIN, END = "<UNK>", "<S>", "</S>"

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from ..atomic_io import FolderKind, PathLike, atomic_folder
+from ..errors import FormatError
 from ..progress import progress_bar
-from .tensor_mapping import FormatError
 
 RECORD = "download.json"
 DOWNLOAD = FolderKind(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..atomic_io import PathLike
+from ..errors import FormatError
 from ..inference.bilm import BiLM
 from ..inference.loading import build_from_tensors
 from ..modeling.config import BiLMConfig, ConfigError
@@ -25,7 +26,7 @@ from .archive import ModelArchive, check_archive
 from .bilm_tf import LONG
 from .elmoformanylangs_layout import Lexicon
 from .gate_layout import padded_hidden_size
-from .tensor_mapping import FormatError, LazyTensor, check_count, load_tensors, require
+from .tensor_mapping import LazyTensor, check_count, load_tensors, require
 
 SAFE_TORCH = (2, 10)  # the first whose torch.load(weights_only=True) has no known vulnerability
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .tensor_mapping import FormatError, LazyTensor, check_zip_bomb
+from ..errors import FormatError
+from .tensor_mapping import LazyTensor, check_zip_bomb
 
 
 def h5py() -> ModuleType:

@@ -19,13 +19,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ..atomic_io import END, OutputError, PathLike, check_apart, locked, write_atomic
+from ..errors import FormatError
 from ..inference.bilm import BiLM
 from ..modeling.serialization import CONFIG_FILE
 from ..progress import progress_bar, track
 from ..syscalls import flush
 from ..text import split_characters
 from .hdf5 import h5py, write_hdf5
-from .tensor_mapping import FormatError
 
 Dtype = Literal["float32", "float16"]
 

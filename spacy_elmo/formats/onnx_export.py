@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from ..atomic_io import PathLike, write_atomic
+from ..errors import FormatError
 from ..inference.bilm import BiLM
 from ..modeling.vocab import SPECIALS
 from ..ownership import OutputError
 from . import onnx_layers as layers_of
 from .onnx_graph import GraphBuilder
-from .tensor_mapping import FormatError
 
 if TYPE_CHECKING:
     import onnx

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..atomic_io import PathLike
+from ..errors import FormatError
 from ..inference.bilm import BiLM
 from .archive import ModelArchive, split_lines, unpack_gzip
 from .bilm_tf import OPTIONS, VOCAB, WEIGHTS, build
 from .hdf5 import open_tensors
-from .tensor_mapping import FormatError
 
 
 def load_simple_elmo(path: PathLike, *, lang: str | None = None, segmenter: str | None = None) -> BiLM:

@@ -45,7 +45,7 @@ DEFAULT_CONFIG = {
 def make_elmo(
     nlp: Language,
     name: str,
-    model: Model,
+    model: Model[Any, Any],
     set_tensor: bool,
     cache_mb: int,
     cache_dir: str | None,
@@ -100,7 +100,7 @@ class Elmo(ListenedTo, TrainablePipe):
     def __init__(
         self,
         vocab: Vocab,
-        model: Model,
+        model: Model[Any, Any],
         *,
         name: str = "elmo",
         set_tensor: bool = True,

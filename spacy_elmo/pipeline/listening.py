@@ -17,12 +17,12 @@ from .onednn_ops import use_onednn
 class ListenedTo:
     """Mix-in of the component "elmo" that finds its listeners and tells them its name and sizes."""
 
-    listener_map: dict[str, list[Model]]
+    listener_map: dict[str, list[Model[Any, Any]]]
     """Listener layers by the name of their component."""
 
     if TYPE_CHECKING:
         accelerate_listeners: bool
-        model: Model
+        model: Model[Any, Any]
         name: str
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class ListenedTo:
         self._listeners_checked = False
 
     @property
-    def listeners(self) -> list[Model]:
+    def listeners(self) -> list[Model[Any, Any]]:
         """Layers that listen to this component."""
         return [listener for listeners in self.listener_map.values() for listener in listeners]
 
@@ -68,7 +68,7 @@ class ListenedTo:
                 set_residual_widths(component.model, width)
             self._accelerate(component.model, component.name)
 
-    def _accelerate(self, model: Model, component_name: str) -> None:
+    def _accelerate(self, model: Model[Any, Any], component_name: str) -> None:
         """Do what the setting accelerate_listeners says, see `make_elmo`."""
         set_fused(model, self.accelerate_listeners)
         if self.accelerate_listeners and use_onednn(model):
@@ -78,7 +78,7 @@ class ListenedTo:
                 "that off."
             )
 
-    def add_listener(self, listener: Model, component_name: str) -> None:
+    def add_listener(self, listener: Model[Any, Any], component_name: str) -> None:
         """Add a listener, and set the name and the sizes of its source."""
         listeners = self.listener_map.setdefault(component_name, [])
         if not any(known is listener for known in listeners):
@@ -87,7 +87,7 @@ class ListenedTo:
         sizes = (config.total_layers, config.width, config.static_width) if config else (None, None, None)
         connect(listener, self, component_name, *sizes)
 
-    def remove_listener(self, listener: Model, component_name: str) -> bool:
+    def remove_listener(self, listener: Model[Any, Any], component_name: str) -> bool:
         """Remove a listener. Return whether it was known."""
         listeners = self.listener_map.get(component_name, [])
         kept = [known for known in listeners if known is not listener]

@@ -1,4 +1,4 @@
-"""The benchmarks are no package: this puts their folder where the tests can import them."""
+"""The benchmarks are not a package: this puts their folder where the tests can import them."""
 
 import sys
 from pathlib import Path

@@ -70,7 +70,7 @@ def test_a_layer_without_context_has_chance():
 @given(st.permutations(range(6)))
 def test_ties_count_by_lot_whatever_the_order(order):
     vectors = np.asarray([[1, 0, 0], [1, 0, 0], [1, 1, 0], [1, 0, 0], [0, 0, 1], [0, 1, 1]])
-    # Of the three at 45 degrees to the third, two have its sense.
+    # Two of the three at 45 degrees to the third have its sense.
     expected = np.asarray([1 / 2, 1 / 2, 2 / 3, 0, 1, 1])
     found = eval_word_senses.same_sense(rows(vectors[list(order)]), [SENSES[i] for i in order])
     assert found == pytest.approx(expected[list(order)])

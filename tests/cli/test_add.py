@@ -173,7 +173,7 @@ def test_under_every_component_with_its_default_model(model, tmp_path):  # noqa:
 
 
 def test_elmo_that_no_component_listens_to(model, tmp_path):  # noqa: F811
-    """What `spacy init config -p elmo,ner` writes."""
+    """`spacy init config -p elmo,ner` writes such a configuration."""
     path = quickstart(tmp_path / "a.cfg", "elmo", "ner")
     config, _ = added(path, tmp_path / "b.cfg", "--model", model)
     assert config["nlp"]["pipeline"] == ["elmo", "tok2vec", "ner"]

@@ -1,4 +1,4 @@
-"""What the commands say when something is wrong, and that they leave nothing."""
+"""Messages of the commands when something is wrong, and that they leave nothing."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""What commands draw: curves of pretraining, layer weights, the page of nearest occurrences."""
+"""Pictures of the commands: curves of pretraining, layer weights, the page of nearest occurrences."""
 
 import json
 import re
@@ -21,7 +21,7 @@ needs_matplotlib = pytest.mark.skipif(
 
 
 def refused(*args) -> str:
-    """What the command says when it ends with status 1."""
+    """Return the command's message when it ends with status 1."""
     result = run(*args)
     assert result.exit_code == 1, result.output
     assert "Traceback" not in result.output

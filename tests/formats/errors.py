@@ -1,4 +1,4 @@
-"""What is said of files that are refused."""
+"""Messages about files that are refused."""
 
 import pytest
 

@@ -10,7 +10,7 @@ from . import reference
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures" / "bilm_tf"
 
-# Words of one to four bytes a character, longer than 48 bytes, cut within a character, and like a mark.
+# Words of one to four bytes per character, longer than 48 bytes, cut within a character, and like a mark.
 SENTENCE = ["The", "cat", "Кошка", "сидит", "的", "😀", "的" * 17, "x" * 60, "<S>", "ü", "."]
 WORDS = ["the", "cat", "Кошка", "的", ".", "sat"]
 
@@ -128,7 +128,7 @@ def bilm_tf_cells(options, tensors, d):
 
 
 def bilm_tf_layers(options, tensors, sentence, *, embedded=None):
-    """What bilm-tf gives for a sentence: (L, n, 2P). embedded: with boundaries; None: by the char-CNN."""
+    """Return bilm-tf's layers for a sentence: (L, n, 2P). embedded: with boundaries; None: by a char-CNN."""
     tensors = {name: np.asarray(t, dtype=np.float64) for name, t in tensors.items()}
     x = bilm_tf_embeddings(options, tensors, sentence) if embedded is None else embedded
     lstm = options["lstm"]
@@ -242,7 +242,7 @@ def write_many_langs(folder, architecture, *, seed=0, scale=0.5, words=WORDS, co
 
 
 def many_langs_layers(architecture, lower, upper, index, spelling, sentence):
-    """What the encoder "elmo" gives for a sentence: (L, n, 2P)."""
+    """Return the layers of the encoder "elmo" for a sentence: (L, n, 2P)."""
     lower, upper = ({name: t.double().numpy() for name, t in part.items()} for part in (lower, upper))
     encoder, embedder = architecture["encoder"], architecture["token_embedder"]
     rows = []

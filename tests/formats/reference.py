@@ -1,4 +1,4 @@
-"""What a biLM of bilm-tf or ELMoForManyLangs computes, step by step in float64, from its tensors."""
+"""Results that a biLM of bilm-tf or ELMoForManyLangs computes, step by step in float64, from its tensors."""
 
 import numpy as np
 

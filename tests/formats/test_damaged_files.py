@@ -33,7 +33,7 @@ CELL = "RNN_0/RNN/MultiRNNCell/Cell0/LSTMCell"
 
 
 def check_bilm_tf(folder, message, described=OPTIONS, **changes):
-    """What is said of weights with these tensors; None: without it."""
+    """Return the message about weights with these tensors; None: without it."""
     tensors = {name: t for name, t in {**bilm_tf_tensors(OPTIONS), **changes}.items() if t is not None}
     refused(message, load_bilm_tf, *write_bilm_tf(folder, described, tensors))
 

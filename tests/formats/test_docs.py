@@ -39,7 +39,7 @@ def zipped(folder, name):
 
 
 class Answer(io.BytesIO):
-    """What a server gives, without one."""
+    """An answer as a server gives it, without a server."""
 
     headers: ClassVar[dict[str, str]] = {}
 

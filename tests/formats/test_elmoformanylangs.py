@@ -53,7 +53,7 @@ def its_program(folder):
 
 def its_layers(embedder, sentence):
     """Its vectors of a sentence alone, since its encoder "lstm" reads the padding of a batch: (L, n, 2P)."""
-    embedder.model.encoder._states = None  # it would go on from the last sentence
+    embedder.model.encoder._states = None  # it would continue from the last sentence
     out = np.asarray(embedder.sents2elmo([list(sentence)], output_layer=-2)[0])
     return out if out.ndim == 3 else out[None]
 

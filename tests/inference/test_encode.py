@@ -61,7 +61,7 @@ def some_threads():
 
 
 def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Of the vectors of two arrays, each."""
+    """Return the cosines of the vectors of two arrays."""
     return (a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))
 
 
@@ -87,7 +87,7 @@ def test_rounded_products_are_close_to_the_plain_network(name, backend, precisio
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("size", [1e-20, 0.01, 1.0, 1e20])
 def test_int16_holds_the_largest_sums(backend, size):
-    """Every weight and every input as large as any beside it, so that no sum could be larger."""
+    """Every weight and every input as large as any next to it, so that no sum could be larger."""
     bilm = make_bilm(projection_dim=300, hidden_size=300)
     with torch.no_grad():
         for name, parameter in bilm.named_parameters():

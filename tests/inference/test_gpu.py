@@ -1,4 +1,4 @@
-"""What a GPU computes: the layers and gradients of the CPU. Some tests take its path on the CPU."""
+"""Results of a GPU: the layers and gradients of the CPU. Some tests take its path on the CPU."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Stateful inference: each row goes on from its last sentence, as other systems did."""
+"""Stateful inference: each row continues from its last sentence, as other systems did."""
 
 import copy
 import sys
@@ -72,7 +72,7 @@ def test_a_saved_model_carries_nothing(tmp_path):
 
 
 def test_batches_of_threads_come_one_after_another():
-    """Each thread's batches are whole: both directions go on from the states of the same batch before."""
+    """Each thread's batches are whole: both directions continue from the states of the same batch before."""
     bilm = make_bilm(n_layers=3)
     batch = [[list(WORDS[:3]), list(WORDS[1:])]] * 40
     single = [bilm.encode(each, stateful=True) for each in batch]

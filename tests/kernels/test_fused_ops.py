@@ -83,7 +83,7 @@ def test_layer_and_gradients(device, shape, dtype):
     x, seen = (torch.randn(steps, rows, width, dtype=torch.float64, device=device) for _ in range(2))
     lengths = torch.randint(1, steps + 1, (rows,)).index_fill(0, torch.tensor(0), steps)
     inside = (torch.arange(steps)[:, None] < lengths)[..., None].to(device)
-    seen = seen * inside  # what stands behind a sentence is nothing to anyone
+    seen = seen * inside  # what stands after a sentence is nothing to anyone
     trained = [x.requires_grad_(), *layer.parameters()]
     expected = layer(x)[0]
     found = run(layer, x, dtype, rows_by_step(lengths, steps))

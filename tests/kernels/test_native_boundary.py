@@ -1,4 +1,4 @@
-"""What does not fit is refused before the native kernel reads or writes: nothing is taken on trust."""
+"""Arguments that do not fit are refused before the native kernel reads or writes."""
 
 import ast
 import subprocess

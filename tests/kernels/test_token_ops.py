@@ -1,4 +1,4 @@
-"""What tasks make of layers, natively: the formulas on every instruction set, whatever else is in a batch."""
+"""Operations of tasks on layers, natively: the formulas on every instruction set, in every batch."""
 
 import numpy as np
 import pytest

@@ -160,7 +160,7 @@ def read(bilm: BiLM, side: str, x: np.ndarray) -> list[np.ndarray]:
 
 
 def layers(bilm: BiLM, sentence: list[str], *, boundaries: bool = False) -> np.ndarray:
-    """What BiLM.encode should give for one sentence: (L, n, D)."""
+    """Return the layers that BiLM.encode should compute for one sentence: (L, n, D)."""
     inputs = embed(bilm, sentence)
     ahead = read(bilm, "forward", inputs[0])
     back = [y[::-1] for y in read(bilm, "backward", inputs[1][::-1])]

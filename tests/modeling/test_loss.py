@@ -14,7 +14,7 @@ from spacy_elmo.pretraining.step.train_step import TrainStep
 from .helpers import ENCODERS, WORDS, layers, make_bilm, padding_free, weights_of
 
 SENTENCES = [["我", "爱", "北京"], ["Linux"], ["我", "在", "北京", "的", "天安门", "未知"]]
-N = 3 + 1 + 6 + 3  # every unit, and the boundary behind each sentence
+N = 3 + 1 + 6 + 3  # every unit, and the boundary after each sentence
 
 
 @pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])

@@ -11,7 +11,7 @@ from .sanitize import KERNEL, compiler
 
 SOURCES = sorted([*KERNEL.glob("*.h"), *KERNEL.glob("*.cc"), *Path(__file__).parent.glob("*.cc")])
 HEADERS = [path for path in SOURCES if path.suffix == ".h"]
-# What a file that has these words in its code includes itself.
+# Headers that a file must include itself if its code has these words.
 NEEDED = {
     r"\bstd::vector\b": "<vector>",
     r"\bu?int(16|32|64|8)_t\b": "<cstdint>",

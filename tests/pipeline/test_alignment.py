@@ -63,7 +63,7 @@ def test_token_of_characters_has_its_own_characters_only(case, limit):
         if own:
             expected[0] = np.mean(own)
             expected[1:, : D // 2] = own[-1]  # forward: has read all of the token
-            expected[1:, D // 2 :] = own[0]  # backward: likewise
+            expected[1:, D // 2 :] = own[0]  # backward: in the same way
         np.testing.assert_allclose(vectors[:, i], expected, rtol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""ELMo at the output of a task, beside its tok2vec: two listeners, two mixes, both learned and saved."""
+"""ELMo at the output of a task, in addition to its tok2vec: two listeners and mixes, learned and saved."""
 
 import pickle
 
@@ -103,7 +103,7 @@ def predictions(nlp):
 
 
 def scores(nlp):
-    """Of the tagger, for all texts at once."""
+    """Return the tagger's scores for all texts at once."""
     docs = [nlp.make_doc(text) for text in TEXTS]
     if "elmo" in nlp.pipe_names:
         docs = list(nlp.get_pipe("elmo").pipe(docs))

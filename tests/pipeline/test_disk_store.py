@@ -1,4 +1,4 @@
-"""Vectors on disk: found again, by other processes too, and computed anew where files are damaged or full."""
+"""Vectors on disk: found by other processes too, and computed again where files are damaged or full."""
 
 import gc
 import multiprocessing

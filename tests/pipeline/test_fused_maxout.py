@@ -50,7 +50,7 @@ def make(*widths):
 
 
 def thincs_own(model, *widths):
-    """The same of thinc's layers alone."""
+    """The result of thinc's layers alone."""
     maxout = Maxout(WIDTH, sum(widths), 3, dropout=0.0, normalize=True)
     own = chain(concatenate(*inputs(widths)), with_array(maxout))
     for node, other in zip(own.walk(), model.walk(), strict=True):
@@ -158,7 +158,7 @@ def finish_update(model, X, state):
 
 
 def write_into_arrays(model, X, state):
-    """As other code may that trains a layer."""
+    """Train a layer as other code may."""
     model(X, is_train=True)
     for node in model.walk():
         for name in node.param_names:
@@ -310,7 +310,7 @@ def at_both_ends(model_folder, **elmo):
 
 
 def vectors(nlp):
-    """What the tagger's ConcatOutput gives."""
+    """Return the output of the tagger's ConcatOutput."""
     docs = [nlp.make_doc(text) for text in TEXTS]
     if "elmo" in nlp.pipe_names:
         docs = list(nlp.get_pipe("elmo").pipe(docs))

@@ -1,4 +1,4 @@
-"""A pipeline on a GPU: the vectors of the CPU, tasks that learn there and go on on the CPU."""
+"""A pipeline on a GPU: the vectors of the CPU, tasks that learn there and continue on the CPU."""
 
 import numpy as np
 import pytest

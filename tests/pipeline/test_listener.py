@@ -1,4 +1,4 @@
-"""Consumers: what is learned and what is not, who listens to whom, and what happens without it."""
+"""Consumers: what is learned, which component they listen to, and what happens without it."""
 
 import copy
 
@@ -243,7 +243,7 @@ def test_elmo_frozen_only(tagger_nlp):
 
 @pytest.mark.parametrize("frozen", [[], ["elmo"]])
 def test_initialized_from_a_config(tagger_nlp, tmp_path, frozen):
-    """As `spacy train` does: frozen components are disabled while the others are initialized."""
+    """`spacy train` does it so: frozen components are disabled while the others are initialized."""
     corpus = tmp_path / "train.spacy"
     spacy.tokens.DocBin(docs=[eg.reference for eg in examples(tagger_nlp)]).to_disk(corpus)
     config = tagger_nlp.config.copy()

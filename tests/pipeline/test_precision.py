@@ -1,4 +1,4 @@
-"""The precision of the component: what the settings do, that they are kept, and what is no precision."""
+"""The precision of the component: what the settings do, that they are kept, and invalid precisions."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What works with spaCy's own tok2vec works with elmo: renaming, sourcing, the entity linker, debugging."""
+"""Everything that works with spaCy's own tok2vec works with elmo: renaming, sourcing, entity linker."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""A consumer that stands alone: nlp.replace_listeners, the architecture behind it, sourced components."""
+"""A consumer that stands alone: nlp.replace_listeners, the architecture that it uses, sourced components."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Static vectors in a pipeline: beside the mix of who wants them, on the Doc, and without a component."""
+"""Static vectors in a pipeline: next to a listener's mix, on the Doc, without a component."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Vectors of n-grams from what stands beside them: against counting by hand, and what they are for."""
+"""Vectors of n-grams from their neighbours: against counting by hand, and what they are for."""
 
 from collections import Counter
 
@@ -59,7 +59,7 @@ def test_as_counted_by_hand(tmp_path):
     found = ppmi_svd_vectors(corpus, Vocab(units, ngrams=ngrams), 5).double()
     u, s, _ = np.linalg.svd(naive_information(sentences, ngrams), full_matrices=False)
     wanted = torch.from_numpy(u * np.sqrt(s))
-    # Of vectors, the products say all: a direction may be turned round.
+    # The products of vectors say everything: a direction may be turned round.
     wanted *= found.norm() / wanted.norm()
     torch.testing.assert_close(found @ found.T, wanted @ wanted.T, atol=1e-4, rtol=1e-4)
 

@@ -77,7 +77,7 @@ def test_the_seed_and_the_epoch_decide_the_order(tmp_path):
 
 
 def test_an_epoch_follows_the_other(tmp_path):
-    data = stream(tmp_path, [2] * 10, 12)  # 3 sentences a batch
+    data = stream(tmp_path, [2] * 10, 12)  # 3 sentences per batch
     positions = [position for _, position in islice(data.iter_from(LoaderState()), 9)]
     assert [(p.epoch, p.done) for p in positions] == [(e, d) for e in (0, 1, 2) for d in (1, 2, 3, 4)][:9]
 

@@ -176,7 +176,7 @@ def test_torchrun_starts_a_run_again(pair, tmp_path):
     program = tmp_path / "program.py"
     places = {"tests": str(Path(__file__).parents[1]), "folder": str(pair), "output": str(tmp_path / "run")}
     program.write_text(PROGRAM.format(**places), encoding="utf8")
-    # More than one: once in many runs gloo's threads abort a process besides.
+    # More than one: once in many runs gloo's threads abort a process as well.
     restarts = "--max-restarts=3"
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", restarts]
     done = subprocess.run(

@@ -38,7 +38,7 @@ def corpus_of(folder, sentences, **options) -> Corpus:
 
 
 def naive(sentences, units, number, longest, min_count) -> list[str]:
-    """The same with a Counter and tuples of ranks."""
+    """The same counts with a Counter and tuples of ranks."""
     rank = {unit: i for i, unit in enumerate(units) if unit.isalpha()}
     counts = Counter(
         tuple(rank.get(unit, -1) for unit in sentence[i : i + n])
@@ -105,7 +105,7 @@ def test_training_reads_what_inference_reads(tmp_path, max_size):
 
 
 def test_a_run_with_ngrams(tmp_path, monkeypatch):
-    """It learns their vectors, writes a model folder, and goes on with the same bits where it was stopped."""
+    """It learns their vectors, writes a model folder, and continues with the same bits."""
     made = make_settings(tmp_path)
     settings = replace(made, model={**MODEL, "n_ngrams": 8, "max_ngram_length": 2, "ngram_dim": 5})
     pretrain(settings, tmp_path / "whole")
@@ -165,7 +165,7 @@ def test_training_goes_on_from_a_model_with_ngrams(tmp_path):
 
 @pytest.mark.parametrize("ngrams", [0, 5], ids=["to a parent without", "to a parent with fewer"])
 def test_ngrams_are_added(tmp_path, ngrams):
-    """Those that the parent has keep their vectors; others begin at zero, or all with their neighbours'."""
+    """N-grams that the parent has keep their vectors; others begin at zero, or all with their neighbours'."""
     made = make_settings(tmp_path)
     pretrain(replace(made, model={**MODEL, "n_ngrams": ngrams}), tmp_path / "parent")
     paths = replace(made.paths, init_from=str(tmp_path / "parent" / "model"))

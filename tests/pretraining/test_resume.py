@@ -1,4 +1,4 @@
-"""A run that was cut short goes on as if it had not been; one that cannot begin leaves nothing."""
+"""A run that was interrupted continues as if it had not been; one that cannot begin leaves nothing."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ def test_a_run_that_failed_goes_on(whole, tmp_path, monkeypatch, stop):
         pretrain(settings, tmp_path / "run")
     assert not (tmp_path / "run" / "model").exists()
     pretrain(settings, tmp_path / "run")
-    # It went on behind the last checkpoint, not at the beginning.
+    # It continued after the last checkpoint, not at the beginning.
     assert steps == [*range(stop + 1), *range(stop - stop % 2, 6)]
     assert same_weights(tmp_path / "run", run)
     assert figures(tmp_path / "run") == figures(run)

@@ -1,4 +1,4 @@
-"""What `spacy elmo corpus` reads, and how it cuts it."""
+"""Segments of text that `spacy elmo corpus` reads."""
 
 import gzip
 import json
@@ -136,7 +136,7 @@ def test_a_segmenter_that_does_not_start(segmenter, lang):
     assert "\n" not in str(caught.value)
 
 
-# What is ambiguous ("南京市长江大桥", "研究生命起源"), unknown, not Chinese, and between words
+# Text that is ambiguous ("南京市长江大桥", "研究生命起源"), unknown, not Chinese, and between words
 AMBIGUOUS = "我爱北京天安门在清华大学研究生命起源南市长江桥龘𠀀。！\n 　a1１Ａ.+-%"
 
 

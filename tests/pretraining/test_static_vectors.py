@@ -1,4 +1,4 @@
-"""Static vectors in pretraining: which strings, from what stands beside them, and what a parent's become."""
+"""Static vectors in pretraining: which strings, from their neighbours, and what a parent's become."""
 
 from dataclasses import replace
 

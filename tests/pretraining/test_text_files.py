@@ -1,4 +1,4 @@
-"""Text files as people have them: packed, in JSON lines, in other encodings, beside hidden ones."""
+"""Text files as people have them: packed, in JSON lines, in other encodings, next to hidden ones."""
 
 import json
 import re

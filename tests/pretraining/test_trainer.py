@@ -1,4 +1,4 @@
-"""Pretraining: a tiny model learns, and a run that was cut short goes on as if it had not been."""
+"""Pretraining: a tiny model learns, and a run that was interrupted continues as if it had not been."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The scripts of the project are no package: this puts their folder where the tests can import them."""
+"""The scripts of the project are not a package: this puts their folder where the tests can import them."""
 
 import sys
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""Kills and full disks at random moments: the last good state loads, and the work goes on to the same result.
+"""Kills and full disks at random moments: the last good state loads, the work continues to the same result.
 
 Each piece of work runs in a child that is forked from a process which has imported everything and computed
 nothing. It is killed, or its disk is full, at a random moment; it is then run to its end in the same place,
-and compared with one that nobody disturbed: every file but logs, and no file besides.
+and compared with one that nobody disturbed: every file but logs, and no other file.
 """
 
 import json
@@ -75,7 +75,7 @@ def _whole(work: Work, place: Path) -> _Whole:
 
 
 def _once(work: Work, whole: _Whole, room: Path, how: str, rng: random.Random) -> tuple[str | None, str]:
-    """Disturb work once and let it go on. Returns what is wrong, if anything, and how far it was."""
+    """Disturb work once and let it continue. Returns what is wrong, if anything, and how far it was."""
     output = room / "output"
     output.mkdir()
     with tempfile.TemporaryDirectory() as again:  # what lay there before, as in _whole
@@ -210,7 +210,7 @@ def _vectors(path: Path) -> bytes:
 
 @contextmanager
 def _room(place: Path, how: str):
-    """A folder to work in, of a disk of its own where it shall become full."""
+    """A folder to work in, of a disk of its own where it must become full."""
     place.mkdir()
     mounted = (
         how == "full disk"

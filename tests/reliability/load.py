@@ -23,7 +23,7 @@ POINTS = 40
 
 
 class Growth(NamedTuple):
-    """Of a long run: bytes that each unit of work adds, and the last fifth's time over the second fifth's."""
+    """Numbers of a long run: bytes per unit of work, and time of the last fifth over the second's."""
 
     bytes_each: float
     slower: float

@@ -178,7 +178,7 @@ def change_file(rng: random.Random, name: str, data: bytes) -> bytes:
 
 
 def mend_model(files: Files, prefix: str = "") -> None:
-    """Write the checksums of a model folder's files into its config.json, so that reading goes on."""
+    """Write the checksums of a model folder's files into its config.json, so that reading continues."""
     with suppress(Exception):  # a config.json that was damaged itself
         config = json.loads(files[f"{prefix}config.json"])
         for name, entry in config["files"].items():

@@ -1,4 +1,4 @@
-"""What strangers' files are read by: for each kind of file whole originals, and a function that reads them.
+"""Functions that read strangers' files: for each kind, whole originals and a function that reads them.
 
 A reader raises an ElmoError, or uses what it has read: the promise is that nothing else happens.
 """
@@ -206,7 +206,7 @@ def _read_corpus(folder: Path) -> None:
 
 
 def _read_text(folder: Path) -> None:
-    """As `spacy elmo corpus` does it, next to the text."""
+    """Read a text as `spacy elmo corpus` does, with the corpus next to it."""
     output = folder.with_name("made of text")
     try:
         build_corpus(sorted(folder.iterdir()), output, SegmentationSettings())

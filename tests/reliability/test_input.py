@@ -1,4 +1,4 @@
-"""Any text, and weights that are no numbers."""
+"""Any text, and weights that are not numbers."""
 
 import unicodedata
 import warnings

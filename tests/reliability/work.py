@@ -18,10 +18,10 @@ from spacy_elmo.pretraining.trainer import pretrain
 
 
 class Work(NamedTuple):
-    """What is disturbed. inputs, output: folders.
+    """Work that is disturbed. inputs, output: folders.
 
     prepare: makes what is read, and, where something older is replaced, that. run: does the work; called
-    again, it goes on. loads: checks what is at the place at any moment. size: processes that work together.
+    again, it continues. loads: checks what is at the place at any moment. size: processes that work together.
     """
 
     prepare: Callable[[Path, Path], None]
@@ -43,7 +43,7 @@ def works() -> dict[str, Work]:
 
 
 def _nothing(output: Path) -> None:
-    """Nothing is there before the end."""
+    """No output is there before the end."""
 
 
 def _texts(inputs: Path, output: Path) -> None:

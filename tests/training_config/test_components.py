@@ -30,7 +30,7 @@ SCORES = {
     "textcat_multilabel": ["cats_score"],
     "lexical_analysis": ["token_f", "tag_acc", "ents_f"],
 }
-"""What each component has learned, by the names of spaCy's scores."""
+"""Scores of what each component has learned, by the names of spaCy's scores."""
 
 STEPS = 40
 

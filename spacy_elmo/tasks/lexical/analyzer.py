@@ -54,10 +54,10 @@ class LexicalAnalyzer(TrainablePipe):
     def __init__(
         self,
         vocab: Vocab,
-        model: Model,
+        model: Model[Any, Any],
         name: str = "lexical_analysis",
         *,
-        dictionary: Iterable[str | tuple] = (),
+        dictionary: Iterable[str | tuple[Any, ...]] = (),
         nlp: Language | None = None,
     ):
         self.vocab = vocab
@@ -85,7 +85,7 @@ class LexicalAnalyzer(TrainablePipe):
         """Words that are kept whole."""
         return self._dictionary.entries
 
-    def add_words(self, words: Iterable[str | tuple]) -> None:
+    def add_words(self, words: Iterable[str | tuple[Any, ...]]) -> None:
         """Add words to keep whole from now on. They are saved with the pipeline.
 
         words: strings, or tuples of the word, its tag and the label of its entity; None: the model decides.

@@ -14,14 +14,14 @@ HEADS = ("segment", "tag", "entity")
 """Heads of characters, of words and of words."""
 
 
-def LexicalAnalyzerModel(tok2vec: Model[list[Doc], list[Floats2d]]) -> Model:
+def LexicalAnalyzerModel(tok2vec: Model[list[Doc], list[Floats2d]]) -> Model[Any, Any]:
     """Create the layer List[Doc] -> List[Floats2d (n_tokens, 4)], scores of BMES labels.
 
     The component uses the heads. References: tok2vec, and each of HEADS, a CRFLayer. The heads of words read
     word_vectors.
     """
     heads = [CRFLayer() for _ in HEADS]
-    model: Model = Model(
+    model: Model[Any, Any] = Model(
         "elmo-lexical-analyzer",
         forward,
         init=init,
@@ -31,14 +31,16 @@ def LexicalAnalyzerModel(tok2vec: Model[list[Doc], list[Floats2d]]) -> Model:
     return model
 
 
-def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
+def forward(
+    model: Model[Any, Any], docs: Sequence[Doc], is_train: bool
+) -> tuple[list[Floats2d], Callable[..., Any]]:
     """Return the scores of the first head, and the backprop function."""
     H, backprop_tok2vec = model.get_ref("tok2vec")(docs, is_train)
     Y, backprop_head = model.get_ref(HEADS[0])(H, is_train)
     return Y, lambda dY: backprop_tok2vec(backprop_head(dY))
 
 
-def init(model: Model, X: Any = None, Y: Any = None) -> None:
+def init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
     """Initialize the tok2vec and all heads."""
     tok2vec = model.get_ref("tok2vec")
     tok2vec.initialize(X)

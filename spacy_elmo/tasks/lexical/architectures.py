@@ -4,6 +4,7 @@ The functions are registered as entry points (setup.cfg); importing this module 
 """
 
 from pathlib import Path
+from typing import Any
 
 from spacy.tokens import Doc
 from thinc.api import Model, chain
@@ -101,7 +102,7 @@ def build_crf_tagger_v1(
     return model
 
 
-def build_lexical_analyzer_v1(tok2vec: Model[list[Doc], list[Floats2d]]) -> Model:
+def build_lexical_analyzer_v1(tok2vec: Model[list[Doc], list[Floats2d]]) -> Model[Any, Any]:
     """Build spacy-elmo.LexicalAnalyzer.v1, for "lexical_analysis": an encoder and three heads with a CRF.
 
     Args:

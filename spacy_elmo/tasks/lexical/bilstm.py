@@ -37,7 +37,7 @@ def BiLSTM(
     reduce: bool = True,
     dropout: float = 0.0,
     precision: Precision = "auto",
-) -> Model:
+) -> Model[Any, Any]:
     """List[Floats2d (n, nI)] -> List[Floats2d (n, nO)], [forward; backward] states of H = nO / 2 cells each.
 
     Params: forward_W_ih (4H, columns), forward_W_hh (4H, H), forward_b (4H,), the gates in torch's order i,
@@ -60,7 +60,9 @@ def BiLSTM(
     return Model(NAME, forward, init=init, dims={"nO": nO, "nI": nI}, params=params, attrs=attrs)
 
 
-def forward(model: Model, Xs: Sequence[Floats2d], is_train: bool) -> tuple[list[Floats2d], Callable]:
+def forward(
+    model: Model[Any, Any], Xs: Sequence[Floats2d], is_train: bool
+) -> tuple[list[Floats2d], Callable[..., Any]]:
     """Compute the states."""
     if not is_train:
         return _predict(model, Xs), _no_gradient
@@ -77,7 +79,7 @@ def forward(model: Model, Xs: Sequence[Floats2d], is_train: bool) -> tuple[list[
     return ops.unflatten(torch2xp(run.output), ops.asarray1i(packing.lengths)), backprop
 
 
-def init(model: Model, X: Any = None, Y: Any = None) -> None:
+def init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
     """Draw the weights."""
     if X is not None and model.has_dim("nI") is None:
         model.set_dim("nI", X[0].shape[1])
@@ -108,7 +110,7 @@ class _Run:
     output: (N, 2H), tokens in order.
     """
 
-    def __init__(self, model: Model, X: Tensor, packing: Packing, *, is_train: bool):
+    def __init__(self, model: Model[Any, Any], X: Tensor, packing: Packing, *, is_train: bool):
         self.model = model
         dtype = _product_dtype(model.attrs["precision"], X.device)
         self.reduces = model.attrs["reduce"]
@@ -210,7 +212,7 @@ def _native_states(x: Tensor, weights: Sequence[Tensor], layout: _Layout, half: 
     hidden, columns = w_hh.shape[1], x.shape[1]
     w_hr = None if columns == hidden else torch.eye(columns, hidden)
     w_hh = F.pad(w_hh, (0, columns - hidden))
-    y = NativeLayer.apply(x.view(*layout.shape, columns), w_ih, w_hh, b, w_hr, layout.sizes, half)
+    y = NativeLayer.apply(x.view(*layout.shape, columns), w_ih, w_hh, b, w_hr, layout.sizes, half)  # type: ignore[no-untyped-call]
     return y.view(len(x), columns)[:, :hidden]
 
 
@@ -224,9 +226,9 @@ def _torch_states(x: Tensor, weights: Sequence[Tensor], layout: _Layout) -> Tens
     return torch.func.functional_call(lstm, tensors, (packed,))[0].data
 
 
-def _predict(model: Model, Xs: Sequence[Floats2d]) -> list[Floats2d]:
+def _predict(model: Model[Any, Any], Xs: Sequence[Floats2d]) -> list[Floats2d]:
     """Compute the states without a gradient, in batches of similar length; long sequences are split."""
-    pieces: list[tuple] = [(i, *cut) for i, X in enumerate(Xs) for cut in _pieces(len(X))]
+    pieces: list[tuple[Any, ...]] = [(i, *cut) for i, X in enumerate(Xs) for cut in _pieces(len(X))]
     pieces.sort(key=lambda piece: piece[2] - piece[1])
     Ys = [model.ops.alloc2f(len(X), model.get_dim("nO")) for X in Xs]
     for batch in minibatch_by_size(pieces, BATCH_TOKENS, lambda piece: piece[2] - piece[1]):
@@ -253,5 +255,5 @@ def _product_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     return dtype if dtype == torch.bfloat16 else torch.float32
 
 
-def _no_gradient(dY: Any) -> list:
+def _no_gradient(dY: Any) -> list[Any]:
     raise ValueError("A prediction has no gradient: call begin_update instead.")

@@ -28,7 +28,7 @@ class CRFPipe(TrainablePipe):
     n_labels)], with a reference "crf" to its CRFLayer.
     """
 
-    def __init__(self, vocab: Vocab, model: Model, name: str, *, scorer: Callable | None):
+    def __init__(self, vocab: Vocab, model: Model[Any, Any], name: str, *, scorer: Callable[..., Any] | None):
         self.vocab = vocab
         self.model = model
         self.name = name
@@ -116,7 +116,7 @@ class CRFPipe(TrainablePipe):
         )
 
     @property
-    def layer(self) -> Model:
+    def layer(self) -> Model[Any, Any]:
         """CRFLayer of the model."""
         return self.model.get_ref("crf")
 

@@ -13,7 +13,7 @@ NAME = "elmo-crf"
 POTENTIALS = ("transitions", "start", "end")
 
 
-def CRFLayer(nO: int | None = None, nI: int | None = None, *, dropout: float = 0.0) -> Model:
+def CRFLayer(nO: int | None = None, nI: int | None = None, *, dropout: float = 0.0) -> Model[Any, Any]:
     """Create the layer List[Floats2d (n, nI)] -> List[Floats2d (n, nO)]: dropout, then scores of labels.
 
     Parameters in addition to W (nO, nI) and b (nO,): transitions (nO, nO), start (nO,), end (nO,), see
@@ -26,7 +26,9 @@ def CRFLayer(nO: int | None = None, nI: int | None = None, *, dropout: float = 0
     )
 
 
-def forward(model: Model, Xs: Sequence[Floats2d], is_train: bool) -> tuple[list[Floats2d], Callable]:
+def forward(
+    model: Model[Any, Any], Xs: Sequence[Floats2d], is_train: bool
+) -> tuple[list[Floats2d], Callable[..., Any]]:
     """Return the unary scores of the labels, and the backprop function."""
     ops: Any = model.ops
     W, b = model.get_param("W"), model.get_param("b")
@@ -46,7 +48,7 @@ def forward(model: Model, Xs: Sequence[Floats2d], is_train: bool) -> tuple[list[
     return ops.unflatten(Y, lengths), backprop
 
 
-def init(model: Model, X: Any = None, Y: Any = None) -> None:
+def init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
     """Allocate the parameters."""
     if X is not None and model.has_dim("nI") is None:
         model.set_dim("nI", X[0].shape[1])
@@ -60,6 +62,6 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     model.set_param("end", model.ops.alloc1f(n_labels))
 
 
-def potentials_of(model: Model, constraints: Sequence[Any]) -> Potentials:
+def potentials_of(model: Model[Any, Any], constraints: Sequence[Any]) -> Potentials:
     """Return the learned scores between labels plus the constraints (0 or crf.FORBIDDEN)."""
     return Potentials(*(model.get_param(n) + c for n, c in zip(POTENTIALS, constraints, strict=True)))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...errors import ElmoError
 from ...text import normalize
@@ -26,7 +26,7 @@ class Dictionary:
     letters and digits are folded. Raises an ElmoError for a word that is empty or has white space.
     """
 
-    def __init__(self, entries: Iterable[str | tuple] = ()):
+    def __init__(self, entries: Iterable[str | tuple[Any, ...]] = ()):
         listed = [Entry(each) if isinstance(each, str) else Entry(*each) for each in entries]
         for entry in listed:
             if not entry.word or entry.word.split() != [entry.word]:

@@ -46,7 +46,7 @@ class TaggerWeights(NamedTuple):
     backward_b: np.ndarray
 
 
-def DistilledTagger(path: PathLike | None = None) -> Model:
+def DistilledTagger(path: PathLike | None = None) -> Model[Any, Any]:
     """List[Floats3d (L, n, D)] -> List[Floats2d (n, 2H)], the states of the BiLSTM; without gradient.
 
     The layers are normalised and mixed, projected (P columns, ReLU), and read by the BiLSTM.
@@ -54,7 +54,7 @@ def DistilledTagger(path: PathLike | None = None) -> Model:
     is read at initialization; a saved pipeline brings the weights along.
     Raises an ElmoError where the biLM has another number or width of layers.
     """
-    layers: Model = chain(
+    layers: Model[Any, Any] = chain(
         ScalarMix(mix_dropout=0.0, layer_norm=True), with_array(Relu()), BiLSTM(None, reduce=False)
     )
     return Model(
@@ -67,12 +67,14 @@ def DistilledTagger(path: PathLike | None = None) -> Model:
     )
 
 
-def forward(model: Model, X: Sequence[Any], is_train: bool) -> tuple[list[Floats2d], Callable]:
+def forward(
+    model: Model[Any, Any], X: Sequence[Any], is_train: bool
+) -> tuple[list[Floats2d], Callable[..., Any]]:
     """Predict in training, too: the weights are frozen."""
     return model.layers[0].predict(X), lambda dY: []
 
 
-def init(model: Model, X: Any = None, Y: Any = None) -> None:
+def init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
     """Read the weights, unless a saved pipeline has brought them."""
     if model.has_dim("nO"):
         return
@@ -94,7 +96,7 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     model.set_dim("nO", bilstm.get_dim("nO"))
 
 
-def _check_layers(model: Model, weights: TaggerWeights, path: str | None) -> None:
+def _check_layers(model: Model[Any, Any], weights: TaggerWeights, path: str | None) -> None:
     made_for = len(weights.w), weights.projection_W.shape[1]
     found = tuple(model.get_dim(name) if model.has_dim(name) else None for name in ("nL", "nI"))
     if found != made_for:

@@ -1,6 +1,7 @@
 """The factory "lexical_analysis" with its default settings."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from spacy.language import Language
 from thinc.api import Config, Model
@@ -48,7 +49,7 @@ width = 300
     default_score_weights={"token_f": 0.4, "tag_acc": 0.3, "ents_f": 0.3, "token_acc": None},
 )
 def make_lexical_analyzer(
-    nlp: Language, name: str, model: Model, dictionary: Sequence[str | Sequence[str]]
+    nlp: Language, name: str, model: Model[Any, Any], dictionary: Sequence[str | Sequence[str]]
 ) -> LexicalAnalyzer:
     """Create the component "lexical_analysis".
 

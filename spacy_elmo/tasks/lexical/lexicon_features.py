@@ -54,7 +54,7 @@ class LexiconShim(Shim):
         """Return a new shim with the same table, which never changes."""
         return LexiconShim(self.path, self._model)
 
-    def __deepcopy__(self, memo: dict) -> "LexiconShim":
+    def __deepcopy__(self, memo: dict[int, Any]) -> "LexiconShim":
         return self.copy()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class LexiconShim(Shim):
             self.from_bytes(data)
 
 
-def LexiconLayer(path: PathLike | None = None) -> Model:
+def LexiconLayer(path: PathLike | None = None) -> Model[Any, Any]:
     """Create the layer List[Doc] -> List[Floats2d (n_tokens, 4 S)], see Lexicon.features.
 
     It has no gradient.
@@ -76,7 +76,9 @@ def LexiconLayer(path: PathLike | None = None) -> Model:
     return Model(NAME, forward, init=init, dims={"nO": None}, shims=[LexiconShim(path)])
 
 
-def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
+def forward(
+    model: Model[Any, Any], docs: Sequence[Doc], is_train: bool
+) -> tuple[list[Floats2d], Callable[..., Any]]:
     """Return the features of the docs, and a backprop function without gradient."""
     lexicon, ops = lexicon_of(model), cast(Any, model.ops)
     if not docs:
@@ -86,12 +88,12 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Flo
     return ops.unflatten(features, lengths), lambda dY: []
 
 
-def init(model: Model, X: Any = None, Y: Any = None) -> None:
+def init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
     """Set the width of the output."""
     model.set_dim("nO", lexicon_of(model).width, force=True)
 
 
-def lexicon_of(model: Model) -> Lexicon:
+def lexicon_of(model: Model[Any, Any]) -> Lexicon:
     """Return the table of a LexiconLayer."""
     return cast(LexiconShim, model.shims[0]).lexicon
 

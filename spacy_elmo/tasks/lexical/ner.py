@@ -48,7 +48,7 @@ width = 300
     default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
 )
 def make_crf_ner(
-    nlp: Language, name: str, model: Model, spans_key: str | None, scorer: Callable | None
+    nlp: Language, name: str, model: Model[Any, Any], spans_key: str | None, scorer: Callable[..., Any] | None
 ) -> "CRFEntityRecognizer":
     """Create the component "crf_ner".
 
@@ -64,11 +64,11 @@ class CRFEntityRecognizer(CRFPipe):
     def __init__(
         self,
         vocab: Vocab,
-        model: Model,
+        model: Model[Any, Any],
         name: str = "crf_ner",
         *,
         spans_key: str | None = None,
-        scorer: Callable | None = ner_score,
+        scorer: Callable[..., Any] | None = ner_score,
     ):
         super().__init__(vocab, model, name, scorer=scorer)
         self.spans_key = spans_key

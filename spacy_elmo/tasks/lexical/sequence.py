@@ -20,19 +20,19 @@ PREDICT_TOKENS = 4096  # tokens whose features are in memory together
 VITERBI_TOKENS = 16384  # tokens whose back-pointers are in memory together
 
 
-def potentials_with(layer: Model, constraints: Constraints) -> Potentials:
+def potentials_with(layer: Model[Any, Any], constraints: Constraints) -> Potentials:
     """Return the learned scores between labels, including constraints, on the layer's device."""
     ops: Any = layer.ops
     return potentials_of(layer, [ops.asarray(each) for each in constraints])
 
 
-def predict_in_batches(model: Model, docs: Sequence[Doc]) -> list[Floats2d]:
+def predict_in_batches(model: Model[Any, Any], docs: Sequence[Doc]) -> list[Floats2d]:
     """Predict a few docs at a time: the features of many would take hundreds of megabytes."""
     return [Y for batch in minibatch_by_size(docs, PREDICT_TOKENS, len) for Y in model.predict(batch)]
 
 
 def sequence_loss(
-    layer: Model, scores: Sequence[Floats2d], labels: Sequence[np.ndarray], constraints: Constraints
+    layer: Model[Any, Any], scores: Sequence[Floats2d], labels: Sequence[np.ndarray], constraints: Constraints
 ) -> tuple[float, list[Floats2d]]:
     """Compute the summed negative log-likelihood of label sequences, and its gradient for the scores.
 
@@ -57,7 +57,7 @@ def sequence_loss(
 
 
 def best_labels(
-    layer: Model,
+    layer: Model[Any, Any],
     scores: Sequence[Floats2d],
     constraints: Constraints,
     fixed: Sequence[np.ndarray | None] | None = None,

@@ -1,6 +1,7 @@
 """The component "crf_tagger": part-of-speech tags by a CRF, one label per token."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from spacy.language import Language
@@ -26,7 +27,7 @@ from .sequence import Constraints
     default_score_weights={"tag_acc": 1.0},
 )
 def make_crf_tagger(
-    nlp: Language, name: str, model: Model, overwrite: bool, scorer: Callable | None
+    nlp: Language, name: str, model: Model[Any, Any], overwrite: bool, scorer: Callable[..., Any] | None
 ) -> "CRFTagger":
     """Create the component "crf_tagger".
 
@@ -41,11 +42,11 @@ class CRFTagger(CRFPipe):
     def __init__(
         self,
         vocab: Vocab,
-        model: Model,
+        model: Model[Any, Any],
         name: str = "crf_tagger",
         *,
         overwrite: bool = False,
-        scorer: Callable | None = tagger_score,
+        scorer: Callable[..., Any] | None = tagger_score,
     ):
         super().__init__(vocab, model, name, scorer=scorer)
         self.overwrite = overwrite

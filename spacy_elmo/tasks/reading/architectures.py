@@ -1,5 +1,7 @@
 """Build the registered architectures of the reader. Registered as entry points (setup.cfg)."""
 
+from typing import Any
+
 from spacy.tokens import Doc
 from thinc.api import Model
 from thinc.types import Floats2d
@@ -44,7 +46,7 @@ def build_bidaf_v1(
 
 def build_both_ends_v1(
     tok2vec: Model[list[Doc], list[Floats2d]], elmo: Model[list[Doc], list[Floats2d]]
-) -> Model:
+) -> Model[Any, Any]:
     """Build spacy-elmo.BothEnds.v1, the tok2vec of a reader with ELMo at its input and its output.
 
     Args:

@@ -45,8 +45,8 @@ class BiLSTM(nn.Module):
         weights, biases = self.reduction.weight.chunk(2), self.reduction.bias.chunk(2)
         ahead, back = (F.linear(x, w, b) for w, b in zip(weights, biases, strict=True))
         ahead = _lstm(self.forward_lstm, ahead, lengths)
-        back = _lstm(self.backward_lstm, Permutation.apply(back, rows), lengths)
-        return torch.cat([ahead, Permutation.apply(back, rows)], -1)
+        back = _lstm(self.backward_lstm, Permutation.apply(back, rows), lengths)  # type: ignore[no-untyped-call]
+        return torch.cat([ahead, Permutation.apply(back, rows)], -1)  # type: ignore[no-untyped-call]
 
 
 def _lstm(lstm: nn.LSTM, x: Tensor, lengths: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def _lstm(lstm: nn.LSTM, x: Tensor, lengths: Tensor) -> Tensor:
     bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
     matrices = weights["weight_ih_l0"], weights["weight_hh_l0"]
     sizes = rows_by_step(lengths, x.shape[1])
-    y = NativeLayer.apply(x.float(), *matrices, bias, None, sizes, x.dtype == torch.bfloat16)
+    y = NativeLayer.apply(x.float(), *matrices, bias, None, sizes, x.dtype == torch.bfloat16)  # type: ignore[no-untyped-call]
     return y.to(x.dtype)
 
 

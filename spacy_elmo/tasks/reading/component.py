@@ -29,7 +29,7 @@ from .training import make_training_batch
 def make_reader(
     nlp: Language,
     name: str,
-    model: Model,
+    model: Model[Any, Any],
     threshold: float,
     max_answer_length: int,
     window: int,
@@ -37,7 +37,7 @@ def make_reader(
     training_window: int,
     length_weight: float,
     extension: str,
-    scorer: Callable | None,
+    scorer: Callable[..., Any] | None,
 ) -> "Reader":
     """Create the component "reader".
 
@@ -83,7 +83,7 @@ class Reader(TrainablePipe):
     def __init__(
         self,
         vocab: Vocab,
-        model: Model,
+        model: Model[Any, Any],
         *,
         name: str = "reader",
         threshold: float = 0.5,
@@ -93,7 +93,7 @@ class Reader(TrainablePipe):
         training_window: int = 320,
         length_weight: float = 0.2,
         extension: str = "answer",
-        scorer: Callable | None = None,
+        scorer: Callable[..., Any] | None = None,
     ):
         if not 0 < stride <= window:
             raise ValueError(f"stride = {stride} does not fit windows of {window}: give 1 to {window}.")
@@ -200,7 +200,7 @@ class Reader(TrainablePipe):
             if answers:
                 set_answers(doc, answers)
 
-    def _scores(self, pairs: Sequence[Pair]) -> Iterable:
+    def _scores(self, pairs: Sequence[Pair]) -> Iterable[Any]:
         return score_pairs(
             pairs,
             vocab=self.vocab,

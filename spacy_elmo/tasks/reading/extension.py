@@ -6,7 +6,7 @@ from weakref import ReferenceType, ref
 
 from spacy.tokens import Doc
 
-_readers: list[ReferenceType] = []  # in the order of their creation
+_readers: list[ReferenceType[Any]] = []  # in the order of their creation
 
 
 def register_reader(reader: Any, extension: str) -> None:

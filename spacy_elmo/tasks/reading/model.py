@@ -19,13 +19,13 @@ BOTH_ENDS = "both-ends"
 SIZES = ("char_dim", "hidden_size", "n_highway", "modeling_layers", "end_layers")
 
 
-def BothEnds(tok2vec: Model, elmo: Model) -> Model:
+def BothEnds(tok2vec: Model[Any, Any], elmo: Model[Any, Any]) -> Model[Any, Any]:
     """Create a container of the two layers of a BiDAFLayer. The container itself cannot run."""
     return Model(BOTH_ENDS, _refuse, layers=[tok2vec, elmo])
 
 
 def BiDAFLayer(
-    tok2vec: Model | None, *, max_grad_norm: float = 5.0, **sizes: int
+    tok2vec: Model[Any, Any] | None, *, max_grad_norm: float = 5.0, **sizes: int
 ) -> Model[Batch, SpanScores]:
     """Create the layer Batch -> SpanScores of its pairs, as arrays.
 
@@ -47,7 +47,7 @@ def BiDAFLayer(
     )
 
 
-def forward(model: Model, batch: Batch, is_train: bool) -> tuple[SpanScores, Callable]:
+def forward(model: Model[Any, Any], batch: Batch, is_train: bool) -> tuple[SpanScores, Callable[..., Any]]:
     """Return the scores of the pairs, and the backprop function."""
     shim = get_shim(model)
     network = shim.network.train(is_train)
@@ -62,7 +62,7 @@ def forward(model: Model, batch: Batch, is_train: bool) -> tuple[SpanScores, Cal
         scores = network(*inputs.args(is_train), dropout=model.attrs["dropout_rate"])
     scores = SpanScores(*(side.float() for side in scores))
 
-    def backprop(d_scores: SpanScores) -> list:
+    def backprop(d_scores: SpanScores) -> list[Any]:
         torch.autograd.backward(list(scores), [xp2torch(d, device=scores[0].device) for d in d_scores])
         if vectors is not None:
             backprop_input([model.ops.asarray(d) for d in inputs.input_grads()])
@@ -73,7 +73,7 @@ def forward(model: Model, batch: Batch, is_train: bool) -> tuple[SpanScores, Cal
     return SpanScores(*(torch2xp(s.detach()) for s in scores)), backprop
 
 
-def init(model: Model, X: Batch | None = None, Y: Any = None) -> None:
+def init(model: Model[Any, Any], X: Batch | None = None, Y: Any = None) -> None:
     """Initialize the layers that provide vectors, then create a network for their widths.
 
     Its weights come from torch's generator, which spaCy seeds. An existing network of these sizes is kept.
@@ -96,7 +96,7 @@ def init(model: Model, X: Batch | None = None, Y: Any = None) -> None:
         shim.network = BiDAF(config)
 
 
-def attention_map(model: Model, batch: Batch) -> np.ndarray:
+def attention_map(model: Model[Any, Any], batch: Batch) -> np.ndarray:
     """Return the attention (T, U) of the only window and question of a batch, see BiDAF.attention_map."""
     vectors, _ = _run(model, INPUT, [*batch.passages, *batch.questions], False)
     inputs = _Inputs(model, batch, vectors, None)
@@ -105,7 +105,7 @@ def attention_map(model: Model, batch: Batch) -> np.ndarray:
         return network.attention_map(inputs.windows, inputs.questions).cpu().numpy()
 
 
-def get_shim(model: Model) -> NetworkShim:
+def get_shim(model: Model[Any, Any]) -> NetworkShim:
     """Return the shim of the network. Raises a ValueError for another layer."""
     if len(model.shims) != 1 or not isinstance(model.shims[0], NetworkShim):
         raise ValueError(
@@ -114,7 +114,9 @@ def get_shim(model: Model) -> NetworkShim:
     return model.shims[0]
 
 
-def _run(model: Model, name: str, docs: Sequence, is_train: bool) -> tuple[list | None, Callable]:
+def _run(
+    model: Model[Any, Any], name: str, docs: Sequence[Any], is_train: bool
+) -> tuple[list[Any] | None, Callable[..., Any]]:
     """Return the vectors of Docs, (n, D) each, from the layer with that name; None without such a layer."""
     layer = model.maybe_get_ref(name)
     if layer is None:
@@ -123,14 +125,16 @@ def _run(model: Model, name: str, docs: Sequence, is_train: bool) -> tuple[list 
     return [model.ops.to_numpy(v) for v in vectors], backprop
 
 
-def _refuse(model: Model, X: Any, is_train: bool) -> Any:
+def _refuse(model: Model[Any, Any], X: Any, is_train: bool) -> Any:
     raise ValueError('A "spacy-elmo.BothEnds.v1" is the tok2vec of a "spacy-elmo.BiDAF.v1", nothing else.')
 
 
 class _Inputs:
     """Arguments of the network for a batch, and the gradients of the Docs' vectors."""
 
-    def __init__(self, model: Model, batch: Batch, vectors: list | None, output: list | None):
+    def __init__(
+        self, model: Model[Any, Any], batch: Batch, vectors: list[Any] | None, output: list[Any] | None
+    ):
         self._batch = batch
         self._vectors = vectors
         self._output = output
@@ -147,7 +151,7 @@ class _Inputs:
             pad_vectors([match_features(texts[w], questions[q]) for w, q in batch.pairs])
         )
 
-    def args(self, is_train: bool) -> tuple:
+    def args(self, is_train: bool) -> tuple[Any, ...]:
         """Return the arguments; in training, the vectors collect gradients."""
         for tensor in (self.windows.vectors, self.questions.vectors, self._output_vectors):
             if tensor is not None:
@@ -155,7 +159,7 @@ class _Inputs:
         pairs = torch.tensor(self._batch.pairs, dtype=torch.int64, device=self.device)
         return self.windows, self.questions, pairs, self._matches, self._output_vectors
 
-    def input_grads(self) -> list:
+    def input_grads(self) -> list[Any]:
         """Return the gradients of the vectors of passages and questions, (n, D) each."""
         assert self._vectors is not None
         n = len(self._batch.passages)
@@ -165,21 +169,23 @@ class _Inputs:
             grads.append(grad[: len(vectors)])
         return grads
 
-    def output_grads(self) -> list:
+    def output_grads(self) -> list[Any]:
         """Return the gradients of the passages' vectors after the modelling layer, (n, D) each."""
         assert self._output is not None
         return self._window_grads(self._output, self._output_vectors)
 
-    def _window_grads(self, vectors: Sequence, tensor: torch.Tensor | None) -> list:
+    def _window_grads(self, vectors: Sequence[Any], tensor: torch.Tensor | None) -> list[Any]:
         grads = [np.zeros_like(v) for v in vectors]
         for (i, start, end), grad in zip(self._batch.windows, _grad(tensor), strict=True):
             grads[i][start:end] += grad[: end - start]
         return grads
 
-    def _slices(self, vectors: Sequence) -> list:
+    def _slices(self, vectors: Sequence[Any]) -> list[Any]:
         return [vectors[i][start:end] for i, start, end in self._batch.windows]
 
-    def _sequences(self, texts: Sequence[str], rows: dict[str, int], vectors: Sequence | None) -> Sequences:
+    def _sequences(
+        self, texts: Sequence[str], rows: dict[str, int], vectors: Sequence[Any] | None
+    ) -> Sequences:
         ids = torch.from_numpy(pad_char_ids(texts, rows)).to(self.device)
         lengths = torch.tensor([len(text) for text in texts])
         return Sequences(ids, lengths, None if vectors is None else self._tensor(pad_vectors(vectors)))

@@ -28,7 +28,7 @@ class CharacterDocs:
         self._upstream: dict[str, Any] = {}  # the components that the model listens to, by name
         self._recent: OrderedDict[str, tuple[Doc, list[Any]]] = OrderedDict()
 
-    def connect(self, model: Model) -> None:
+    def connect(self, model: Model[Any, Any]) -> None:
         """Find the components that a model currently listens to.
 
         In a spawned process of nlp.pipe, listeners are not connected: the components known before are kept.

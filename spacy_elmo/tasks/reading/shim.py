@@ -55,7 +55,7 @@ class NetworkShim(Shim):
             parameter.grad = None
 
     @contextmanager
-    def use_params(self, params: dict) -> Iterator[None]:
+    def use_params(self, params: dict[Any, Any]) -> Iterator[None]:
         """Run with the parameters of `params` (averages) instead of the network's own."""
         own = {name: p.data for name, p in self._named_parameters() if (self.id, name) in params}
         for name, p in self._named_parameters():
@@ -106,7 +106,7 @@ class NetworkShim(Shim):
         """Return a copy with its own network, which may be trained."""
         return NetworkShim(deepcopy(self._model), max_grad_norm=self.max_grad_norm)
 
-    def __deepcopy__(self, memo: dict) -> "NetworkShim":
+    def __deepcopy__(self, memo: dict[int, Any]) -> "NetworkShim":
         return self.copy()
 
     def __getstate__(self) -> dict[str, Any]:
