@@ -55,7 +55,7 @@ class Training:
 
     dropout: float = 0.5
     max_steps: int = 4000
-    eval_frequency: int = 200
+    eval_frequency: int = 100
     patience: int = 1000
     batch_words: int = 1000
     learn_rate: float = 0.002
