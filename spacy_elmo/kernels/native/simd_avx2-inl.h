@@ -65,9 +65,9 @@ ELMO_INLINE VI32 dot_add(VI32 sum, VI32 a, VI32 b) {
     __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(sum), "=&x"(product) : "x"(a), "x"(b));
     return sum;
 }
-ELMO_INLINE void pin_register(VI32& x) {
+ELMO_INLINE void pin_register(VI32& x) {  // GCC would load it again for each row
     __asm__("" : "+x"(x));
-}  // in a register: GCC would read it again for each row
+}
 ELMO_INLINE VF32 to_f32(VI32 x) { return _mm256_cvtepi32_ps(x); }
 ELMO_INLINE void store_int16(int16_t* p, VF32 x) {
     __m256i whole = _mm256_cvtps_epi32(x);
