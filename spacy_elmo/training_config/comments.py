@@ -37,7 +37,7 @@ COMMENTS: dict[str, list[str]] = {
     "components.*.lexicon.path": [
         "A file of `spacy elmo lexicon` or a model folder; null: the model in the package."
     ],
-    "components.*.embed.*.bigrams": ["And of each character with the next one, learnt with the task."],
+    "components.*.embed.*.bigrams": ["And of each character with the next one, learned with the task."],
     "components.*.embed.*.tagger": [
         "States of a small frozen tagger of words, tags and names, which was distilled from LAC."
     ],

@@ -36,7 +36,7 @@ def build_lexicon_features_v1(path: str | Path | None = None) -> Model[list[Doc]
 
 
 def build_bigram_embed_v1(width: int = 64, rows: int = 20000) -> Model[list[Doc], list[Floats2d]]:
-    """Build spacy-elmo.BigramEmbed.v1: an embedding of each token with the next one, learnt with the task.
+    """Build spacy-elmo.BigramEmbed.v1: an embedding of each token with the next one, learned with the task.
 
     Pairs of characters are the strongest single feature of Chinese word segmentation without pretraining,
     and of names (Zhang and Yang 2018, section 4.2). Shapes: List[Doc] -> List[Floats2d (n_tokens, width)].

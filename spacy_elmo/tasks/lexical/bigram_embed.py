@@ -1,4 +1,4 @@
-"""Embeddings of pairs of neighbouring tokens, learnt with the task."""
+"""Embeddings of pairs of neighbouring tokens, learned with the task."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -21,8 +21,8 @@ def BigramEmbed(width: int, rows: int) -> Model[list[Doc], list[Floats2d]]:
         width: Width of the output.
         rows: Rows of the hash table; each bigram has the sum of four (thinc's HashEmbed).
     """
-    embed: Model = HashEmbed(width, rows, seed=SEED, column=0)
-    model: Model = chain(
+    embed: Model[Any, Any] = HashEmbed(width, rows, seed=SEED, column=0)
+    model: Model[Any, Any] = chain(
         Model("elmo-bigrams", extract),
         cast(Any, list2ragged()),
         with_array(cast(Any, embed)),
@@ -32,7 +32,9 @@ def BigramEmbed(width: int, rows: int) -> Model[list[Doc], list[Floats2d]]:
     return model
 
 
-def extract(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Ints2d], Callable]:
+def extract(
+    model: Model[Any, Any], docs: Sequence[Doc], is_train: bool
+) -> tuple[list[Ints2d], Callable[..., Any]]:
     """Return the key of each bigram, (n_tokens, 1) uint64 of each Doc, from the norms of its two tokens."""
     ops: Any = model.ops
     return [ops.asarray(bigram_keys(doc)) for doc in docs], lambda d_keys: []

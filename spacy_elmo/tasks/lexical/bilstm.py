@@ -1,22 +1,21 @@
 """A bidirectional LSTM as an encoder: a thinc layer, whose weights are thinc's, computed with torch.
 
 The weights are parameters of the layer, not of a wrapped torch module, so that they are averaged and saved
-like those of every other layer, and nothing is unpickled. On a CPU the native kernel computes the LSTMs.
+like those of every other layer, and nothing is unpickled. The steps are those of kernels.fused_ops.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from thinc.api import Model, torch2xp, xp2torch
 from thinc.types import Floats2d
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.utils.rnn import PackedSequence
 
 from ...batching import minibatch_by_size
-from ...kernels.native_training import NativeLayer, trains
+from ...kernels.fused_ops import fused_ops_for
 from ...kernels.precision import Precision, check_precision, resolve_compute_dtype
 from ...pipeline.layers.scalar_mix import dropout_mask
 from ...text import split_evenly
@@ -31,32 +30,24 @@ WEIGHTS = ("W_ih", "W_hh", "b")
 
 
 def BiLSTM(
-    nO: int | None,
-    nI: int | None = None,
-    *,
-    reduce: bool = True,
-    dropout: float = 0.0,
-    precision: Precision = "auto",
+    nO: int | None, nI: int | None = None, *, dropout: float = 0.0, precision: Precision = "auto"
 ) -> Model[Any, Any]:
-    """List[Floats2d (n, nI)] -> List[Floats2d (n, nO)], [forward; backward] states of H = nO / 2 cells each.
+    """List[Floats2d (n, nI)] -> List[Floats2d (n, nO)], [forward; backward] states of nO / 2 cells each.
 
-    Params: forward_W_ih (4H, columns), forward_W_hh (4H, H), forward_b (4H,), the gates in torch's order i,
-    f, g, o, and the same of backward. Sequences longer than MAX_LENGTH are read in pieces with CONTEXT around
-    them.
+    Params: forward_W_ih (4H, nI), forward_W_hh (4H, H), forward_b (4H,), the gates in torch's order i, f, g,
+    o, and the same of backward. Sequences longer than MAX_LENGTH are read in pieces with CONTEXT around them.
     nO: None: set dimension nO before initialize.
-    reduce: a linear layer, W (2H, nI) and b (2H,), first reduces the input to H columns for each direction.
-        Wide inputs are three times as fast with it, and not less accurate. Else each LSTM reads all nI.
     dropout: of the input in training; spaCy sets it to [training] dropout.
-    precision: of the products: "auto" is bfloat16 where the processor has it, else float32.
+    precision: of the products with the input, by far the largest: "auto" is bfloat16 where the processor has
+    it, else float32.
     """
     check_precision(precision)
     if nO is not None and (nO % 2 or nO < 2):
         raise ValueError(
             f"A BiLSTM has two directions of equal width, so width {nO} is not possible: give an even width."
         )
-    names = [f"{direction}_{name}" for direction in DIRECTIONS for name in WEIGHTS]
-    params: dict[str, Any] = dict.fromkeys([*names, *(["W", "b"] if reduce else [])])
-    attrs = {"dropout_rate": dropout, "precision": precision, "reduce": reduce}
+    params: dict[str, Any] = {f"{direction}_{name}": None for direction in DIRECTIONS for name in WEIGHTS}
+    attrs = {"dropout_rate": dropout, "precision": precision}
     return Model(NAME, forward, init=init, dims={"nO": nO, "nI": nI}, params=params, attrs=attrs)
 
 
@@ -70,13 +61,18 @@ def forward(
     packing = Packing([len(X) for X in Xs])
     flat = ops.flatten(list(Xs))
     mask = dropout_mask(ops, flat.shape, model.attrs["dropout_rate"])
-    run = _Run(model, xp2torch(flat if mask is None else flat * mask), packing, is_train=True)
+    X = xp2torch(flat if mask is None else flat * mask)
+    runs = [_Run(model, direction, X, packing) for direction in DIRECTIONS]
+    Y = torch.cat([run.output for run in runs], 1)  # (N, nO), tokens in order
 
     def backprop(dYs: Sequence[Floats2d]) -> list[Floats2d]:
-        dX: Any = torch2xp(run.backward(xp2torch(ops.flatten(list(dYs)))))
+        dY = xp2torch(ops.flatten(list(dYs)))
+        halves = dY.chunk(2, 1)
+        ahead, back = (run.backward(half) for run, half in zip(runs, halves, strict=True))
+        dX: Any = torch2xp(ahead + back)
         return ops.unflatten(dX if mask is None else dX * mask, ops.asarray1i(packing.lengths))
 
-    return ops.unflatten(torch2xp(run.output), ops.asarray1i(packing.lengths)), backprop
+    return ops.unflatten(torch2xp(Y), ops.asarray1i(packing.lengths)), backprop
 
 
 def init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
@@ -87,143 +83,99 @@ def init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
         return
     hidden, inputs = model.get_dim("nO") // 2, model.get_dim("nI")
     ops: Any = model.ops
-    if model.attrs["reduce"]:
-        model.set_param("W", ops.asarray2f(_glorot(2 * hidden, inputs, (6.0 / (hidden + inputs)) ** 0.5)))
-        model.set_param("b", ops.alloc1f(2 * hidden))
-        inputs = hidden
     for direction in DIRECTIONS:
         for name, columns in (("W_ih", inputs), ("W_hh", hidden)):
-            limit = (6.0 / (hidden + columns)) ** 0.5  # for each gate separately
-            model.set_param(f"{direction}_{name}", ops.asarray2f(_glorot(4 * hidden, columns, limit)))
+            limit = (6.0 / (hidden + columns)) ** 0.5  # Glorot, of each gate by itself
+            drawn = np.random.uniform(-limit, limit, (4 * hidden, columns)).astype("f")
+            model.set_param(f"{direction}_{name}", ops.asarray2f(drawn))
         b = ops.alloc1f(4 * hidden)
-        b[hidden : 2 * hidden] = 1.0  # open forget gates (Jozefowicz et al. 2015)
+        b[hidden : 2 * hidden] = 1.0  # remember at first (Jozefowicz et al. 2015)
         model.set_param(f"{direction}_b", b)
 
 
-def _glorot(rows: int, columns: int, limit: float) -> np.ndarray:
-    return np.random.uniform(-limit, limit, (rows, columns)).astype("f")
-
-
 class _Run:
-    """Both directions over the tokens of a batch, with what the gradient needs.
+    """One direction over the tokens of a batch, with what its gradient needs.
 
-    output: (N, 2H), tokens in order.
+    Formulas as modeling.lstm.LSTM's, without projection and clips. output: (N, H), tokens in order.
     """
 
-    def __init__(self, model: Model[Any, Any], X: Tensor, packing: Packing, *, is_train: bool):
-        self.model = model
-        dtype = _product_dtype(model.attrs["precision"], X.device)
-        self.reduces = model.attrs["reduce"]
-        self.x = X.to(dtype)
-        if self.reduces:
-            self.W = xp2torch(model.get_param("W")).to(dtype)
-            inputs = F.linear(self.x, self.W, xp2torch(model.get_param("b")).to(dtype)).float().chunk(2, 1)
-        else:
-            inputs = (X, X)
-        self.directions = [
-            _Direction(
-                x,
-                [xp2torch(model.get_param(f"{name}_{weight}")) for weight in WEIGHTS],
-                _Layout.of(packing, x.device, reverse=name != DIRECTIONS[0]),
-                half=dtype == torch.bfloat16,
-                is_train=is_train,
+    def __init__(self, model: Model[Any, Any], direction: str, X: Tensor, packing: Packing):
+        self.model, self.direction, self.steps = model, direction, packing.steps()
+        self.dtype = _product_dtype(model.attrs["precision"], X.device)
+        rows = packing.rows if direction == DIRECTIONS[0] else packing.reversed_rows
+        self.rows = torch.from_numpy(rows).to(X.device)
+        self.x = torch.empty_like(X, dtype=self.dtype)
+        self.x[self.rows] = X.to(self.dtype)
+        self.w_ih, self.w_hh, b = (xp2torch(model.get_param(f"{direction}_{name}")) for name in WEIGHTS)
+        with torch.no_grad():
+            self._forward(b)
+            self.output = self.m[self.rows]
+
+    def _forward(self, b: Tensor) -> None:
+        cells = fused_ops_for(b) or _TORCH
+        sums = F.linear(self.x, self.w_ih.to(self.dtype), b.to(self.dtype)).float()  # (N, 4H)
+        hidden = sums.shape[1] // 4
+        self.gates = torch.empty_like(sums)
+        self.c, self.m = (sums.new_empty(len(sums), hidden) for _ in range(2))
+        n_sequences = self.steps[0][1] if self.steps else 0
+        self.zeros = sums.new_zeros(n_sequences, hidden)
+        recurrent = sums.new_zeros(n_sequences, 4 * hidden)
+        down = self.w_hh.t()
+        for step, (first, last) in enumerate(self.steps):
+            size = last - first
+            c_before, h_before = self._before(step, size)
+            if step:
+                torch.mm(h_before, down, out=recurrent[:size])
+            cells.lstm_cell_forward(
+                sums[first:last],
+                recurrent[:size],
+                c_before,
+                self.gates[first:last],
+                self.c[first:last],
+                self.m[first:last],
             )
-            for name, x in zip(DIRECTIONS, inputs, strict=True)
-        ]
-        self.output = torch.cat([direction.output for direction in self.directions], 1)
+
+    def _before(self, step: int, size: int) -> tuple[Tensor, Tensor]:
+        """Cells and outputs of the step before, of the sequences that go on."""
+        if not step:
+            return self.zeros, self.zeros
+        begin = self.steps[step - 1][0]
+        return self.c[begin : begin + size], self.m[begin : begin + size]
 
     def backward(self, d_output: Tensor) -> Tensor:
-        """Increment the gradients of the weights. Returns that of the input (N, nI), tokens in order."""
-        d_inputs = []
-        for name, direction, half in zip(DIRECTIONS, self.directions, d_output.chunk(2, 1), strict=True):
-            d_input, gradients = direction.backward(half)
-            d_inputs.append(d_input)
-            for weight, gradient in zip(WEIGHTS, gradients, strict=True):
-                self.model.inc_grad(f"{name}_{weight}", cast(Any, torch2xp(gradient)))
-        if not self.reduces:
-            return d_inputs[0] + d_inputs[1]
-        d_reduced = torch.cat(d_inputs, 1)
-        rounded = d_reduced.to(self.x.dtype)
-        self.model.inc_grad("W", cast(Any, torch2xp((rounded.t() @ self.x).float())))
-        self.model.inc_grad("b", cast(Any, torch2xp(d_reduced.sum(0))))
-        return (rounded @ self.W).float()
+        """Increment the gradients of the weights; returns that of the input (N, nI), tokens in order."""
+        with torch.no_grad():
+            d_h = torch.empty_like(self.m)
+            d_h[self.rows] = d_output
+            d_sums = self._backward(d_h)
+            before = torch.zeros_like(self.m)
+            for step, (first, last) in enumerate(self.steps):
+                before[first:last] = self._before(step, last - first)[1]
+            rounded = d_sums.to(self.dtype)
+            gradients = ((rounded.t() @ self.x).float(), d_sums.t() @ before, d_sums.sum(0))
+            for name, gradient in zip(WEIGHTS, gradients, strict=True):
+                self.model.inc_grad(f"{self.direction}_{name}", cast(Any, torch2xp(gradient)))
+            return (rounded @ self.w_ih.to(self.dtype)).float()[self.rows]
 
-
-class _Layout(NamedTuple):
-    """Where the tokens of a direction lie in what its LSTM reads."""
-
-    rows: Tensor
-    """(N,) of each token, in a packed sequence"""
-    places: Tensor
-    """(N,) of each token, in a padded batch (B * T)"""
-    sizes: Tensor
-    """(T,) sequences of each step"""
-    shape: tuple[int, int]
-    """(B, T), longest sequence first"""
-
-    @classmethod
-    def of(cls, packing: Packing, device: torch.device, *, reverse: bool) -> "_Layout":
-        rows = packing.reversed_rows if reverse else packing.rows
-        steps = np.searchsorted(packing.starts, rows, side="right") - 1
-        T = len(packing.sizes)
-        places = (rows - packing.starts[steps]) * T + steps
-        on_device = [torch.from_numpy(array).to(device) for array in (rows, places)]
-        sizes = torch.from_numpy(np.ascontiguousarray(packing.sizes, dtype=np.int64))
-        return cls(on_device[0], on_device[1], sizes, (len(packing.lengths), T))
-
-
-class _Direction:
-    """One direction. output: (N, H), tokens in order."""
-
-    def __init__(self, x: Tensor, weights: list[Tensor], layout: _Layout, *, half: bool, is_train: bool):
-        self.native = trains(x) and x.shape[1] >= weights[1].shape[1]
-        self.rows = layout.places if self.native else layout.rows
-        n_rows = layout.shape[0] * layout.shape[1] if self.native else len(x)
-        self.laid_out = x.new_zeros(n_rows, x.shape[1])
-        self.laid_out[self.rows] = x
-        self.weights = [weight.detach() for weight in weights]
-        for tensor in (self.laid_out, *self.weights):
-            tensor.requires_grad_(is_train)
-        with torch.set_grad_enabled(is_train):
-            if not len(x):
-                self.states = x.new_zeros(0, weights[1].shape[1])
-            elif self.native:
-                self.states = _native_states(self.laid_out, self.weights, layout, half)
-            else:
-                self.states = _torch_states(self.laid_out, self.weights, layout)
-        self.output = self.states.detach()[self.rows]
-
-    def backward(self, d_output: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the gradients of the input (N, I), tokens in order, and of the weights."""
-        if not len(d_output):
-            return self.laid_out.detach(), [torch.zeros_like(weight) for weight in self.weights]
-        d_states = torch.zeros_like(self.states)
-        d_states[self.rows] = d_output
-        found = torch.autograd.grad(self.states, [self.laid_out, *self.weights], d_states)
-        return found[0][self.rows], list(found[1:])
-
-
-def _native_states(x: Tensor, weights: Sequence[Tensor], layout: _Layout, half: bool) -> Tensor:
-    """Compute states (B * T, H) from inputs (B * T, I) in the native kernel.
-
-    It needs as many input columns as states; missing columns are zeros.
-    """
-    w_ih, w_hh, b = weights
-    hidden, columns = w_hh.shape[1], x.shape[1]
-    w_hr = None if columns == hidden else torch.eye(columns, hidden)
-    w_hh = F.pad(w_hh, (0, columns - hidden))
-    y = NativeLayer.apply(x.view(*layout.shape, columns), w_ih, w_hh, b, w_hr, layout.sizes, half)  # type: ignore[no-untyped-call]
-    return y.view(len(x), columns)[:, :hidden]
-
-
-def _torch_states(x: Tensor, weights: Sequence[Tensor], layout: _Layout) -> Tensor:
-    """Compute packed states (N, H) from packed inputs (N, I) in torch."""
-    w_ih, w_hh, b = weights
-    lstm = nn.LSTM(x.shape[1], w_hh.shape[1], device="meta")
-    names = [name for name, _ in lstm.named_parameters()]
-    tensors = dict(zip(names, (w_ih, w_hh, b, torch.zeros_like(b)), strict=True))
-    packed = PackedSequence(x, layout.sizes)
-    return torch.func.functional_call(lstm, tensors, (packed,))[0].data
+    def _backward(self, d_h: Tensor) -> Tensor:
+        cells = fused_ops_for(self.c) or _TORCH
+        d_sums, d_c = torch.empty_like(self.gates), torch.zeros_like(self.zeros)
+        for step in reversed(range(len(self.steps))):
+            first, last = self.steps[step]
+            size = last - first
+            c_before, _ = self._before(step, size)
+            cells.lstm_cell_backward(
+                self.gates[first:last],
+                c_before,
+                self.c[first:last],
+                d_h[first:last],
+                d_c[:size],
+                d_sums[first:last],
+            )
+            if step:
+                begin = self.steps[step - 1][0]
+                d_h[begin : begin + size] += d_sums[first:last] @ self.w_hh
+        return d_sums
 
 
 def _predict(model: Model[Any, Any], Xs: Sequence[Floats2d]) -> list[Floats2d]:
@@ -234,8 +186,9 @@ def _predict(model: Model[Any, Any], Xs: Sequence[Floats2d]) -> list[Floats2d]:
     for batch in minibatch_by_size(pieces, BATCH_TOKENS, lambda piece: piece[2] - piece[1]):
         packing = Packing([end - begin for _, begin, end, _, _ in batch])
         X = xp2torch(model.ops.xp.concatenate([Xs[i][begin:end] for i, begin, end, _, _ in batch]))
+        Y = torch.cat([_Run(model, direction, X, packing).output for direction in DIRECTIONS], 1)
         start = 0
-        found = torch2xp(_Run(model, X, packing, is_train=False).output)
+        found = torch2xp(Y)
         for i, begin, end, first, last in batch:
             Ys[i][first:last] = found[start + first - begin : start + last - begin]
             start += end - begin
@@ -257,3 +210,31 @@ def _product_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 def _no_gradient(dY: Any) -> list[Any]:
     raise ValueError("A prediction has no gradient: call begin_update instead.")
+
+
+class _TorchKernels:
+    """Compute the steps of kernels.fused_ops in torch's own operations, where no fused ones exist."""
+
+    def lstm_cell_forward(
+        self, x: Tensor, h: Tensor, before: Tensor, gates: Tensor, c: Tensor, m: Tensor
+    ) -> None:
+        """Compute what FusedOps says of this function."""
+        i, f, g, o = (x + h).chunk(4, 1)
+        i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
+        torch.cat([i, f, g, o], 1, out=gates)
+        torch.add(f * before, i * g, out=c)
+        torch.mul(o, torch.tanh(c), out=m)
+
+    def lstm_cell_backward(
+        self, gates: Tensor, before: Tensor, c: Tensor, d_m: Tensor, d_c: Tensor, d_sums: Tensor
+    ) -> None:
+        """Compute what FusedOps says of this function."""
+        i, f, g, o = gates.chunk(4, 1)
+        t = torch.tanh(c)
+        dc = d_c + d_m * o * (1 - t * t)
+        sums = (dc * g * i * (1 - i), dc * before * f * (1 - f), dc * i * (1 - g * g), d_m * t * o * (1 - o))
+        torch.cat(sums, 1, out=d_sums)
+        d_c.copy_(dc * f)
+
+
+_TORCH = _TorchKernels()

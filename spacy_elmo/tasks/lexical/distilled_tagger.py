@@ -55,7 +55,7 @@ def DistilledTagger(path: PathLike | None = None) -> Model[Any, Any]:
     Raises an ElmoError where the biLM has another number or width of layers.
     """
     layers: Model[Any, Any] = chain(
-        ScalarMix(mix_dropout=0.0, layer_norm=True), with_array(Relu()), BiLSTM(None, reduce=False)
+        ScalarMix(mix_dropout=0.0, layer_norm=True), with_array(Relu()), BiLSTM(None)
     )
     return Model(
         NAME,

@@ -1,4 +1,4 @@
-"""Embeddings of pairs of tokens: which pairs are the same, and that they are learnt and saved."""
+"""Embeddings of pairs of tokens: which pairs are the same, and that they are learned and saved."""
 
 import numpy as np
 import spacy

@@ -13,9 +13,9 @@ WIDTH, INPUTS = 10, 7
 @pytest.fixture(params=["kernels", "torch"])
 def layer(request, monkeypatch):
     if request.param == "torch":
-        monkeypatch.setattr(bilstm, "trains", lambda x: False)
+        monkeypatch.setattr(bilstm, "fused_ops_for", lambda x: None)
     np.random.seed(0)
-    model = BiLSTM(WIDTH, reduce=False, precision="f32")
+    model = BiLSTM(WIDTH, precision="f32")
     model.initialize(X=[np.zeros((3, INPUTS), dtype="f")])
     return model
 
@@ -55,36 +55,6 @@ def test_states_and_gradients_are_those_of_torch(layer):
         for name, weight in zip(("weight_ih_l0", "weight_hh_l0", "bias_ih_l0"), WEIGHTS, strict=True):
             gradient = getattr(lstm, name + suffix).grad
             np.testing.assert_allclose(layer.get_grad(f"{direction}_{weight}"), gradient, atol=1e-4)
-
-
-def test_the_input_is_reduced_for_each_direction():
-    Xs = sequences(3, 6)
-    model = BiLSTM(WIDTH, precision="f32")
-    model.initialize(X=Xs)
-    W, b, half = model.get_param("W"), model.get_param("b") + 0.5, WIDTH // 2
-    model.set_param("b", b)
-    plain = BiLSTM(WIDTH, half, reduce=False, precision="f32")
-    for direction in DIRECTIONS:
-        for weight in WEIGHTS:
-            plain.set_param(f"{direction}_{weight}", model.get_param(f"{direction}_{weight}"))
-    ahead = plain.predict([X @ W[:half].T + b[:half] for X in Xs])
-    back = plain.predict([X @ W[half:].T + b[half:] for X in Xs])
-    Ys, backprop = model.begin_update(Xs)
-    for Y, predicted, first, second in zip(Ys, model.predict(Xs), ahead, back, strict=True):
-        np.testing.assert_allclose(Y, np.hstack([first[:, :half], second[:, half:]]), atol=1e-5)
-        np.testing.assert_allclose(predicted, Y, atol=1e-6)
-    dYs = [np.cos(np.arange(Y.size, dtype="f")).reshape(Y.shape) for Y in Ys]
-    dXs = backprop(dYs)
-
-    def loss(X):
-        return sum(float((Y * dY).sum()) for Y, dY in zip(model.predict([X, Xs[1]]), dYs, strict=True))
-
-    for place in ((0, 0), (2, 4)):
-        ahead, back = (Xs[0].copy() for _ in range(2))
-        ahead[place] += 0.01
-        back[place] -= 0.01
-        assert (loss(ahead) - loss(back)) / 0.02 == pytest.approx(dXs[0][place], abs=2e-3)
-    assert model.get_grad("W").shape == W.shape
 
 
 def test_a_prediction_depends_on_its_sequence_alone(layer):
