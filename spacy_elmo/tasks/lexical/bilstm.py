@@ -136,7 +136,7 @@ class _Run:
             )
 
     def _before(self, step: int, size: int) -> tuple[Tensor, Tensor]:
-        """Cells and outputs of the step before, of the sequences that go on."""
+        """Cells and outputs of the step before, of the sequences that continue."""
         if not step:
             return self.zeros, self.zeros
         begin = self.steps[step - 1][0]
