@@ -185,7 +185,8 @@ def test_what_is_built_once_is_built_once():
 
     @BuildOnce
     def build() -> object:
-        sum(range(100_000))  # long enough for the others to come in between
+        for _ in range(2_000_000):  # long enough for the others to come in between
+            pass
         built.append(object())
         return built[-1]
 

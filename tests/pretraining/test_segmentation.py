@@ -191,7 +191,8 @@ def test_threads_load_a_segmenter_once(monkeypatch):
     loaded, gate = [], threading.Barrier(8)
 
     def load(*what, **settings):
-        sum(range(100_000))  # long enough for the others to come in between
+        for _ in range(2_000_000):  # long enough for the others to come in between
+            pass
         loaded.append(object())
         return loaded[-1]
 
