@@ -8,7 +8,6 @@ from unicodedata import east_asian_width
 import typer
 from wasabi import msg
 
-from ..batching import minibatch_by_size
 from ..errors import ElmoError
 from .app import command
 from .nearest_html import make_page
@@ -49,6 +48,7 @@ def nearest(
     The word is found as a string, so no segmenter has to agree with you on what a word is.
     """
     from ..atomic_io import check_apart, write_atomic
+    from ..batching import minibatch_by_size
     from ..inference.loading import read_config, resolve_model_path
     from ..pipeline.architectures import build_bilm_v1
     from ..pipeline.concordance import TopK, occurrence_vectors, occurrences, select_layer

@@ -152,7 +152,8 @@ def _embed(
             advance(len(block))
     index = partial(_lines, source, read) if keep_sentences else None
     _write(target, blocks, partial(_join, blocks, index))
-    for path in (*_finished(blocks), blocks / RECORD):
+    # From the last block on, so that a run that is killed here leaves the first blocks without a gap.
+    for path in (*reversed(_finished(blocks)), blocks / RECORD):
         path.unlink()
     with suppress(OSError):  # files of others stay
         blocks.rmdir()
@@ -160,14 +161,20 @@ def _embed(
 
 
 def _finished(blocks: Path) -> list[Path]:
-    """Return the finished blocks in order."""
-    return sorted(path for path in blocks.iterdir() if re.fullmatch(r"\d{12,}-\d+\.h5", path.name))
+    """Return the finished blocks in order, up to the first gap."""
+    found, done = [], 0
+    for path in sorted(path for path in blocks.iterdir() if re.fullmatch(r"\d{12,}-\d+\.h5", path.name)):
+        start, size = map(int, path.stem.split("-"))
+        if start == done:
+            found.append(path)
+            done += size
+    return found
 
 
 def _open_blocks(target: Path, record: dict[str, Any]) -> Path:
     """Return the folder of the blocks, with those of an unfinished run with the same settings."""
     blocks = target.with_name(f"{target.name}.blocks")
-    if blocks.exists():
+    if blocks.exists() and any(blocks.iterdir()):
         stored = None
         with suppress(OSError, ValueError):
             stored = json.loads((blocks / RECORD).read_bytes())

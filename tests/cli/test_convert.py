@@ -145,7 +145,7 @@ def test_what_is_refused(theirs, tmp_path, made):
         ),
         (["--from", "simple-elmo", theirs, theirs, out], "but 2 sources were given before the output"),
         (["--from", "allennlp", *files, files[0], out], "--from allennlp takes OPTIONS WEIGHTS, but 3"),
-        (["--from", "elmoformanylangs", theirs, out], "lacks config.json"),
+        (["--from", "elmoformanylangs", theirs, out], "has no config.json"),
         (["--from", "simple-elmo", tmp_path / "nowhere", out], "does not exist"),
         (["--from", "bilm-tf", *reversed(files), out], "is not a JSON file, or is damaged"),
         ([theirs, out], "is not a model folder"),

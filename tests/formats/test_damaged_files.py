@@ -185,7 +185,7 @@ def test_missing_files(tmp_path):
         refused(".*nowhere does not exist: check the path", load, nowhere)
         refused("neither a folder nor a complete zip", load, good[0])
     refused("has no options.json", load_simple_elmo, tmp_path)
-    refused("lacks config.json", load_elmoformanylangs, tmp_path)
+    refused("has no config.json", load_elmoformanylangs, tmp_path)
     good[1].unlink()
     refused("has no model.hdf5", load_simple_elmo, tmp_path / "model")
 

@@ -165,7 +165,7 @@ def test_a_model_has_a_row_for_each():
         ("\n".join(NGRAMS), "lists 11"),  # the last line is cut off
         ("\n".join([*NGRAMS[:-1], "我爱我爱"]) + "\n", "is not an n-gram"),
         ("", "lists 0"),
-        ("我爱".encode("gb18030"), "utf-8"),
+        ("我爱".encode("gb18030"), "UTF-8"),
     ],
 )
 def test_a_damaged_list_of_ngrams(tmp_path, data, message):

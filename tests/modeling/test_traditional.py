@@ -40,7 +40,7 @@ def test_a_traditional_character_of_the_vocabulary_stays_itself():
 
 
 def test_unknown_units_are_told_once():
-    bilm: BiLM = make_bilm()
+    bilm: BiLM = make_bilm(units="char")
     known = [next(iter(bilm.vocab.units))] * 50
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -178,7 +178,7 @@ def test_word_model_warns_once_of_another_segmenter(word_model):
     with warnings.catch_warnings(record=True, action="always") as caught:
         list(nlp.pipe(TEXTS))
         nlp("我去")
-    assert len([w for w in caught if '"jieba" cuts them' in str(w.message)]) == 1
+    assert len([w for w in caught if 'words of the segmenter "jieba"' in str(w.message)]) == 1
 
 
 def test_no_warning_at_home(tmp_path, char_model):

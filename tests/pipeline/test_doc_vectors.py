@@ -111,7 +111,7 @@ def test_layers_of_another_depth_are_an_error_for_a_listener(char_model):
     train(nlp, steps=1)
     doc = nlp.make_doc("我去")
     doc._.elmo = np.zeros((2, 2, 16), dtype="f")
-    with pytest.raises(ValueError, match='"tagger" was made for 3 layers, but "elmo" has left 2'):
+    with pytest.raises(ValueError, match='"tagger" was made for 3 layers, but "elmo" set 2'):
         nlp.get_pipe("tagger").predict([nlp("我去"), doc])
 
 

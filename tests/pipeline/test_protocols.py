@@ -174,7 +174,7 @@ def test_a_private_bilm_of_another_width_than_told(char_model):
     model = private_bilm(char_model, width=20)
     nlp = spacy.blank("zh")
     nlp.add_pipe("tagger", config={"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": model}})
-    with pytest.raises(ValueError, match="width = 20, but its model 16"):
+    with pytest.raises(ValueError, match="width = 20, but its model has 16"):
         train(nlp, steps=1)
 
 

@@ -110,7 +110,7 @@ def test_tables():
     assert "| tagging accuracy   | 80.00 ± 0.00  | 90.00 ± 0.00  | -50.0 % |" in table
     assert "| PER precision      | 50.00 ± 0.00  | 60.00 ± 0.00  | -20.0 % |" in table
     assert "ORG F1" in table  # of a label that only some runs know
-    assert "| tagger     | 0.50    | 0.30    | 0.20    | 0.70  |" in mixes(scores)
+    assert "| tagger      | 0.50    | 0.30    | 0.20    | 0.70  |" in mixes(scores)
 
 
 def test_report_writes_what_it_prints(tmp_path):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from thinc.api import ConfigValidationError
 
@@ -14,8 +15,9 @@ class ModelConfigError(ModelFolderError, ConfigValidationError):
     They do so for errors of the config, where the folder is named.
     """
 
-    def __init__(self, *, title: str):
-        ConfigValidationError.__init__(self, title=title)
+    def __init__(self, **details: Any):
+        """Take what ConfigValidationError takes: spaCy makes such an error again from its parts."""
+        ConfigValidationError.__init__(self, **details)
 
     def __str__(self) -> str:
         return str(self.title)
