@@ -3,6 +3,8 @@
 import gzip
 import json
 import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,6 +106,30 @@ def test_an_interrupted_run_goes_on(model, text, monkeypatch):
         if name != "sentence_to_index":
             np.testing.assert_allclose(found, whole[name], atol=1e-6)
     assert sum(calls) - calls[2] == len(LINES)  # nothing twice
+
+
+@pytest.mark.parametrize("removed", [0, 1, 3])
+def test_a_run_that_ends_while_it_removes_its_blocks_goes_on(model, text, monkeypatch, removed):
+    out, whole = text.with_name("out.h5"), embedded(model, text)
+    out.unlink()
+    monkeypatch.setattr(hdf5_vectors, "BLOCK", 7)
+    left, unlink = [removed], Path.unlink
+
+    def interrupted(self, **kwargs):
+        if re.fullmatch(r"\d+-\d+\.h5|run\.json", self.name):
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+        unlink(self, **kwargs)
+
+    monkeypatch.setattr(Path, "unlink", interrupted)
+    assert run_and_be_interrupted(model, text, out) == "interrupted"
+    monkeypatch.setattr(Path, "unlink", unlink)
+    again = embedded(model, text)
+    assert again.keys() == whole.keys()
+    for name in whole.keys() - {"sentence_to_index"}:
+        np.testing.assert_allclose(again[name], whole[name], atol=1e-6)
+    assert not text.with_name("out.h5.blocks").exists()
 
 
 def run_and_be_interrupted(model, text, out):
