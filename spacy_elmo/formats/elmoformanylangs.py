@@ -9,6 +9,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -164,8 +165,11 @@ def _architecture(source: ModelArchive) -> Any:
             f"The config_path of {source.describe('config.json')} is not a path: download the model again."
         )
     if source.zip is None:
-        place = (source.path / named).resolve()
-        if place.is_relative_to(source.path.resolve()) and place.is_file():
+        place = None
+        with suppress(OSError, ValueError):  # not a path on this system: too long, or with a null byte
+            place = (source.path / named).resolve()
+            place = place if place.is_relative_to(source.path.resolve()) and place.is_file() else None
+        if place is not None:
             return ModelArchive(place.parent).json(place.name)
     name = PureWindowsPath(PurePosixPath(named).name).name
     if name in source:

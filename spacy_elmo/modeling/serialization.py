@@ -5,6 +5,7 @@ vocab.txt, characters.txt, ngrams.txt and static_vocab.txt. Nothing in a model f
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
@@ -164,7 +165,7 @@ def _verify_sha256(folder: Path, name: str, entry: dict[str, Any]) -> Path:
 def _checked_path(folder: Path, name: str, entry: dict[str, Any]) -> Path:
     """Return the path of a file. Raises a ModelFolderError if it is missing or has another size."""
     path = folder / name
-    if Path(name).name != name or not path.is_file():
+    if Path(name).name != name or not os.path.isfile(path):  # also False where a name is too long
         raise ModelFolderError(f"{path} is missing: copy the model again.")
     size = path.stat().st_size
     if size != entry["bytes"]:

@@ -15,3 +15,14 @@ def test_damaged_files_are_an_error_or_a_result(capsys):
     assert not outcomes["WRONG"], capsys.readouterr().out
     assert outcomes["result"] > 30
     assert sum(outcomes.values()) == 300
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measures memory by /proc")
+@pytest.mark.parametrize(
+    ("seed", "number"),
+    [(200, 27), (200, 488), (200, 889), (206, 138), (203, 285)],
+    ids=["manifest", "negative ids", "null byte in a path", "long name", "index of a cache"],
+)
+def test_inputs_that_were_wrong_once(seed, number, capsys):
+    outcomes = fuzz(1, seed=seed, first=number)
+    assert not outcomes["WRONG"], capsys.readouterr().out

@@ -85,7 +85,7 @@ class DiskStore:
         path, begin, units, checksum = place
         size = self._size(units)
         data = self._data(path, begin + size)[begin : begin + size]
-        if len(data) < size or (checksum is not None and zlib.crc32(data.data) != checksum):
+        if len(data) < size or (checksum is not None and _checksum(key, units, data) != checksum):
             del self._places[key]
             return None
         self._places[key] = (path, begin, units, None)
@@ -120,7 +120,7 @@ class DiskStore:
         data, index = self._files
         begin = data.tell()
         _append(data, layers.data)
-        checksum = zlib.crc32(layers.data)
+        checksum = _checksum(key, layers.shape[1], layers)
         _append(index, RECORD.pack(key, begin, layers.shape[1], checksum))
         self._places[key] = (self._own, begin, layers.shape[1], checksum)
         self.used += layers.nbytes
@@ -162,3 +162,8 @@ def _append(file: FileIO, data: bytes | memoryview) -> None:
     while rest.nbytes:
         rest = rest.cast("B")
         rest = rest[file.write(rest) :]
+
+
+def _checksum(key: bytes, units: int, data: np.ndarray) -> int:
+    """Return the CRC-32 of a record: with the key and the size, so that a damaged index is noticed, too."""
+    return zlib.crc32(data.data, zlib.crc32(key + units.to_bytes(8, "little")))

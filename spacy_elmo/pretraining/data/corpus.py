@@ -60,9 +60,12 @@ class Corpus:
         return len(self.lengths)
 
     def __getitem__(self, i: int) -> np.ndarray:
-        """Return the ranks of sentence i's units: (n,) int32."""
+        """Return the ranks of sentence i's units: (n,) int32. Raises a CorpusError for a negative one."""
         start = self._starts[i]
-        return self._shards[self._shard_of[i]][start : start + self.lengths[i]]
+        ranks = self._shards[self._shard_of[i]][start : start + self.lengths[i]]
+        if ranks.min(initial=0) < 0:
+            raise _corrupted(self.path)
+        return ranks
 
     def verify(self) -> None:
         """Read all shards and compare their checksums, in about one second per GB. Raises a CorpusError."""
@@ -163,6 +166,7 @@ def _is_complete(manifest: dict[str, Any]) -> bool:
     files = [shard["sha256"].keys() for shard in shards]
     return (
         settings <= manifest.keys()
+        and isinstance(manifest.get("sha256", {}), dict)
         and all(type(size) is int and size >= 0 for size in sizes)
         and len(files) > 0
         and all(len(names) == 2 for names in files)
