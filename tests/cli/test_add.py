@@ -7,8 +7,7 @@ from spacy.cli.train import train
 from spacy.language import Language
 from spacy.util import load_config, load_model_from_config
 from thinc.api import Config
-
-from tests.training_config.conftest import corpus, model  # noqa: F401  fixtures
+from training_config.conftest import corpus, model  # noqa: F401  fixtures
 
 from .helpers import plain, run
 from .test_errors import refused
