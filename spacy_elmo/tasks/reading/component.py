@@ -19,7 +19,7 @@ from .features import Batch, Window, frequent_characters
 from .loss import span_loss
 from .model import attention_map, get_shim
 from .passages import CharacterDocs
-from .prediction import Pair, find_answers, score_pairs
+from .prediction import Pair, PairScorer, find_answers
 from .training import make_training_batch
 
 
@@ -201,16 +201,16 @@ class Reader(TrainablePipe):
                 set_answers(doc, answers)
 
     def _scores(self, pairs: Sequence[Pair]) -> Iterable[Any]:
-        return score_pairs(
-            pairs,
-            vocab=self.vocab,
-            docs=self.docs,
-            predict=self.model.predict,
+        scorer = PairScorer(
+            self.vocab,
+            self.docs,
+            self.model.predict,
             window=self.window,
             stride=self.stride,
             max_length=self.max_answer_length,
             length_scores=self.cfg.get("length_scores", ()),
         )
+        return scorer(pairs)
 
     def calibrate(self, examples: Iterable[Example]) -> Calibration:
         """Fit the temperature and the bias of "no answer" to questions that were not used in training.

@@ -8,6 +8,7 @@ import numpy as np
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
+from ...batching import minibatch_by_size
 from .decoding import Calibration, SpanProbability, WindowScores, best_spans, merge_windows, span_scores
 from .features import Batch, Window, split_windows
 from .network import SpanScores
@@ -41,25 +42,60 @@ class Pair:
         return span.start, span.end
 
 
-def score_pairs(
-    pairs: Sequence[Pair],
-    *,
-    vocab: Vocab,
-    docs: CharacterDocs,
-    predict: Callable[[Batch], SpanScores],
-    window: int,
-    stride: int,
-    max_length: int,
-    length_scores: Sequence[float] = (),
-) -> Iterator[Windows]:
-    """Yield the windows of each pair with their scores, in order; none for an empty passage or question.
+@dataclass(frozen=True)
+class PairScorer:
+    """Scores the spans of passages that may answer questions.
 
-    Scores depend on the other pairs only by rounding: about 1e-5 of a logit.
+    predict: the model. window, stride: length and distance of windows of a passage, in characters.
+    max_length: of an answer. length_scores: added to the score of a span by its length, see decoding.
     """
-    for group in _groups(pairs):
-        scored = _score_group(group, vocab, docs, predict, window, stride, max_length, length_scores)
-        for i in range(len(group)):
-            yield scored.get(i, [])
+
+    vocab: Vocab
+    docs: CharacterDocs
+    predict: Callable[[Batch], SpanScores]
+    window: int
+    stride: int
+    max_length: int
+    length_scores: Sequence[float] = ()
+
+    def __call__(self, pairs: Sequence[Pair]) -> Iterator[Windows]:
+        """Yield the windows of each pair with their scores, in order; none for an empty passage or question.
+
+        Scores depend on the other pairs only by rounding: about 1e-5 of a logit.
+        """
+        for group in _groups(pairs):
+            scored = self._score_group(group)
+            for i in range(len(group)):
+                yield scored.get(i, [])
+
+    def _score_group(self, pairs: Sequence[Pair]) -> dict[int, Windows]:
+        readable = [i for i, pair in enumerate(pairs) if pair.text.strip() and pair.question.strip()]
+        if not readable:
+            return {}
+        passages = _passage_docs([pairs[i] for i in readable], self.vocab, self.docs)
+        questions = list(dict.fromkeys(pairs[i].question for i in readable))
+        question_docs = dict(zip(questions, self.docs.make(self.vocab, questions), strict=True))
+        jobs = [
+            (i, cut) for i in readable for cut in split_windows(len(pairs[i].text), self.window, self.stride)
+        ]  # one job per pair and window
+        longest_first = sorted(jobs, key=lambda job: (-_length(job), job))
+        found: dict[tuple[int, int], WindowScores] = {}
+        for some in minibatch_by_size(longest_first, BATCH_CHARACTERS, _length, padded=True):
+            cuts = [(pairs[i].text, pairs[i].question, cut) for i, cut in some]
+            scores = self.predict(_make_batch(cuts, passages, question_docs))
+            for row, (i, cut) in enumerate(some):
+                found[i, cut[0]] = self._scores_of(scores, row, pairs[i].text[slice(*cut)])
+        result: dict[int, Windows] = {}
+        for i, (start, _) in jobs:
+            result.setdefault(i, []).append((start, found[i, start]))
+        return result
+
+    def _scores_of(self, scores: SpanScores, row: int, text: str) -> WindowScores:
+        """Return the scores of one window. White space neither begins nor ends an answer."""
+        allowed = np.array([not c.isspace() for c in text])
+        starts, ends = (_numpy(side[row, : len(text)]) for side in (scores.start, scores.end))
+        no_answer = float(scores.no_answer[row])
+        return span_scores(starts, ends, no_answer, allowed, self.max_length, self.length_scores)
 
 
 def find_answers(
@@ -92,42 +128,6 @@ def _groups(pairs: Sequence[Pair]) -> Iterator[list[Pair]]:
         yield group
 
 
-def _score_group(
-    pairs: Sequence[Pair],
-    vocab: Vocab,
-    docs: CharacterDocs,
-    predict: Callable[[Batch], SpanScores],
-    window: int,
-    stride: int,
-    max_length: int,
-    length_scores: Sequence[float],
-) -> dict[int, Windows]:
-    readable = [i for i, pair in enumerate(pairs) if pair.text.strip() and pair.question.strip()]
-    if not readable:
-        return {}
-    passages = _passage_docs([pairs[i] for i in readable], vocab, docs)
-    questions = list(dict.fromkeys(pairs[i].question for i in readable))
-    question_docs = dict(zip(questions, docs.make(vocab, questions), strict=True))
-    jobs = [
-        (i, cut) for i in readable for cut in split_windows(len(pairs[i].text), window, stride)
-    ]  # one job per pair and window
-    found: dict[tuple[int, int], WindowScores] = {}
-    for some in _batches_by_length(jobs):
-        batch = _make_batch(
-            [(pairs[i].text, pairs[i].question, cut) for i, cut in some], passages, question_docs
-        )
-        scores = predict(batch)
-        for row, (i, (start, end)) in enumerate(some):
-            allowed = np.array([not c.isspace() for c in pairs[i].text[start:end]])
-            starts, ends = (_numpy(side[row, : end - start]) for side in (scores.start, scores.end))
-            no_answer = float(scores.no_answer[row])
-            found[i, start] = span_scores(starts, ends, no_answer, allowed, max_length, length_scores)
-    result: dict[int, Windows] = {}
-    for i, (start, _) in jobs:
-        result.setdefault(i, []).append((start, found[i, start]))
-    return result
-
-
 def _passage_docs(pairs: Sequence[Pair], vocab: Vocab, docs: CharacterDocs) -> dict[str, Doc]:
     """Return a Doc of characters for each distinct passage: the pair's own if it is ready."""
     ready = {}
@@ -138,18 +138,10 @@ def _passage_docs(pairs: Sequence[Pair], vocab: Vocab, docs: CharacterDocs) -> d
     return {**ready, **dict(zip(missing, docs.make(vocab, missing, keep=True), strict=True))}
 
 
-def _batches_by_length(
-    jobs: list[tuple[int, tuple[int, int]]],
-) -> Iterator[list[tuple[int, tuple[int, int]]]]:
-    batch: list[tuple[int, tuple[int, int]]] = []
-    for job in sorted(jobs, key=lambda job: (job[1][0] - job[1][1], job)):  # the longest first
-        longest = batch[0][1][1] - batch[0][1][0] if batch else 0
-        if batch and (len(batch) + 1) * longest > BATCH_CHARACTERS:
-            yield batch
-            batch = []
-        batch.append(job)
-    if batch:
-        yield batch
+def _length(job: tuple[int, tuple[int, int]]) -> int:
+    """Return the number of characters of a window."""
+    start, end = job[1]
+    return end - start
 
 
 def _make_batch(
