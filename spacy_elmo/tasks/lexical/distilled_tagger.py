@@ -22,6 +22,7 @@ from ...pipeline.layers.scalar_mix import ScalarMix
 from .bilstm import BiLSTM
 
 NAME = "elmo-distilled-tagger"
+FROZEN_MIX = "elmo-frozen-mix"  # not the name of a mix that a task learns
 BUNDLED = Path(models.__file__).parent / "zh_distilled_tagger" / "weights.safetensors"
 FORMAT = "spacy-elmo-distilled-tagger"
 
@@ -54,9 +55,9 @@ def DistilledTagger(path: PathLike | None = None) -> Model[Any, Any]:
     is read at initialization; a saved pipeline brings the weights along.
     Raises an ElmoError where the biLM has another number or width of layers.
     """
-    layers: Model[Any, Any] = chain(
-        ScalarMix(mix_dropout=0.0, layer_norm=True), with_array(Relu()), BiLSTM(None)
-    )
+    mix = ScalarMix(mix_dropout=0.0, layer_norm=True)
+    mix.name = FROZEN_MIX
+    layers: Model[Any, Any] = chain(mix, with_array(Relu()), BiLSTM(None))
     return Model(
         NAME,
         forward,

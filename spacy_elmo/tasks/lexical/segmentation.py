@@ -12,7 +12,6 @@ from ...text import normalize
 from .crf import FORBIDDEN
 from .sequence import Constraints
 
-SEGMENT_LABELS = ("B", "M", "E", "S")
 BEGIN, MIDDLE, END, SINGLE = range(4)
 
 Spans = list[tuple[int, int]]

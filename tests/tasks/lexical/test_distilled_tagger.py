@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from spacy_elmo.errors import ElmoError
+from spacy_elmo.pipeline.layer_weights import collect_layer_weights
 from spacy_elmo.tasks.lexical.distilled_tagger import DistilledTagger, TaggerWeights, load_tagger, save_tagger
 
 from .helpers import MODEL, SENTENCES, make_examples, spans_of, train
@@ -86,6 +87,7 @@ def test_the_weights_are_frozen_and_saved_with_the_pipeline(path, tmp_path):
     (node,) = [
         node for node in loaded.get_pipe("crf_ner").model.walk() if node.name == "elmo-distilled-tagger"
     ]
+    assert collect_layer_weights(loaded) == []  # they are nothing that the task has learned
     mix, relu, _ = node.layers[0].layers
     np.testing.assert_array_equal(mix.get_param("w"), make_weights().w)
     np.testing.assert_array_equal(relu.layers[0].get_param("W"), make_weights().projection_W)
