@@ -27,8 +27,7 @@ def command(name: str, **settings: Any) -> Callable[[Callable], Callable]:
     def register(function: Callable) -> Callable:
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> None:
-            level = logging.INFO if is_main_process() else logging.WARNING
-            logging.basicConfig(level=level, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
+            show_logs()
             try:
                 with show_progress(is_interactive() and is_main_process()):
                     function(*args, **kwargs)
@@ -39,6 +38,16 @@ def command(name: str, **settings: Any) -> Callable[[Callable], Callable]:
         return function
 
     return register
+
+
+def show_logs() -> None:
+    """Print what is logged to stderr, with the time, unless the caller has configured logging."""
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda record: record.name.split(".")[0] != "spacy")  # spaCy's logger prints its own
+    level = logging.INFO if is_main_process() else logging.WARNING
+    logging.basicConfig(
+        level=level, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", handlers=[handler]
+    )
 
 
 def is_main_process() -> bool:

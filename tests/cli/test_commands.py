@@ -124,3 +124,22 @@ def test_the_spacy_command_imports_no_more_than_the_commands():
     assert "spacy_elmo.cli.corpus" in said
     loaded = {m for m in said.split() if not m.startswith("spacy_elmo.cli")}
     assert loaded == {"spacy_elmo", "spacy_elmo.about", "spacy_elmo.errors", "spacy_elmo.progress"}
+
+
+LOGS = """
+import logging
+import spacy
+from spacy_elmo.cli.app import app, command
+
+@command("log")
+def log():
+    logging.getLogger("spacy").warning("of spaCy")
+    logging.getLogger("spacy_elmo").warning("of ELMo")
+
+app([])
+"""
+
+
+def test_each_message_is_logged_once():
+    done = subprocess.run([sys.executable, "-c", LOGS], capture_output=True, text=True, check=True)
+    assert (done.stderr.count("of spaCy"), done.stderr.count("of ELMo")) == (1, 1)
