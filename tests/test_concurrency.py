@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from thread_helpers import switch_often
 
 from spacy_elmo.locks import BuildOnce, ForkSafeLock
 from spacy_elmo.pipeline.layers.activation_cache import ActivationCache, sentence_key
@@ -157,16 +158,12 @@ def test_threads_share_a_cache(tmp_path, on_disk):
 
     store = DiskStore(tmp_path / "s", (3, 64), half=True) if on_disk else None
     cache = ActivationCache(2**30, half=True, store=store)
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
+    with switch_often():
         threads = [threading.Thread(target=work, args=(300 * k,)) for k in range(4)]  # each half is another's
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    finally:
-        sys.setswitchinterval(before)
     shelves = [cache.store]
     if on_disk:
         shelves.append(DiskStore(tmp_path / "s", (3, 64), half=True))
@@ -194,16 +191,12 @@ def test_what_is_built_once_is_built_once():
         gate.wait()
         assert build() is built[0]
 
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
+    with switch_often():
         threads = [threading.Thread(target=work) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    finally:
-        sys.setswitchinterval(before)
     assert len(built) == 1
     build.cache_clear()
     assert build() is not built[0]

@@ -1,7 +1,6 @@
 """Stateful inference: each row continues from its last sentence, as other systems did."""
 
 import copy
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from modeling.helpers import ENCODERS, WORDS, embed, make_bilm, read
+from thread_helpers import switch_often
 
 from spacy_elmo.inference import loading
 
@@ -77,13 +77,8 @@ def test_batches_of_threads_come_one_after_another():
     batch = [[list(WORDS[:3]), list(WORDS[1:])]] * 40
     single = [bilm.encode(each, stateful=True) for each in batch]
     bilm.reset_states()
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        with ThreadPoolExecutor(4) as pool:
-            found = list(pool.map(lambda each: bilm.encode(each, stateful=True), batch))
-    finally:
-        sys.setswitchinterval(before)
+    with switch_often(), ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda each: bilm.encode(each, stateful=True), batch))
     for each in single:  # in some order
         matching = [i for i, other in enumerate(found) if all(map(np.array_equal, each, other))]
         assert matching

@@ -3,13 +3,16 @@
 import gc
 import multiprocessing
 import os
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from thread_helpers import switch_often
 
 from spacy_elmo.pipeline.layers.activation_cache import ActivationCache, sentence_key
 from spacy_elmo.pipeline.layers.disk_store import DiskStore
@@ -178,3 +181,20 @@ def test_folders_are_those_of_weights_and_precision(char_model, wide_model, tmp_
     make_bilm("char", seed=7).save(tmp_path / "other")
     names = [fingerprint(char_model), fingerprint(char_model, "bf16"), fingerprint(wide_model)]
     assert len({*names, fingerprint(tmp_path / "other")}) == 4
+
+
+def test_threads_that_read_the_same_damaged_arrays(tmp_path):
+    keys = [f"{i}" + "字" * 600 for i in range(100)]  # long: their checksum lets other threads run
+    filled(tmp_path, keys)
+    for file in tmp_path.glob("*.layers"):
+        file.write_bytes(bytes(file.stat().st_size))
+    store = DiskStore(tmp_path, SHAPE, half=True)
+
+    together = threading.Barrier(4, timeout=20)
+
+    def read(_) -> list[bool]:
+        return [together.wait() >= 0 and holds(store, key) for key in keys]
+
+    with switch_often(1e-6), ThreadPoolExecutor(4) as pool:
+        assert not any(map(any, pool.map(read, range(4))))
+    assert len(store) == 0

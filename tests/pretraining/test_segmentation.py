@@ -15,6 +15,7 @@ import pytest
 import spacy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thread_helpers import switch_often
 
 from spacy_elmo.pretraining.data import corpus_builder
 from spacy_elmo.pretraining.data.segmentation import make_segmenter, sentences
@@ -203,13 +204,8 @@ def test_threads_load_a_segmenter_once(monkeypatch):
         gate.wait()
         return cut.segment()
 
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(work, range(8)))
-    finally:
-        sys.setswitchinterval(before)
+    with switch_often(), ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(work, range(8)))
     assert len(loaded) == 1
     assert all(each is loaded[0] for each in found)
     assert corpus_builder.SegmentationSettings(lang="another").segment() is loaded[1]
