@@ -41,7 +41,8 @@ def open_tensors(file: Path | io.BytesIO, where: str) -> Iterator[dict[str, Lazy
                     raise
                 raise OSError(str(error)) from error
             yield stored
-    except (OSError, RuntimeError, KeyError) as error:  # h5py raises them for truncated and damaged files
+    except (OSError, RuntimeError, KeyError, OverflowError) as error:
+        # h5py raises them for truncated and damaged files; OverflowError for places beyond 2^63 in a BytesIO.
         raise FormatError(f"{where} is not an HDF5 file, or is damaged: download it again.") from error
 
 
