@@ -21,7 +21,14 @@ def test_damaged_files_are_an_error_or_a_result(capsys):
 @pytest.mark.parametrize(
     ("seed", "number"),
     [(200, 27), (200, 488), (200, 889), (206, 138), (203, 285), (400, 14102)],
-    ids=["manifest", "negative ids", "null byte in a path", "long name", "index of a cache", "place in a zip"],
+    ids=[
+        "manifest",
+        "negative ids",
+        "null byte in a path",
+        "long name",
+        "index of a cache",
+        "place in a zip",
+    ],
 )
 def test_inputs_that_were_wrong_once(seed, number, capsys):
     outcomes = fuzz(1, seed=seed, first=number)
