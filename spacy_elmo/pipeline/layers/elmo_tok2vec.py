@@ -78,21 +78,27 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
         width = mix.get_dim("nO")
     if model.has_dim("nO") and model.get_dim("nO") != width:
         raise ValueError(f"{PRIVATE} has width = {model.get_dim('nO')}, but its model has {width}: set that.")
-    model.set_dim("nO", width)
-    consumer = _find_initialized_model()
-    if consumer is not None and consumer.maybe_get_ref("tok2vec") is model:
-        set_residual_widths(consumer, width)
+    if not model.has_dim("nO"):
+        model.set_dim("nO", width)
+        consumer = _find_initialized_model()
+        if consumer is not None and consumer.maybe_get_ref("tok2vec") is model:
+            set_residual_widths(consumer, width)
 
 
 def _find_initialized_model() -> Model | None:
-    """Return the model whose initialization called this layer, because thinc does not pass the parent.
+    """Return the outermost model that is being initialized, from the stack of calls; None if there is none.
 
-    The width cannot be known earlier, because a saved pipeline may load another model than the path's.
+    Only spaCy's entity linker needs it, for its residual layer, and only if the setting `width` is not given.
+    Nothing else leads from a layer to the model that contains it: thinc's layers do not know their parents,
+    and spaCy builds the residual layer itself and passes the component's model to no hook of this layer. The
+    width of the model at the setting's `path` cannot be set when the component is built, because a saved
+    pipeline may have been trained with a model of another width, and thinc loads no sizes over others.
     """
     found = None
+    initialize = getattr(Model.initialize, "__code__", None)  # none if thinc compiles it
     frame: FrameType | None = sys._getframe()
     while frame is not None:
-        if frame.f_code is Model.initialize.__code__:
+        if frame.f_code is initialize:
             found = frame.f_locals.get("self")
         frame = frame.f_back
     return found
