@@ -30,14 +30,20 @@ SETTINGS = {
 TESTS = {
     "asan": [
         "kernels/test_native_boundary",
+        "kernels/test_single_ops",
         "kernels/test_token_ops",
         "kernels/test_fused_ops",
         "inference/test_encode",
         "kernels/test_thread_pool",
     ],
-    "tsan": ["kernels/test_native_boundary", "kernels/test_token_ops", "kernels/test_thread_pool"],
+    "tsan": [
+        "kernels/test_native_boundary",
+        "kernels/test_single_ops",
+        "kernels/test_token_ops",
+        "kernels/test_thread_pool",
+    ],
 }
-SELECTED = "not whole and not large and not new_engine and not forked"
+SELECTED = "not large_model and not large_weights and not new_engine and not forked_child"
 NO_COMPILER = 77
 
 
