@@ -17,6 +17,7 @@ from .init_config import init_config
 from .layer_weights import layer_weights
 from .lexicon import lexicon
 from .nearest import nearest
+from .package import package
 from .plot import plot
 from .pretrain import pretrain
 
@@ -35,6 +36,7 @@ __all__ = [
     "layer_weights",
     "lexicon",
     "nearest",
+    "package",
     "plot",
     "pretrain",
 ]

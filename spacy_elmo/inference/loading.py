@@ -19,6 +19,7 @@ from ..modeling import quantization, serialization
 from ..modeling.config import BiLMConfig
 from ..modeling.serialization import ModelFolderError
 from .bilm import BiLM
+from .installed_models import installed_models
 
 BUNDLED_MODEL = "zh_elmo_sm"
 
@@ -73,9 +74,14 @@ def bundled_model_path() -> Path:
 
 
 def resolve_model_path(path: PathLike | None) -> Path:
-    """Return a model folder. None, or "zh_elmo_sm" if no such path exists, means the bundled model."""
+    """Return a model folder. None, or "zh_elmo_sm" if no such path exists, means the bundled model.
+
+    Where no such path exists, a name may be that of an installed model, see installed_models.
+    """
     if path is None or (str(path) == BUNDLED_MODEL and not Path(path).exists()):
         return bundled_model_path()
+    if str(path).isidentifier() and not Path(path).exists():
+        return installed_models().get(str(path), Path(path))
     return Path(path)
 
 

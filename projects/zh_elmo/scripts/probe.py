@@ -34,7 +34,7 @@ class ProbeError(Exception):
 
 @dataclass
 class Probe:
-    """What was measured. Scores are the weighted sum of [training.score_weights], between 0 and 1."""
+    """Measurements. Scores are the weighted sum of [training.score_weights], between 0 and 1."""
 
     expected: float
     rows: list[dict[str, float]] = field(default_factory=list)
