@@ -100,3 +100,35 @@ def test_trains_as_it_stands(name, corpus, tmp_path):
     assert nlp.pipe_names == read(name)["nlp"]["pipeline"]
     doc = nlp(Doc(nlp.vocab, words=["江泽民", "在", "北京"], spaces=[False] * 3))
     assert doc.has_annotation("ENT_IOB" if "ner" in name else "TAG")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_on_a_transformer(task, tmp_path):
+    """To the end of a training, on a BERT of random weights."""
+    transformers = pytest.importorskip("transformers", reason="spacy-transformers is not installed")
+    pytest.importorskip("spacy_transformers", reason="spacy-transformers is not installed")
+    (tmp_path / "vocab.txt").write_text(
+        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"他去北京。"])
+    )
+    sizes = {"vocab_size": 10, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.BertConfig(**sizes, intermediate_size=16)
+    transformers.BertModel(config).save_pretrained(tmp_path / "bert")
+    transformers.BertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / "bert")
+    vocab = spacy.blank("zh").vocab
+    docs = DocBin()
+    for _ in range(8):
+        docs.add(
+            Doc(vocab, words=list("他去北京。"), tags=[*"abccd"], ents=["O", "O", "B-LOC", "I-LOC", "O"])
+        )
+    docs.to_disk(tmp_path / "data.spacy")
+    overrides = {
+        "paths.train": str(tmp_path / "data.spacy"),
+        "paths.dev": str(tmp_path / "data.spacy"),
+        "components.transformer.model.name": str(tmp_path / "bert"),
+        "training.max_steps": 4,
+        "training.eval_frequency": 2,
+    }
+    train(ROOT / "configs" / f"{task}_trf.cfg", tmp_path / "out", overrides=overrides)
+    nlp = spacy.load(tmp_path / "out" / "model-last")
+    assert nlp.pipe_names == ["transformer", task]
+    assert len(nlp("他去北京。")) == 5
