@@ -21,7 +21,10 @@ from .replace_listeners import ListenerReplacer
 
 
 def build_bilm_v1(
-    path: str | Path | None = None, precision: Precision = "auto"
+    path: str | Path | None = None,
+    precision: Precision = "auto",
+    frozen: bool = True,
+    learn_rate_factor: float = 0.1,
 ) -> Model[list[Doc], list[Floats3d]]:
     """Build spacy-elmo.BiLM.v1, the frozen biLM of the component "elmo".
 
@@ -33,12 +36,18 @@ def build_bilm_v1(
         precision: Type of the products: "f32"; "bf16", faster if the processor supports it; "int16", faster
             on most other processors (with both, vectors differ from f32 by a cosine distance below 0.0005);
             "auto": the fastest on this machine.
+        frozen: False: fine-tune the weights with the task, in torch. It needs a biLM of the task's own, the
+            `bilm` of spacy-elmo.ElmoTok2Vec.v1, and takes several times as long in training.
+        learn_rate_factor: Factor of [training.optimizer] learn_rate for weights that are fine-tuned.
 
     Raises:
+        ValueError: learn_rate_factor is not above 0.
         ModelFolderError: The path exists but is not a model folder. A missing path raises it at first use,
             because a saved pipeline brings its own weights.
     """
-    model = BiLMLayer(path, precision)
+    if learn_rate_factor <= 0.0:
+        raise ValueError(f"learn_rate_factor = {learn_rate_factor} trains nothing: give a number above 0.")
+    model = BiLMLayer(path, precision, 0.0 if frozen else learn_rate_factor)
     replacer = ListenerReplacer()
     model.attrs["replace_listener_cfg"] = replacer.config
     model.attrs["replace_listener"] = replacer.model

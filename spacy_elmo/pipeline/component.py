@@ -125,7 +125,11 @@ class Elmo(ListenedTo, TrainablePipe):
         ListenedTo.__init__(self)
         if cache_mb < 0:
             raise ValueError(f"cache_mb = {cache_mb} is not a size: give megabytes, or 0 for no cache.")
-        get_bilm_shim(model)  # raises for a model of another kind
+        if not get_bilm_shim(model).frozen:  # raises for a model of another kind
+            raise ValueError(
+                f'The biLM of "{name}" serves all components, so it stays frozen: set frozen = true, or '
+                "fine-tune a biLM of the task's own, the bilm of spacy-elmo.ElmoTok2Vec.v1."
+            )
         register_extension(name)
 
     # --- Prediction ---

@@ -1,8 +1,10 @@
-"""Wrap the torch biLM as a thinc layer: frozen, loaded at first use, serialised as safetensors."""
+"""Wrap the torch biLM as a thinc layer: frozen by default, loaded at first use, saved as safetensors."""
 
 import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -24,6 +26,7 @@ from ...modeling.config import BiLMConfig
 from ..annotations.alignment import Alignment, align_characters, align_words, token_layers
 from .activation_cache import ActivationCache
 from .errors import as_config_error
+from .fine_tuning import averaged_weights, layers_with_gradient, update_weights
 from .shared_outputs import SharedOutputs
 
 MAX_UNITS_IN_FLIGHT = (
@@ -42,18 +45,31 @@ class BiLMShim(Shim):
         path: A model folder; None: the bundled model.
         bilm: A loaded biLM, instead of a path.
         precision: See BiLM.encode.
+        learn_rate_factor: Factor of the learning rate for the weights; 0: the biLM is frozen.
     """
 
-    def __init__(self, path: PathLike | None = None, bilm: BiLM | None = None, precision: Precision = "auto"):
+    def __init__(
+        self,
+        path: PathLike | None = None,
+        bilm: BiLM | None = None,
+        precision: Precision = "auto",
+        learn_rate_factor: float = 0.0,
+    ):
         super().__init__(bilm)
         check_precision(precision)
         self.path = path
         self.precision = precision
+        self.learn_rate_factor = learn_rate_factor
         self._loading = ForkSafeLock()
         self.cache: ActivationCache | None = None  # set by the component when a training begins
         self.shared_outputs: SharedOutputs | None = (
             None  # set by pipeline.replace_listeners where two readers share the biLM
         )
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the weights stay as they are."""
+        return self.learn_rate_factor == 0.0
 
     @property
     def loaded(self) -> bool:
@@ -75,7 +91,7 @@ class BiLMShim(Shim):
         run_in_children(_use_one_thread)
         self.end_cache()
         self.shared_outputs = None if self.shared_outputs is None else SharedOutputs()
-        self._model = bilm.to(get_torch_default_device()).eval().requires_grad_(False)
+        self._model = bilm.to(get_torch_default_device()).eval().requires_grad_(not self.frozen)
 
     def end_cache(self) -> None:
         """End the cache of a training and close its files."""
@@ -108,7 +124,18 @@ class BiLMShim(Shim):
             return None
 
     def finish_update(self, optimizer: Any) -> None:
-        """Do nothing, because the biLM is frozen."""
+        """Update the weights, unless the biLM is frozen."""
+        if not self.frozen:
+            update_weights(self.bilm, self.id, optimizer, self.learn_rate_factor)
+
+    @contextmanager
+    def use_params(self, params: dict[Any, Any]) -> Iterator[None]:
+        """Use the averaged weights of an optimizer inside of the block, unless the biLM is frozen."""
+        if self.frozen:
+            yield
+        else:
+            with averaged_weights(self.bilm, self.id, params):
+                yield
 
     def to_device(self, device_type: str, device_id: int) -> None:
         """Move the biLM, for thinc's model.to_gpu() and to_cpu()."""
@@ -125,8 +152,9 @@ class BiLMShim(Shim):
         return self
 
     def copy(self) -> "BiLMShim":
-        """Return a new shim with the same weights, which are frozen; from_bytes replaces the biLM."""
-        copied = BiLMShim(bilm=self._model, precision=self.precision)
+        """Return a new shim with the same weights, shared if they are frozen; from_bytes replaces them."""
+        bilm = self._model if self.frozen else deepcopy(self._model)
+        copied = BiLMShim(bilm=bilm, precision=self.precision, learn_rate_factor=self.learn_rate_factor)
         copied.path = self.path
         copied.shared_outputs = None if self.shared_outputs is None else SharedOutputs()
         return copied
@@ -145,19 +173,25 @@ class BiLMShim(Shim):
             self.from_bytes(data)
 
 
-def BiLMLayer(path: PathLike | None = None, precision: Precision = "auto") -> Model:
-    """Create the layer List[Doc] -> List[Floats3d (L, n_tokens, D)], on the CPU and without gradient.
+def BiLMLayer(
+    path: PathLike | None = None, precision: Precision = "auto", learn_rate_factor: float = 0.0
+) -> Model:
+    """Create the layer List[Doc] -> List[Floats3d (L, n_tokens, D)], on the CPU.
 
-    path, precision: see BiLMShim.
+    Its backprop function has a gradient only if the biLM is not frozen. path, precision, learn_rate_factor:
+    see BiLMShim.
     """
-    return Model("elmo-bilm", forward, init=init, shims=[BiLMShim(path, precision=precision)])
+    shim = BiLMShim(path, precision=precision, learn_rate_factor=learn_rate_factor)
+    return Model("elmo-bilm", forward, init=init, shims=[shim])
 
 
 def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[np.ndarray], Callable]:
-    """Return the layers of the docs, and a backprop function that raises, because the biLM is frozen."""
+    """Return the layers of the docs, and the backprop function, which raises if the biLM is frozen."""
     shim = get_bilm_shim(model)
     bilm = shim.bilm
     alignments = [align_doc(doc, bilm.config) for doc in docs]
+    if is_train and not shim.frozen:
+        return layers_with_gradient(bilm, alignments)
     encode = partial(bilm.encode, precision=shim.precision)
     cache = shim.cache
     if cache is not None:  # its states are for several calls, so Docs get copies

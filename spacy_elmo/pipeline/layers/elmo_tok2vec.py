@@ -28,7 +28,7 @@ NAME = "elmo-tok2vec"
 def ElmoTok2Vec(
     bilm: Model | None, mix: Model, *, use_static_vectors: bool = False, width: int | None = None
 ) -> Model:
-    """Create the layer List[Doc] -> List[Floats2d (n_tokens, D)]: a frozen biLM and a trainable scalar mix.
+    """Create the layer List[Doc] -> List[Floats2d (n_tokens, D)]: a biLM and a trainable scalar mix.
 
     Args:
         bilm: The biLM; None: `share_bilm_layer` will provide one.
@@ -50,7 +50,10 @@ def ElmoTok2Vec(
 def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
     """Return the mixed layers of the docs, and the backprop function of the mix."""
     bilm, mix = _parts(model)
-    kept = get_bilm_shim(bilm).shared_outputs
+    shim = get_bilm_shim(bilm)
+    if not shim.frozen:
+        return _forward_and_fine_tune(model, docs, is_train)
+    kept = shim.shared_outputs
     layers = bilm.predict(docs) if kept is None else kept.get_or_compute(docs, bilm.predict)
     X = layers
     if model.attrs["use_static_vectors"]:
@@ -64,6 +67,24 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Flo
     return Y, backprop
 
 
+def _forward_and_fine_tune(
+    model: Model, docs: Sequence[Doc], is_train: bool
+) -> tuple[list[Floats2d], Callable]:
+    """Compute the same with a gradient of the biLM. Two readers of one biLM run it once each."""
+    bilm, mix = _parts(model)
+    layers, backprop_bilm = bilm(docs, is_train)
+    static = None
+    if model.attrs["use_static_vectors"]:
+        static = [compute_static_vectors(get_bilm_shim(bilm).bilm, doc) for doc in docs]
+    Y, backprop_mix = mix(layers if static is None else MixInputs(layers, static), is_train)
+
+    def backprop(dY: list[Floats2d]) -> list:
+        backprop_bilm(backprop_mix(dY))
+        return []  # a Doc has no gradient
+
+    return Y, backprop
+
+
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
     """Load the biLM and initialize the mix with its sizes."""
     bilm, mix = _parts(model)
@@ -72,6 +93,7 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     mix.set_dim("nL", get_bilm_shim(bilm).bilm.n_layers)
     if mix.has_dim("nI") is None:
         mix.set_dim("nI", config.width)
+    mix.attrs["input_gradient"] = not get_bilm_shim(bilm).frozen
     mix.initialize()
     width = config.width + config.static_width * model.attrs["use_static_vectors"]
     if mix.has_dim("nO"):

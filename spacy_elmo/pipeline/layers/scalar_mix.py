@@ -33,7 +33,8 @@ def ScalarMix(
 ) -> Model:
     """Create the layer Y = gamma * sum_j softmax(w)_j h_j (Peters et al. 2018, equation 1).
 
-    Shapes: List[Floats3d (L, n, D)] -> List[Floats2d (n, D)]. The input is constant: no gradient flows back.
+    Shapes: List[Floats3d (L, n, D)] -> List[Floats2d (n, D)]. The input is constant, unless
+    attrs["input_gradient"] is set.
     With static vectors, MixInputs -> [mix; static], (n, D + S), without dropout of the static part.
     Parameters: w (L,), initially zeros (a plain average); gamma (1,), initially one.
 
@@ -59,7 +60,12 @@ def ScalarMix(
         init=init,
         dims={"nL": n_layers},
         params={"w": None, "gamma": None},
-        attrs={"mix_dropout": mix_dropout, "weight_penalty": weight_penalty, "layer_norm": layer_norm},
+        attrs={
+            "mix_dropout": mix_dropout,
+            "weight_penalty": weight_penalty,
+            "layer_norm": layer_norm,
+            "input_gradient": False,  # for a biLM that is fine-tuned
+        },
     )
 
 
@@ -76,6 +82,7 @@ def forward(model: Model, X: Sequence[Array] | MixInputs, is_train: bool) -> tup
 
     def backprop(dYs: Sequence[Array]) -> list:
         products = xp.zeros_like(w)  # (L,), products of the layers with the gradient
+        dX = []
         for h, norm, dY, part in zip(H, norms, dYs, parts, strict=True):
             own = dY[:, : h.shape[2]]
             d = own if part is None else own * part
@@ -84,11 +91,13 @@ def forward(model: Model, X: Sequence[Array] | MixInputs, is_train: bool) -> tup
             else:
                 each = xp.einsum("lnd,nd->ln", h, d) - norm.mean * d.sum(-1)
                 products += (norm.scale * each).sum(-1)
+            if model.attrs["input_gradient"]:
+                dX.append(_input_gradient(gamma * s, h, norm, d))
         ds = gamma * products
         dw = s * (ds - s @ ds) + 2.0 * model.attrs["weight_penalty"] * sum(h.shape[1] for h in H) * w
         model.inc_grad("w", dw.astype("f"))
         model.inc_grad("gamma", (s @ products).reshape(1).astype("f"))
-        return []
+        return dX
 
     return Ys, backprop
 
@@ -155,6 +164,16 @@ def _mix(
     if static is not None:
         Ys = [xp.hstack([y, extra]) for y, extra in zip(Ys, static, strict=True)]
     return Ys, norms
+
+
+def _input_gradient(weights: Array, h: Array, norm: _Norm | None, d: Array) -> Array:
+    """Return the gradient (L, n, D) of layers h, from that of their mix, d (n, D)."""
+    dH = weights[:, None, None] * d
+    if norm is None:
+        return dH
+    scale = norm.scale[..., None]
+    x = (h - norm.mean[..., None]) * scale
+    return scale * (dH - dH.mean(-1, keepdims=True) - x * (dH * x).mean(-1, keepdims=True))
 
 
 def _norm(xp: Any, h: Array) -> _Norm:
