@@ -77,11 +77,19 @@ def resolve_model_path(path: PathLike | None) -> Path:
     """Return a model folder. None, or "zh_elmo_sm" if no such path exists, means the bundled model.
 
     Where no such path exists, a name may be that of an installed model, see installed_models.
+    Raises a ModelFolderError for a name that is neither.
     """
     if path is None or (str(path) == BUNDLED_MODEL and not Path(path).exists()):
         return bundled_model_path()
     if str(path).isidentifier() and not Path(path).exists():
-        return installed_models().get(str(path), Path(path))
+        models = installed_models()
+        if str(path) not in models:
+            names = ", ".join([BUNDLED_MODEL, *sorted(models)])
+            raise ModelFolderError(
+                f"The model folder {path} does not exist, and no installed model has this name: "
+                f"check the path, or give one of {names}."
+            )
+        return models[str(path)]
     return Path(path)
 
 
