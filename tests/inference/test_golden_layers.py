@@ -1,4 +1,4 @@
-"""The bundled model gives the same bits as ever: hashes of its layers, one for each instruction set and type.
+"""The bundled model gives the bits that it gave when it was made: hashes for each instruction set and type.
 
 A change of the kernel that keeps its arithmetic, and every move of code, leaves them as they are. The kernel
 has its own exp, fixes the order of its sums and is compiled without contraction, so neither the compiler nor
@@ -66,16 +66,16 @@ zhangsan@example.com
 # Hashes of f32, bf16 and int16. `plain` rounds a product before it is added, the others do not; the
 # instructions for bf16 differ in how they round the sum of two products.
 GOLDEN = {
-    "native plain": ("55c1e0f45bcf801a", "0addde34e790809f", "5ff7fb18b2495833"),
-    "native avx2": ("f02d3c05e46cd508", "6c228f4d0f68ae08", "30e645a6f6eefb3f"),
-    "native avx512": ("f02d3c05e46cd508", "6c228f4d0f68ae08", "30e645a6f6eefb3f"),
-    "native avx512vnni": ("f02d3c05e46cd508", "6c228f4d0f68ae08", "30e645a6f6eefb3f"),
-    "native avx512bf16": ("f02d3c05e46cd508", "8b717c67045e1704", "30e645a6f6eefb3f"),
-    "native amx": ("f02d3c05e46cd508", "a31684a92c352e1d", "30e645a6f6eefb3f"),
+    "native plain": ("aeb0bf77e1d25779", "0356a02cb24aefbc", "1c94268fcb4ddc05"),
+    "native avx2": ("3d3f7c348804cc47", "ee6701aa1cd2fd53", "f594faa4daf68249"),
+    "native avx512": ("3d3f7c348804cc47", "ee6701aa1cd2fd53", "f594faa4daf68249"),
+    "native avx512vnni": ("3d3f7c348804cc47", "ee6701aa1cd2fd53", "f594faa4daf68249"),
+    "native avx512bf16": ("3d3f7c348804cc47", "8b3625d2a70283be", "f594faa4daf68249"),
+    "native amx": ("3d3f7c348804cc47", None, "f594faa4daf68249"),  # bf16: to be recorded on such a processor
 }
 PRECISIONS = ("f32", "bf16", "int16")
 # The first number of the static vector of a text.
-STATIC = {0: -2.075852, 5: -5.0764, 8: -3.506092, 15: -6.949689, 24: -2.792199, 31: 0.0, 39: -9.29393}
+STATIC = {0: -2.276785, 5: -4.931457, 8: -3.201948, 15: -6.804716, 24: -2.939497, 31: 0.0, 39: -9.225959}
 KNOWN = platform.machine() in ("x86_64", "AMD64")  # elsewhere `plain` is other arithmetic
 BACKENDS = [backend for backend in GOLDEN if backend in available_backends() and KNOWN]
 
@@ -104,9 +104,12 @@ def bundled(tmp_path_factory):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_golden_layers(bundled, backend, precision):
+    expected = GOLDEN[backend][PRECISIONS.index(precision)]
+    if expected is None:
+        pytest.skip(f"no hash of {precision} is recorded for {backend}")
     sentences = [split_characters(text)[0] for text in TEXTS]
     found = digest(encode(bundled, sentences, precision=precision, backend=backend))
-    assert found == GOLDEN[backend][PRECISIONS.index(precision)]
+    assert found == expected
 
 
 def test_golden_static_vectors(bundled):
