@@ -62,6 +62,8 @@ def build_elmo_listener_v1(
     use_static_vectors: bool = False,
     l2: float | None = None,
     static: bool | None = None,
+    fixed_gamma: float | None = None,
+    fixed_weights: list[float] | None = None,
 ) -> Model[list[Doc], list[Floats2d]]:
     """Build spacy-elmo.ElmoListener.v1, a scalar mix of the layers of the component "elmo".
 
@@ -82,9 +84,18 @@ def build_elmo_listener_v1(
             dropout, if the model has any.
         l2: Name of weight_penalty in pipelines of format version 1.
         static: Name of use_static_vectors in pipelines of format version 1.
+        fixed_gamma: A gamma that is not trained; None: it is trained, from 1.
+        fixed_weights: Weights of the layers that are not trained, in place of softmax(w): [1, 0, 0] is layer
+            0 alone, [1, 1, 1] the plain average. None: w is trained.
     """
     penalty = weight_penalty if l2 is None else l2
-    mix = ScalarMix(mix_dropout=mix_dropout, weight_penalty=penalty, layer_norm=layer_norm)
+    mix = ScalarMix(
+        mix_dropout=mix_dropout,
+        weight_penalty=penalty,
+        layer_norm=layer_norm,
+        fixed_gamma=fixed_gamma,
+        fixed_weights=fixed_weights,
+    )
     wanted = use_static_vectors if static is None else static
     return ElmoListener(mix, upstream=upstream, use_static_vectors=wanted)
 
@@ -157,6 +168,8 @@ def build_elmo_tok2vec_v1(
     width: int | None = None,
     l2: float | None = None,
     static: bool | None = None,
+    fixed_gamma: float | None = None,
+    fixed_weights: list[float] | None = None,
 ) -> Model[list[Doc], list[Floats2d]]:
     """Build spacy-elmo.ElmoTok2Vec.v1, a private biLM with its mix, for a standalone component.
 
@@ -173,8 +186,16 @@ def build_elmo_tok2vec_v1(
         width: D (+ S); None: inferred at initialization.
         l2: Name of weight_penalty in pipelines of format version 1.
         static: Name of use_static_vectors in pipelines of format version 1.
+        fixed_gamma: See build_elmo_listener_v1.
+        fixed_weights: See build_elmo_listener_v1.
     """
     penalty = weight_penalty if l2 is None else l2
-    mix = ScalarMix(mix_dropout=mix_dropout, weight_penalty=penalty, layer_norm=layer_norm)
+    mix = ScalarMix(
+        mix_dropout=mix_dropout,
+        weight_penalty=penalty,
+        layer_norm=layer_norm,
+        fixed_gamma=fixed_gamma,
+        fixed_weights=fixed_weights,
+    )
     wanted = use_static_vectors if static is None else static
     return ElmoTok2Vec(bilm, mix, use_static_vectors=wanted, width=width)

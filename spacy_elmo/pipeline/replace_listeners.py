@@ -22,6 +22,8 @@ LISTENER_SETTINGS = (
     "weight_penalty",
     "layer_norm",
     "use_static_vectors",
+    "fixed_gamma",
+    "fixed_weights",
     "l2",
     "static",
     "path",

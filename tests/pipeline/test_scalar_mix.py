@@ -156,3 +156,29 @@ def test_copy_and_bytes(layers):
 def test_settings_out_of_range(settings):
     with pytest.raises(ValueError, match="give"):
         ScalarMix(L, **settings)
+
+
+def test_what_is_fixed_is_not_trained(layers):
+    mix = ScalarMix(L, mix_dropout=0.0, fixed_gamma=0.1, fixed_weights=[0, 2, 2])
+    mix.initialize()
+    before = mix.to_bytes()
+    optimizer = Adam(0.1)
+    Y, backprop = mix(layers, is_train=True)
+    for y, h in zip(Y, layers, strict=True):
+        np.testing.assert_allclose(y, 0.1 * (h[1] + h[2]) / 2, rtol=1e-5, atol=1e-6)
+    backprop(Y)
+    mix.finish_update(optimizer)
+    assert mix.to_bytes() == before
+    for name, settings in (("w", {"fixed_gamma": 2.0}), ("gamma", {"fixed_weights": [1, 1, 1]})):
+        other = ScalarMix(L, **settings)
+        other.initialize()
+        Y, backprop = other(layers, is_train=True)
+        backprop(Y)
+        assert other.has_grad(name)
+        assert not other.has_grad("gamma" if name == "w" else "w")
+
+
+@pytest.mark.parametrize("weights", [[], [0, 0, 0], [1, -1, 1], [1, 1]])
+def test_fixed_weights_that_do_not_fit(weights):
+    with pytest.raises(ValueError, match="a number for each"):
+        ScalarMix(L, fixed_weights=weights).initialize()

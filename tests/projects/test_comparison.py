@@ -28,7 +28,7 @@ def script(name, *arguments):
 def test_every_command_and_path_of_the_project_is_there():
     project = srsly.read_yaml(PROJECT / "project.yml")
     commands = {each["name"]: each for each in project["commands"]}
-    assert project["workflows"]["all"] == ["assets", "corpus", "pretrain", "train", "evaluate", "report"]
+    assert project["workflows"]["all"] == ["assets", "corpus", "pretrain", "train", "evaluate", "table"]
     made = {path for each in commands.values() for path in each.get("outputs", [])}
     made |= {asset["dest"] for asset in project["assets"]}
     for each in commands.values():
@@ -184,7 +184,7 @@ def test_curve(tmp_path):
         for run, scores in runs_with_scores():
             if run.task == "tagger":
                 scores["tag_acc"] += gain * (run.system == "elmo")
-            write_json(tmp_path / "metrics" / f"embedded_{size}" / f"{run.name}.json", scores)
+            write_json(tmp_path / "metrics" / f"bundled_{size}" / f"{run.name}.json", scores)
     done = script("summarize", tmp_path / "metrics", tmp_path / "summary.md")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == (tmp_path / "summary.md").read_text(encoding="utf8").strip()

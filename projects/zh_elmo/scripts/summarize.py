@@ -11,7 +11,7 @@ from io_utils import fail, read_json, write_atomic
 from report import Scores, fewer_errors, markdown_table, percent
 from train_seeds import SYSTEMS, TrainError
 
-PREFIX = "embedded_"
+PREFIX = "bundled_"
 MEASURES = (("tagging accuracy", "tagger", "tag_acc"), ("entities F1", "ner", "ents_f"))
 
 

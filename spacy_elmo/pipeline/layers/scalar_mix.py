@@ -13,6 +13,7 @@ Array = Any  # of numpy or cupy, float32
 
 
 EPSILON = 1e-5  # added to a variance: white space has vectors of zeros
+SMALLEST = 1e-30  # weight of a layer that is left out; it has a logarithm
 
 
 class MixInputs(NamedTuple):
@@ -30,6 +31,8 @@ def ScalarMix(
     mix_dropout: float = 0.5,
     weight_penalty: float = 0.001,
     layer_norm: bool = False,
+    fixed_gamma: float | None = None,
+    fixed_weights: Sequence[float] | None = None,
 ) -> Model:
     """Create the layer Y = gamma * sum_j softmax(w)_j h_j (Peters et al. 2018, equation 1).
 
@@ -47,6 +50,9 @@ def ScalarMix(
             so the balance of both terms depends neither on the batch size nor on gradient accumulation.
         layer_norm: Normalise each h_j to mean 0 and variance 1 over the columns of a token before the
             weighting (section 3.2), without parameters.
+        fixed_gamma: A gamma that is not trained; None: gamma is trained.
+        fixed_weights: Weights of the layers, in place of softmax(w), that are not trained: (1, 0, 0) is layer
+            0 alone. They are divided by their sum. None: w is trained.
     """
     if not 0.0 <= mix_dropout < 1.0:
         raise ValueError(
@@ -54,6 +60,10 @@ def ScalarMix(
         )
     if weight_penalty < 0.0:
         raise ValueError(f"weight_penalty = {weight_penalty} is negative: give 0 or more.")
+    if fixed_weights is not None and (min(fixed_weights, default=-1) < 0 or not sum(fixed_weights)):
+        raise ValueError(
+            f"fixed_weights = {fixed_weights}: give a number for each layer, none negative and not all 0."
+        )
     return Model(
         "elmo-scalar-mix",
         forward,
@@ -64,6 +74,8 @@ def ScalarMix(
             "mix_dropout": mix_dropout,
             "weight_penalty": weight_penalty,
             "layer_norm": layer_norm,
+            "fixed_gamma": fixed_gamma,
+            "fixed_weights": None if fixed_weights is None else list(fixed_weights),
             "input_gradient": False,  # for a biLM that is fine-tuned
         },
     )
@@ -95,8 +107,10 @@ def forward(model: Model, X: Sequence[Array] | MixInputs, is_train: bool) -> tup
                 dX.append(_input_gradient(gamma * s, h, norm, d))
         ds = gamma * products
         dw = s * (ds - s @ ds) + 2.0 * model.attrs["weight_penalty"] * sum(h.shape[1] for h in H) * w
-        model.inc_grad("w", dw.astype("f"))
-        model.inc_grad("gamma", (s @ products).reshape(1).astype("f"))
+        if model.attrs["fixed_weights"] is None:
+            model.inc_grad("w", dw.astype("f"))
+        if model.attrs["fixed_gamma"] is None:
+            model.inc_grad("gamma", (s @ products).reshape(1).astype("f"))
         return dX
 
     return Ys, backprop
@@ -104,9 +118,18 @@ def forward(model: Model, X: Sequence[Array] | MixInputs, is_train: bool) -> tup
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
     """Allocate w and gamma."""
-    if model.has_param("w") is None:
-        model.set_param("w", model.ops.alloc1f(model.get_dim("nL")))
-        model.set_param("gamma", model.ops.alloc1f(1) + 1.0)
+    if model.has_param("w") is not None:
+        return
+    w = model.ops.alloc1f(model.get_dim("nL"))
+    fixed, gamma = model.attrs["fixed_weights"], model.attrs["fixed_gamma"]
+    if fixed is not None:
+        if len(fixed) != len(w):
+            raise ValueError(
+                f"fixed_weights = {fixed}: the biLM has {len(w)} layers, give a number for each."
+            )
+        w += model.ops.asarray1f(numpy.log(numpy.maximum(fixed, SMALLEST)).astype("f"))
+    model.set_param("w", w)
+    model.set_param("gamma", model.ops.alloc1f(1) + (1.0 if gamma is None else gamma))
 
 
 def dropout_mask(ops: Ops, shape: tuple[int, ...], rate: float) -> Array | None:

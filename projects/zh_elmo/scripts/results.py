@@ -1,0 +1,130 @@
+"""Render the studies in metrics/ as tables of docs/results.md and as a page that opens from disk."""
+
+import re
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import typer
+from io_utils import fail, read_json, write_atomic
+from report import markdown_table, percent
+from results_page import page
+from study import WITHOUT, StudyError
+from study_curve import BUNDLED
+
+Row = dict[str, Any]
+Table = list[list[str]]
+COMMANDS = {"knobs": "study-knobs", "curve": "study-curve", "length": "study-length"}
+NAMES = {"tagger": "tagging accuracy", "ner": "entities F1"}
+
+
+def read_cells(metrics: Path, study: str) -> list[Row]:
+    """Read the cells of a study."""
+    return [read_json(path) for path in sorted((metrics / study).glob("*.json"))]
+
+
+def groups(cells: list[Row]) -> dict[tuple[str, int, str], list[Row]]:
+    """Group cells that differ in their seed only, by task, sentences and system."""
+    found: dict[tuple[str, int, str], list[Row]] = {}
+    for cell in cells:
+        found.setdefault((cell["task"], cell["sentences"] or 10**9, cell["system"]), []).append(cell)
+    return dict(sorted(found.items(), key=lambda item: item[0][:2]))
+
+
+def knobs_table(cells: list[Row]) -> Table:
+    """Return a row for each setting, with its difference from the plain configuration and its mix."""
+    rows = [["task, sentences", "setting", "score", "difference", "seeds", "layer weights", "gamma"]]
+    found = groups(cells)
+    for (task, sentences, system), same in found.items():
+        plain = found.get((task, sentences, "plain"))
+        scores = [each["score"] for each in same]
+        change = f"{100 * (mean(scores) - mean(p['score'] for p in plain)):+.2f}" if plain else "-"
+        weights, gamma = mix_of(same)
+        rows.append(
+            [f"{NAMES[task]}, {sentences:,}", system, percent(scores), change, f"{len(same)}", weights, gamma]
+        )
+    return rows
+
+
+def mix_of(cells: list[Row]) -> tuple[str, str]:
+    """Return the mean layer weights and gamma of cells; "-" without ELMo."""
+    mixes = [each["mixes"][0] for each in cells if each["mixes"]]
+    if not mixes:
+        return "-", "-"
+    weights = [mean(layer) for layer in zip(*(each["weights"] for each in mixes), strict=True)]
+    return " ".join(f"{w:.2f}" for w in weights), f"{mean(each['gamma'] for each in mixes):.2f}"
+
+
+def curve_table(cells: list[Row]) -> Table:
+    """Return a row for each number of sentences and system, with its time and speed of training."""
+    rows = [["task", "sentences", "system", "score", "seeds", "training", "words/s"]]
+    for (task, sentences, system), same in groups(cells).items():
+        size = "all" if sentences == 10**9 else f"{sentences:,}"
+        seconds = f"{mean(each['seconds'] for each in same):.0f} s"
+        speed = f"{mean(each['words_per_second'] for each in same):,.0f}"
+        scores = percent([each["score"] for each in same])
+        rows.append([NAMES[task], size, system, scores, f"{len(same)}", seconds, speed])
+    return rows
+
+
+def length_table(metrics: Path) -> Table:
+    """Return a row for each class of length."""
+    rows = [["task, sentences", "length of", "words", "cases", WITHOUT, BUNDLED, "difference"]]
+    for path in sorted((metrics / "length").glob("*.json")):
+        task, _, sentences = path.stem.partition("_")
+        for row in read_json(path):
+            without, elmo = 100 * row[WITHOUT], 100 * row[BUNDLED]
+            scores = [f"{without:.2f}", f"{elmo:.2f}", f"{elmo - without:+.2f}"]
+            head = [f"{NAMES[task]}, {sentences}", row["kind"], row["length"], f"{row['all']:,}"]
+            rows.append(head + scores)
+    return rows
+
+
+def tables(metrics: Path) -> dict[str, Table | None]:
+    """Return the table of each study; None where nothing was measured."""
+    found: dict[str, Table | None] = {
+        "knobs": knobs_table(read_cells(metrics, "knobs")),
+        "curve": curve_table(read_cells(metrics, "curve")),
+        "length": length_table(metrics),
+    }
+    return {name: table if table and len(table) > 1 else None for name, table in found.items()}
+
+
+def absent(study: str) -> str:
+    """Return the sentence in the place of a table."""
+    return f"Not measured yet: `spacy project run {COMMANDS[study]} projects/zh_elmo` makes this table."
+
+
+def fill(text: str, found: dict[str, Table | None]) -> str:
+    """Put the tables between the marks of a document; the prose around them stays."""
+    for name, table in found.items():
+        marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        if not marks.search(text):
+            raise StudyError(f"The document has no marks <!-- {name} --> and <!-- end -->: put them there.")
+        block = absent(name) if table is None else markdown_table(table)
+        text = marks.sub(lambda match, block=block: f"{match[1]}{block}\n{match[2]}", text)  # type: ignore[misc]
+    return text
+
+
+def main(
+    metrics: Path = typer.Argument(..., help="Folder with the results of all studies."),
+    document: Path = typer.Argument(..., help="docs/results.md, whose tables are replaced."),
+    output: Path = typer.Argument(..., help="The page to write, .html."),
+) -> None:
+    """Write both."""
+    try:
+        found = tables(metrics)
+        text = fill(document.read_text(encoding="utf8"), found)
+        cells = {study: read_cells(metrics, study) for study in ("knobs", "curve")}
+        missing = {name: absent(name) for name, table in found.items() if table is None}
+        write_atomic(output, page(found, missing, cells).encode("utf8"))
+        write_atomic(document, text.encode("utf8"))
+        for name, table in found.items():
+            typer.echo(f"{name}: {absent(name) if table is None else f'{len(table) - 1} rows'}")
+        typer.echo(f"written: {document}, {output}")
+    except (StudyError, OSError, ValueError, KeyError) as error:
+        fail(str(error))
+
+
+if __name__ == "__main__":
+    typer.run(main)

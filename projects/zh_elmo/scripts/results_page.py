@@ -1,0 +1,121 @@
+"""Draw the results of the studies on one page of HTML, with pictures and examples inside it."""
+
+import html
+from collections.abc import Sequence
+from io import BytesIO
+from statistics import mean
+from typing import Any
+
+from matplotlib.figure import Figure
+from spacy import displacy
+
+Row = dict[str, Any]
+TITLES = {"curve": "Learning curve", "knobs": "Settings of the mix", "length": "Length"}
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>What ELMo is worth</title>
+<style>
+body{{font:16px/1.6 sans-serif;max-width:70em;margin:2em auto;padding:0 1em}}
+table{{border-collapse:collapse;margin:1em 0;font-size:15px}}
+td,th{{padding:.2em .8em;border-bottom:1px solid #ddd;text-align:left}}
+svg{{max-width:100%;height:auto}} .facts{{color:#555}} .scroll{{overflow-x:auto}}
+</style>
+<h1>What ELMo is worth</h1>
+<p>Scores in percent on test data that chose nothing; mean ± standard deviation over seeds.</p>
+{sections}
+</html>
+"""
+
+
+def page(tables: dict[str, Any], missing: dict[str, str], cells: dict[str, list[Row]]) -> str:
+    """Build the page. tables: by study, None for those in `missing`, which say what makes them."""
+    pictures = {
+        "curve": curve_picture(cells["curve"]),
+        "knobs": weights_picture(cells["knobs"]),
+        "length": "",
+    }
+    sections = []
+    for name, title in TITLES.items():
+        table = tables.get(name)
+        body = f"<p>{html.escape(missing[name])}</p>" if table is None else table_html(table)
+        sections.append(f"<h2>{title}</h2>\n{pictures[name]}\n{body}")
+    sections.append(f"<h2>Examples</h2>\n{examples_html([*cells['curve'], *cells['knobs']])}")
+    return PAGE.format(sections="\n".join(sections))
+
+
+def table_html(rows: Sequence[Sequence[str]]) -> str:
+    """Format a table; the first row is the header."""
+    lines = [f"<tr>{''.join(f'<th>{html.escape(cell)}</th>' for cell in rows[0])}</tr>"]
+    lines += [f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows[1:]]
+    return f'<div class="scroll"><table>{"".join(lines)}</table></div>'
+
+
+def curve_picture(cells: list[Row]) -> str:
+    """Draw the mean score over the number of sentences, a line for each system; "" without cells.
+
+    Cells of all sentences, whose number a cell does not know, are in the table only.
+    """
+    cells = [cell for cell in cells if cell["sentences"]]
+    tasks = sorted({cell["task"] for cell in cells})
+    if not tasks:
+        return ""
+    figure = Figure(figsize=(5 * len(tasks), 3.5), layout="constrained")
+    for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+        of_task = [cell for cell in cells if cell["task"] == task]
+        for system in dict.fromkeys(cell["system"] for cell in of_task):
+            points: dict[int, list[float]] = {}
+            for cell in of_task:
+                if cell["system"] == system:
+                    points.setdefault(cell["sentences"], []).append(100 * cell["score"])
+            sizes = sorted(points)
+            axes.plot(sizes, [mean(points[size]) for size in sizes], marker="o", label=system)
+        axes.set(xscale="log", xlabel="training sentences", ylabel="score, %", title=task)
+        axes.legend()
+    return _svg(figure)
+
+
+def weights_picture(cells: list[Row]) -> str:
+    """Draw the layer weights of each setting, the mean over its seeds; "" without cells."""
+    mixes: dict[str, list[list[float]]] = {}
+    for cell in cells:
+        if cell["mixes"]:
+            label = f"{cell['task']}, {cell['system']}"
+            mixes.setdefault(label, []).append(cell["mixes"][0]["weights"])
+    if not mixes:
+        return ""
+    figure = Figure(figsize=(8, 0.6 + 0.3 * len(mixes)), layout="constrained")
+    axes = figure.subplots()
+    starts = [0.0] * len(mixes)
+    means = [[mean(layer) for layer in zip(*each, strict=True)] for each in mixes.values()]
+    for layer in range(max(map(len, means))):
+        widths = [weights[layer] if layer < len(weights) else 0.0 for weights in means]
+        axes.barh(list(mixes), widths, left=starts, label=f"layer {layer}")
+        starts = [a + b for a, b in zip(starts, widths, strict=True)]
+    axes.invert_yaxis()
+    axes.set(xlabel="weight", xlim=(0, 1))
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return _svg(figure)
+
+
+def examples_html(cells: list[Row]) -> str:
+    """Show the sentences that a cell has kept, as found by it and as annotated; by spaCy's displaCy."""
+    with_entities = [cell for cell in cells if cell["task"] == "ner" and cell["examples"] and cell["mixes"]]
+    if not with_entities:
+        return "<p>None yet: they come with a study of entities (<code>--vars.study_task ner</code>).</p>"
+    cell = max(with_entities, key=lambda each: each["score"])
+    facts = f"{cell['system']}, {cell['sentences'] or 'all'} sentences, seed {cell['seed']}"
+    parts = [f'<p class="facts">{html.escape(facts)}. First as found, then as annotated.</p>']
+    for each in cell["examples"]:
+        for spans in (each["ents"], each["gold"]):
+            shown = {"text": each["text"], "ents": spans, "title": None}
+            parts.append(displacy.render(shown, style="ent", manual=True, jupyter=False))
+    return "\n".join(parts)
+
+
+def _svg(figure: Figure) -> str:
+    from matplotlib import rc_context
+
+    data = BytesIO()
+    with rc_context({"svg.hashsalt": "spacy-elmo"}):
+        figure.savefig(data, format="svg", metadata={"Date": None})
+    text = data.getvalue().decode("utf8")
+    return text[text.index("<svg") :]

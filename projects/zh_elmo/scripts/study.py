@@ -1,0 +1,182 @@
+"""Train and score the cells of a study: one task, system, number of sentences and seed each.
+
+All cells run in one process, which computes the frozen layers of a sentence once and keeps them on disk.
+Every cell has the same number of steps and is scored at its end with averaged weights, so the test data
+choose nothing. A cell is one JSON file in metrics/study/<study>; a cell that has its file is not run again.
+"""
+
+import random
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import typer
+from io_utils import read_json, write_json
+from lengths import count_entities, count_tags
+from probe import copies, minibatches
+from spacy.language import Language
+from spacy.scorer import Scorer
+from spacy.tokens import Doc
+from spacy.training import Corpus, Example
+from spacy.training.initialize import init_nlp
+from spacy.util import registry
+from thinc.api import Config, fix_random_seed
+
+from spacy_elmo.pipeline.layer_weights import collect_layer_weights
+
+SCORES = {"tagger": "tag_acc", "ner": "ents_f"}
+WITHOUT = "without ELMo"
+SHOWN = 6  # sentences with entities that a cell keeps for the page
+
+
+class StudyError(Exception):
+    """The study cannot run; the message says why."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training. `system` is its name in the tables; settings are those of the listener."""
+
+    study: str
+    system: str
+    task: str
+    sentences: int
+    seed: int
+    settings: dict[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    """Model folder of the biLM; None: the bundled one."""
+    alone: bool = False
+    """Whether the encoder reads ELMo alone, without the embeddings of spaCy."""
+
+    @property
+    def name(self) -> str:
+        """Name of the cell's file."""
+        system = "".join(c if c.isalnum() or c in ".-" else "_" for c in self.system)
+        return f"{self.task}_{self.sentences}_{system}_{self.seed}"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the data are, and how long to train."""
+
+    train: Path
+    test: Path
+    steps: int
+    test_sentences: int
+    cache: Path
+    configs: Path = Path("../../configs")
+
+
+def make_config(cell: Cell, data: Data) -> Config:
+    """Return the config of a cell: that of `configs/` with spaCy's embeddings and the mix, nothing else."""
+    config = Config().from_disk(data.configs / f"{cell.task}.cfg", interpolate=False)
+    tok2vec = config["components"][cell.task]["model"]["tok2vec"]
+    parts = tok2vec["embed"]["*"]
+    listener = {**parts["elmo"], "use_static_vectors": False, **cell.settings}
+    if cell.system == WITHOUT:
+        tok2vec["embed"] = parts["hash"]
+        del config["components"]["elmo"]
+        config["nlp"]["pipeline"] = [cell.task]
+    elif cell.alone:
+        tok2vec["embed"] = listener
+    else:
+        tok2vec["embed"]["*"] = {"hash": parts["hash"], "elmo": listener}
+    if cell.system != WITHOUT:
+        config["components"]["elmo"]["model"]["path"] = cell.model
+        config["components"]["elmo"] |= {"cache_dir": str(data.cache), "cache_mb": 4096}
+    config["paths"] |= {"train": str(data.train), "dev": str(data.test)}
+    config["system"]["seed"] = cell.seed
+    return config
+
+
+def sample(nlp: Language, path: Path, size: int) -> list[Example]:
+    """Return `size` examples, drawn with a fixed seed; 0: all. A smaller sample is part of a larger one."""
+    examples = list(Corpus(path, gold_preproc=True)(nlp))
+    if not examples:
+        raise StudyError(f"{path} holds no sentences: give another file.")
+    if size > len(examples):
+        raise StudyError(f"{path} holds {len(examples)} sentences, not {size}: give a smaller number.")
+    random.Random(0).shuffle(examples)
+    return examples[:size] if size else examples
+
+
+def run_cell(cell: Cell, data: Data) -> dict[str, Any]:
+    """Train and score a cell; return what its file holds."""
+    fix_random_seed(cell.seed)
+    nlp = init_nlp(make_config(cell, data))
+    training = nlp.config.interpolate()["training"]
+    optimizer = registry.resolve({"it": training["optimizer"]})["it"]
+    batcher = registry.resolve({"it": training["batcher"]})["it"]
+    examples = sample(nlp, data.train, cell.sentences)
+    test = sample(nlp, data.test, data.test_sentences)
+    if nlp.has_pipe("elmo"):
+        # Layers of all sentences, once for all cells, so that the time below is that of the task.
+        everything = (each.predicted for each in [*copies(nlp, examples), *copies(nlp, test)])
+        while batch := list(islice(everything, 64)):
+            nlp.get_pipe("elmo").annotate(batch)
+    start = time.monotonic()
+    words = 0
+    for batch in islice(minibatches(examples, batcher, cell.seed), data.steps):
+        nlp.update(copies(nlp, batch), drop=training["dropout"], sgd=optimizer)
+        words += sum(len(each.reference) for each in batch)
+    seconds = time.monotonic() - start
+    with nlp.use_params(optimizer.averages):
+        docs = nlp.pipe(each.predicted for each in copies(nlp, test))
+        scored = [Example(doc, each.reference) for doc, each in zip(docs, test, strict=True)]
+        scores = Scorer(nlp=nlp).score(scored)
+        mixes = [{"weights": m.weights.tolist(), "gamma": m.gamma} for m in collect_layer_weights(nlp)]
+    count = count_tags if cell.task == "tagger" else count_entities
+    return {
+        **asdict(cell),
+        "score": scores[SCORES[cell.task]],
+        "steps": data.steps,
+        "test_sentences": len(test),
+        "seconds": seconds,
+        "words_per_second": words / seconds,
+        "mixes": mixes,
+        "lengths": count(scored),
+        "examples": list(islice(_shown(scored), SHOWN)),
+    }
+
+
+def _shown(examples: Iterable[Example]) -> Iterator[dict[str, Any]]:
+    for each in examples:
+        if each.reference.ents:
+            yield {
+                "text": each.predicted.text,
+                "ents": _spans(each.predicted),
+                "gold": _spans(each.reference),
+            }
+
+
+def _spans(doc: Doc) -> list[dict[str, Any]]:
+    return [{"start": e.start_char, "end": e.end_char, "label": e.label_} for e in doc.ents]
+
+
+def numbers(text: str) -> list[int]:
+    """Read a list of whole numbers such as "0 1 2"."""
+    try:
+        found = [int(each) for each in text.replace(",", " ").split()]
+    except ValueError:
+        raise StudyError(f"'{text}' is no list of whole numbers; give one such as '0 1 2'.") from None
+    if not found:
+        raise StudyError("No number is given; give whole numbers such as '0 1 2'.")
+    return list(dict.fromkeys(found))
+
+
+def run_all(cells: Iterable[Cell], data: Data, metrics: Path) -> None:
+    """Run the cells that have no file yet, and print a line for each."""
+    cells = list(cells)
+    for number, cell in enumerate(cells, 1):
+        path = metrics / cell.study / f"{cell.name}.json"
+        if not path.exists():
+            write_json(path, run_cell(cell, data))
+        found = read_json(path)
+        if found["steps"] != data.steps:
+            raise StudyError(f"{path} has {found['steps']} steps: delete it, or ask for so many.")
+        typer.echo(
+            f"[{number}/{len(cells)}] {cell.name}: {100 * found['score']:.2f}, {found['seconds']:.0f} s"
+        )
