@@ -14,8 +14,8 @@ ORIGIN = {
     "name": "zh_elmo_sm",
     "description": "Small Chinese ELMo of characters",
     "licence": "MIT",
-    "sources": "138 million characters of Chinese text, and the raw text of the training part of the People's "
-    "Daily of January 1998; all of them are named in README.md",
+    "sources": "138 million characters of Chinese text, and the raw text of the training part of the "
+    "People's Daily of January 1998; all of them are named in README.md",
 }
 
 
