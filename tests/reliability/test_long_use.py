@@ -23,4 +23,4 @@ def test_processes_that_begin_with_threads_and_share_outputs():
 
 
 def test_memory_after_long_use():
-    run("load", "--count", "200000", "--bundled", "0", "--steps", "200", "--megabytes", "400")
+    run("load", "--count", "200000", "--bundled", "0", "--steps", "1000", "--megabytes", "1000")
