@@ -78,8 +78,9 @@ class StaticVectors:
 
     def _from_subwords(self, token: str) -> np.ndarray:
         token = normalize(token) if self._normalized else token
-        rows = self._pieces(token.translate(self._forms))
-        return normalize_rms(self._vectors(rows).sum(0, keepdims=True))[0]
+        parts = self._vectors(self._pieces(token.translate(self._forms)))
+        # A single part gives the bits of its own row, which a second normalisation would round again.
+        return parts[0] if len(parts) == 1 else normalize_rms(parts.sum(0, keepdims=True))[0]
 
     def _vectors(self, rows: list[int]) -> np.ndarray:
         # Normalised at lookup, not once for all rows: the table is mapped, and most of it is never read.
