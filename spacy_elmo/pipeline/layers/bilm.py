@@ -68,7 +68,7 @@ class BiLMShim(Shim):
 
     @property
     def frozen(self) -> bool:
-        """Whether the weights stay as they are."""
+        """Whether training leaves the weights unchanged."""
         return self.learn_rate_factor == 0.0
 
     @property

@@ -93,7 +93,13 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     mix.set_dim("nL", get_bilm_shim(bilm).bilm.n_layers)
     if mix.has_dim("nI") is None:
         mix.set_dim("nI", config.width)
-    mix.attrs["input_gradient"] = not get_bilm_shim(bilm).frozen
+    if not get_bilm_shim(bilm).frozen:
+        if "input_gradient" not in mix.attrs:
+            raise ValueError(
+                f'"{mix.name}" computes no gradient of the layers, so it cannot fine-tune a biLM: set '
+                "frozen = true in its [bilm]."
+            )
+        mix.attrs["input_gradient"] = True
     mix.initialize()
     width = config.width + config.static_width * model.attrs["use_static_vectors"]
     if mix.has_dim("nO"):

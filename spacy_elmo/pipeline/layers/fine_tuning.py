@@ -105,5 +105,4 @@ def _pool(bilm: BiLM, alignment: Alignment, states: Sequence[Tensor]) -> Tensor:
 
 
 def _to_numpy(tensor: Tensor) -> np.ndarray:
-    dense = tensor.to_dense() if tensor.is_sparse else tensor
-    return np.array(dense.detach().cpu().numpy())
+    return np.array(tensor.detach().cpu().numpy())  # a copy: thinc's optimizer writes into it

@@ -7,7 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from spacy_elmo.errors import ElmoError
+from spacy_elmo.pipeline.architectures import build_bilm_v1
 from spacy_elmo.pipeline.layer_weights import collect_layer_weights
+from spacy_elmo.tasks.lexical.architectures import build_distilled_tagger_v1
 from spacy_elmo.tasks.lexical.distilled_tagger import DistilledTagger, TaggerWeights, load_tagger, save_tagger
 
 from .helpers import MODEL, SENTENCES, make_examples, spans_of, train
@@ -130,6 +132,12 @@ def test_another_width_is_refused(tmp_path):
     nlp.add_pipe("crf_ner", config=config(tmp_path / "tagger"))
     with pytest.raises(ElmoError, match="reads 3 layers of width 7, and this biLM has 3 of width 512"):
         nlp.initialize(lambda: make_examples(nlp))
+
+
+def test_a_bilm_that_is_not_frozen_is_refused():
+    model = build_distilled_tagger_v1(bilm=build_bilm_v1(frozen=False))
+    with pytest.raises(ValueError, match="cannot fine-tune a biLM: set frozen = true"):
+        model.initialize()
 
 
 @pytest.mark.parametrize("data", [b"", b"not a file of tensors", b"\xff" * 64])
