@@ -60,12 +60,12 @@ def package(
     After `pip install WHEEL` every path of a model may be its name:
     nlp.add_pipe("elmo", config={"model": {"path": NAME}}), spacy_elmo.load(NAME), `spacy elmo info NAME`.
     """
-    from ..inference.loading import read_config, resolve_model_path
-    from ..modeling.serialization import MODEL
+    from ..inference.loading import resolve_model_path
+    from ..modeling.serialization import MODEL, read
     from ..ownership import OutputError
 
     folder = resolve_model_path(model)
-    config = read_config(folder)
+    config, _, _ = read(folder)  # raises for a damaged folder
     name = name or str(config.meta.get("name", ""))
     check_name(name)
     check_version(version)

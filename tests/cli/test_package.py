@@ -92,6 +92,10 @@ def test_what_is_refused(model, tmp_path):
             version,
             message="is not a version",
         )
+    damaged = tmp_path / "damaged"
+    make_bilm().save(damaged)
+    (damaged / "vocab.txt").write_text("x\n", encoding="utf8")
+    refused(tmp_path, "package", damaged, out, "--name", "zh_tiny", message="vocab.txt")
     refused(tmp_path, "package", tmp_path / "none", out, "--name", "zh_tiny", message="none")
     assert run("package", model, out, "--name", "zh_tiny").exit_code == 0
     refused(tmp_path, "package", model, out, "--name", "zh_tiny", message="exists: delete it")
