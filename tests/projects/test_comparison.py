@@ -11,7 +11,8 @@ from report import comparison, fewer_errors, mixes, percent
 from spacy.tokens import Doc, DocBin
 from spacy.vocab import Vocab
 from summarize import crossing
-from train_seeds import Run, TrainError, command, plan, train
+from thinc.api import Config
+from train_seeds import Run, TrainError, command, configs_for, plan, train
 
 PROJECT = Path(__file__).parents[2] / "projects" / "zh_elmo"
 
@@ -44,6 +45,21 @@ def test_both_sides_get_the_same_seeds():
     sides = [{(run.task, run.seed) for run in runs if run.system == side} for side in ("baseline", "elmo")]
     assert sides[0] == sides[1] == {(task, seed) for task in ("tagger", "ner") for seed in (0, 1, 7)}
     assert len(runs) == 12
+
+
+def test_the_distilled_tagger_is_only_for_the_bundled_model(tmp_path):
+    configs = PROJECT.parents[1] / "configs"
+    bundled = PROJECT.parents[1] / "spacy_elmo" / "models" / "zh_elmo_sm"
+    assert configs_for(bundled, configs, tmp_path) == configs
+    assert not list(tmp_path.iterdir())
+    copies = configs_for(tmp_path / "own", configs, tmp_path)
+    for task in ("tagger", "ner"):
+        for name in (f"{task}.cfg", f"{task}_baseline.cfg"):
+            expected = Config().from_disk(configs / name, interpolate=False)
+            parts = expected["components"][task]["model"]["tok2vec"]["embed"].get("*", {})
+            assert ("tagger" in parts) == (name == f"{task}.cfg")
+            parts.pop("tagger", None)
+            assert Config().from_disk(copies / name, interpolate=False) == expected
 
 
 def test_the_two_commands_differ_in_config_and_model_only():

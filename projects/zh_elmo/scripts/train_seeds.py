@@ -16,6 +16,9 @@ from pathlib import Path
 import features
 import typer
 from io_utils import fail, read_json
+from thinc.api import Config
+
+from spacy_elmo.inference.loading import bundled_model_path
 
 TASKS = ("tagger", "ner")
 SYSTEMS = ("baseline", "elmo")
@@ -57,6 +60,23 @@ def plan(seeds: str) -> list[Run]:
     return [
         Run(task, system, seed) for system in systems for task in TASKS for seed in dict.fromkeys(numbers)
     ]
+
+
+def configs_for(model: Path, configs: Path, output: Path) -> Path:
+    """Return the folder of the configs for a biLM.
+
+    The distilled tagger reads the layers of the bundled model. For another biLM, copies of the configs
+    without it are written to `output`.
+    """
+    if model.resolve() == bundled_model_path().resolve():
+        return configs
+    copies = output / "configs"
+    copies.mkdir(parents=True, exist_ok=True)
+    for run in plan("0"):
+        config = Config().from_disk(configs / run.config, interpolate=False)
+        config["components"][run.task]["model"]["tok2vec"]["embed"].get("*", {}).pop("tagger", None)
+        config.to_disk(copies / run.config)
+    return copies
 
 
 def command(
@@ -130,6 +150,7 @@ def main(
     options += features.options(suffix)
     try:
         runs = plan(seeds)
+        configs = configs_for(model, configs, output)
         typer.echo(f"{len(runs)} trainings, {jobs} at a time; logs in {output / 'logs'}")
         calls = [
             command(run, configs=configs, output=output, model=model, gpu=gpu, options=options)
