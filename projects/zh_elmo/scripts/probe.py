@@ -14,10 +14,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import spacy
 import typer
 from io_utils import fail, write_json
 from spacy.language import Language
+from spacy.schemas import ConfigSchemaTraining
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.training.initialize import init_nlp
@@ -111,7 +111,7 @@ def _blank_copy(nlp: Language, doc: Doc) -> Doc:
 
 def score(nlp: Language, examples: Iterable[Example], weights: dict[str, float | None]) -> float:
     """Return the weighted score of a pipeline."""
-    found = nlp.evaluate(copies(nlp, examples))
+    found = nlp.evaluate(examples)  # it copies them
     return sum((found.get(name) or 0.0) * weight for name, weight in weights.items() if weight)
 
 
@@ -125,15 +125,18 @@ def minibatches(
         yield from batcher(examples)
 
 
+def training_settings(nlp: Language) -> dict[str, Any]:
+    """Return [training] of a pipeline's config, with its objects."""
+    return registry.resolve(nlp.config.interpolate()["training"], schema=ConfigSchemaTraining)
+
+
 def run_probe(
     config: Config, *, sentences: int, expected: float, seconds: float, every: int, seed: int
 ) -> Iterator[Probe]:
     """Train, and yield the growing measurement after each evaluation."""
     fix_random_seed(seed)
     nlp = init_nlp(config)
-    settings = registry.resolve(
-        nlp.config.interpolate()["training"], schema=spacy.schemas.ConfigSchemaTraining
-    )
+    settings = training_settings(nlp)
     train_corpus, dev_corpus = resolve_dot_names(
         nlp.config.interpolate(), [settings["train_corpus"], settings["dev_corpus"]]
     )

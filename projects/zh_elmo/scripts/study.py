@@ -2,7 +2,7 @@
 
 All cells run in one process, which computes the frozen layers of a sentence once and keeps them on disk.
 Every cell has the same number of steps and is scored at its end with averaged weights, so the test data
-choose nothing. A cell is one JSON file in metrics/study/<study>; a cell that has its file is not run again.
+choose nothing. A cell is one JSON file in metrics/<study>; a cell that has its file is not run again.
 """
 
 import random
@@ -16,13 +16,12 @@ from typing import Any
 import typer
 from io_utils import read_json, write_json
 from lengths import count_entities, count_tags
-from probe import copies, minibatches
+from probe import copies, minibatches, training_settings
 from spacy.language import Language
 from spacy.scorer import Scorer
 from spacy.tokens import Doc
 from spacy.training import Corpus, Example
 from spacy.training.initialize import init_nlp
-from spacy.util import registry
 from thinc.api import Config, fix_random_seed
 
 from spacy_elmo.pipeline.layer_weights import collect_layer_weights
@@ -49,7 +48,7 @@ class Cell:
     model: str | None = None
     """Model folder of the biLM; None: the bundled one."""
     alone: bool = False
-    """Whether the encoder reads ELMo alone, without the embeddings of spaCy."""
+    """True: the encoder reads only ELMo, without spaCy's embeddings."""
 
     @property
     def name(self) -> str:
@@ -107,9 +106,8 @@ def run_cell(cell: Cell, data: Data) -> dict[str, Any]:
     """Train and score a cell; return what its file holds."""
     fix_random_seed(cell.seed)
     nlp = init_nlp(make_config(cell, data))
-    training = nlp.config.interpolate()["training"]
-    optimizer = registry.resolve({"it": training["optimizer"]})["it"]
-    batcher = registry.resolve({"it": training["batcher"]})["it"]
+    training = training_settings(nlp)
+    optimizer = training["optimizer"]
     examples = sample(nlp, data.train, cell.sentences)
     test = sample(nlp, data.test, data.test_sentences)
     if nlp.has_pipe("elmo"):
@@ -119,7 +117,7 @@ def run_cell(cell: Cell, data: Data) -> dict[str, Any]:
             nlp.get_pipe("elmo").annotate(batch)
     start = time.monotonic()
     words = 0
-    for batch in islice(minibatches(examples, batcher, cell.seed), data.steps):
+    for batch in islice(minibatches(examples, training["batcher"], cell.seed), data.steps):
         nlp.update(copies(nlp, batch), drop=training["dropout"], sgd=optimizer)
         words += sum(len(each.reference) for each in batch)
     seconds = time.monotonic() - start
@@ -161,7 +159,7 @@ def numbers(text: str) -> list[int]:
     try:
         found = [int(each) for each in text.replace(",", " ").split()]
     except ValueError:
-        raise StudyError(f"'{text}' is no list of whole numbers; give one such as '0 1 2'.") from None
+        raise StudyError(f"'{text}' is not a list of whole numbers: give one such as '0 1 2'.") from None
     if not found:
         raise StudyError("No number is given; give whole numbers such as '0 1 2'.")
     return list(dict.fromkeys(found))
