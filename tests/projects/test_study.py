@@ -112,7 +112,7 @@ def test_plans():
     for wrong in ("name", "=folder", f"{BUNDLED}=folder"):
         with pytest.raises(StudyError, match="NAME=FOLDER"):
             plan_curve("ner", [100], [0], [wrong])
-    with pytest.raises(StudyError, match="is no setting"):
+    with pytest.raises(StudyError, match="is not a setting"):
         plan_knobs("ner", 500, [0], ["colour"])
     with pytest.raises(StudyError, match="whole numbers"):
         numbers("one")

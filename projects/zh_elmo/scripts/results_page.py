@@ -12,14 +12,14 @@ from spacy import displacy
 Row = dict[str, Any]
 TITLES = {"curve": "Learning curve", "knobs": "Settings of the mix", "length": "Length"}
 PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>What ELMo is worth</title>
+<html lang="en"><meta charset="utf-8"><title>Gains from ELMo</title>
 <style>
 body{{font:16px/1.6 sans-serif;max-width:70em;margin:2em auto;padding:0 1em}}
 table{{border-collapse:collapse;margin:1em 0;font-size:15px}}
 td,th{{padding:.2em .8em;border-bottom:1px solid #ddd;text-align:left}}
 svg{{max-width:100%;height:auto}} .facts{{color:#555}} .scroll{{overflow-x:auto}}
 </style>
-<h1>What ELMo is worth</h1>
+<h1>Gains from ELMo</h1>
 <p>Scores in percent on test data that chose nothing; mean ± standard deviation over seeds.</p>
 {sections}
 </html>

@@ -28,7 +28,7 @@ def plan(task: str, sentences: int, seeds: list[int], wanted: list[str]) -> list
     """Return the cells of a study, by seed, so that a study that is cut short has whole seeds."""
     for knob in wanted:
         if knob not in KNOBS:
-            raise StudyError(f"'{knob}' is no setting of the study; there are {', '.join(KNOBS)}.")
+            raise StudyError(f"'{knob}' is not a setting of the study: choose from {', '.join(KNOBS)}.")
     cells = []
     for seed in seeds:
         key = (task, sentences, seed)
