@@ -7,6 +7,7 @@ native_interface.py declares the functions.
 """
 
 import ctypes
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,6 +83,12 @@ def _find() -> Path | None:
     """Return the path of the library: "_native.so", or a name that an older setup.py used; else None."""
     names = sorted(FOLDER.glob("_native*.so"), key=lambda path: len(path.name))
     return names[0] if names else None
+
+
+def library_digest() -> str:
+    """Return the SHA-256 of the library's file, which identifies its build; "" without a library."""
+    path = _find()
+    return "" if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @BuildOnce

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from thread_helpers import switch_often
@@ -181,6 +182,26 @@ def test_folders_are_those_of_weights_and_precision(char_model, wide_model, tmp_
     make_bilm("char", seed=7).save(tmp_path / "other")
     names = [fingerprint(char_model), fingerprint(char_model, "bf16"), fingerprint(wide_model)]
     assert len({*names, fingerprint(tmp_path / "other")}) == 4
+
+
+@pytest.mark.parametrize("changed", ["torch", "kernel", "package"])
+def test_folders_are_those_of_the_code_that_computes(char_model, tmp_path, monkeypatch, changed):
+    def folders() -> set[str]:
+        nlp = blank(char_model, cache_dir=str(tmp_path / "cache"))
+        nlp.add_pipe("tagger", config=tagger_config())
+        train(nlp, steps=1)
+        return {folder.name for folder in (tmp_path / "cache").iterdir()}
+
+    before = folders()
+    assert folders() == before
+    if changed == "torch":
+        monkeypatch.setattr(torch, "__version__", "2.99.0")
+    elif changed == "package":
+        monkeypatch.setattr("spacy_elmo.pipeline.layers.bilm.__version__", "99.0")
+    else:
+        (tmp_path / "_native.so").write_bytes(b"another build")
+        monkeypatch.setattr("spacy_elmo.kernels.binding.FOLDER", tmp_path)
+    assert len(folders() - before) == 1
 
 
 def test_threads_that_read_the_same_damaged_arrays(tmp_path):

@@ -14,12 +14,14 @@ from spacy.attrs import IDX, LENGTH
 from spacy.tokens import Doc
 from thinc.api import Model, Shim, get_torch_default_device
 
+from ...about import __version__
 from ...atomic_io import PathLike
 from ...batching import minibatch_by_size
 from ...inference import loading
 from ...inference.backends import available_backends
 from ...inference.bilm import BiLM
 from ...inference.encode import compute_dtype_of
+from ...kernels.binding import library_digest
 from ...kernels.precision import Precision, check_precision
 from ...locks import ForkSafeLock, run_in_children
 from ...modeling.config import BiLMConfig
@@ -105,11 +107,19 @@ class BiLMShim(Shim):
         return compute_dtype_of(self.bilm, self.precision) != torch.float32
 
     def fingerprint(self) -> str:
-        """Return 32 hex digits of all that the vectors depend on: weights, vocabulary, precision, backend."""
+        """Return 32 hex digits of all that the vectors depend on, to the last bit.
+
+        These are the weights, the vocabulary, the precision, the backend and its processor, and the versions
+        of this package, of torch and of the native kernel.
+        """
         device = self.bilm.device
-        dtype = compute_dtype_of(self.bilm, self.precision)
-        backend = available_backends()[0] if device.type == "cpu" else device.type
-        digest = hashlib.blake2b(f"{dtype} {backend}".encode(), digest_size=16)
+        if device.type == "cpu":
+            backend, processor = available_backends()[0], torch.backends.cpu.get_cpu_capability()
+        else:
+            backend, processor = device.type, torch.cuda.get_device_name(device)
+        dtype = str(compute_dtype_of(self.bilm, self.precision))
+        versions = __version__, torch.__version__, library_digest()
+        digest = hashlib.blake2b(repr((dtype, backend, processor, *versions)).encode(), digest_size=16)
         digest.update(self.to_bytes())
         return digest.hexdigest()
 
