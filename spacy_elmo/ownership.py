@@ -1,6 +1,5 @@
 """Recognise the folders that this package wrote, so that it never replaces those of others."""
 
-import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from .errors import OutputError
+from .json_text import parse_json
 
 PathLike = str | os.PathLike[str]
 
@@ -102,7 +102,7 @@ def _same_file(one: Path, other: Path) -> bool:
 def _read_json(path: Path) -> dict[str, Any] | None:
     """Return the object of a JSON file, or None if the file is anything else."""
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None

@@ -6,6 +6,7 @@ from pathlib import Path
 import typer
 from wasabi import table
 
+from ..json_text import parse_json
 from .app import command
 
 
@@ -50,7 +51,7 @@ def _check_output(output: Path) -> None:
             raise OutputError(f"Cannot write {output}: it is a folder; name a file.")
         data = output.read_bytes()
     try:
-        Perplexity(**json.loads(data))
+        Perplexity(**parse_json(data))
     except (ValueError, TypeError, RecursionError) as error:
         raise OutputError(
             f"Cannot write the figures to {output}: it is another file; name a new one."

@@ -1,6 +1,5 @@
 """`spacy elmo plot`: the curve of a pretraining as a picture."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import typer
 from wasabi import msg
 
 from ..errors import ElmoError
+from ..json_text import parse_json
 from .app import command
 from .pictures import check_file, make_figure, save_figure
 
@@ -42,7 +42,7 @@ def _read(run: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ElmoError(f"There is no {RUN} in {run}: name the folder that --output of pretrain named.")
     try:
-        record = json.loads(path.read_bytes())
+        record = parse_json(path.read_bytes())
         sizes = [row["step"] + row["dev"]["forward"] + row["dev"]["backward"] for row in record["log"]]
     except (ValueError, KeyError, TypeError) as error:
         raise ElmoError(f"{path} is damaged: it is no record of a pretraining.") from error

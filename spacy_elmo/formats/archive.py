@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import json
 import lzma
 import struct
 import zipfile
@@ -14,6 +13,7 @@ from typing import Any
 
 from ..atomic_io import PathLike
 from ..errors import FormatError
+from ..json_text import parse_json
 from .tensor_mapping import MAX_COMPRESSION_RATIO, MIN_CHECKED_BYTES, check_zip_bomb
 
 # Errors of the readers of compressed files for damaged ones.
@@ -80,7 +80,7 @@ class ModelArchive:
 
     def json(self, name: str) -> Any:
         """Parse a JSON file. Raises a FormatError."""
-        return parse_json(self.read(name), self.describe(name))
+        return parse_file_json(self.read(name), self.describe(name))
 
     def lines(self, name: str) -> list[str]:
         """Return the lines of a UTF-8 text without their ends; only a line feed ends a line.
@@ -98,10 +98,10 @@ def read_file(path: PathLike) -> bytes:
         raise FormatError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def parse_json(data: bytes, where: str) -> Any:
+def parse_file_json(data: bytes, where: str) -> Any:
     """Parse JSON in UTF-8. where: names the file in a FormatError."""
     try:
-        return json.loads(data.decode("utf8"))
+        return parse_json(data)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{where} is not a JSON file, or is damaged: download it again.") from error
 

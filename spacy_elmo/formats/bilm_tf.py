@@ -18,7 +18,7 @@ from ..inference.loading import build_from_tensors
 from ..modeling.config import BiLMConfig, ConfigError
 from ..modeling.serialization import vocab_of
 from . import bilm_tf_layout as layout
-from .archive import parse_json, read_file, split_lines
+from .archive import parse_file_json, read_file, split_lines
 from .gate_layout import padded_hidden_size
 from .hdf5 import open_tensors, pack_tensors
 from .tensor_mapping import LazyTensor, check_count, dump_tensors, load_tensors, require
@@ -64,7 +64,7 @@ def load_bilm_tf(
     Raises:
         FormatError: Something is missing, unexpected or wrong; the message names it.
     """
-    parsed = parse_json(read_file(options), str(options))
+    parsed = parse_file_json(read_file(options), str(options))
     if not isinstance(parsed, dict):
         raise FormatError(f"{options} is not a JSON object: give the options.json of the model.")
     lines = None if vocab is None else split_lines(read_file(vocab), str(vocab))

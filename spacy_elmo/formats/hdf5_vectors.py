@@ -21,6 +21,7 @@ import numpy as np
 from ..atomic_io import END, OutputError, PathLike, check_apart, locked, write_atomic
 from ..errors import FormatError
 from ..inference.bilm import BiLM
+from ..json_text import parse_json
 from ..modeling.serialization import CONFIG_FILE
 from ..progress import progress_bar, track
 from ..syscalls import flush
@@ -177,7 +178,7 @@ def _open_blocks(target: Path, record: dict[str, Any]) -> Path:
     if blocks.exists() and any(blocks.iterdir()):
         stored = None
         with suppress(OSError, ValueError):
-            stored = json.loads((blocks / RECORD).read_bytes())
+            stored = parse_json((blocks / RECORD).read_bytes())
         if stored != record:
             raise OutputError(
                 f"{blocks} holds an unfinished run with another model, text or settings: "

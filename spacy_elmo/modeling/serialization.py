@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..atomic_io import FolderKind, PathLike, atomic_folder, write_pieces
 from ..errors import ElmoError, ModelFolderError
+from ..json_text import parse_json
 from . import format_v1, quantization
 from .config import FORMAT_VERSION, BiLMConfig, ConfigError
 from .vocab import Vocab
@@ -91,8 +92,8 @@ def unpack(data: bytes) -> Contents:
     """Invert pack. Raises a ModelFolderError."""
     try:
         size = int.from_bytes(data[:8], "little")
-        texts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][METADATA_KEY])
-        stored = json.loads(texts.pop(CONFIG_FILE))
+        texts = parse_json(parse_json(data[8 : 8 + size])["__metadata__"][METADATA_KEY].encode("utf8"))
+        stored = parse_json(texts.pop(CONFIG_FILE).encode("utf8"))
         parts = {name: text.encode("utf8") for name, text in texts.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelFolderError("These bytes are not a biLM, or are damaged.") from error
@@ -109,7 +110,7 @@ def read_json(folder: Path) -> dict[str, Any]:
     if not (folder / CONFIG_FILE).is_file():
         raise ModelFolderError(f"{folder} is not a model folder: it lacks {CONFIG_FILE}.")
     try:
-        stored = json.loads((folder / CONFIG_FILE).read_text(encoding="utf8"))
+        stored = parse_json((folder / CONFIG_FILE).read_bytes())
     except (ValueError, RecursionError) as error:
         raise ModelFolderError(f"{folder / CONFIG_FILE} is damaged: copy the model again.") from error
     _check(stored, f"{folder} is", folder / CONFIG_FILE)

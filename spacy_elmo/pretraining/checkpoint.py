@@ -19,6 +19,7 @@ from ..atomic_io import END, FolderKind, atomic_folder, remove_folder
 from ..errors import CheckpointError, OutputError
 from ..inference import loading
 from ..inference.bilm import BiLM
+from ..json_text import parse_json
 from ..modeling.serialization import MODEL as MODEL_FOLDER
 from .config import PretrainConfig
 from .data.dataloader import LoaderState
@@ -98,7 +99,7 @@ def find_checkpoints(folder: Path) -> list[Path]:
 def read_state(path: Path) -> dict[str, Any]:
     """Return the state of a checkpoint, see save_checkpoint. Raises a CheckpointError."""
     try:
-        state = json.loads((path / STATE).read_text(encoding="utf8"))
+        state = parse_json((path / STATE).read_bytes())
         LoaderState(**state["loader_state"])
         RunningMetrics(**state["metrics"])
         whole = _is_whole(state)

@@ -108,6 +108,14 @@ def test_a_config_that_is_none(folder, data):
     refused(folder, "config.json is damaged", loading.read_config)
 
 
+def test_half_of_a_surrogate_pair_in_a_config(folder):
+    bilm = json.loads((folder / "config.json").read_bytes())["bilm"]
+    edit(folder, bilm={**bilm, "meta": {"source": "\ud83d\ude00"}})
+    assert loading.load(folder).config.meta["source"] == "\U0001f600"  # JSON's way to write a whole pair
+    edit(folder, bilm={**bilm, "meta": {"source": "\ud83d"}})
+    refused(folder, "config.json is damaged")
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [

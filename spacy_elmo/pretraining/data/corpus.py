@@ -6,7 +6,6 @@ vocab_counts.tsv; the number after the last rank stands for all unlisted units. 
 (sentences,) int32.
 """
 
-import json
 from collections import Counter
 from contextlib import suppress
 from hashlib import sha256
@@ -16,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ...atomic_io import FolderKind, PathLike
+from ...json_text import parse_json
 from ...modeling.vocab import Vocab
 from ...progress import track
 from .text_files import CorpusError
@@ -117,7 +117,7 @@ class Corpus:
         self.digest = sha256(data).hexdigest()
         newer = complete = False
         with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            manifest = json.loads(data)
+            manifest = parse_json(data)
             newer = manifest["format_version"] > FORMAT_VERSION
             complete = _is_complete(manifest)
         if newer:

@@ -1,6 +1,5 @@
 """Read question answering data in SQuAD's JSON format (CMRC 2018, DRCD, SQuAD 1 and 2) as Examples."""
 
-import json
 import random
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from spacy.language import Language
 from spacy.training import Example
 
 from ...errors import ElmoError
+from ...json_text import parse_json
 from .annotations import Question, set_questions
 from .features import character_doc
 
@@ -96,7 +96,7 @@ def read_squad(path: str | Path) -> list[Paragraph]:
     text still counts as an answer, but there is no span to learn.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf8"))["data"]
+        data = parse_json(Path(path).read_bytes())["data"]
         return [
             (paragraph["context"], [_question(paragraph["context"], qa) for qa in paragraph["qas"]])
             for article in data

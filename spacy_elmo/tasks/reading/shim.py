@@ -12,6 +12,7 @@ from safetensors import torch as safetensors_torch
 from thinc.api import Shim, torch2xp, xp2torch
 
 from ...errors import ElmoError
+from ...json_text import parse_json
 from .network import BiDAF, BiDAFConfig
 
 METADATA_KEY = "spacy-elmo.BiDAF"
@@ -91,7 +92,7 @@ class NetworkShim(Shim):
             return self
         try:
             tensors = safetensors_torch.load(data)
-            config = BiDAFConfig(**json.loads(_metadata(data)[METADATA_KEY]))
+            config = BiDAFConfig(**parse_json(_metadata(data)[METADATA_KEY].encode("utf8")))
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ElmoError(f"The weights of the reader are damaged ({error}): train it again.") from error
         network = BiDAF(config)
@@ -121,4 +122,4 @@ class NetworkShim(Shim):
 def _metadata(data: bytes) -> dict[str, str]:
     """Return the metadata of safetensors bytes, which safetensors itself only reads from files."""
     size = int.from_bytes(data[:8], "little")
-    return json.loads(data[8 : 8 + size])["__metadata__"]
+    return parse_json(data[8 : 8 + size])["__metadata__"]

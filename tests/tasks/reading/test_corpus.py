@@ -85,3 +85,7 @@ def test_wrong_files_are_told(tmp_path):
     (tmp_path / "list.json").write_text("[1]", encoding="utf8")
     with pytest.raises(ElmoError, match="SQuAD format"):
         load(tmp_path / "list.json")
+    half = [{"paragraphs": [{"context": "甲乙", "qas": [{"question": "\ud800", "answers": []}]}]}]
+    (tmp_path / "half.json").write_text(json.dumps({"data": half}), encoding="utf8")
+    with pytest.raises(ElmoError, match="SQuAD format"):
+        load(tmp_path / "half.json")
