@@ -17,7 +17,8 @@ import torch
 from _timing import medians, show
 
 from spacy_elmo.kernels import native_training
-from spacy_elmo.kernels.binding import COMPUTE_TYPES, supported_targets, target_number
+from spacy_elmo.kernels.binding import supported_targets, target_number
+from spacy_elmo.kernels.native_interface import COMPUTE_TYPES
 from spacy_elmo.kernels.native_training import NativeLayer, softmax_loss
 from spacy_elmo.kernels.single_ops import PackedMatrix, lstm_cell, peak_products, read_memory
 from spacy_elmo.kernels.token_ops import PackedMaxout, TokenAlignment, pool_tokens, scalar_mix

@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from . import syscalls
-from .ownership import FolderKind, OutputError, PathLike, check_apart, check_replaceable
+from .errors import OutputError
+from .ownership import FolderKind, PathLike, check_apart, check_replaceable
 from .progress import progress_bar
 
 __all__ = [

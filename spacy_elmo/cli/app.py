@@ -21,10 +21,10 @@ app = typer.Typer(
 )
 
 
-def command(name: str, **settings: Any) -> Callable[[Callable], Callable]:
+def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a command that prints an ElmoError or OSError as one sentence and exits with status 1."""
 
-    def register(function: Callable) -> Callable:
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> None:
             show_logs()

@@ -36,7 +36,7 @@ def corpus(
     at a line break. The folder appears only when it is complete. An interrupted run continues with the same
     command.
     """
-    from ..modeling.config import ConfigError
+    from ..errors import ConfigError
     from ..pretraining.data.corpus_builder import SegmentationSettings, build_corpus
 
     if units not in ("char", "word"):

@@ -31,7 +31,7 @@ def estimate(
     """
     from spacy.cli._util import parse_config_overrides
 
-    from ..modeling.config import ConfigError
+    from ..errors import ConfigError
     from ..pretraining.config import read_config
     from ..pretraining.estimate import estimate_run, parse_size
 

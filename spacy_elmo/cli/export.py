@@ -18,9 +18,9 @@ def export(
     The file reads ids of units (and of characters, if the model has a char-CNN) and returns all layers in
     float32. For other formats see `spacy elmo convert`.
     """
+    from ..errors import OutputError
     from ..formats import save_onnx
     from ..inference.loading import load
-    from ..ownership import OutputError
 
     if output.suffix != ".onnx":
         raise OutputError(f"{output} does not end in .onnx: name the file to write NAME.onnx.")

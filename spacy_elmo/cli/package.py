@@ -60,9 +60,9 @@ def package(
     After `pip install WHEEL` every path of a model may be its name:
     nlp.add_pipe("elmo", config={"model": {"path": NAME}}), spacy_elmo.load(NAME), `spacy elmo info NAME`.
     """
+    from ..errors import OutputError
     from ..inference.loading import resolve_model_path
     from ..modeling.serialization import MODEL, read
-    from ..ownership import OutputError
 
     folder = resolve_model_path(model)
     config, _, _ = read(folder)  # raises for a damaged folder

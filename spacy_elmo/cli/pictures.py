@@ -15,7 +15,7 @@ FORMATS = (".svg", ".png")
 
 def check_file(path: Path, suffixes: tuple[str, ...] = FORMATS) -> None:
     """Raise an OutputError unless `path` has such a name and is new, or was written by such a command."""
-    from ..ownership import OutputError
+    from ..errors import OutputError
 
     if path.suffix not in suffixes:
         raise OutputError(f"{path} does not end in {' or '.join(suffixes)}: name the file so.")

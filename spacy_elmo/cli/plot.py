@@ -42,7 +42,7 @@ def _read(run: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ElmoError(f"There is no {RUN} in {run}: name the folder that --output of pretrain named.")
     try:
-        record = parse_json(path.read_bytes())
+        record: dict[str, Any] = parse_json(path.read_bytes())
         sizes = [row["step"] + row["dev"]["forward"] + row["dev"]["backward"] for row in record["log"]]
     except (ValueError, KeyError, TypeError) as error:
         raise ElmoError(f"{path} is damaged: it is no record of a pretraining.") from error

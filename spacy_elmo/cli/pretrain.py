@@ -4,6 +4,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import typer
 from wasabi import msg, table
@@ -62,7 +63,7 @@ def pretrain(
     msg.good(f"{output / MODEL}: {size} in {record['seconds'] / 60:.1f} minutes")
 
 
-def _start_torchrun(gpus: int, ctx: typer.Context, args: list, init_from: Path | None) -> None:
+def _start_torchrun(gpus: int, ctx: typer.Context, args: list[Any], init_from: Path | None) -> None:
     """Replace this process by torchrun, which starts this command in each process.
 
     Return if one is enough.

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from ..atomic_io import FolderKind, PathLike, atomic_folder, write_pieces
-from ..errors import FormatError
+from ..errors import ConfigError, FormatError
 from ..inference.bilm import BiLM
 from ..inference.loading import build_from_tensors
-from ..modeling.config import BiLMConfig, ConfigError
+from ..modeling.config import BiLMConfig
 from ..modeling.serialization import vocab_of
 from . import bilm_tf_layout as layout
 from .archive import parse_file_json, read_file, split_lines

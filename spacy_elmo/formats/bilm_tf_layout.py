@@ -34,7 +34,8 @@ def lstm_entries(config: BiLMConfig, cells: int, *, projected: bool) -> list[Ten
             ours = f"{side}_lm.layers.{layer}"
 
             def read_kernel(t: Tensor) -> Sequence[Tensor]:
-                return pad_gates(swap_middle_gates(t.t()), hidden).split(width, 1)
+                inputs, states = pad_gates(swap_middle_gates(t.t()), hidden).split(width, 1)
+                return inputs, states
 
             def write_kernel(w_ih: Tensor, w_hh: Tensor) -> Tensor:
                 return swap_middle_gates(torch.cat([w_ih, w_hh], 1)).t()

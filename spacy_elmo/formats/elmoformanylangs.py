@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from ..atomic_io import PathLike
-from ..errors import FormatError
+from ..errors import ConfigError, FormatError
 from ..inference.bilm import BiLM
 from ..inference.loading import build_from_tensors
-from ..modeling.config import BiLMConfig, ConfigError
+from ..modeling.config import BiLMConfig
 from ..modeling.serialization import vocab_of
 from . import elmoformanylangs_layout as layout
 from .archive import ModelArchive, check_archive

@@ -4,7 +4,6 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from ..errors import FormatError
 from .tensor_mapping import LazyTensor, check_zip_bomb
 
 
-def h5py() -> ModuleType:
+def h5py() -> Any:
     """Import and return h5py. Raises a FormatError that says how to install it."""
     try:
         import h5py as module

@@ -118,7 +118,7 @@ def check_output(output: PathLike, sources: Iterable[PathLike]) -> None:
 def _is_ours(path: Path) -> bool:
     try:
         with h5py().File(path, "r") as file:
-            return file.attrs.get("kind") == KIND
+            return bool(file.attrs.get("kind") == KIND)
     except (OSError, RuntimeError, KeyError):  # not an HDF5 file, or a damaged one
         return False
 

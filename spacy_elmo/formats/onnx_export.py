@@ -8,10 +8,9 @@ import numpy as np
 import torch
 
 from ..atomic_io import PathLike, write_atomic
-from ..errors import FormatError
+from ..errors import FormatError, OutputError
 from ..inference.bilm import BiLM
 from ..modeling.vocab import SPECIALS
-from ..ownership import OutputError
 from . import onnx_layers as layers_of
 from .onnx_graph import GraphBuilder
 

@@ -41,7 +41,7 @@ def make_onnx_encoder(bilm: BiLM) -> Callable[[Sentences], np.ndarray]:
             if "character_ids" in names:
                 spelled = bilm.vocab.character_ids(sentence, n_characters)
                 inputs["character_ids"][row, : len(sentence)] = spelled
-        (layers,) = session.run(["layers"], inputs)
+        layers: np.ndarray = session.run(["layers"], inputs)[0]
         return layers
 
     return encode

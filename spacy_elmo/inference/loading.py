@@ -14,10 +14,9 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ..atomic_io import PathLike
-from ..errors import ElmoError
+from ..errors import ElmoError, ModelFolderError
 from ..modeling import quantization, serialization
 from ..modeling.config import BiLMConfig
-from ..modeling.serialization import ModelFolderError
 from .bilm import BiLM
 from .installed_models import installed_models
 

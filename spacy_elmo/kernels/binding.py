@@ -35,7 +35,7 @@ _CTYPES = {
 class _Loaded(NamedTuple):
     """A function of the library. structure: of its struct, if it takes one."""
 
-    function: Callable
+    function: Callable[..., Any]
     declared: Function
     structure: type[ctypes.Structure] | None
 
@@ -183,7 +183,7 @@ def _convert(argument: Any, kind: Kind, name: str, tables: list[np.ndarray]) -> 
     if not kind.many:
         return _address(argument, kind, name)
     tables.append(np.array([_address(each, kind, name) for each in argument], dtype=np.int64))
-    return tables[-1].__array_interface__["data"][0]
+    return tables[-1].ctypes.data
 
 
 def _address(array: Any, kind: Pointer, name: str) -> int:
@@ -194,7 +194,7 @@ def _address(array: Any, kind: Pointer, name: str) -> int:
         flags = array.flags
         usable = array.dtype == kind.array and flags.aligned and (flags.c_contiguous or kind.strided)
         if usable and (flags.writeable or not kind.written):
-            return array.__array_interface__["data"][0]
+            return array.ctypes.data
     elif array is None and kind.optional:
         return 0
     wanted = "contiguous, writable" if kind.written else "contiguous"

@@ -76,7 +76,8 @@ def onednn_matmul(x: Tensor, weight: Tensor) -> Tensor:
     x: (M, K), weight: (N, K), float32 -> (M, N).
     """
     if _has_onednn_linear():
-        return torch.ops.mkldnn._linear_pointwise(x, weight.contiguous(), None, "none", [], "")
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight.contiguous(), None, "none", [], "")
+        return y
     return x @ weight.T
 
 

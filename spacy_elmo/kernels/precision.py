@@ -21,7 +21,7 @@ def cpu_supports(probe: str) -> bool:
 def has_native_bf16(device: torch.device) -> bool:
     """Return whether bfloat16 products are faster than float32 on the device, because it supports them."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return cpu_supports("_is_avx512_bf16_supported") or cpu_supports("_is_amx_tile_supported")
 
 

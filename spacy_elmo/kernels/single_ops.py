@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from .binding import COMPUTE_TYPES, Packed, as_floats, call, check_shape, target_number
+from .binding import Packed, as_floats, call, check_shape, target_number
+from .native_interface import COMPUTE_TYPES
 
 
 class PackedMatrix:
@@ -71,9 +72,9 @@ def lstm_cell(
 
 def peak_products(repeats: int, *, products: str = COMPUTE_TYPES[0], target: str | None = None) -> float:
     """Multiply operands in the first-level cache, on one thread; return the number of operations."""
-    return call("elmo_peak_products", target_number(target), COMPUTE_TYPES.index(products), repeats)
+    return float(call("elmo_peak_products", target_number(target), COMPUTE_TYPES.index(products), repeats))
 
 
 def read_memory(x: np.ndarray, repeats: int = 1, *, target: str | None = None) -> float:
     """Read float32 numbers as fast as one thread can, `repeats` times. Return about their sum."""
-    return call("elmo_read_memory", target_number(target), as_floats(x), x.size, repeats)
+    return float(call("elmo_read_memory", target_number(target), as_floats(x), x.size, repeats))

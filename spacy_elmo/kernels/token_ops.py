@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from .binding import (
-    COMPUTE_TYPES,
     Packed,
     as_floats,
     as_indices,
@@ -22,6 +21,7 @@ from .binding import (
     check_shape,
     target_number,
 )
+from .native_interface import COMPUTE_TYPES
 
 __all__ = [
     "N_PIECES",
@@ -179,7 +179,7 @@ class PackedMaxout:
         W: (O, N_PIECES, I).
         b: (O, N_PIECES).
         norm: Layer normalisation after the Maxout.
-        products: Type of the products, one of binding.COMPUTE_TYPES; sums are float32.
+        products: Type of the products, one of native_interface.COMPUTE_TYPES; sums are float32.
         target: One of supported_targets(); None: the best.
     """
 

@@ -100,7 +100,8 @@ class LSTMStack(nn.Module):
             y: Tensor = LSTMFunction.apply(x.transpose(0, 1), *_cell(weights))
             return y.transpose(0, 1)
         with no_tf32() if x.is_cuda else nullcontext():
-            return functional_call(layer, weights, (x,))[0]
+            y = functional_call(layer, weights, (x,))[0]
+        return y
 
 
 def _cell(weights: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from ..atomic_io import PathLike
-from ..errors import ElmoError
+from ..errors import ConfigError, ElmoError
 from . import serialization
 from .bidirectional import StackedBiLSTM
-from .config import BiLMConfig, ConfigError
+from .config import BiLMConfig
 from .lstm import LSTMStack, reverse_padded
 from .token_encoder import TokenBatch, TokenEncoder
 from .vocab import CHAR_SPECIALS, Vocab

@@ -19,10 +19,10 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from ..atomic_io import FolderKind, PathLike, atomic_folder, write_pieces
-from ..errors import ElmoError, ModelFolderError
+from ..errors import ConfigError, ElmoError, ModelFolderError
 from ..json_text import parse_json
 from . import format_v1, quantization
-from .config import FORMAT_VERSION, BiLMConfig, ConfigError
+from .config import FORMAT_VERSION, BiLMConfig
 from .vocab import Vocab
 
 CONFIG_FILE, VOCAB_FILE, CHARACTERS_FILE, NGRAMS_FILE = (
@@ -110,7 +110,7 @@ def read_json(folder: Path) -> dict[str, Any]:
     if not (folder / CONFIG_FILE).is_file():
         raise ModelFolderError(f"{folder} is not a model folder: it lacks {CONFIG_FILE}.")
     try:
-        stored = parse_json((folder / CONFIG_FILE).read_bytes())
+        stored: dict[str, Any] = parse_json((folder / CONFIG_FILE).read_bytes())
     except (ValueError, RecursionError) as error:
         raise ModelFolderError(f"{folder / CONFIG_FILE} is damaged: copy the model again.") from error
     _check(stored, f"{folder} is", folder / CONFIG_FILE)

@@ -63,7 +63,7 @@ class StaticVectors:
         root mean square 1. Tokens without a known character (white space) get zeros.
         """
 
-        def compute(keys: list) -> np.ndarray:
+        def compute(keys: list[Any]) -> np.ndarray:
             return self._compute(keys if to_string is None else [to_string(key) for key in keys])
 
         return self.cache.get_many(tokens, compute)
@@ -80,7 +80,9 @@ class StaticVectors:
         token = normalize(token) if self._normalized else token
         parts = self._vectors(self._pieces(token.translate(self._forms)))
         # A single part gives the bits of its own row, which a second normalisation would round again.
-        return parts[0] if len(parts) == 1 else normalize_rms(parts.sum(0, keepdims=True))[0]
+        vectors = parts if len(parts) == 1 else normalize_rms(parts.sum(0, keepdims=True))  # (1, S)
+        vector: np.ndarray = vectors[0]
+        return vector
 
     def _vectors(self, rows: list[int]) -> np.ndarray:
         # Normalised at lookup, not once for all rows: the table is mapped, and most of it is never read.

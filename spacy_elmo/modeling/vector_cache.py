@@ -31,7 +31,7 @@ class VectorCache:
         return len(self._index)
 
     def table_and_index(
-        self, strings: Iterable[Any], compute: Callable[[list], np.ndarray]
+        self, strings: Iterable[Any], compute: Callable[[list[Any]], np.ndarray]
     ) -> tuple[np.ndarray, dict[Any, int]]:
         """Return a table (rows, D) float32, and the row of each string in it.
 
@@ -47,7 +47,7 @@ class VectorCache:
                 self._add(sorted(missing), compute)
             return self._table, self._index
 
-    def get_many(self, strings: Sequence[Any], compute: Callable[[list], np.ndarray]) -> np.ndarray:
+    def get_many(self, strings: Sequence[Any], compute: Callable[[list[Any]], np.ndarray]) -> np.ndarray:
         """Return the vectors of `strings`, (n, D). Usually all of them are cached."""
         with self._lock:
             table = self._table
@@ -68,7 +68,7 @@ class VectorCache:
         self._index: dict[Any, int] = {}
         self._table = self._pinned_rows
 
-    def _add(self, strings: list, compute: Callable[[list], np.ndarray]) -> None:
+    def _add(self, strings: list[Any], compute: Callable[[list[Any]], np.ndarray]) -> None:
         used = len(self._pinned_rows) + len(self._index)
         needed = used + len(strings)
         fresh = compute(strings)

@@ -138,7 +138,8 @@ class Elmo(ListenedTo, TrainablePipe):
         """Return the layers of each Doc's tokens, (L, n_tokens, D) float32."""
         docs = list(docs)
         self._check_pipeline()
-        return self.model.predict(docs)
+        layers: list[np.ndarray] = self.model.predict(docs)
+        return layers
 
     def set_annotations(self, docs: Iterable[Doc], scores: Sequence[np.ndarray]) -> None:
         """Set the layers on the docs, in place of all that the component set on them before."""

@@ -7,6 +7,7 @@ import re
 from bisect import insort
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from spacy.tokens import Doc
@@ -79,7 +80,7 @@ def iter_tokens(text: str, segment: Segment, *, fold_fullwidth: bool = True) -> 
 
 
 def occurrence_vectors(
-    bilm: Model, sentences: Sequence[Sequence[Occurrence]], segment: Segment | None = None
+    bilm: Model[Any, Any], sentences: Sequence[Sequence[Occurrence]], segment: Segment | None = None
 ) -> np.ndarray:
     """Return the layers of occurrences, concatenated: (L, n, D) float32.
 
@@ -115,7 +116,8 @@ def select_layer(layers: np.ndarray, layer: int | None) -> np.ndarray:
     """
     chosen = layers.mean(axis=0) if layer is None else layers[layer]
     norms = np.linalg.norm(chosen, axis=1, keepdims=True)
-    return chosen / np.where(norms > 0.0, norms, 1.0)
+    scaled: np.ndarray = chosen / np.where(norms > 0.0, norms, 1.0)
+    return scaled
 
 
 class TopK:

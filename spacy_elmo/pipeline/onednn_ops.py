@@ -42,7 +42,7 @@ class OneDnnOps(NumpyOps):
         return out
 
 
-def use_onednn(model: Model) -> int:
+def use_onednn(model: Model[Any, Any]) -> int:
     """Set the backend of all layers that have thinc's NumpyOps. Returns how many they were.
 
     The backends of a GPU and of plugins, such as thinc-apple-ops, stay.

@@ -30,6 +30,9 @@ LISTENER_SETTINGS = (
 )  # settings of a listener that a private biLM has too
 
 
+Section = dict[str, Any]  # of a configuration
+
+
 class ListenerReplacer:
     """The two callbacks of `nlp.replace_listeners`, for the attrs of the biLM's layer.
 
@@ -40,13 +43,13 @@ class ListenerReplacer:
     """
 
     def __init__(self) -> None:
-        self._replaced: list[tuple[dict, dict, dict]] = []  # new section; [model.tok2vec] now and before
-        self._shared: Model | None = None  # layer for all listeners of this consumer
+        self._replaced: list[tuple[Section, Section, Section]] = []  # new; [model.tok2vec] now and before
+        self._shared: Model[Any, Any] | None = None  # layer for all listeners of this consumer
 
-    def __deepcopy__(self, memo: dict) -> "ListenerReplacer":
+    def __deepcopy__(self, memo: Section) -> "ListenerReplacer":
         return ListenerReplacer()  # a copy of the layer starts without pending replacements
 
-    def config(self, bilm: dict, tok2vec: dict) -> dict[str, Any]:
+    def config(self, bilm: Section, tok2vec: Section) -> Section:
         """Return the new section for a listener, to which `model` adds settings.
 
         bilm: section of the biLM.
@@ -57,7 +60,7 @@ class ListenerReplacer:
         self._replaced.append((new, tok2vec, deepcopy(tok2vec)))
         return new
 
-    def model(self, bilm: Model, listener: Model, elmo: Any) -> Model:
+    def model(self, bilm: Model[Any, Any], listener: Model[Any, Any], elmo: Any) -> Model[Any, Any]:
         """Return the new layer for a listener. bilm: a copy of the component's layer."""
         if self._replaced:
             self._shared = self._check(bilm)
@@ -74,7 +77,7 @@ class ListenerReplacer:
             private.set_dim("nO", listener.get_dim("nO"))
         return private
 
-    def _check(self, bilm: Model) -> Model | None:
+    def _check(self, bilm: Model[Any, Any]) -> Model[Any, Any] | None:
         """Complete the new sections of a consumer. Return the layer if all its listeners can share it."""
         replaced, self._replaced = self._replaced, []
         try:
@@ -92,7 +95,7 @@ class ListenerReplacer:
         return bilm
 
 
-def _share_bilm_section(a: dict, b: dict, tok2vec: dict) -> bool:
+def _share_bilm_section(a: Section, b: Section, tok2vec: Section) -> bool:
     """Return whether one new section is the elmo of an outer layer whose tok2vec has only the other one.
 
     If so, mark in the config that the first has no biLM of its own, see share_bilm_layer.
@@ -107,7 +110,7 @@ def _share_bilm_section(a: dict, b: dict, tok2vec: dict) -> bool:
     return False
 
 
-def _listeners_section(new: dict, now: dict, before: dict) -> dict:
+def _listeners_section(new: Section, now: Section, before: Section) -> Section:
     """Return the section in [model.tok2vec] that `new` replaces.
 
     Raises a ValueError if it is not a listener.
@@ -115,26 +118,27 @@ def _listeners_section(new: dict, now: dict, before: dict) -> dict:
     paths = [path for path, _ in _listeners(before)]
     for path in paths:
         if path == () or _get(now, path) is new:
-            return _get(before, path)
+            section: Section = _get(before, path)
+            return section
     right = " or ".join(f'"{".".join(("model", "tok2vec", *path))}"' for path in paths)
     raise ValueError(f"This is not the path of a listener to ELMo: use {right}.")
 
 
-def _undo(new: dict, now: dict, before: dict) -> None:
+def _undo(new: Section, now: Section, before: Section) -> None:
     """Restore the section that `new` replaced: a section in [model.tok2vec], or all of it."""
     path = next((path for path, section in _sections(now) if section is new), ())
     new.clear()
     new.update(_get(before, path))
 
 
-def _sections(config: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict]]:
+def _sections(config: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Section]]:
     if isinstance(config, dict):
         yield path, config
         for key, value in config.items():
             yield from _sections(value, (*path, key))
 
 
-def _listeners(config: dict) -> Iterator[tuple[tuple[str, ...], dict]]:
+def _listeners(config: Section) -> Iterator[tuple[tuple[str, ...], Section]]:
     return (
         (path, section)
         for path, section in _sections(config)
@@ -142,7 +146,7 @@ def _listeners(config: dict) -> Iterator[tuple[tuple[str, ...], dict]]:
     )
 
 
-def _is(section: dict, architecture: str) -> bool:
+def _is(section: Section, architecture: str) -> bool:
     return section.get("@architectures") == architecture
 
 

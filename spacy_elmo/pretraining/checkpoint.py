@@ -99,7 +99,7 @@ def find_checkpoints(folder: Path) -> list[Path]:
 def read_state(path: Path) -> dict[str, Any]:
     """Return the state of a checkpoint, see save_checkpoint. Raises a CheckpointError."""
     try:
-        state = parse_json((path / STATE).read_bytes())
+        state: dict[str, Any] = parse_json((path / STATE).read_bytes())
         LoaderState(**state["loader_state"])
         RunningMetrics(**state["metrics"])
         whole = _is_whole(state)

@@ -8,7 +8,7 @@ from typing import Any
 
 from thinc.api import Config
 
-from ..modeling.config import ConfigError
+from ..errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)

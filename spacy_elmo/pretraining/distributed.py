@@ -100,7 +100,7 @@ class DistributedContext:
         """Wait until all processes have called this method."""
         self.all_reduce_sum([0.0])
 
-    def _together(self, collective: Callable, *args: Any) -> None:
+    def _together(self, collective: Callable[..., Any], *args: Any) -> None:
         try:
             collective(*args)
         except RuntimeError as error:  # what torch raises for a connection that is lost or times out

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch.nn.utils import clip_grad_norm_
 
+from ..errors import ConfigError
 from ..inference.bilm import BiLM
-from ..modeling.config import BiLMConfig, ConfigError
+from ..modeling.config import BiLMConfig
 from ..modeling.serialization import vocab_of
 from ..modeling.vocab import Vocab
 from ..progress import track

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 from ..batching import length_buckets
+from ..errors import CorpusError
 from ..inference.bilm import BiLM
 from ..modeling.collate import collate
 from ..modeling.loss import lm_loss, perplexity
 from ..progress import progress_bar
 from .data.segmentation import make_segmenter, sentences
-from .data.text_files import CorpusError, read_files
+from .data.text_files import read_files
 from .distributed import DistributedContext
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import ConfigError
 from ..inference import loading
 from ..inference.bilm import BiLM
-from ..modeling.config import BiLMConfig, ConfigError
+from ..modeling.config import BiLMConfig
 from ..modeling.serialization import vocab_of
 from ..modeling.vocab import CHAR_SPECIALS, SPECIALS, Vocab
 from .checkpoint import MODEL, STATE, load_model

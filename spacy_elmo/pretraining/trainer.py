@@ -14,15 +14,14 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from ..atomic_io import FolderKind, check_apart, check_replaceable, locked, write_atomic
+from ..errors import CheckpointError, ConfigError
 from ..inference import loading
 from ..inference.bilm import BiLM
-from ..modeling.config import ConfigError
 from ..modeling.loss import count_targets
 from ..modeling.token_encoder import TokenBatch
 from ..seeds import derive_seed
 from .auto_batch_size import find_max_batch_tokens
 from .checkpoint import (
-    CheckpointError,
     check_same_run,
     find_checkpoints,
     load_model,

@@ -38,7 +38,7 @@ def format_value(value: Any) -> str:
 
 def sections_of(
     config: Mapping[str, Any], path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Mapping]]:
+) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
     """Return all sections in order, except [...*], which spaCy infers."""
     for key, value in config.items():
         if isinstance(value, Mapping):

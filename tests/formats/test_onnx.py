@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from modeling.helpers import ENCODERS, WORDS, make_bilm
 
 import spacy_elmo
+from spacy_elmo.errors import OutputError
 from spacy_elmo.formats import FormatError, save_onnx
-from spacy_elmo.ownership import OutputError
 
 onnx = pytest.importorskip("onnx", reason="the package onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the package onnxruntime is not installed")

@@ -9,7 +9,8 @@ import pytest
 from modeling.helpers import make_bilm
 
 from spacy_elmo.inference.encode import encode
-from spacy_elmo.kernels.binding import COMPUTE_TYPES, supported_targets
+from spacy_elmo.kernels.binding import supported_targets
+from spacy_elmo.kernels.native_interface import COMPUTE_TYPES
 from spacy_elmo.kernels.single_ops import PackedMatrix, lstm_cell, peak_products, read_memory
 
 pytestmark = pytest.mark.skipif(not supported_targets(), reason="the native kernel was not built")

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from spacy_elmo.kernels.binding import COMPUTE_TYPES, supported_targets
+from spacy_elmo.kernels.binding import supported_targets
+from spacy_elmo.kernels.native_interface import COMPUTE_TYPES
 from spacy_elmo.kernels.token_ops import N_PIECES, LayerNormParams, PackedMaxout, mean_layers, scalar_mix
 
 pytestmark = pytest.mark.skipif(not supported_targets(), reason="the native kernel was not built")

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from spacy_elmo.errors import ElmoError
-from spacy_elmo.modeling.config import BiLMConfig, ConfigError
+from spacy_elmo.errors import ConfigError, ElmoError
+from spacy_elmo.modeling.config import BiLMConfig
 
 
 def test_round_trip_through_json():

@@ -6,9 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spacy_elmo.errors import ConfigError
 from spacy_elmo.inference.bilm import BiLM
 from spacy_elmo.modeling.collate import collate
-from spacy_elmo.modeling.config import BiLMConfig, ConfigError
+from spacy_elmo.modeling.config import BiLMConfig
 from spacy_elmo.modeling.lstm import reverse_padded
 from spacy_elmo.modeling.vocab import Vocab
 

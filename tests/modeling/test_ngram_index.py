@@ -9,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_elmo.errors import ElmoError
+from spacy_elmo.errors import ConfigError, ElmoError
 from spacy_elmo.inference import loading
 from spacy_elmo.inference.backends import available_backends
 from spacy_elmo.inference.bilm import BiLM
 from spacy_elmo.inference.encode import encode
 from spacy_elmo.modeling.collate import collate
-from spacy_elmo.modeling.config import BiLMConfig, ConfigError
+from spacy_elmo.modeling.config import BiLMConfig
 from spacy_elmo.modeling.vocab import SPECIALS, Vocab
 from spacy_elmo.pretraining.step.train_step import TrainStep
 

@@ -11,10 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_elmo.errors import ElmoError
+from spacy_elmo.errors import ConfigError, ElmoError
 from spacy_elmo.inference import loading
 from spacy_elmo.inference.bilm import BiLM
-from spacy_elmo.modeling.config import BiLMConfig, ConfigError
+from spacy_elmo.modeling.config import BiLMConfig
 from spacy_elmo.modeling.static_vectors import StaticVectors, normalize_rms
 from spacy_elmo.modeling.vocab import Vocab
 

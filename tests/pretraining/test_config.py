@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from spacy_elmo.modeling.config import BiLMConfig, ConfigError
+from spacy_elmo.errors import ConfigError
+from spacy_elmo.modeling.config import BiLMConfig
 from spacy_elmo.pretraining.config import TrainingConfig, read_config
 
 SHIPPED = Path(__file__).parents[2] / "configs" / "pretrain.cfg"

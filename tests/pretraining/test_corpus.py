@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spacy_elmo.atomic_io import OutputError
+from spacy_elmo.errors import CorpusError
 from spacy_elmo.pretraining.data.corpus import Corpus
 from spacy_elmo.pretraining.data.corpus_builder import write_corpus
-from spacy_elmo.pretraining.data.text_files import CorpusError
 
 from .helpers import CORPUS_SETTINGS
 

@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spacy_elmo.errors import CorpusError
 from spacy_elmo.pretraining.data import corpus_builder
 from spacy_elmo.pretraining.data.corpus import Corpus
 from spacy_elmo.pretraining.data.corpus_builder import SegmentationSettings, build_corpus, write_corpus
-from spacy_elmo.pretraining.data.text_files import CorpusError, LineDeduplicator, ReadStats, iter_blocks
+from spacy_elmo.pretraining.data.text_files import LineDeduplicator, ReadStats, iter_blocks
 
 from .helpers import CORPUS_SETTINGS, cyclic_text
 

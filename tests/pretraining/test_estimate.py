@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from spacy_elmo.errors import ConfigError
 from spacy_elmo.inference.bilm import BiLM
-from spacy_elmo.modeling.config import BiLMConfig, ConfigError
+from spacy_elmo.modeling.config import BiLMConfig
 from spacy_elmo.modeling.vocab import Vocab
 from spacy_elmo.pretraining.config import read_config
 from spacy_elmo.pretraining.estimate import count_parameters, estimate_run, parse_size

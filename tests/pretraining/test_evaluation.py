@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
+from spacy_elmo.errors import CorpusError
 from spacy_elmo.inference.bilm import BiLM
 from spacy_elmo.modeling.collate import collate
 from spacy_elmo.modeling.config import BiLMConfig
 from spacy_elmo.modeling.loss import lm_loss
 from spacy_elmo.modeling.vocab import Vocab
-from spacy_elmo.pretraining.data.text_files import CorpusError
 from spacy_elmo.pretraining.evaluation import evaluate_perplexity, read_sentences
 
 WORDS = ["我", "北京", "天安门"]

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from spacy_elmo.errors import ConfigError
 from spacy_elmo.inference import loading
 from spacy_elmo.inference.bilm import BiLM
-from spacy_elmo.modeling.config import BiLMConfig, ConfigError
+from spacy_elmo.modeling.config import BiLMConfig
 from spacy_elmo.modeling.vocab import BOS, EOS, UNK, Vocab
 from spacy_elmo.pretraining import auto_batch_size, memory, memory_model, trainer
 from spacy_elmo.pretraining.checkpoint import find_checkpoints

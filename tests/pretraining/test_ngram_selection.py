@@ -12,10 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spacy_elmo.errors import ConfigError
 from spacy_elmo.inference import loading
 from spacy_elmo.inference.bilm import BiLM
 from spacy_elmo.modeling.collate import collate
-from spacy_elmo.modeling.config import BiLMConfig, ConfigError
+from spacy_elmo.modeling.config import BiLMConfig
 from spacy_elmo.modeling.vocab import Vocab
 from spacy_elmo.pretraining import trainer
 from spacy_elmo.pretraining.auto_batch_size import random_batch

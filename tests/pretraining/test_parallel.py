@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from spacy_elmo.errors import CorpusError
 from spacy_elmo.pretraining.data import parallel
 from spacy_elmo.pretraining.data.corpus_builder import SegmentationSettings, build_corpus
 from spacy_elmo.pretraining.data.parallel import WorkerError
-from spacy_elmo.pretraining.data.text_files import CorpusError
 
 from .helpers import cyclic_text
 

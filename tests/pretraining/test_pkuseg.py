@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import spacy
 
+from spacy_elmo.errors import CorpusError
 from spacy_elmo.pretraining.data import corpus_builder
 from spacy_elmo.pretraining.data.corpus import Corpus
 from spacy_elmo.pretraining.data.corpus_builder import SegmentationSettings, build_corpus
 from spacy_elmo.pretraining.data.segmentation import make_segmenter
-from spacy_elmo.pretraining.data.text_files import CorpusError
 from spacy_elmo.text import normalize
 
 LINES = ["我 爱 北京", "北京 天安门", "他 说 你好 。"]

@@ -13,12 +13,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from spacy_elmo.atomic_io import OutputError
-from spacy_elmo.errors import ElmoError
-from spacy_elmo.modeling.config import ConfigError
+from spacy_elmo.errors import CheckpointError, ConfigError, CorpusError, ElmoError
 from spacy_elmo.pretraining import checkpoint, trainer
-from spacy_elmo.pretraining.checkpoint import CheckpointError, find_checkpoints
+from spacy_elmo.pretraining.checkpoint import find_checkpoints
 from spacy_elmo.pretraining.config import Paths, VocabConfig
-from spacy_elmo.pretraining.data.text_files import CorpusError
 from spacy_elmo.pretraining.trainer import lr_at, pretrain
 
 from .helpers import MODEL, cyclic_text, figures, make_corpus, make_settings, same_weights

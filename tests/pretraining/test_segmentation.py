@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from thread_helpers import switch_often
 
+from spacy_elmo.errors import CorpusError
 from spacy_elmo.pretraining.data import corpus_builder
 from spacy_elmo.pretraining.data.segmentation import make_segmenter, sentences
-from spacy_elmo.pretraining.data.text_files import CorpusError, find_files, read_lines
+from spacy_elmo.pretraining.data.text_files import find_files, read_lines
 from spacy_elmo.text import normalize
 
 TEXT = "你好。\n再见！\n"

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from spacy_elmo.errors import CorpusError
 from spacy_elmo.pretraining.data import text_files, zstd
-from spacy_elmo.pretraining.data.text_files import CorpusError, ReadStats, find_files, read_lines
+from spacy_elmo.pretraining.data.text_files import ReadStats, find_files, read_lines
 
 TEXT = "我去银行取钱。自行车很快。\n花开了！\n"
 

@@ -40,7 +40,8 @@ class CudnnLSTMLayer:
     def __call__(self, x: Tensor, batch_sizes: Sequence[int]) -> Tensor:
         """Return h (N, P) float32 from x (N, P) float32, both in the order of the steps."""
         packed = PackedSequence(x.to(self.dtype), torch.tensor(batch_sizes))
-        return self.layer(packed)[0].data.float()
+        h: Tensor = self.layer(packed)[0].data.float()
+        return h
 
 
 class TritonLSTMLayer:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ...kernels.binding import (
-    COMPUTE_TYPES,
     Packed,
     as_indices,
     call,
@@ -17,6 +16,7 @@ from ...kernels.binding import (
     check_shape,
     target_number,
 )
+from ...kernels.native_interface import COMPUTE_TYPES
 from ...kernels.precision import DTYPE_NAMES
 from ..inputs.input_vectors import EncodedInputs
 from .lstm_weights import LSTMOptions, LSTMWeights

@@ -101,7 +101,8 @@ class ElmoOutput(LayerAccess):
             ValueError: The token belongs to another Doc, or the vectors to other tokens.
         """
         token = token if isinstance(token, Token) else self.doc[token]
-        return select_layer(self._part(token, token.i, token.i + 1), layer)[0].copy()
+        vector: np.ndarray = select_layer(self._part(token, token.i, token.i + 1), layer)[0].copy()
+        return vector
 
     def span_vector(self, span: Span | Doc, layer: LayerSpec = None) -> np.ndarray:
         """Return the mean vector of the tokens of a span, (D,); zeros for an empty span.
@@ -170,7 +171,8 @@ def select_layer(layers: np.ndarray, layer: LayerSpec = None) -> np.ndarray:
     if not isinstance(index, int) or not 0 <= index < len(names):
         known = ", ".join(f'{i} or "{name}"' for i, name in enumerate(names))
         raise ValueError(f"The layer {layer!r} does not exist: use {known}, or None for the mean.")
-    return layers[index]
+    selected: np.ndarray = layers[index]
+    return selected
 
 
 def similarity(

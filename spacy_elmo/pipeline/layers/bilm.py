@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -50,6 +50,8 @@ class BiLMShim(Shim):
         learn_rate_factor: Factor of the learning rate for the weights; 0: the biLM is frozen.
     """
 
+    _model: BiLM | None
+
     def __init__(
         self,
         path: PathLike | None = None,
@@ -64,9 +66,8 @@ class BiLMShim(Shim):
         self.learn_rate_factor = learn_rate_factor
         self._loading = ForkSafeLock()
         self.cache: ActivationCache | None = None  # set by the component when a training begins
-        self.shared_outputs: SharedOutputs | None = (
-            None  # set by pipeline.replace_listeners where two readers share the biLM
-        )
+        # Set by pipeline.replace_listeners where two readers share the biLM.
+        self.shared_outputs: SharedOutputs | None = None
 
     @property
     def frozen(self) -> bool:
@@ -86,7 +87,7 @@ class BiLMShim(Shim):
                 if self._model is None:  # another thread may have loaded it meanwhile
                     with as_config_error():
                         self.bilm = loading.load(self.path)
-        return self._model
+        return cast(BiLM, self._model)
 
     @bilm.setter
     def bilm(self, bilm: BiLM) -> None:
@@ -169,7 +170,7 @@ class BiLMShim(Shim):
         copied.shared_outputs = None if self.shared_outputs is None else SharedOutputs()
         return copied
 
-    def __deepcopy__(self, memo: dict) -> "BiLMShim":
+    def __deepcopy__(self, memo: dict[str, Any]) -> "BiLMShim":
         return self.copy()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -185,7 +186,7 @@ class BiLMShim(Shim):
 
 def BiLMLayer(
     path: PathLike | None = None, precision: Precision = "auto", learn_rate_factor: float = 0.0
-) -> Model:
+) -> Model[Any, Any]:
     """Create the layer List[Doc] -> List[Floats3d (L, n_tokens, D)], on the CPU.
 
     Its backprop function has a gradient only if the biLM is not frozen. path, precision, learn_rate_factor:
@@ -195,7 +196,9 @@ def BiLMLayer(
     return Model("elmo-bilm", forward, init=init, shims=[shim])
 
 
-def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[np.ndarray], Callable]:
+def forward(
+    model: Model[Any, Any], docs: Sequence[Doc], is_train: bool
+) -> tuple[list[np.ndarray], Callable[..., Any]]:
     """Return the layers of the docs, and the backprop function, which raises if the biLM is frozen."""
     shim = get_bilm_shim(model)
     bilm = shim.bilm
@@ -221,7 +224,7 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[np.
 
 
 def _encode_docs(
-    bilm: BiLM, encode: Callable, alignments: Sequence[Alignment], in_place: bool
+    bilm: BiLM, encode: Callable[..., Any], alignments: Sequence[Alignment], in_place: bool
 ) -> list[np.ndarray]:
     """Return the layers of the tokens of each text, (L, n_tokens, D).
 
@@ -248,7 +251,7 @@ def _encode_docs(
     return [next(rest) if own is None else own for own in room]
 
 
-def init(model: Model, X: Any = None, Y: Any = None) -> None:
+def init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
     """Load the biLM."""
     _ = get_bilm_shim(model).bilm
 
@@ -263,7 +266,7 @@ def align_doc(doc: Doc, config: BiLMConfig) -> Alignment:
     return align_words(doc.text, [token.text for token in doc], offsets, config.max_sentence_length)
 
 
-def get_bilm_shim(model: Model) -> BiLMShim:
+def get_bilm_shim(model: Model[Any, Any]) -> BiLMShim:
     """Return the shim of a biLM layer. Raises a ValueError for another layer."""
     if len(model.shims) != 1 or not isinstance(model.shims[0], BiLMShim):
         raise ValueError(f'"{model.name}" is not a biLM: use @architectures = "spacy-elmo.BiLM.v1".')

@@ -26,8 +26,12 @@ NAME = "elmo-tok2vec"
 
 
 def ElmoTok2Vec(
-    bilm: Model | None, mix: Model, *, use_static_vectors: bool = False, width: int | None = None
-) -> Model:
+    bilm: Model[Any, Any] | None,
+    mix: Model[Any, Any],
+    *,
+    use_static_vectors: bool = False,
+    width: int | None = None,
+) -> Model[Any, Any]:
     """Create the layer List[Doc] -> List[Floats2d (n_tokens, D)]: a biLM and a trainable scalar mix.
 
     Args:
@@ -47,7 +51,9 @@ def ElmoTok2Vec(
     )
 
 
-def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
+def forward(
+    model: Model[Any, Any], docs: Sequence[Doc], is_train: bool
+) -> tuple[list[Floats2d], Callable[..., Any]]:
     """Return the mixed layers of the docs, and the backprop function of the mix."""
     bilm, mix = _parts(model)
     shim = get_bilm_shim(bilm)
@@ -60,7 +66,7 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Flo
         X = MixInputs(layers, [compute_static_vectors(get_bilm_shim(bilm).bilm, doc) for doc in docs])
     Y, backprop_mix = mix(X, is_train)
 
-    def backprop(dY: list[Floats2d]) -> list:
+    def backprop(dY: list[Floats2d]) -> list[Any]:
         backprop_mix(dY)
         return []  # the biLM is frozen
 
@@ -68,8 +74,8 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Flo
 
 
 def _forward_and_fine_tune(
-    model: Model, docs: Sequence[Doc], is_train: bool
-) -> tuple[list[Floats2d], Callable]:
+    model: Model[Any, Any], docs: Sequence[Doc], is_train: bool
+) -> tuple[list[Floats2d], Callable[..., Any]]:
     """Compute the same with a gradient of the biLM. Two readers of one biLM run it once each."""
     bilm, mix = _parts(model)
     layers, backprop_bilm = bilm(docs, is_train)
@@ -78,14 +84,14 @@ def _forward_and_fine_tune(
         static = [compute_static_vectors(get_bilm_shim(bilm).bilm, doc) for doc in docs]
     Y, backprop_mix = mix(layers if static is None else MixInputs(layers, static), is_train)
 
-    def backprop(dY: list[Floats2d]) -> list:
+    def backprop(dY: list[Floats2d]) -> list[Any]:
         backprop_bilm(backprop_mix(dY))
         return []  # a Doc has no gradient
 
     return Y, backprop
 
 
-def init(model: Model, X: Any = None, Y: Any = None) -> None:
+def init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
     """Load the biLM and initialize the mix with its sizes."""
     bilm, mix = _parts(model)
     bilm.initialize()
@@ -113,7 +119,7 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
             set_residual_widths(consumer, width)
 
 
-def _find_initialized_model() -> Model | None:
+def _find_initialized_model() -> Model[Any, Any] | None:
     """Return the outermost model that is being initialized, from the stack of calls; None if there is none.
 
     Only spaCy's entity linker needs it, for its residual layer, and only if the setting `width` is not given.
@@ -132,7 +138,7 @@ def _find_initialized_model() -> Model | None:
     return found
 
 
-def _parts(model: Model) -> list[Model]:
+def _parts(model: Model[Any, Any]) -> list[Model[Any, Any]]:
     if len(model.layers) == 1:
         raise ValueError(
             f"{PRIVATE} has no biLM: give one in [bilm]. Only the elmo of a {' or a '.join(WITH_TWO)} "
@@ -141,7 +147,7 @@ def _parts(model: Model) -> list[Model]:
     return model.layers
 
 
-def share_bilm_layer(elmo: Model, tok2vec: Model) -> None:
+def share_bilm_layer(elmo: Model[Any, Any], tok2vec: Model[Any, Any]) -> None:
     """Give an ElmoTok2Vec without a biLM the layer of the one in `tok2vec`. Other layers are not changed.
 
     Both then share one layer, which is saved once and runs once per batch.

@@ -40,7 +40,7 @@ def FusedMaxout(*layers: Model[list[Doc], list[Floats2d]], width: int) -> Model[
     )
 
 
-def forward(model: Model, X: Any, is_train: bool) -> tuple[list[Floats2d], Callable]:
+def forward(model: Model[Any, Any], X: Any, is_train: bool) -> tuple[list[Floats2d], Callable[..., Any]]:
     """Return Y for the docs: in one pass in prediction if possible, otherwise through thinc's layers."""
     if is_train:
         get_shim(model).expect_updates()
@@ -56,12 +56,12 @@ def forward(model: Model, X: Any, is_train: bool) -> tuple[list[Floats2d], Calla
     return [cast(Floats2d, Y[begin:end]) for begin, end in pairwise([0, *ends])], no_gradient
 
 
-def _inputs(model: Model) -> list[Model]:
+def _inputs(model: Model[Any, Any]) -> list[Model[Any, Any]]:
     first = model.layers[0]
     return first.layers if model.attrs["n_inputs"] > 1 else [first]
 
 
-def _compute_dtype(model: Model) -> str:
+def _compute_dtype(model: Model[Any, Any]) -> str:
     """Return the type of the products: that of the biLM which the last input reads."""
     precision: Precision = "f32"
     for node in _inputs(model)[-1].walk():

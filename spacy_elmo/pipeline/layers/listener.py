@@ -27,7 +27,9 @@ _init_docs: dict[int, WeakSet[Doc]] = {}
 _upstreams: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
 
-def ElmoListener(mix: Model, *, upstream: str = "*", use_static_vectors: bool = False) -> Model:
+def ElmoListener(
+    mix: Model[Any, Any], *, upstream: str = "*", use_static_vectors: bool = False
+) -> Model[Any, Any]:
     """Create the layer List[Doc] -> List[Floats2d (n_tokens, D)], or D + S with static vectors.
 
     mix: the consumer's scalar mix. upstream: name of the component; "*": the nearest one before the consumer.
@@ -44,7 +46,9 @@ def ElmoListener(mix: Model, *, upstream: str = "*", use_static_vectors: bool = 
     return Model(NAME, forward, init=init, layers=[mix], dims={"nO": None}, attrs=attrs)
 
 
-def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
+def forward(
+    model: Model[Any, Any], docs: Sequence[Doc], is_train: bool
+) -> tuple[list[Floats2d], Callable[..., Any]]:
     """Return the mixed layers of the docs, and the backprop function of the mix."""
     if is_train:
         _annotate_missing(model, docs)
@@ -54,14 +58,14 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Flo
         X = MixInputs(X, [_static(model, each) for each in vectors])  # (n, S) each
     Y, backprop_mix = model.layers[0](X, is_train)
 
-    def backprop(dY: list[Floats2d]) -> list:
+    def backprop(dY: list[Floats2d]) -> list[Any]:
         backprop_mix(dY)
         return []  # a Doc has no gradient
 
     return Y, backprop
 
 
-def init(model: Model, X: Sequence[Doc] | None = None, Y: Any = None) -> None:
+def init(model: Model[Any, Any], X: Sequence[Doc] | None = None, Y: Any = None) -> None:
     """Set the width of the output and initialize the mix."""
     if not model.attrs["source"]:
         raise ValueError(_no_source(model))
@@ -83,7 +87,7 @@ def init(model: Model, X: Sequence[Doc] | None = None, Y: Any = None) -> None:
 
 
 def connect(
-    model: Model,
+    model: Model[Any, Any],
     source: Any,
     consumer: str,
     n_layers: int | None,
@@ -99,19 +103,19 @@ def connect(
     _init_docs.pop(model.id, None)
 
 
-def listens_to(model: Model, source: Any) -> bool:
+def listens_to(model: Model[Any, Any], source: Any) -> bool:
     """Return whether a layer is a listener to a component, by its current or previous name."""
     if model.name != NAME:
         return False
     return model.attrs["upstream"] in ("*", source.name) or _upstreams.get(model.id) is source
 
 
-def upstream_of(model: Model) -> Any:
+def upstream_of(model: Model[Any, Any]) -> Any:
     """Return the component that a listener is connected to; None if there is none."""
     return _upstreams.get(model.id)
 
 
-def whole_tok2vec_width(model: Model) -> int | None:
+def whole_tok2vec_width(model: Model[Any, Any]) -> int | None:
     """Return the width of the listener that is the whole tok2vec of a model; None if there is none."""
     listener = model.maybe_get_ref("tok2vec")
     if listener is None or listener.name != NAME or not listener.attrs["width"]:
@@ -119,7 +123,7 @@ def whole_tok2vec_width(model: Model) -> int | None:
     return sum(_widths(listener))
 
 
-def _annotate_missing(model: Model, docs: Sequence[Doc]) -> None:
+def _annotate_missing(model: Model[Any, Any], docs: Sequence[Doc]) -> None:
     """Run the component if a consumer is updated without it, as `spacy debug model` does."""
     upstream = _upstreams.get(model.id)
     if upstream is not None:
@@ -128,7 +132,7 @@ def _annotate_missing(model: Model, docs: Sequence[Doc]) -> None:
             upstream.annotate(missing)
 
 
-def _read(model: Model, doc: Doc, is_train: bool) -> Vectors:
+def _read(model: Model[Any, Any], doc: Doc, is_train: bool) -> Vectors:
     source, consumer = model.attrs["source"], model.attrs["consumer"]
     if not source:
         raise ValueError(_no_source(model))
@@ -164,31 +168,31 @@ def _read(model: Model, doc: Doc, is_train: bool) -> Vectors:
     return vectors
 
 
-def _zeros(model: Model, n: int) -> Vectors:
+def _zeros(model: Model[Any, Any], n: int) -> Vectors:
     layers = np.zeros((model.attrs["n_layers"], n, model.attrs["width"]), dtype=np.float32)
     return Vectors(layers, np.zeros((n, 0), dtype=np.float32), *(np.zeros(n, dtype=np.uint64),) * 2)
 
 
-def _static(model: Model, vectors: Vectors) -> np.ndarray:
+def _static(model: Model[Any, Any], vectors: Vectors) -> np.ndarray:
     """Return static vectors (n, S); zeros for vectors that others have set, and in an initialization."""
     width = model.attrs["static_width"] or 0
     shape = len(vectors.orths), width
     return vectors.static if vectors.static.shape == shape else np.zeros(shape, dtype=np.float32)
 
 
-def _widths(model: Model) -> tuple[int, int]:
+def _widths(model: Model[Any, Any]) -> tuple[int, int]:
     """Return D, and S if static vectors are wanted."""
     return model.attrs["width"], (model.attrs["static_width"] or 0) * model.attrs["use_static_vectors"]
 
 
-def _expected_width(model: Model) -> int | None:
+def _expected_width(model: Model[Any, Any]) -> int | None:
     """Return the width of the vectors that the consumer was made for; None before it is initialized."""
     mix = model.layers[0]
     owner, dim = (model, "nO") if mix.has_dim("nI") is False else (mix, "nI")
     return owner.get_dim(dim) if owner.has_dim(dim) else None
 
 
-def _no_source(model: Model) -> str:
+def _no_source(model: Model[Any, Any]) -> str:
     upstream, consumer = model.attrs["upstream"], model.attrs["consumer"]
     wanted = "elmo" if upstream == "*" else upstream
     who = f'"{consumer}"' if consumer else "A component"

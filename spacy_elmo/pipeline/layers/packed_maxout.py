@@ -41,7 +41,7 @@ class PackedMaxoutShim(Shim):
         """Compare numbers from now on: an optimizer may write into the arrays at any time."""
         self._in_training = True
 
-    def get(self, maxout: Model, norm: Model, dtype: str) -> PackedMaxout:
+    def get(self, maxout: Model[Any, Any], norm: Model[Any, Any], dtype: str) -> PackedMaxout:
         """Return the packed weights of the two layers as they are now.
 
         dtype: of products, see PackedMaxout.
@@ -81,7 +81,7 @@ class PackedMaxoutShim(Shim):
         """Return a shim for a copy of the layer, which has other arrays."""
         return PackedMaxoutShim()
 
-    def __deepcopy__(self, memo: dict) -> "PackedMaxoutShim":
+    def __deepcopy__(self, memo: dict[str, Any]) -> "PackedMaxoutShim":
         return self.copy()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -101,13 +101,13 @@ class PackedMaxoutShim(Shim):
         return self
 
 
-def get_shim(model: Model) -> PackedMaxoutShim:
+def get_shim(model: Model[Any, Any]) -> PackedMaxoutShim:
     """Return the shim of a fused layer."""
     (shim,) = model.shims
     return cast(PackedMaxoutShim, shim)
 
 
-def is_fused(model: Model, maxout: Model) -> bool:
+def is_fused(model: Model[Any, Any], maxout: Model[Any, Any]) -> bool:
     """Return whether the native kernel must predict instead of a fused layer's own layers.
 
     maxout: its Maxout. The kernel does not predict with the backend of a GPU or of a plugin, nor for a number
@@ -117,7 +117,7 @@ def is_fused(model: Model, maxout: Model) -> bool:
     return model.attrs["fused"] and on_cpu and available() and maxout.get_dim("nP") == N_PIECES
 
 
-def set_fused(model: Model, fused: bool) -> None:
+def set_fused(model: Model[Any, Any], fused: bool) -> None:
     """Turn the native kernel on or off in all fused layers of a model."""
     for node in model.walk():
         if any(isinstance(shim, PackedMaxoutShim) for shim in node.shims):

@@ -1,9 +1,11 @@
 """Set the widths of residual layers on top of ELMo."""
 
+from typing import Any
+
 from thinc.api import Model
 
 
-def set_residual_widths(model: Model, width: int) -> None:
+def set_residual_widths(model: Model[Any, Any], width: int) -> None:
     """Set the widths of a model's residual layers that have no weights yet.
 
     spaCy's entity linker makes them as wide as its tok2vec, if that knows its width when the model is built.

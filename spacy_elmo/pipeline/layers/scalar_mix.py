@@ -33,7 +33,7 @@ def ScalarMix(
     layer_norm: bool = False,
     fixed_gamma: float | None = None,
     fixed_weights: Sequence[float] | None = None,
-) -> Model:
+) -> Model[Any, Any]:
     """Create the layer Y = gamma * sum_j softmax(w)_j h_j (Peters et al. 2018, equation 1).
 
     Shapes: List[Floats3d (L, n, D)] -> List[Floats2d (n, D)]. The input is constant, unless
@@ -81,7 +81,9 @@ def ScalarMix(
     )
 
 
-def forward(model: Model, X: Sequence[Array] | MixInputs, is_train: bool) -> tuple[list[Array], Callable]:
+def forward(
+    model: Model[Any, Any], X: Sequence[Array] | MixInputs, is_train: bool
+) -> tuple[list[Array], Callable[..., Any]]:
     """Return the mixed layers, and a backprop function that computes the gradients of w and gamma."""
     xp = model.ops.xp
     w, gamma = model.get_param("w"), model.get_param("gamma")
@@ -92,7 +94,7 @@ def forward(model: Model, X: Sequence[Array] | MixInputs, is_train: bool) -> tup
     Ys, norms = _mix(xp, gamma * s, H, static, model.attrs["layer_norm"])  # (n, D + S) each
     parts = _apply_dropout(model, Ys, [h.shape[2] for h in H]) if is_train else [None] * len(Ys)
 
-    def backprop(dYs: Sequence[Array]) -> list:
+    def backprop(dYs: Sequence[Array]) -> list[Any]:
         products = xp.zeros_like(w)  # (L,), products of the layers with the gradient
         dX = []
         for h, norm, dY, part in zip(H, norms, dYs, parts, strict=True):
@@ -116,7 +118,7 @@ def forward(model: Model, X: Sequence[Array] | MixInputs, is_train: bool) -> tup
     return Ys, backprop
 
 
-def init(model: Model, X: Any = None, Y: Any = None) -> None:
+def init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
     """Allocate w and gamma."""
     if model.has_param("w") is not None:
         return
@@ -150,7 +152,7 @@ def dropout_mask(ops: Ops, shape: tuple[int, ...], rate: float) -> Array | None:
     return kept * numpy.float32(1.0 / (1.0 - threshold / 2**16))
 
 
-def _apply_dropout(model: Model, Ys: Sequence[Array], widths: Sequence[int]) -> list[Array | None]:
+def _apply_dropout(model: Model[Any, Any], Ys: Sequence[Array], widths: Sequence[int]) -> list[Array | None]:
     """Apply dropout to the first columns of each array, in place. Return the mask of each, or None."""
     mixed = [y[:, :width] for y, width in zip(Ys, widths, strict=True)]
     mask = dropout_mask(model.ops, (sum(y.size for y in mixed),), model.attrs["mix_dropout"])

@@ -29,7 +29,7 @@ def MaxoutWindowEncoder(
     return cast(Model[list[Floats2d], list[Floats2d]], with_array(model, pad=window_size * depth))
 
 
-def _WindowMaxout(width: int, window_size: int, n_pieces: int, precision: Precision) -> Model:
+def _WindowMaxout(width: int, window_size: int, n_pieces: int, precision: Precision) -> Model[Any, Any]:
     """Y_i = LayerNorm(Maxout([X_i-w; ...; X_i+w])), (n, width) -> (n, width), zeros beyond the ends."""
     n_inputs = width * (2 * window_size + 1)
     # 0.0: [training] dropout sets it
@@ -46,7 +46,7 @@ def _WindowMaxout(width: int, window_size: int, n_pieces: int, precision: Precis
     )
 
 
-def forward(model: Model, X: Any, is_train: bool) -> tuple[Any, Callable]:
+def forward(model: Model[Any, Any], X: Any, is_train: bool) -> tuple[Any, Callable[..., Any]]:
     """Return Y (n, width): in one pass in prediction if possible, otherwise through thinc's layers."""
     if is_train:
         get_shim(model).expect_updates()

@@ -25,7 +25,9 @@ def with_minibatches(layer: Model[list[Doc], list[Floats2d]], width: int) -> Mod
     return Model(NAME, forward, init=init, layers=[layer], dims={"nO": width})
 
 
-def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Floats2d], Callable]:
+def forward(
+    model: Model[Any, Any], docs: Sequence[Doc], is_train: bool
+) -> tuple[list[Floats2d], Callable[..., Any]]:
     """Apply the layer batch by batch; in training, to all docs."""
     (layer,) = model.layers
     if is_train:
@@ -35,7 +37,7 @@ def forward(model: Model, docs: Sequence[Doc], is_train: bool) -> tuple[list[Flo
     ], _no_gradient
 
 
-def init(model: Model, X: Any = None, Y: Any = None) -> None:
+def init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
     """Initialize the layer."""
     model.layers[0].initialize(X, Y)
 

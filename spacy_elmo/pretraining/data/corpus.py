@@ -15,10 +15,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ...atomic_io import FolderKind, PathLike
+from ...errors import CorpusError
 from ...json_text import parse_json
 from ...modeling.vocab import Vocab
 from ...progress import track
-from .text_files import CorpusError
 
 MANIFEST, VOCAB_COUNTS_FILE = "manifest.json", "vocab_counts.tsv"
 FORMAT_VERSION = 1
@@ -62,7 +62,7 @@ class Corpus:
     def __getitem__(self, i: int) -> np.ndarray:
         """Return the ranks of sentence i's units: (n,) int32. Raises a CorpusError for a negative one."""
         start = self._starts[i]
-        ranks = self._shards[self._shard_of[i]][start : start + self.lengths[i]]
+        ranks: np.ndarray = self._shards[self._shard_of[i]][start : start + self.lengths[i]]
         if ranks.min(initial=0) < 0:
             raise _corrupted(self.path)
         return ranks
@@ -117,7 +117,7 @@ class Corpus:
         self.digest = sha256(data).hexdigest()
         newer = complete = False
         with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            manifest = parse_json(data)
+            manifest: dict[str, Any] = parse_json(data)
             newer = manifest["format_version"] > FORMAT_VERSION
             complete = _is_complete(manifest)
         if newer:

@@ -14,13 +14,14 @@ import numpy as np
 
 from ...atomic_io import END, PathLike, atomic_folder, check_apart, check_replaceable, locked, write_atomic
 from ...batching import minibatch_by_size
+from ...errors import CorpusError
 from ...locks import ForkSafeLock
 from ...progress import track
 from . import parallel
 from .corpus import CORPUS, FORMAT_VERSION, MANIFEST, VOCAB_COUNTS_FILE, folder_digest
 from .corpus_parts import CorpusPart, encode_part, merge_counts
 from .segmentation import Segmenter, make_segmenter, sentences
-from .text_files import BLOCK, CorpusError, ReadStats, find_files, iter_blocks
+from .text_files import BLOCK, ReadStats, find_files, iter_blocks
 
 SHARD_UNITS = 2**24
 MAX_TYPES = 1_000_000

@@ -66,11 +66,13 @@ class CorpusPart:
 
     def ids(self) -> np.ndarray:
         """Return the ids, (n,) int32."""
-        return self._file.get_tensor("ids")
+        ids: np.ndarray = self._file.get_tensor("ids")
+        return ids
 
     def lengths(self) -> np.ndarray:
         """Return the lengths of the sentences, (sentences,) int32."""
-        return self._file.get_tensor("lengths")
+        lengths: np.ndarray = self._file.get_tensor("lengths")
+        return lengths
 
     def units(self, first: int = 0, last: int = HASH_BUCKETS) -> Iterator[tuple[bytes, int, int]]:
         """Yield (unit, index, count) of the buckets from `first` to before `last`."""

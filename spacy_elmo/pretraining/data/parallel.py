@@ -12,7 +12,11 @@ BACKENDS = ("loky", "dask", "ray")
 
 
 def parallel_map(
-    function: Callable, calls: Iterable[tuple], *, n_process: int = 1, backend: str = "loky"
+    function: Callable[..., Any],
+    calls: Iterable[tuple[Any, ...]],
+    *,
+    n_process: int = 1,
+    backend: str = "loky",
 ) -> Iterator[Any]:
     """Yield the results of function(*call) for each of `calls`, in any order.
 
@@ -60,14 +64,14 @@ class _Source:
     joblib reads the calls in a thread of its own, where an error would be lost.
     """
 
-    def __init__(self, calls: Iterable[tuple]):
+    def __init__(self, calls: Iterable[tuple[Any, ...]]):
         self._calls = iter(calls)
         self.error: Exception | None = None
 
-    def __iter__(self) -> Iterator[tuple]:
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return self
 
-    def __next__(self) -> tuple:
+    def __next__(self) -> tuple[Any, ...]:
         try:
             return next(self._calls)
         except StopIteration:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...errors import CorpusError
 from ...text import normalize, sentence_spans, split_characters, split_evenly
-from .text_files import CorpusError
 
 # Characters that normalize() changes. Most sentences have none, and checking that is ten times as fast.
 _FULL_WIDTH = "".join(c for c in map(chr, range(0xFF00, 0xFFF0)) if normalize(c) != c)
@@ -32,7 +32,7 @@ class Segmenter:
 
     cut: Callable[[str], list[str]]
     name: str
-    memory_zone: Callable[[], AbstractContextManager] = nullcontext
+    memory_zone: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def __call__(self, sentence: str) -> list[str]:
         """Return the units of a sentence."""

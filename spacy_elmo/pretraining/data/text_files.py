@@ -12,7 +12,7 @@ from functools import partial
 from hashlib import blake2b
 from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -190,7 +190,7 @@ def _unpacked(path: Path, packed: BinaryIO) -> Iterator[bytes]:
                 f"{path} is compressed with zstd: pip install 'spacy-elmo[zstd]', or decompress it."
             ) from error
         return
-    openers: dict[str, Callable] = {".gz": gzip.open, ".xz": lzma.open}
+    openers: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
     file = openers[path.suffix](packed, "rb") if path.suffix in openers else packed
     yield from iter(partial(file.read, CHUNK), b"")
 

@@ -85,4 +85,5 @@ def sampled_softmax_loss(
     ChunkedCrossEntropy.
     """
     rows = weight[candidates.units], bias[candidates.units] - candidates.log_inclusion_prob
-    return ChunkedCrossEntropy.apply(x, *rows, candidates.target_index, dtype)
+    loss: Tensor = ChunkedCrossEntropy.apply(x, *rows, candidates.target_index, dtype)
+    return loss

@@ -6,7 +6,7 @@ running them. A graph launches all of them together, on the same tensors each ti
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ class StreamParallelMap:
     def __init__(self, device: torch.device):
         self._streams = [torch.cuda.Stream(device) for _ in range(2)]
 
-    def __call__(self, function: Callable[..., T], *lists: Iterable) -> list[T]:
+    def __call__(self, function: Callable[..., T], *lists: Iterable[Any]) -> list[T]:
         """Return the results of `function` for both directions."""
         here, results = torch.cuda.current_stream(), []
         for stream, *arguments in zip(self._streams, *lists, strict=True):

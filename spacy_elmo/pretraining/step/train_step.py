@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ class TrainStep:
         self.n_threads = torch.get_num_threads()
         self.runs_directions_in_threads = bilm.device.type == "cpu" and self.n_threads > 1
         self.use_fused_kernels = False  # see LSTMStack.forward
-        self.map_directions: Callable[..., Iterable] = map  # over the directions
+        self.map_directions: Callable[..., Iterable[Any]] = map  # over the directions
         if self.runs_directions_in_threads:
             half = (self.n_threads // 2,)
             self.map_directions = ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=half).map

@@ -56,7 +56,8 @@ def word_vectors(H: Floats2d, words: Sequence[tuple[int, int]]) -> Floats2d:
     """Return vectors of words (n_words, 2 W): that of the last token, and that of the first token."""
     xp: Any = get_array_module(H)
     first, last = _edges(words, xp)
-    return xp.concatenate([H[last], H[first]], axis=1)
+    vectors: Floats2d = xp.concatenate([H[last], H[first]], axis=1)
+    return vectors
 
 
 def add_gradient(dH: Floats2d, dX: Floats2d, words: Sequence[tuple[int, int]]) -> None:

@@ -70,7 +70,9 @@ def forward(
         halves = dY.chunk(2, 1)
         ahead, back = (run.backward(half) for run, half in zip(runs, halves, strict=True))
         dX: Any = torch2xp(ahead + back)
-        return ops.unflatten(dX if mask is None else dX * mask, ops.asarray1i(packing.lengths))
+        dX = dX if mask is None else dX * mask
+        dXs: list[Floats2d] = ops.unflatten(dX, ops.asarray1i(packing.lengths))
+        return dXs
 
     return ops.unflatten(torch2xp(Y), ops.asarray1i(packing.lengths)), backprop
 

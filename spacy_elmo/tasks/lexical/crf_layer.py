@@ -43,7 +43,8 @@ def forward(
         model.inc_grad("W", ops.gemm(dY, X, trans1=True))
         model.inc_grad("b", dY.sum(0))
         dX = ops.gemm(dY, W)
-        return ops.unflatten(dX if mask is None else dX * mask, lengths)
+        dXs: list[Floats2d] = ops.unflatten(dX if mask is None else dX * mask, lengths)
+        return dXs
 
     return ops.unflatten(Y, lengths), backprop
 

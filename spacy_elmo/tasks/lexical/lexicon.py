@@ -177,5 +177,6 @@ def _without_spaces(text: str) -> tuple[str, np.ndarray]:
 
 def _counting(counts: np.ndarray) -> np.ndarray:
     """Return 0 .. n - 1 for each n."""
-    ends = np.cumsum(counts)
-    return np.arange(int(counts.sum())) - np.repeat(ends - counts, counts)
+    starts = np.cumsum(counts) - counts
+    counting: np.ndarray = np.arange(int(counts.sum())) - np.repeat(starts, counts)
+    return counting

@@ -24,6 +24,8 @@ NAME = "elmo-lexicon"
 class LexiconShim(Shim):
     """Shim that holds the lexicon. path: see load_lexicon; read at first use."""
 
+    _model: Lexicon | None
+
     def __init__(self, path: PathLike | None = None, lexicon: Lexicon | None = None):
         super().__init__(lexicon)
         self.path = path

@@ -106,9 +106,8 @@ class CRFEntityRecognizer(CRFPipe):
         return (span.label_ for span in self._spans(example.reference))
 
     def _spans(self, doc: Doc) -> Sequence[Span]:
-        if self.spans_key is None:
-            return doc.ents
-        return doc.spans.get(self.spans_key, ())
+        spans: Sequence[Span] = doc.ents if self.spans_key is None else doc.spans.get(self.spans_key, ())
+        return spans
 
     def fixed_labels(self, doc: Doc) -> np.ndarray | None:
         """Return the labels of existing entities, which must be kept: they belong to other components."""
@@ -156,7 +155,8 @@ class CRFEntityRecognizer(CRFPipe):
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
         """Score doc.ents with the scorer, or the group of spans as spancat does."""
         if self.spans_key is None:
-            return super().score(examples, **kwargs)
+            scores: dict[str, Any] = super().score(examples, **kwargs)
+            return scores
         return spancat_score(examples, spans_key=self.spans_key, **kwargs)
 
 

@@ -84,4 +84,5 @@ def best_labels(
 def forbid_others(scores: Floats2d, ids: np.ndarray, xp: Any) -> Floats2d:
     """Return scores (n, L) with all labels but one FORBIDDEN where `ids` (n,) is not -1."""
     allowed = (ids < 0)[:, None] | (ids[:, None] == np.arange(scores.shape[1]))
-    return xp.where(xp.asarray(allowed), scores, xp.float32(FORBIDDEN))
+    found: Floats2d = xp.where(xp.asarray(allowed), scores, xp.float32(FORBIDDEN))
+    return found

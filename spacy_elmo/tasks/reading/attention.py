@@ -37,8 +37,10 @@ class BidirectionalAttention(nn.Module):
     def _similarity(self, H: Tensor, U: Tensor, question_mask: Tensor) -> Tensor:
         question_part = self.question_weight(U).transpose(1, 2)  # (P, 1, U)
         question_part = question_part.masked_fill(~question_mask[:, None], float("-inf"))
+        passage_part = self.passage_weight(H)  # (P, T, 1)
         products = torch.bmm(H * self.product_weight, U.transpose(1, 2))
-        return products + self.passage_weight(H) + question_part
+        similarity: Tensor = products + passage_part + question_part
+        return similarity
 
 
 def length_mask(lengths: Tensor, size: int, device: torch.device) -> Tensor:

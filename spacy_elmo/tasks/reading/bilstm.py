@@ -45,19 +45,20 @@ class BiLSTM(nn.Module):
         weights, biases = self.reduction.weight.chunk(2), self.reduction.bias.chunk(2)
         ahead, back = (F.linear(x, w, b) for w, b in zip(weights, biases, strict=True))
         ahead = _lstm(self.forward_lstm, ahead, lengths)
-        back = _lstm(self.backward_lstm, Permutation.apply(back, rows), lengths)  # type: ignore[no-untyped-call]
-        return torch.cat([ahead, Permutation.apply(back, rows)], -1)  # type: ignore[no-untyped-call]
+        back = _lstm(self.backward_lstm, Permutation.apply(back, rows), lengths)
+        return torch.cat([ahead, Permutation.apply(back, rows)], -1)
 
 
 def _lstm(lstm: nn.LSTM, x: Tensor, lengths: Tensor) -> Tensor:
     """Run an LSTM, (B, T, H) -> (B, T, H) of the same type; on a CPU, train it in the native kernel."""
     if not (torch.is_grad_enabled() and trains(x.float())):
-        return lstm(x)[0]
+        states: Tensor = lstm(x)[0]
+        return states
     weights = dict(lstm.named_parameters())
     bias = weights["bias_ih_l0"] + weights["bias_hh_l0"]
     matrices = weights["weight_ih_l0"], weights["weight_hh_l0"]
     sizes = rows_by_step(lengths, x.shape[1])
-    y = NativeLayer.apply(x.float(), *matrices, bias, None, sizes, x.dtype == torch.bfloat16)  # type: ignore[no-untyped-call]
+    y: Tensor = NativeLayer.apply(x.float(), *matrices, bias, None, sizes, x.dtype == torch.bfloat16)
     return y.to(x.dtype)
 
 

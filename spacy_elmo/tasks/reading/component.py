@@ -126,7 +126,7 @@ class Reader(TrainablePipe):
     @property
     def threshold(self) -> float:
         """Probability of "no answer" above which a question stays unanswered."""
-        return self.cfg["threshold"]
+        return float(self.cfg["threshold"])
 
     @threshold.setter
     def threshold(self, threshold: float) -> None:

@@ -83,7 +83,8 @@ def fit_length_scores(lengths: Iterable[int], max_length: int, weight: float) ->
     np.add.at(counts, np.array(found) - 1, 1.0)
     padded = np.pad(counts, 2, mode="edge")
     shares = np.convolve(padded, [0.1, 0.2, 0.4, 0.2, 0.1], "valid")
-    return (weight * np.log(shares / shares.max())).tolist()
+    scores: list[float] = (weight * np.log(shares / shares.max())).tolist()
+    return scores
 
 
 def best_spans(log_probabilities: np.ndarray, offset: int, top_k: int) -> list[SpanProbability]:

@@ -162,7 +162,8 @@ class BiDAF(nn.Module):
         x = self.projection(self._drop(x, dropout))
         for highway in self.highways:
             x = highway(x)
-        return self.contextual(self._drop(x, dropout), sequences.lengths)
+        H: Tensor = self.contextual(self._drop(x, dropout), sequences.lengths)
+        return H
 
     def _merge(self, H: Tensor, A: Tensor, b: Tensor, matches: Tensor) -> Tensor:
         """Apply a linear layer to [h; a; h * a; h * b; matches] of each character: (P, T, 2H).

@@ -24,6 +24,8 @@ class NetworkShim(Shim):
     max_grad_norm: norm to which all gradients together are clipped.
     """
 
+    _model: BiDAF | None
+
     def __init__(self, network: BiDAF | None = None, *, max_grad_norm: float = 5.0):
         super().__init__(network)
         self.max_grad_norm = max_grad_norm
@@ -122,4 +124,5 @@ class NetworkShim(Shim):
 def _metadata(data: bytes) -> dict[str, str]:
     """Return the metadata of safetensors bytes, which safetensors itself only reads from files."""
     size = int.from_bytes(data[:8], "little")
-    return parse_json(data[8 : 8 + size])["__metadata__"]
+    metadata: dict[str, str] = parse_json(data[8 : 8 + size])["__metadata__"]
+    return metadata
