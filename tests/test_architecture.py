@@ -10,6 +10,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "spacy_elmo"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+SOURCES = sorted(
+    path
+    for folder in ("spacy_elmo", "tests", "benchmarks", "configs", "projects", "docs")
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in (".py", ".h", ".cc")
+)
+MAX_LINES, MAX_FUNCTION_LINES = 300, 60
 
 # The packages from below, sub-packages included, and those that each may import: each stands after all that
 # it imports. "shared" is modules next to the packages, but for __init__ and __main__. CONTRIBUTING has the
@@ -143,10 +150,19 @@ def test_contributing_has_the_same_table():
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_files_say_what_they_hold_and_are_short(path):
+def test_files_say_what_they_hold(path):
     text = path.read_text(encoding="utf8")
     assert ast.get_docstring(ast.parse(text)), "the first line says what lives here"
-    assert text.count("\n") <= 300
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_are_short(path):
+    text = path.read_text(encoding="utf8")
+    assert text.count("\n") <= MAX_LINES
+    functions = ast.walk(ast.parse(text)) if path.suffix == ".py" else ()
+    for node in functions:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno < MAX_FUNCTION_LINES, node.name
 
 
 @pytest.mark.parametrize(

@@ -17,48 +17,8 @@ SMALL = {
     "training.eval_frequency": 2,
 }
 
-
-def quickstart(path, *pipeline, optimize="efficiency"):
-    init_config(lang="zh", pipeline=list(pipeline), optimize=optimize, gpu=False).to_disk(path)
-    return path
-
-
-def added(path, out, *args):
-    result = run("add", path, out, *args)
-    assert result.exit_code == 0, result.output
-    assert "could be built" not in plain(result.output)
-    return Config().from_disk(out, interpolate=False), plain(result.output)
-
-
-def train_and_load(path, corpus, folder, **overrides):  # noqa: F811
-    data = {"paths.train": str(corpus), "paths.dev": str(corpus)}
-    train(path, folder, overrides={**data, **SMALL, **overrides})
-    nlp, texts = spacy.load(folder / "model-last"), ["张三去北京。", "", "真好。"]
-    nlp.to_disk(folder / "again")
-    again = spacy.load(folder / "again")
-    assert [doc.to_json() for doc in nlp.pipe(texts)] == [doc.to_json() for doc in again.pipe(texts)]
-    return nlp
-
-
-def test_under_a_shared_tok2vec_and_its_listeners(model, corpus, tmp_path):  # noqa: F811
-    path = quickstart(tmp_path / "a.cfg", "tagger", "parser", "textcat")
-    config, said = added(path, tmp_path / "b.cfg", "--model", model)
-    assert config["nlp"]["pipeline"] == ["elmo", "tok2vec", "tagger", "parser", "textcat"]
-    assert "ELMo at its input, for all that listen to it" in said
-    assert "unchanged: its model has no tok2vec: spacy.TextCatEnsemble.v2 has one" in said
-    assert "L2 = 0.01 decays the mixes, too" in said
-    assert "init_tok2vec" not in said
-    frequent = {"components.parser.min_action_freq": 1}
-    nlp = train_and_load(tmp_path / "b.cfg", corpus, tmp_path, **frequent)
-    elmo = nlp.get_pipe("elmo")
-    assert elmo.listening_components == ["tok2vec", "tagger", "parser"]
-    assert nlp.get_pipe("tok2vec").listening_components == ["tagger", "parser"]
-    refused(tmp_path, "add", tmp_path / "b.cfg", tmp_path / "c.cfg", "--model", model, message="already")
-
-
-def test_under_tok2vecs_of_their_own(model, corpus, tmp_path):  # noqa: F811
-    (tmp_path / "a.cfg").write_text(
-        """
+# Three components, each with a tok2vec of its own; comments as a user writes them.
+OWN_TOK2VECS = """
 # A pipeline of mine.
 [paths]
 train = null
@@ -125,10 +85,49 @@ gold_preproc = false
 [training]
 seed = 0
 gpu_allocator = null
-frozen_components = []
-""",
-        encoding="utf8",
-    )
+frozen_components = []"""
+
+
+def quickstart(path, *pipeline, optimize="efficiency"):
+    init_config(lang="zh", pipeline=list(pipeline), optimize=optimize, gpu=False).to_disk(path)
+    return path
+
+
+def added(path, out, *args):
+    result = run("add", path, out, *args)
+    assert result.exit_code == 0, result.output
+    assert "could be built" not in plain(result.output)
+    return Config().from_disk(out, interpolate=False), plain(result.output)
+
+
+def train_and_load(path, corpus, folder, **overrides):  # noqa: F811
+    data = {"paths.train": str(corpus), "paths.dev": str(corpus)}
+    train(path, folder, overrides={**data, **SMALL, **overrides})
+    nlp, texts = spacy.load(folder / "model-last"), ["张三去北京。", "", "真好。"]
+    nlp.to_disk(folder / "again")
+    again = spacy.load(folder / "again")
+    assert [doc.to_json() for doc in nlp.pipe(texts)] == [doc.to_json() for doc in again.pipe(texts)]
+    return nlp
+
+
+def test_under_a_shared_tok2vec_and_its_listeners(model, corpus, tmp_path):  # noqa: F811
+    path = quickstart(tmp_path / "a.cfg", "tagger", "parser", "textcat")
+    config, said = added(path, tmp_path / "b.cfg", "--model", model)
+    assert config["nlp"]["pipeline"] == ["elmo", "tok2vec", "tagger", "parser", "textcat"]
+    assert "ELMo at its input, for all that listen to it" in said
+    assert "unchanged: its model has no tok2vec: spacy.TextCatEnsemble.v2 has one" in said
+    assert "L2 = 0.01 decays the mixes, too" in said
+    assert "init_tok2vec" not in said
+    frequent = {"components.parser.min_action_freq": 1}
+    nlp = train_and_load(tmp_path / "b.cfg", corpus, tmp_path, **frequent)
+    elmo = nlp.get_pipe("elmo")
+    assert elmo.listening_components == ["tok2vec", "tagger", "parser"]
+    assert nlp.get_pipe("tok2vec").listening_components == ["tagger", "parser"]
+    refused(tmp_path, "add", tmp_path / "b.cfg", tmp_path / "c.cfg", "--model", model, message="already")
+
+
+def test_under_tok2vecs_of_their_own(model, corpus, tmp_path):  # noqa: F811
+    (tmp_path / "a.cfg").write_text(OWN_TOK2VECS, encoding="utf8")
     config, said = added(tmp_path / "a.cfg", tmp_path / "b.cfg", "--model", model)
     assert config["nlp"]["pipeline"] == ["elmo", "tagger", "ner", "parser"]
     ner = config["components"]["ner"]["model"]["tok2vec"]

@@ -9,7 +9,7 @@ import pytest
 
 from .sanitize import KERNEL, compiler
 
-SOURCES = sorted([*KERNEL.glob("*.h"), *KERNEL.glob("*.cc"), *Path(__file__).parent.glob("*.cc")])
+SOURCES = sorted(path for folder in (KERNEL, Path(__file__).parent) for path in folder.glob("*.[hc]*"))
 HEADERS = [path for path in SOURCES if path.suffix == ".h"]
 # Headers that a file must include itself if its code has these words.
 NEEDED = {
@@ -75,7 +75,7 @@ def test_headers_compile_alone():
         pytest.skip("no C++ compiler")
     # simd_*-inl.h but the plain one need their target's instructions.
     alone = [path for path in HEADERS if not re.match(r"simd_(avx|neon)|foreach_target", path.name)]
-    command = [cxx, "-std=c++17", "-fsyntax-only", "-w", "-x", "c++", *map(str, alone)]
+    command = [cxx, "-std=c++17", f"-I{KERNEL}", "-fsyntax-only", "-w", "-x", "c++", *map(str, alone)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -4,9 +4,15 @@ from pathlib import Path
 
 import pytest
 import spacy
+import torch
 from spacy.language import Language
 
-from .helpers import blank, make_bilm, parser_config, tagger_config, train
+from spacy_elmo.inference.bilm import BiLM
+from spacy_elmo.modeling.config import BiLMConfig
+from spacy_elmo.modeling.vocab import Vocab
+from spacy_elmo.pipeline.layers import packed_maxout
+
+from .helpers import CHARS, blank, make_bilm, parser_config, tagger_config, train
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +43,30 @@ def wide_model(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("models") / "wide"
     make_bilm("char", projection_dim=12, seed=1).save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def static_model(tmp_path_factory) -> Path:
+    """Folder of a biLM of characters with static vectors, D = 16, S = 4."""
+    path = tmp_path_factory.mktemp("models") / "static"
+    settings = BiLMConfig(
+        projection_dim=8, hidden_size=12, max_sentence_length=20, n_static_vectors=len(CHARS), static_dim=4
+    )
+    bilm = BiLM(settings, Vocab(CHARS, static=CHARS)).eval()
+    bilm.static_vectors = torch.randn(len(CHARS), 4)
+    bilm.save(path)
+    return path
+
+
+@pytest.fixture
+def packings(monkeypatch) -> list:
+    """One item for each time that the weights of a fused layer were packed."""
+    made = []
+    pack = packed_maxout.PackedMaxout
+    monkeypatch.setattr(
+        packed_maxout, "PackedMaxout", lambda *args, **kw: made.append(args) or pack(*args, **kw)
+    )
+    return made
 
 
 @pytest.fixture

@@ -142,3 +142,9 @@ def assert_same(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> None:
     assert len(a) == len(b)
     for x, y in zip(a, b, strict=True):
         np.testing.assert_allclose(x, y, atol=1e-5)
+
+
+def assert_tensor_is_mean(doc):
+    np.testing.assert_array_equal(doc.tensor, doc._.elmo.mean)
+    np.testing.assert_allclose(doc.vector, doc._.elmo.mean.mean(0), atol=1e-5)
+    np.testing.assert_allclose(doc.vector_norm, np.linalg.norm(doc.vector), rtol=1e-5)

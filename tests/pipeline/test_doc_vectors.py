@@ -1,38 +1,23 @@
-"""Vectors belong to tokens: retokenization, parts of Docs, joined Docs, second passes, other Docs."""
+"""Vectors belong to tokens: retokenization, second passes, other Docs."""
 
-import gc
 import pickle
-import warnings
 
 import numpy as np
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from spacy.tokens import Doc, Span, Token
 
 import spacy_elmo
-from spacy_elmo.inference.bilm import BiLM
-from spacy_elmo.modeling.config import BiLMConfig
-from spacy_elmo.modeling.vocab import Vocab
 from spacy_elmo.pipeline.annotations import output as output_module
 
-from .helpers import CHARS, blank, tagger_config, train
+from .helpers import assert_tensor_is_mean, blank, tagger_config, train
 
 TEXT = "我去银行取钱。自行车很快。我去银行取钱。"
 
 
 @pytest.fixture(scope="module")
-def nlp(tmp_path_factory):
+def nlp(static_model):
     """elmo with static vectors, and sentences."""
-    path = tmp_path_factory.mktemp("models") / "static"
-    settings = BiLMConfig(
-        projection_dim=8, hidden_size=12, max_sentence_length=20, n_static_vectors=len(CHARS), static_dim=4
-    )
-    bilm = BiLM(settings, Vocab(CHARS, static=CHARS)).eval()
-    bilm.static_vectors = torch.randn(len(CHARS), 4)
-    bilm.save(path)
-    nlp = blank(path)
+    nlp = blank(static_model)
     nlp.add_pipe("sentencizer", config={"punct_chars": ["。"]})
     return nlp
 
@@ -129,12 +114,6 @@ def test_tokens_and_spans_of_another_doc_are_an_error(nlp):
 # --- Second passes ---
 
 
-def assert_tensor_is_mean(doc):
-    np.testing.assert_array_equal(doc.tensor, doc._.elmo.mean)
-    np.testing.assert_allclose(doc.vector, doc._.elmo.mean.mean(0), atol=1e-5)
-    np.testing.assert_allclose(doc.vector_norm, np.linalg.norm(doc.vector), rtol=1e-5)
-
-
 @pytest.mark.parametrize("change", ["merge", "split", "same number", "none"])
 @pytest.mark.parametrize("via", [lambda doc: doc, Doc.copy, lambda doc: pickle.loads(pickle.dumps(doc))])
 def test_a_second_pass_renews_the_tensor(nlp, change, via):
@@ -177,82 +156,6 @@ def test_the_tensor_is_known_when_the_layers_were_dropped(nlp):
 
 def test_vectors_of_empty_docs_have_the_width(nlp):
     assert np.stack([doc.vector for doc in nlp.pipe(["我", "", " "])]).shape == (3, 16)
-
-
-# --- Parts of Docs, and joined ones ---
-
-
-@pytest.mark.parametrize("copy_user_data", [False, True])
-def test_as_doc_has_its_part(nlp, copy_user_data):
-    doc = nlp(TEXT)
-    expected = [doc._.elmo.layers[:, s.start : s.end].copy() for s in doc.sents]
-    doc._.elmo = doc._.elmo.layers + np.arange(len(doc), dtype="f")[:, None]  # the first and the last differ
-    expected = [doc._.elmo.layers[:, s.start : s.end].copy() for s in doc.sents]
-    for sentence, layers in zip(doc.sents, expected, strict=True):
-        part = sentence.as_doc(copy_user_data=copy_user_data)
-        np.testing.assert_array_equal(part._.elmo.layers, layers)
-        assert part._.elmo.layers.base is None
-        np.testing.assert_array_equal(part[2:4].as_doc()._.elmo.layers, layers[:, 2:4])
-
-
-def test_as_doc_with_user_data_outlives_its_doc(nlp):
-    doc = nlp(TEXT)
-    expected = doc._.elmo.layers[:, 7:13].copy()
-    part = doc[7:13].as_doc(copy_user_data=True)
-    other = doc[7:13].as_doc()
-    del doc
-    gc.collect()
-    np.testing.assert_array_equal(part._.elmo.layers, expected)
-    assert other._.elmo is None  # not that of the other part, which may stand in another context
-    assert nlp(part)._.elmo is not None
-    assert other._.elmo is None
-
-
-def test_dropping_the_vectors_of_a_part_leaves_the_others(nlp):
-    doc = nlp(TEXT)
-    part = doc[0:7].as_doc()
-    part._.elmo = None
-    assert part._.elmo is None
-    assert doc._.elmo.layers.shape == (3, 20, 16)
-    assert doc[7:13].as_doc()._.elmo.layers.shape == (3, 6, 16)
-
-
-def test_a_part_that_is_run_again_has_vectors_of_its_own(nlp):
-    doc = nlp(TEXT)
-    part = nlp(doc[0:2].as_doc())
-    assert_tensor_is_mean(part)
-    assert doc._.elmo.layers.shape == (3, 20, 16)
-    np.testing.assert_array_equal(doc[7:13].as_doc()._.elmo.layers, doc._.elmo.layers[:, 7:13])
-
-
-def test_a_part_of_a_retokenized_doc_is_an_error(nlp):
-    doc = nlp(TEXT)
-    with doc.retokenize() as retokenizer:
-        retokenizer.merge(doc[0:2])
-    with pytest.raises(ValueError, match="made for 20 tokens"):
-        _ = doc[0:3].as_doc()._.elmo.layers
-
-
-SOME_TEXTS = st.lists(st.sampled_from(["我去银行取钱。", "", " ", "用 Linux", "自行车"]), min_size=1)
-
-
-@given(SOME_TEXTS, st.booleans())
-@settings(max_examples=25, deadline=None)
-def test_from_docs_joins_the_vectors(nlp, texts, ensure_whitespace):
-    docs = [nlp(text) for text in texts]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        joined = Doc.from_docs(docs, ensure_whitespace=ensure_whitespace)
-    np.testing.assert_array_equal(joined._.elmo.layers, np.concatenate([d._.elmo.layers for d in docs], 1))
-    np.testing.assert_array_equal(
-        joined._.elmo.static_vectors, np.concatenate([d._.elmo.static_vectors for d in docs])
-    )
-
-
-def test_from_docs_of_which_one_has_no_vectors_is_an_error(nlp):
-    joined = Doc.from_docs([nlp("我去"), nlp.make_doc("银行")], exclude=["tensor"])
-    with pytest.raises(ValueError, match="made for 2 tokens, but the Doc has 4 now"):
-        _ = joined._.elmo.layers
 
 
 # --- What is handed out ---
