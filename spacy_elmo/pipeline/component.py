@@ -233,7 +233,7 @@ class Elmo(ListenedTo, TrainablePipe):
         """Annotate the predicted docs, for the listeners that are updated next. Nothing is learned here."""
         examples = list(examples)
         validate_examples(examples, "Elmo.update")
-        self._warn_without_listeners()
+        self._check_training()
         self.annotate([example.predicted for example in examples])
         return {} if losses is None else losses
 

@@ -7,6 +7,7 @@ from spacy.pipeline import EntityLinker
 from spacy.util import logger
 from thinc.api import Model
 
+from .busy import warn_when_busy
 from .layers.bilm import get_bilm_shim
 from .layers.listener import connect, listens_to, whole_tok2vec_width
 from .layers.packed_maxout import set_fused
@@ -29,7 +30,7 @@ class ListenedTo:
         self.listener_map = {}
         self._former_names: list[str] = []
         self._last_name = self.name
-        self._listeners_checked = False
+        self._training_checked = False
 
     @property
     def listeners(self) -> list[Model[Any, Any]]:
@@ -103,12 +104,15 @@ class ListenedTo:
             for listener in listeners:
                 self.add_listener(listener, component_name)
 
-    def _warn_without_listeners(self) -> None:
-        """Warn once, in training, if no component uses the vectors."""
-        if not self._listeners_checked and not self.listener_map:
+    def _check_training(self) -> None:
+        """Warn, when a training begins, if no component uses the vectors, or if it will be slow."""
+        if self._training_checked:
+            return
+        self._training_checked = True
+        warn_when_busy()
+        if not self.listener_map:
             warnings.warn(
                 f'No component after "{self.name}" uses its vectors: put a spacy-elmo.ElmoListener.v1 into '
                 'the "tok2vec" of each component that should be trained on them (docs/usage.md).',
                 stacklevel=3,
             )
-        self._listeners_checked = True
