@@ -18,6 +18,7 @@ FEW_STEPS = "--training.max_steps 2 --training.eval_frequency 2 --training.dropo
 FILES = {
     "data.jsonl": json.dumps({"text": "李明在北京大学读书。", "entities": [[0, 2, "PER"], [3, 7, "ORG"]]})
     + "\n",
+    "data.bmes": "李 B-PER\n明 E-PER\n在 O\n北 B-ORG\n京 M-ORG\n大 M-ORG\n学 E-ORG\n读 O\n书 O\n。 O\n\n",
     "texts.txt": "樱花开了。\n他花了钱。\n花很美。\n",
 }
 """Files that the reader of a page has."""
@@ -67,6 +68,23 @@ def test_a_page_runs(path, tmp_path, monkeypatch):
         elif language == "sh":
             for command in code.replace("\\\n", " ").splitlines():
                 run(command)
+
+
+def test_columns_become_json_lines(tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "cookbook" / "ten-minutes.md").read_text(encoding="utf8")
+    monkeypatch.chdir(tmp_path)
+    (script,) = [code for _, title, code in BLOCK.findall(page) if title == "columns.py"]
+    expected = [[0, 2, "PER"], [2, 3, "PER"], [4, 5, "LOC"], [5, 7, "LOC"]]
+    for labels in ("BESOSBE", "BEBOBBI", "BIBOBBI", "BLUOUBL"):  # BMES or BIOES, mixed, BIO, BILUO
+        kinds = ("PER",) * 4 + ("LOC",) * 3
+        rows = [
+            f"{c} {label}" if label == "O" else f"{c} {label}-{kind}"
+            for c, label, kind in zip("李明王在京上海", labels, kinds, strict=True)
+        ]
+        Path("data.bmes").write_text("\n".join(rows) + "\n\n", encoding="utf8")
+        exec(compile(script, "columns.py", "exec"), {})
+        (line,) = Path("data.jsonl").read_text(encoding="utf8").splitlines()
+        assert json.loads(line) == {"text": "李明王在京上海", "entities": expected}
 
 
 def test_the_index_has_every_page():

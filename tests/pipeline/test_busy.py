@@ -1,4 +1,4 @@
-"""What a training says where other programs use the processors."""
+"""Warnings of a training on a machine whose processors other programs use."""
 
 import logging
 import os
