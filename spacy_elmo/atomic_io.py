@@ -15,7 +15,7 @@ from pathlib import Path
 
 from . import syscalls
 from .errors import OutputError
-from .ownership import FolderKind, PathLike, check_apart, check_replaceable
+from .ownership import FolderKind, PathLike, check_apart, check_parents, check_replaceable
 from .progress import progress_bar
 
 __all__ = [
@@ -148,6 +148,7 @@ def locked(path: PathLike, kind: str, *, wait: bool = False) -> Iterator[None]:
     missing: list[Path] = []
     try:
         with errors_of(kind, target):
+            check_parents(target, kind)
             missing = [parent for parent in target.parents if not parent.exists()]
             target.parent.mkdir(parents=True, exist_ok=True)
             file = _lock(name, wait=wait)

@@ -69,14 +69,17 @@ def check_replaceable(path: PathLike, kind: FolderKind, *, marker_only: bool = F
                 raise OutputError(
                     f"Cannot write {what} to {target}: it holds other files ({foreign}); name a new folder."
                 )
-        for parent in target.parents:
-            if parent.exists():
-                if not parent.is_dir():
-                    raise OutputError(f"Cannot write {what} to {target}: {parent} is a file, not a folder.")
-                break
+        check_parents(target, what)
     except OSError as error:
         raise OutputError(f"Cannot write {what} to {target}: {error.strerror}.") from error
     return target
+
+
+def check_parents(target: Path, what: str) -> None:
+    """Raise an OutputError if `target` cannot exist, since it would be inside a file."""
+    parent = next((parent for parent in target.parents if parent.exists()), None)
+    if parent is not None and not parent.is_dir():
+        raise OutputError(f"Cannot write {what} to {target}: {parent} is a file, not a folder.")
 
 
 def check_apart(sources: Iterable[PathLike], output: PathLike) -> None:

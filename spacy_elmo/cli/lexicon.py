@@ -26,7 +26,7 @@ def lexicon(
     The lexicon lists the strings that are most like words, with their counts and with vectors from the units
     next to them. 100 million characters take some minutes.
     """
-    from ..atomic_io import check_apart, write_atomic
+    from ..atomic_io import check_apart, locked, write_atomic
     from ..pretraining.data.corpus import Corpus
     from ..pretraining.data.corpus_builder import SegmentationSettings, build_corpus
     from ..pretraining.lexicon import count_lexicon
@@ -34,7 +34,11 @@ def lexicon(
 
     check_lexicon_output(output)
     check_apart(inputs, output)
-    with TemporaryDirectory(prefix=".lexicon.", dir=output.resolve().parent) as folder:
+    # `locked` makes the folder of the output, and an error there one sentence.
+    with (
+        locked(output, "a lexicon"),
+        TemporaryDirectory(prefix=".lexicon.", dir=output.resolve().parent) as folder,
+    ):
         build_corpus(inputs, Path(folder) / "corpus", SegmentationSettings(), n_process=n_process)
         counted = count_lexicon(Corpus(Path(folder) / "corpus"), strings, width)
     write_atomic(output, lexicon_bytes(rounded_lexicon(*counted)))

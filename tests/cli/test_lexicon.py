@@ -7,6 +7,7 @@ from spacy_elmo.tasks.lexical.architectures import build_lexicon_features_v1
 from spacy_elmo.tasks.lexical.lexicon_features import load_lexicon
 
 from .helpers import plain, run
+from .test_errors import refused
 
 TEXT = "北京大学在北京。\n上海银行在上海。\n他去北京大学。\n" * 10
 
@@ -44,3 +45,11 @@ def test_a_lexicon_is_replaced_and_another_file_is_not(text, tmp_path):
     assert result.exit_code == 1
     assert "another file" in plain(result.output)
     assert other.read_text() == "mine"
+
+
+def test_a_lexicon_in_a_new_folder_and_inside_a_file(text, tmp_path):
+    path = tmp_path / "new" / "folder" / "lexicon"
+    assert run("lexicon", text, path, "--strings", 30, "--width", 3).exit_code == 0
+    assert path.is_file()
+    (tmp_path / "mine").write_text("mine")
+    refused(tmp_path, "lexicon", text, tmp_path / "mine" / "lexicon", message="mine is a file, not a folder.")
