@@ -54,7 +54,7 @@ def save_checkpoint(
         return
     for index, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(t) for name, t in values.items()}
-    with atomic_folder(folder / f"step-{state['step']:09d}", CHECKPOINT) as scratch:
+    with atomic_folder(folder / _name_of(state), CHECKPOINT) as scratch:
         model.save(scratch / MODEL)
         try:
             save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, scratch / TENSORS)
@@ -102,7 +102,7 @@ def read_state(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = parse_json((path / STATE).read_bytes())
         LoaderState(**state["loader_state"])
         RunningMetrics(**state["metrics"])
-        whole = _is_whole(state)
+        whole = _is_whole(state) and path.name == _name_of(state)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _corrupted(path) from error
     if not whole:
@@ -110,8 +110,12 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
+def _name_of(state: dict[str, Any]) -> str:
+    return f"step-{state['step']:09d}"
+
+
 def _is_whole(state: dict[str, Any]) -> bool:
-    """Return whether a state has all values that a run reads, with the right types."""
+    """Return whether a state has all values that a run reads, with the right types, none of a later step."""
     record, metrics = state["record"], state["metrics"]
     counts: list[Any] = [state["step"], *state["loader_state"].values(), metrics["steps"], metrics["tokens"]]
     counts += [record[key] for key in ("parameters", "vocab", "batch_tokens", "tokens_seen")]
@@ -123,6 +127,9 @@ def _is_whole(state: dict[str, Any]) -> bool:
     if "best" in record:
         counts += [record["best"]["step"], record["best"]["since"]]
         numbers.append(record["best"]["perplexity"])
+    steps = [row["step"] for row in record["log"]]
+    if "best" in record:
+        steps.append(record["best"]["step"])
     sections = [record["settings"], *record["settings"].values()]
     return (
         all(type(count) is int and 0 <= count < 2**63 for count in counts)
@@ -131,6 +138,7 @@ def _is_whole(state: dict[str, Any]) -> bool:
         and type(record["settings"]["training"]["max_steps"]) is int
         and record["batch_tokens"] > 0
         and len(record["log"]) > 0
+        and max(steps) <= state["step"]
     )
 
 
