@@ -114,6 +114,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_serves(whole, tmp_path
         ("model/weights.safetensors", b"x" * 50),
         ("state.json", b"[]"),
         ("state.json", b"{"),
+        ("state.json", (last / "state.json").read_bytes().replace(b'"step": ', b'"step": 9', 1)),
         (
             "state.json",
             (last / "state.json").read_bytes().replace(b'"settings": {', b'"settings": {"\\ud800": {}, '),
