@@ -63,6 +63,7 @@ def package(
     from ..errors import OutputError
     from ..inference.loading import resolve_model_path
     from ..modeling.serialization import MODEL, read
+    from ..ownership import check_parents
 
     folder = resolve_model_path(model)
     config, _, _ = read(folder)  # raises for a damaged folder
@@ -70,6 +71,7 @@ def package(
     check_name(name)
     check_version(version)
     target = output / f"{name}-{version}-py3-none-any.whl"
+    check_parents(target, "a package")
     if target.exists():
         raise OutputError(f"{target} exists: delete it, or give another --version.")
     output.mkdir(parents=True, exist_ok=True)
@@ -97,7 +99,9 @@ def check_name(name: str) -> None:
             f"'{name}' is not a name of a package: give --name of small letters, digits and underscores, "
             "such as zh_elmo_md."
         )
-    if name == BUNDLED_MODEL or (name not in installed_models() and find_spec(name) is not None):
+    if name == BUNDLED_MODEL:
+        raise ElmoError(f"'{name}' is the name of the bundled model: give another --name.")
+    if name not in installed_models() and find_spec(name) is not None:
         raise ElmoError(f"'{name}' is the name of another module: give another --name.")
 
 

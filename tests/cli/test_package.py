@@ -79,7 +79,11 @@ def test_what_is_refused(model, tmp_path):
     out = tmp_path / "out"
     refused(tmp_path, "package", model, out, message="is not a name of a package")  # it has none of its own
     refused(tmp_path, "package", model, out, "--name", "numpy", message="the name of another module")
-    refused(tmp_path, "package", model, out, "--name", "zh_elmo_sm", message="the name of another module")
+    refused(tmp_path, "package", model, out, "--name", "zh_elmo_sm", message="the name of the bundled model")
+    (tmp_path / "mine").write_text("mine")
+    for place in ("mine", "mine/below"):
+        named = ("package", model, tmp_path / place, "--name", "other")
+        refused(tmp_path, *named, message="mine is a file, not a folder")
     for version in ("new", "1.0-rc1", "1.0/..", "01"):
         refused(
             tmp_path,
