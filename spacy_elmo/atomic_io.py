@@ -25,6 +25,7 @@ __all__ = [
     "PathLike",
     "atomic_folder",
     "check_apart",
+    "check_parents",
     "check_replaceable",
     "errors_of",
     "locked",

@@ -60,10 +60,10 @@ def package(
     After `pip install WHEEL` every path of a model may be its name:
     nlp.add_pipe("elmo", config={"model": {"path": NAME}}), spacy_elmo.load(NAME), `spacy elmo info NAME`.
     """
+    from ..atomic_io import check_parents
     from ..errors import OutputError
     from ..inference.loading import resolve_model_path
     from ..modeling.serialization import MODEL, read
-    from ..ownership import check_parents
 
     folder = resolve_model_path(model)
     config, _, _ = read(folder)  # raises for a damaged folder

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..atomic_io import PathLike, write_atomic
+from ..atomic_io import PathLike, check_parents, write_atomic
 from ..errors import FormatError, OutputError
 from ..inference.bilm import BiLM
 from ..modeling.vocab import SPECIALS
@@ -37,9 +37,9 @@ def save_onnx(bilm: BiLM, path: PathLike) -> None:
     target = Path(path)
     if target.exists() or target.is_symlink():
         raise OutputError(f"Cannot write an ONNX file to {target}: it already exists; name a new file.")
+    check_parents(target, "an ONNX file")
     with torch.no_grad():
         model = build(bilm)
-    target.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(target, model.SerializeToString())
 
 

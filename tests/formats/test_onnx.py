@@ -96,6 +96,8 @@ def test_a_file_that_exists_is_left_alone(tmp_path):
     with pytest.raises(OutputError, match="it already exists; name a new file"):
         save_onnx(make_bilm(), path)
     assert path.read_bytes() == b"of somebody else"
+    with pytest.raises(OutputError, match=r"model\.onnx is a file, not a folder"):
+        save_onnx(make_bilm(), path / "below.onnx")
 
 
 def test_a_model_above_2_gb_is_refused(tmp_path, monkeypatch):
