@@ -39,6 +39,7 @@ def commands() -> str:
     if done.returncode:
         raise PluginError(f"typer cannot describe the commands: {done.stderr}")
     text = done.stdout[done.stdout.index("\n## ") :]  # the page has a title and an introduction of its own
+    text = re.sub(r"^(spacy elmo .*)$", r"```\n\1\n```", text, flags=re.MULTILINE)  # examples in docstrings
     text = re.sub(r"\* `--help`: .*\n", "", text)
     return re.sub(r"\*\*Options\*\*:\n\n(?=\n|\Z)", "", text)
 

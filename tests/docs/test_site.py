@@ -53,6 +53,7 @@ def test_the_reference_is_complete(site):
     page = (site / "cli.html").read_text(encoding="utf8")
     for name in set(commands) - {"app"}:
         assert f"spacy elmo {name.replace('_', '-')}</code></h2>" in re.sub(r"<a .*?</a>", "", page), name
+    assert "<p>spacy elmo" not in page  # examples are code
     config = ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf8")
     page = (site / "configuration.html").read_text(encoding="utf8")
