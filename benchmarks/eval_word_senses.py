@@ -93,9 +93,7 @@ def score(examples: Sequence[Example], layers: np.ndarray) -> dict[str, dict[str
 def main() -> None:
     """Run the evaluation and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "--model", type=Path, default=None, help="a model folder; the bundled one when left out"
-    )
+    parser.add_argument("--model", type=Path, default=None, help="a model folder; default: the bundled model")
     parser.add_argument("--tsv", type=Path, default=SENSES, help="another set of examples")
     parser.add_argument("--words", action="store_true", help="print the shares of each word too")
     args = parser.parse_args()

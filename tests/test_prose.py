@@ -1,4 +1,4 @@
-"""Docstrings, comments and pages are plain English: standard terms, subject, verb, object."""
+"""Docstrings, comments, messages and pages are plain English: standard terms, subject, verb, object."""
 
 import ast
 import io
@@ -58,6 +58,7 @@ PYTHON = sorted(
         *ROOT.glob("tests/**/*.py"),
     }
 )
+PROGRAMS = [path for path in PYTHON if ROOT / "tests" not in path.parents]
 CPP = sorted(
     path for end in ("*.h", "*.cc", "*.cpp") for path in (ROOT / "spacy_elmo/kernels/native").rglob(end)
 )
@@ -148,6 +149,20 @@ def paragraphs(path: Path) -> Iterator[tuple[int, str]]:
         yield begin, " ".join(lines)
 
 
+def messages(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield line and text of the strings of three words or more: errors, warnings, logs, help of commands."""
+    tree = ast.parse(path.read_text(encoding="utf8"))
+    others = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    others |= {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.JoinedStr | ast.Constant) or id(node) in others:
+            continue
+        parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+        text = "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in parts)
+        if len(text.split()) >= 3:
+            yield node.lineno, text
+
+
 def habits(text: str) -> Iterator[str]:
     """Yield the habits in a text."""
     plain = " ".join(re.sub(r"``?[^`]*``?", "X", text).split())
@@ -177,11 +192,13 @@ def test_plain_english(path):
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [path for path in PYTHON if ROOT / "tests" not in path.parents],
-    ids=lambda path: str(path.relative_to(ROOT)),
-)
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_messages_are_plain_english(path):
+    found = [f"{path}:{line}: {habit}" for line, text in messages(path) for habit in habits(text)]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_docstrings_of_functions_begin_with_a_verb(path):
     found = [
         f"{path}:{line}: {text.strip()[:60]}"

@@ -19,9 +19,11 @@ def add(
         ..., help="A configuration, the folder of a pipeline, or the name of an installed one"
     ),
     output: Path = typer.Argument(..., help="The configuration to write"),
-    model: Path | None = typer.Option(None, help="A model folder; the bundled model when left out"),
+    model: Path | None = typer.Option(None, help="A model folder; default: the bundled model"),
     input_only: bool = typer.Option(
-        False, "--input-only", help="Not also at the output of each component, which helps most"
+        False,
+        "--input-only",
+        help="Add ELMo to inputs only, although the output of each component helps most",
     ),
     code: Path | None = typer.Option(None, help="Python file with functions that the configuration names"),
     force: bool = typer.Option(False, "--force", "-F", help="Replace the file if it exists"),
@@ -44,7 +46,7 @@ def add(
         text = ConfigText(source.read_text(encoding="utf8"))
         lang = text.parse().get("nlp", {}).get("lang", "zh")
     except ValueError as error:
-        raise ElmoError(f"{source} is no configuration of spaCy: {error}") from error
+        raise ElmoError(f"{source} is not a configuration of spaCy: {error}") from error
     check_language(str(lang), model)
     changes = add_elmo(text, model=str(model) if model else None, output=not input_only)
     write_atomic(output, str(text).encode())

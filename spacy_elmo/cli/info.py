@@ -128,5 +128,5 @@ def _speed_table(speeds: "dict[tuple[str, str], Speed]", used: tuple[str, str], 
                 "precision auto" if (backend, precision) == used else "",
             )
         )
-    header = ("backend", "precision", f"{units}/s", "by torch f32", "ms a sentence", "")
+    header = ("backend", "precision", f"{units}/s", "by torch f32", "ms per sentence", "")
     return table(rows, header=header, divider=True, aligns=("l", "l", "r", "r", "r", "l"))

@@ -16,13 +16,15 @@ def init_config(
     lang: str = typer.Option("zh", "--lang", "-l", help="Language of the text, a code of spaCy"),
     segmenter: str | None = typer.Option(
         None,
-        help="What cuts Chinese: char, jieba, pkuseg or pkuseg:MODEL; char, or jieba for labels of words",
+        help="Segmenter of Chinese: char, jieba, pkuseg, pkuseg:MODEL; default: char, or jieba for words",
     ),
-    elmo: bool = typer.Option(True, "--elmo/--no-elmo", help="Without: the same pipeline to compare with"),
-    model: Path | None = typer.Option(None, help="A model folder; the bundled model when left out"),
+    elmo: bool = typer.Option(
+        True, "--elmo/--no-elmo", help="Use ELMo, or write the same pipeline without it, as a baseline"
+    ),
+    model: Path | None = typer.Option(None, help="A model folder; default: the bundled model"),
     lexicon: Path | None = typer.Option(None, help="A file of `spacy elmo lexicon`, for lexicon features"),
     decoder: str = typer.Option(
-        "crf", help="Of ner and tagger: crf, or spacy for spaCy's own components of these names"
+        "crf", help="Decoder of ner and tagger: crf, or spacy for spaCy's own components of these names"
     ),
     gold_preproc: bool = typer.Option(
         False, "--gold-preproc", help="Train on the tokens of the corpus instead of the tokenizer's"

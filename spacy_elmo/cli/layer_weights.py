@@ -38,7 +38,9 @@ def layer_weights(
         raise ElmoError(f"There is no pipeline {pipeline}: give the folder of a trained one.") from error
     mixes = collect_layer_weights(nlp)
     if not mixes:
-        raise ElmoError(f"No component of {pipeline} learns from ELMo's layers.")
+        raise ElmoError(
+            f"No component of {pipeline} learns from ELMo's layers: give a pipeline that was trained on ELMo."
+        )
     names = layer_names(max(len(mix.weights) for mix in mixes))
     rows = [(m.component, *(f"{w:.3f}" for w in m.weights), f"{m.gamma:.3f}") for m in mixes]
     aligns = ("l", *"r" * (len(names) + 1))

@@ -105,7 +105,7 @@ def _summary(result: "TopK", word: str, texts: list[Path], *, any_token: bool) -
     """Say how many occurrences were compared. Raises an ElmoError where there was none."""
     source = str(texts[0]) if len(texts) == 1 else f"{len(texts)} inputs"
     if not result.best:
-        other = "no other token" if any_token else f'no "{word}" besides the one in the sentence'
+        other = "no other token" if any_token else f'no "{word}" except the one in the sentence'
         raise ElmoError(f"{source} has {other}: give another text.")
     kind = "tokens" if any_token else "occurrences"
     return f"{len(result.best)} nearest of {result.compared:,} {kind} in {source}"

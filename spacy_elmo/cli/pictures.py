@@ -18,9 +18,9 @@ def check_file(path: Path, suffixes: tuple[str, ...] = FORMATS) -> None:
     from ..errors import OutputError
 
     if path.suffix not in suffixes:
-        raise OutputError(f"{path} does not end in {' or '.join(suffixes)}: name the file so.")
+        raise OutputError(f"{path} does not end in {' or '.join(suffixes)}: give a name that does.")
     if path.is_dir() or (path.exists() and MARK.encode() not in path.read_bytes()):
-        raise OutputError(f"Cannot write {path}: it is there and another program's; name a new file.")
+        raise OutputError(f"Cannot write {path}: another program wrote it; name a new file.")
 
 
 def make_figure(width: float, height: float) -> "Figure":
@@ -30,7 +30,7 @@ def make_figure(width: float, height: float) -> "Figure":
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ElmoError(
-            "The package matplotlib, which draws, is missing: pip install 'spacy-elmo[monitoring]'."
+            "Pictures need the package matplotlib: pip install 'spacy-elmo[monitoring]'."
         ) from error
     rcParams["svg.fonttype"] = "none"  # text stays text: it can be searched, and its font is the reader's
     rcParams["svg.hashsalt"] = MARK  # the same picture has the same bytes

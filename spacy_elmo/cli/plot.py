@@ -45,7 +45,9 @@ def _read(run: Path) -> dict[str, Any]:
         record: dict[str, Any] = parse_json(path.read_bytes())
         sizes = [row["step"] + row["dev"]["forward"] + row["dev"]["backward"] for row in record["log"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise ElmoError(f"{path} is damaged: it is no record of a pretraining.") from error
+        raise ElmoError(
+            f"{path} is damaged, or not the record of a pretraining: name another folder."
+        ) from error
     if not sizes:
         raise ElmoError(f"{run} has no measurement yet: draw it after the first one.")
     return record

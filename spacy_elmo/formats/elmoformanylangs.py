@@ -114,7 +114,7 @@ def config_from(described: Any, where: str, *, lang: str | None, segmenter: str 
         raise FormatError(f"Sizes are missing in {where}: download the model again.")
     if name == "lstm" and char_dim > 0:
         raise FormatError(
-            f'The character encoder "lstm" in {where} is not supported, nor does ELMoForManyLangs run it.'
+            f'The character encoder "lstm" in {where} is not supported: ELMoForManyLangs cannot run it.'
         )
     settings: dict[str, Any] = {
         "units": "word",

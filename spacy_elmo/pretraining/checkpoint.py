@@ -214,9 +214,11 @@ def _optimizer_state(
         shape = parameters[index].shape if 0 <= index < len(parameters) else None
         shapes = {"step": torch.Size(), "exp_avg": shape, "exp_avg_sq": shape}
         if {key: t.shape for key, t in values.items()} != shapes:
-            raise ValueError(f"the optimizer has no such state of parameter {index}")
+            raise ValueError(f"the optimizer does not use this state of parameter {index}")
         if not all(t.dtype == torch.float32 and bool(t.isfinite().all()) for t in values.values()):
-            raise ValueError(f"the state of parameter {index} is no numbers in float32")
+            raise ValueError(
+                f"the state of parameter {index} holds values that are not finite float32 numbers"
+            )
     return stored
 
 

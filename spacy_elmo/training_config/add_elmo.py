@@ -38,9 +38,7 @@ def add_elmo(text: ConfigText, *, model: str | None = None, output: bool = True)
     config = text.parse()
     pipeline = config.get("nlp", {}).get("pipeline")
     if not isinstance(pipeline, list) or not isinstance(config.get("components"), dict):
-        raise ElmoError(
-            "A configuration of a pipeline has [nlp] pipeline and [components]: this one lacks them."
-        )
+        raise ElmoError("This configuration lacks [nlp] pipeline or [components]: give that of a pipeline.")
     elmo = _name_of_elmo(config)
     frozen = config.get("training", {}).get("frozen_components", [])
     changes = [
@@ -53,7 +51,7 @@ def add_elmo(text: ConfigText, *, model: str | None = None, output: bool = True)
         if any(has_listener(config["components"].get(name)) for name in pipeline):
             raise ElmoError("The components learn on ELMo already: there is nothing to add.")
         reasons = "; ".join(f"{change.component}: {change.after}" for change in changes)
-        raise ElmoError(f"ELMo can be put under no component of this configuration ({reasons}).")
+        raise ElmoError(f"ELMo cannot be added to any component of this configuration ({reasons}).")
     _put_component(text, elmo, pipeline, changed, model)
     return changes
 

@@ -255,7 +255,7 @@ COMPONENTS = {
         _spancat("spancat", {"@layers": "spacy.LinearLogistic.v1"}, threshold=0.5, max_positive=None),
     ),
     "spancat_singlelabel": Component(
-        "the same, one label a span",
+        "the same, with one label per span",
         _spancat("spancat_singlelabel", {"@layers": "Softmax.v2"}, allow_overlap=True, negative_weight=1.0),
     ),
     "textcat": Component("one category of a text", _textcat("textcat", exclusive=True, threshold=0.0)),

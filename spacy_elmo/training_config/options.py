@@ -98,11 +98,13 @@ def check(options: Options) -> None:
     try:
         get_lang_class(options.lang)
     except ImportError as error:
-        raise ElmoError(f"--lang {options.lang} is no language of spaCy: give a code such as zh.") from error
+        raise ElmoError(
+            f"--lang {options.lang} is not a language of spaCy: give a code such as zh."
+        ) from error
     if options.segmenter is not None:
         kind, colon, model = options.segmenter.partition(":")
         if options.lang != "zh":
-            raise ElmoError(f"--segmenter cuts Chinese: leave it out with --lang {options.lang}.")
+            raise ElmoError(f"--segmenter is for Chinese only: leave it out with --lang {options.lang}.")
         if kind not in SEGMENTERS or (colon and (kind != "pkuseg" or not model)):
             raise ElmoError(
                 f"--segmenter {options.segmenter} is not known: give char, jieba, pkuseg or pkuseg:MODEL."

@@ -207,8 +207,8 @@ def test_what_stays_as_it_is(model, tmp_path):  # noqa: F811
         ('listener = "spacy-transformers.TransformerListener.v1"', "a transformer is fine-tuned"),
         ("lang", "The bundled model was trained on Chinese"),
         ("none", "There is no configuration"),
-        ("text", "is no configuration of spaCy"),
-        ("empty", "this one lacks them"),
+        ("text", "is not a configuration of spaCy"),
+        ("empty", "lacks [nlp] pipeline or [components]"),
         ("name", 'has the name "elmo"'),
     ],
 )

@@ -99,7 +99,7 @@ def test_labels_of_single_characters_are_warned_of(tmp_path):
         (["-p", "nerr"], "Is it ner?"),
         (["-p", "elmo"], "names no component"),
         (["-p", "ner,ner"], 'names "ner" twice'),
-        (["-p", "ner", "-l", "klingon"], "is no language of spaCy"),
+        (["-p", "ner", "-l", "klingon"], "is not a language of spaCy"),
         (["-p", "ner", "-l", "en"], "The bundled model was trained on Chinese"),
         (["-p", "ner", "-l", "en", "--no-elmo", "--segmenter", "jieba"], "leave it out with --lang en"),
         (["-p", "ner", "--segmenter", "scissors"], "--segmenter scissors is not known"),

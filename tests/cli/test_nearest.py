@@ -187,9 +187,9 @@ def test_refusals(made, lines, tmp_path):
 def test_nothing_to_compare_with(made, tmp_path):
     model = ["--model", made / "run" / "model"]
     for text, word, more, message in (
-        ("", "北京", [], 'has no "北京" besides the one in the sentence'),
-        ("上海。", "北京", [], 'has no "北京" besides the one in the sentence'),
-        (QUERY, "北京", [], 'has no "北京" besides the one in the sentence'),
+        ("", "北京", [], 'has no "北京" except the one in the sentence'),
+        ("上海。", "北京", [], 'has no "北京" except the one in the sentence'),
+        (QUERY, "北京", [], 'has no "北京" except the one in the sentence'),
         ("\n", "北京", ["--all-tokens"], "has no other token"),
     ):
         (tmp_path / "text.txt").write_text(text, encoding="utf8")

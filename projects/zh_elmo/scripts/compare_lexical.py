@@ -119,7 +119,7 @@ def main(
     test_data: Path = typer.Argument(..., help="The test sentences, .spacy."),
     output: Path = typer.Argument(..., help="Where to write the scores, .json."),
     pipelines: list[str] = typer.Option([], "--pipeline", help="NAME=FOLDER of a trained pipeline."),
-    systems: str = typer.Option("lac", help="Of lac, jieba, thulac: those to run, as one argument."),
+    systems: str = typer.Option("lac", help="Systems to run, of lac, jieba, thulac, as one argument."),
     limit: int = typer.Option(0, help="Read this many sentences; 0: all."),
 ) -> None:
     """Print and write a row for each system."""

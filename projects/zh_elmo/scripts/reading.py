@@ -183,7 +183,7 @@ def main(
     test: list[str] = typer.Option(["DRCD_test", "cmrc2018_trial"], help="Names of the tests."),
     configs: Path = typer.Option(Path("../../configs"), help="Folder of the configs."),
     model: Path | None = typer.Option(None, help="Model folder of the biLM; none: the bundled model."),
-    systems: str = typer.Option(" ".join(SYSTEMS), help="What is compared, as one argument."),
+    systems: str = typer.Option(" ".join(SYSTEMS), help="Systems to compare, as one argument."),
     seeds: str = typer.Option("0 1 2", help="Seeds, as one argument."),
     questions: str = typer.Option("0", help='Numbers of training questions, such as "1000 2000 0"; 0: all.'),
     steps: int = typer.Option(1000, help="Steps of each training."),

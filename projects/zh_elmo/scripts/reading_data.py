@@ -96,7 +96,7 @@ def main(
     train: list[Path] = typer.Option(..., help="Files to train on; a part of them is for development."),
     test: list[Path] = typer.Option(..., help="Files to test on."),
     dev_share: float = typer.Option(0.1, min=0.01, max=0.5, help="Share of passages for development."),
-    seed: int = typer.Option(0, help="Of the development part."),
+    seed: int = typer.Option(0, help="Seed of the development part."),
 ) -> None:
     """Write train, dev and test parts; no passage of the tests is in the others."""
     try:

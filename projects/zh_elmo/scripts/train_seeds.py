@@ -53,7 +53,7 @@ def plan(seeds: str) -> list[Run]:
     try:
         numbers = [int(seed) for seed in seeds.replace(",", " ").split()]
     except ValueError:
-        raise TrainError(f"'{seeds}' is no list of seeds; give whole numbers such as '0 1 2'.") from None
+        raise TrainError(f"'{seeds}' is not a list of seeds: give whole numbers such as '0 1 2'.") from None
     if not numbers:
         raise TrainError("No seed is given; give whole numbers such as '0 1 2'.")
     systems = sorted(SYSTEMS, reverse=True)
@@ -137,7 +137,9 @@ def main(
     seeds: str = typer.Option("0 1 2", help="Seeds, as one argument."),
     max_steps: int = typer.Option(600, help="Steps of each training."),
     eval_frequency: int = typer.Option(100, help="Steps between evaluations; the best one is kept."),
-    dropout: float = typer.Option(0.4, min=0.0, max=0.95, help="Of the tasks' own layers, on both sides."),
+    dropout: float = typer.Option(
+        0.4, min=0.0, max=0.95, help="Dropout of the tasks' own layers, on both sides."
+    ),
     suffix: int = typer.Option(1, min=1, help="Characters of the suffix that the embeddings see, spaCy: 3."),
     jobs: int = typer.Option(2, min=1, help="Trainings at a time."),
     gpu: int = typer.Option(-1, help="GPU to train on, -1: none."),

@@ -38,9 +38,7 @@ def explain_choice() -> str:
     """Say in one sentence why the first of available_backends() is taken."""
     names = list(supported_targets())
     if names:
-        return (
-            f"Of the native kernel's variants this processor runs {', '.join(names)}; the first is the best."
-        )
+        return f"Variants of the native kernel for this processor: {', '.join(names)}; the first is the best."
     if sys.platform == "win32":
         return "Under Windows there is no native kernel, so torch computes, more slowly."
     if not any(binding.FOLDER.glob("_native*.so")):

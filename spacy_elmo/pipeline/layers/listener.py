@@ -72,8 +72,7 @@ def init(model: Model[Any, Any], X: Sequence[Doc] | None = None, Y: Any = None) 
     if not model.attrs["width"]:
         raise ValueError(
             f'The model of "{model.attrs["source"]}" cannot be found, so the width of its vectors is '
-            "unknown: "
-            "correct [components." + model.attrs["source"] + ".model] path."
+            f"unknown: correct [components.{model.attrs['source']}.model] path."
         )
     mix = model.layers[0]
     mix.set_dim("nL", model.attrs["n_layers"])

@@ -145,4 +145,6 @@ def _check_shapes(path: Path, weights: TaggerWeights) -> None:
     expected = ((n_layers,), (1,), (projection, width), (projection,), *lstm, *lstm)
     for name, value, shape in zip(weights._fields, weights, expected, strict=True):
         if value.shape != shape or not value.size or not np.isfinite(value).all():
-            raise ElmoError(f"The distilled tagger {path} is damaged ({name}): get it again.")
+            raise ElmoError(
+                f"The distilled tagger {path} is damaged ({name}): train it again, or reinstall spacy-elmo."
+            )
