@@ -6,7 +6,6 @@ from pathlib import Path
 import typer
 from wasabi import table
 
-from ..json_text import parse_json
 from .app import command
 
 
@@ -42,6 +41,7 @@ def evaluate(
 def _check_output(output: Path) -> None:
     """Raise an OutputError if the file exists and is not an earlier result of this command."""
     from ..atomic_io import OutputError, errors_of
+    from ..json_text import parse_json
     from ..pretraining.evaluation import Perplexity
 
     with errors_of("the figures", output):

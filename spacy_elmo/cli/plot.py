@@ -7,7 +7,6 @@ import typer
 from wasabi import msg
 
 from ..errors import ElmoError
-from ..json_text import parse_json
 from .app import command
 from .pictures import check_file, make_figure, save_figure
 
@@ -36,6 +35,7 @@ def plot(
 
 
 def _read(run: Path) -> dict[str, Any]:
+    from ..json_text import parse_json
     from ..pretraining.trainer import RUN
 
     path = run / RUN
