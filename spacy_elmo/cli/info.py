@@ -53,12 +53,19 @@ def info(
         "parameters": f"{sum(p.numel() for p in bilm.parameters()):,}",
         **_backend(bilm),
         "on disk": f"{sum(p.stat().st_size for p in folder.iterdir()) / 2**20:.1f} MiB",
-        **config.meta,
+        **{key: _plain(value) for key, value in config.meta.items()},
         "spacy-elmo": __version__,
     }
     print(table([(key, str(value)) for key, value in rows.items()]))
     if benchmark:
         _benchmark(bilm)
+
+
+def _plain(value: object) -> str:
+    """Return "forward 49.68, backward 49.21" for a value of a model's description."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {part}" for key, part in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _backend(bilm: "BiLM") -> dict[str, str]:

@@ -1,5 +1,6 @@
 """`spacy elmo info`: what computes here, why, and how fast."""
 
+import re
 import subprocess
 import sys
 
@@ -27,6 +28,11 @@ def test_the_backend_has_a_reason(made):
     said = plain(run("info", made / "run" / "model").output)
     assert f"runs on {available_backends()[0]}, " in said
     assert "because " in said
+
+
+def test_the_description_of_the_bundled_model_is_text():
+    said = plain(run("info").output)
+    assert re.search(r"perplexity forward [\d.]+, backward [\d.]+ pretraining", said)
 
 
 @pytest.mark.parametrize(
