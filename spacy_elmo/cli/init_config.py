@@ -39,6 +39,7 @@ def init_config(
     spacy elmo init-config ner.cfg --pipeline ner
     """
     from ..atomic_io import write_atomic
+    from ..tasks.lexical.lexicon_features import load_lexicon
     from ..training_config.build import config_text
     from ..training_config.header import header_of
     from ..training_config.options import Options, check, parse_pipeline, warnings_of
@@ -60,6 +61,8 @@ def init_config(
     check_new_file(output, force=force)
     if elmo:
         check_language(lang, model)
+    if lexicon is not None:
+        load_lexicon(lexicon)  # raises for a file that is none
     write_atomic(output, config_text(options, header_of(options, str(output))).encode())
     for warning in warnings_of(options):
         msg.warn(warning)

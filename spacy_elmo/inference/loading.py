@@ -86,7 +86,7 @@ def resolve_model_path(path: PathLike | None) -> Path:
             names = ", ".join([BUNDLED_MODEL, *sorted(models)])
             raise ModelFolderError(
                 f"The model folder {path} does not exist, and no installed model has this name: "
-                f"check the path, or give one of {names}."
+                f"check the path, or give an installed model ({names})."
             )
         return models[str(path)]
     return Path(path)

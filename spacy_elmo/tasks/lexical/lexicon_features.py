@@ -115,7 +115,16 @@ def load_lexicon(path: PathLike | None = None) -> Lexicon:
     """
     if path is not None and Path(path).is_file():
         return lexicon_from_bytes(Path(path).read_bytes(), str(path))
-    bilm = loading.load(path)
+    try:
+        folder = loading.resolve_model_path(path)
+        exists = folder.exists()
+    except ElmoError:
+        exists = False
+    if not exists:
+        raise ElmoError(
+            f"There is no lexicon {path}: check the path, or write a lexicon by `spacy elmo lexicon`."
+        )
+    bilm = loading.load(folder)
     if bilm.static_vectors is None:
         raise ElmoError(
             f"The model {path} has no static vectors: use a model with static vectors, or a lexicon file."
