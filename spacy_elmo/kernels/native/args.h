@@ -11,7 +11,10 @@
 
 namespace elmo {
 
+// WebAssembly has pointers of 4 bytes. There code in C++ fills the structs, and not ctypes: projects/browser.
+#if !defined(__wasm32__)
 static_assert(sizeof(void*) == 8 && sizeof(double) == 8, "the kernel needs a 64-bit processor");
+#endif
 
 // Mean and reciprocal standard deviation of a layer normalization.
 struct Moments {
@@ -201,6 +204,7 @@ template <class Args, int64_t n_fields>
 constexpr bool has_layout() {
     return std::is_standard_layout<Args>::value && std::is_trivial<Args>::value && sizeof(Args) == 8 * n_fields;
 }
+#if !defined(__wasm32__)
 static_assert(sizeof(Moments) == 2 * sizeof(float), "numpy sees an array (n, 2) of float32");
 static_assert(has_layout<ModelArgs, 9>() && has_layout<EncodeArgs, 12>() && has_layout<PoolTokensArgs, 10>() &&
                   has_layout<ScalarMixArgs, 13>() && has_layout<MaxoutArgs, 9>() && has_layout<MaxoutInputs, 7>() &&
@@ -209,5 +213,6 @@ static_assert(has_layout<ModelArgs, 9>() && has_layout<EncodeArgs, 12>() && has_
                   has_layout<CrossEntropyArgs, 16>() && has_layout<MatrixArgs, 5>() && has_layout<MatmulInputs, 4>() &&
                   has_layout<LSTMCellArgs, 8>(),
               "8 bytes a field and no padding: ctypes relies on it");
+#endif
 
 }  // namespace elmo
