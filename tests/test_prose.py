@@ -59,8 +59,11 @@ PYTHON = sorted(
     }
 )
 PROGRAMS = [path for path in PYTHON if ROOT / "tests" not in path.parents]
-CPP = sorted(
-    path for end in ("*.h", "*.cc", "*.cpp") for path in (ROOT / "spacy_elmo/kernels/native").rglob(end)
+CPP = sorted(  # and JavaScript, which has the same comments
+    path
+    for folder in ("spacy_elmo/kernels/native", "projects/browser")
+    for end in ("*.h", "*.cc", "*.cpp", "*.js")
+    for path in (ROOT / folder).rglob(end)
 )
 PAGES = sorted(
     {

@@ -9,7 +9,9 @@ import pytest
 
 from .sanitize import KERNEL, compiler
 
-SOURCES = sorted(path for folder in (KERNEL, Path(__file__).parent) for path in folder.glob("*.[hc]*"))
+BROWSER = Path(__file__).parents[2] / "projects" / "browser"
+FOLDERS = KERNEL, BROWSER, Path(__file__).parent
+SOURCES = sorted(path for folder in FOLDERS for end in ("*.h", "*.cc") for path in folder.glob(end))
 HEADERS = [path for path in SOURCES if path.suffix == ".h"]
 # Headers that a file must include itself if its code has these words.
 NEEDED = {

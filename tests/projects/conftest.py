@@ -1,7 +1,7 @@
-"""The scripts of the project are not a package: this puts their folder where the tests can import them."""
+"""The scripts of the projects are not packages: this puts their folders where the tests can import them."""
 
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "projects" / "zh_elmo" / "scripts"))
+sys.path[:0] = [str(ROOT / "projects" / folder) for folder in ("zh_elmo/scripts", "browser")]
