@@ -63,7 +63,7 @@ def test_a_folder_of_that_name_wins(model, tmp_path, monkeypatch):
     monkeypatch.setattr(loading, "installed_models", lambda: {"mine": model, "other": model})
     assert str(loading.resolve_model_path("mine")) == "mine"
     assert loading.resolve_model_path("other") == model
-    with pytest.raises(loading.ModelFolderError, match="installed model \(zh_elmo_sm, mine, other\)"):
+    with pytest.raises(loading.ModelFolderError, match=r"installed model \(zh_elmo_sm, mine, other\)"):
         loading.resolve_model_path("another")
 
 
