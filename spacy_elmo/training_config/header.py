@@ -10,14 +10,14 @@ from .options import Options
 
 def header_of(options: Options, output: str) -> list[str]:
     """Return the lines of the first comment of a configuration at `output`."""
-    what = ["Without ELMo, to compare with:", "On frozen ELMo vectors:"][options.elmo]
+    what = ["A baseline without ELMo:", "Components on frozen ELMo vectors:"][options.elmo]
     paths = [f" --paths.{part} {part}.spacy" for part in ("train", "dev") if not getattr(options, part)]
     name = shlex.quote(output)
     return [
         f"{what} {'; '.join(f'{each}, {COMPONENTS[each].description}' for each in options.pipeline)}.",
-        "Written by",
+        "This command wrote the file:",
         f"  {command_of(options, output)}",
-        "It is trained by",
+        "This command trains the pipeline:",
         f"  spacy train {name} --output output/{shlex.quote(PurePath(output).stem)}{''.join(paths)}",
     ]
 
