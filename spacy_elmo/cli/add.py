@@ -23,12 +23,12 @@ def add(
     input_only: bool = typer.Option(
         False,
         "--input-only",
-        help="Add ELMo to inputs only, although the output of each component helps most",
+        help="Add ELMo to the input of components only; ELMo at the output helps most",
     ),
     code: Path | None = typer.Option(None, help="Python file with functions that the configuration names"),
     force: bool = typer.Option(False, "--force", "-F", help="Replace the file if it exists"),
 ) -> None:
-    """Put ELMo under all components that can learn on it, and say what was changed.
+    """Add ELMo to all components that can learn on it, and print a table of the changes.
 
     spacy elmo add config.cfg config_elmo.cfg
     """

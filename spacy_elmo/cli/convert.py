@@ -35,7 +35,7 @@ def convert(
     ),
     lang: str | None = typer.Option(None, help="Language of the model, an ISO code as in spaCy"),
     segmenter: str | None = typer.Option(
-        None, help='Segmenter of its training text: "jieba", "pkuseg", a tokenizer class'
+        None, help='Segmenter of the text that it was trained on: "jieba", "pkuseg", or a tokenizer class'
     ),
 ) -> None:
     """Convert a model of another system exactly to a folder that the component "elmo" reads, or back.

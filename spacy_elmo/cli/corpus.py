@@ -22,10 +22,10 @@ def corpus(
     ),
     lang: str = typer.Option("zh", help="Language of the text, an ISO code as in spaCy"),
     max_sentence_length: int = typer.Option(
-        128, min=1, help="Cut longer sentences into pieces of this many units"
+        128, min=1, help="Split longer sentences into equal parts of at most this many units"
     ),
     dedup: bool = typer.Option(False, "--dedup", help="Keep only the first of equal lines"),
-    min_count: int = typer.Option(1, min=1, help="Least count of a unit in the vocabulary"),
+    min_count: int = typer.Option(1, min=1, help="Smallest count of a unit in the vocabulary"),
     max_vocab: int = typer.Option(1_000_000, min=1, help="Largest size of the vocabulary"),
     n_process: int = typer.Option(1, help="Processes that segment the text; -1: one per core"),
     backend: str = typer.Option("loky", help='"loky" (this machine), "dask" or "ray" (a cluster)'),

@@ -11,7 +11,9 @@ from .app import command
 
 @command("embed")
 def embed(
-    model: Path = typer.Argument(..., help="A model folder, or zh_elmo_sm"),
+    model: Path = typer.Argument(
+        ..., help="A model folder, or the name of an installed model, such as zh_elmo_sm"
+    ),
     text: Path = typer.Argument(
         ...,
         help="UTF-8 text, one sentence per line, words separated by white space; also .jsonl, .gz, .xz, .zst",
@@ -19,7 +21,7 @@ def embed(
     output: Path = typer.Argument(..., help="HDF5 file to write"),
     layers: str = typer.Option("all", help='"all", "average", "top", or the number of a layer'),
     dtype: str = typer.Option("float32", help='"float32" or "float16"'),
-    sentences: bool = typer.Option(True, help="Write the sentences too"),
+    sentences: bool = typer.Option(True, help="Also write the sentences"),
 ) -> None:
     """Write the vectors of every sentence in the layout of AllenNLP's command `elmo`.
 

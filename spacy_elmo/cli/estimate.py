@@ -13,16 +13,16 @@ def estimate(
     ctx: typer.Context,
     config: Path = typer.Argument(..., help="A pretrain.cfg"),
     corpus_size: str | None = typer.Option(
-        None, help="Size of the text, such as 3GB; default: of [paths] train"
+        None, help="Size of the text, such as 3GB; default: the size of [paths] train"
     ),
-    gpus: int = typer.Option(1, min=1, help="Processes that train together"),
+    gpus: int = typer.Option(1, min=1, help="Number of GPUs or processes that train together"),
     memory: str = typer.Option("22GB", help='Memory of one GPU, for batch_tokens = "auto"'),
-    units: str = typer.Option("char", help='Units if there is no corpus yet: "char" or "word"'),
+    units: str = typer.Option("char", help='Units of the biLM, if there is no corpus yet: "char" or "word"'),
     vocab_size: int | None = typer.Option(
-        None, min=1, help="Size of the vocabulary if neither corpus nor config gives it"
+        None, min=1, help="Size of the vocabulary, if neither corpus nor configuration has it"
     ),
     tokens_per_second: float | None = typer.Option(
-        None, min=0.001, help="Speed of one process; default: measured on this machine"
+        None, min=0.001, help="Units per second of one process; default: measured on this machine"
     ),
 ) -> None:
     """Estimate a run: parameters, memory per process by part, units, operations, days.

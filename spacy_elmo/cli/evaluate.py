@@ -11,13 +11,16 @@ from .app import command
 
 @command("evaluate")
 def evaluate(
-    model: Path = typer.Argument(..., help="A model folder, or zh_elmo_sm"),
+    model: Path = typer.Argument(
+        ..., help="A model folder, or the name of an installed model, such as zh_elmo_sm"
+    ),
     text: Path = typer.Argument(..., help="UTF-8 text that the model was not trained on"),
     output: Path | None = typer.Option(None, "--output", "-o", help="Write the figures to this JSON file"),
 ) -> None:
     """Measure the full-softmax perplexity of both directions, per prediction and per character.
 
-    Every unit is predicted, and the boundary after each sentence. The share of unknown units is printed too.
+    Each direction predicts every unit and the boundary at the end of each sentence. The command also prints
+    the share of unknown units.
     """
     from ..atomic_io import check_apart, write_atomic
     from ..inference.loading import load, resolve_model_path

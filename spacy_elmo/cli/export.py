@@ -10,7 +10,9 @@ from .app import command
 
 @command("export")
 def export(
-    model: Path = typer.Argument(..., help="A model folder, or zh_elmo_sm"),
+    model: Path = typer.Argument(
+        ..., help="A model folder, or the name of an installed model, such as zh_elmo_sm"
+    ),
     output: Path = typer.Argument(..., help="ONNX file to write, NAME.onnx"),
 ) -> None:
     """Write a model for onnxruntime, which needs neither Python nor torch.

@@ -25,7 +25,7 @@ def info(
 ) -> None:
     """Describe a model (units, sizes, vocabulary, origin) and the backend that runs it, with the reason.
 
-    The weights are read and checked.
+    The command reads the weights and checks them.
     """
     from ..about import __version__
     from ..inference.loading import load, resolve_model_path

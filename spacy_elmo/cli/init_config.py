@@ -27,11 +27,11 @@ def init_config(
         "crf", help="Decoder of ner and tagger: crf, or spacy for spaCy's own components of these names"
     ),
     gold_preproc: bool = typer.Option(
-        False, "--gold-preproc", help="Train on the tokens of the corpus instead of the tokenizer's"
+        False, "--gold-preproc", help="Train on the tokens of the corpus instead of those of the tokenizer"
     ),
     gpu: bool = typer.Option(False, "--gpu", help="Let torch manage the memory of a GPU"),
-    train: str | None = typer.Option(None, help="Path of the training data to write into it"),
-    dev: str | None = typer.Option(None, help="Path of the data to evaluate on"),
+    train: str | None = typer.Option(None, help="Path of the training data, for [paths] train"),
+    dev: str | None = typer.Option(None, help="Path of the development data, for [paths] dev"),
     force: bool = typer.Option(False, "--force", "-F", help="Replace the file if it exists"),
 ) -> None:
     """Write a complete, commented configuration for `spacy train`.

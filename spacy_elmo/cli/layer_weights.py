@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 @command("layer-weights")
 def layer_weights(
     pipeline: str = typer.Argument(..., help="Folder or name of a trained pipeline"),
-    output: Path | None = typer.Argument(None, help="Picture to write, NAME.svg or NAME.png; or none"),
+    output: Path | None = typer.Argument(None, help="Picture to write, NAME.svg or NAME.png; default: none"),
 ) -> None:
-    """Show which layers of ELMo each component has learned to use, and draw it.
+    """Show the weights of ELMo's layers that each component has learned, and draw them.
 
-    The weights of a mix sum to 1; gamma scales all of them. With layer_norm = false the layers have different
-    sizes, so a small weight of a large layer can be a large share.
+    The weights of a mix sum to 1; gamma scales all of them. With layer_norm = false, the values of some
+    layers are larger than those of others, so a small weight can be a large share of the mix.
     """
     import spacy
 

@@ -16,12 +16,12 @@ def lexicon(
     ),
     output: Path = typer.Argument(..., help="The lexicon file to write"),
     strings: int = typer.Option(
-        200_000, min=2, help="Largest number of entries: characters and strings of 2 to 4"
+        200_000, min=2, help="Largest number of entries: characters, and strings of 2 to 4 characters"
     ),
     width: int = typer.Option(64, min=1, help="Width of their vectors"),
     n_process: int = typer.Option(1, help="Processes that segment the text; -1: one per core"),
 ) -> None:
-    """Write a lexicon of text for the `path` of spacy-elmo.LexiconFeatures.v1.
+    """Make a lexicon from text, for the `path` of spacy-elmo.LexiconFeatures.v1.
 
     The lexicon lists the strings that are most like words, with their counts and with vectors from the units
     next to them. 100 million characters take some minutes.

@@ -32,20 +32,22 @@ def nearest(
         ..., help="UTF-8 text files or folders to search: .txt, .jsonl, also .gz, .xz, .zst"
     ),
     model: Path | None = typer.Option(None, help="A model folder; default: the bundled model"),
-    n: int = typer.Option(10, "-n", min=1, help="How many to show"),
+    n: int = typer.Option(10, "-n", min=1, help="Number of occurrences to show"),
     layer: str | None = typer.Option(None, help='Layer: 0, 1, 2 or "mean"; default: the top layer'),
     occurrence: int | None = typer.Option(
         None, min=1, help="If the word occurs several times in the sentence: which one, from 1"
     ),
-    any_token: bool = typer.Option(False, "--all-tokens", help="Compare with every token of the text"),
+    any_token: bool = typer.Option(
+        False, "--all-tokens", help="Compare with every token of the texts instead"
+    ),
     segmenter: str | None = typer.Option(
         None, help='Tokens of --all-tokens: "char" (default), "jieba" or "pkuseg"'
     ),
-    html: Path | None = typer.Option(None, "--html", help="Write them to this page, NAME.html, too"),
+    html: Path | None = typer.Option(None, "--html", help="Also write them to this page, NAME.html"),
 ) -> None:
     """Show the occurrences of a word that are nearest to the one in the sentence, by cosine.
 
-    The word is found as a string, so no segmenter has to agree with you on what a word is.
+    The word is searched as a string, so the result does not depend on a segmenter.
     """
     from ..atomic_io import check_apart, write_atomic
     from ..batching import minibatch_by_size

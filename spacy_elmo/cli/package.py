@@ -52,12 +52,14 @@ INIT = '"""A model folder of spacy-elmo: spacy_elmo.load({name})."""\n'
 def package(
     model: str = typer.Argument(..., help="A model folder, or the name of an installed model"),
     output: Path = typer.Argument(..., help="Folder for the wheel"),
-    name: str | None = typer.Option(None, help="Name of the package and of the model; else the model's own"),
+    name: str | None = typer.Option(
+        None, help="Name of the package and of the model; default: the name of the model"
+    ),
     version: str = typer.Option("0.1.0", help="Version of the package"),
 ) -> None:
     """Make an installable wheel of a model.
 
-    After `pip install WHEEL` every path of a model may be its name:
+    After `pip install WHEEL`, the name of the model can be used wherever a path is expected:
     nlp.add_pipe("elmo", config={"model": {"path": NAME}}), spacy_elmo.load(NAME), `spacy elmo info NAME`.
     """
     from ..atomic_io import check_parents

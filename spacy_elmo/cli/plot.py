@@ -16,7 +16,7 @@ def plot(
     runs: list[Path] = typer.Argument(..., help="Output folders of `spacy elmo pretrain`, one or several"),
     output: Path = typer.Argument(..., help="Picture to write, NAME.svg or NAME.png"),
 ) -> None:
-    """Draw the held-out perplexity of pretraining runs, and that of training for a single run."""
+    """Draw the held-out perplexity of pretraining runs; for a single run, also the training perplexity."""
     from ..pretraining.metrics import plot_perplexity
 
     check_file(output)

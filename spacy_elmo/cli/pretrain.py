@@ -26,7 +26,7 @@ def pretrain(
         ..., "--output", "-o", help="Folder for the model and the records of the run"
     ),
     init_from: Path | None = typer.Option(
-        None, help="Model folder or checkpoint to start from, or zh_elmo_sm"
+        None, help="Model folder, checkpoint or name of an installed model to start from"
     ),
     gpus: int = typer.Option(1, min=-1, help="Number of processes to start with torchrun; -1: one per GPU"),
 ) -> None:
