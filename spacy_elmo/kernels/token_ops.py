@@ -92,24 +92,24 @@ def scalar_mix(
     layers: Sequence[np.ndarray],
     weights: np.ndarray,
     epsilon: float | None,
-    beside: Sequence[np.ndarray] | None = None,
+    static_vectors: Sequence[np.ndarray] | None = None,
     target: str | None = None,
 ) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
     """Compute sum_j weights_j h_j for each array (L, n, D) float32 of `layers` (at least one): (n, D) each.
 
     epsilon: added to the variance if each h_j is first normalised over D; None: no normalisation. With
     normalisation, the second result is the mean and scale of (h - mean) * scale, (2, L, n) for each array;
-    without, None. beside: (n, S) float32 for each array, concatenated after the mix: (n, D + S). target: one
-    of supported_targets(); None: the best.
+    without, None. static_vectors: (n, S) float32 for each array, concatenated after the mix: (n, D + S).
+    target: one of supported_targets(); None: the best.
     """
     ends = np.cumsum([h.shape[1] for h in layers]).tolist()
     begins = [0, *ends[:-1]]
     n_layers, _, width = layers[0].shape
-    more = beside[0].shape[1] if beside else 0
+    more = static_vectors[0].shape[1] if static_vectors else 0
     y = np.empty((ends[-1], width + more), dtype=np.float32)
     norms = None if epsilon is None else np.empty((ends[-1], n_layers, 2), dtype=np.float32)
     own = [y[begin:end] for begin, end in zip(begins, ends, strict=True)]
-    _mix(layers, weights, 0.0 if epsilon is None else epsilon, beside, own, norms, target)
+    _mix(layers, weights, 0.0 if epsilon is None else epsilon, static_vectors, own, norms, target)
     if norms is None:
         return own, None
     return own, [norms[begin:end].T for begin, end in zip(begins, ends, strict=True)]
@@ -128,14 +128,14 @@ def _mix(
     layers: Sequence[np.ndarray],
     weights: np.ndarray,
     epsilon: float,
-    beside: Sequence[np.ndarray] | None,
+    static_vectors: Sequence[np.ndarray] | None,
     out: Sequence[np.ndarray],
     norms: np.ndarray | None,
     target: str | None,
 ) -> None:
     """Fill `out`, (n, D + S) each, and `norms`, (N, L, 2), unless it is None."""
     kept = [as_floats(h) for h in layers]
-    columns = [as_floats(b) for b in beside or ()]
+    columns = [as_floats(b) for b in static_vectors or ()]
     n_layers, _, width = kept[0].shape
     more = columns[0].shape[1] if columns else 0
     for h, y in zip(kept, out, strict=True):

@@ -106,7 +106,12 @@ class DirectionInputs:
 
 
 def direction_inputs(
-    bilm: BiLMNetwork, batch: TokenBatch, ahead: Tensor, back: Tensor, *, static_shapes: bool
+    bilm: BiLMNetwork,
+    batch: TokenBatch,
+    forward_inputs: Tensor,
+    backward_inputs: Tensor,
+    *,
+    static_shapes: bool,
 ) -> list[DirectionInputs]:
     """Build the inputs of both directions from their embeddings (B, T, P), both in reading order.
 
@@ -118,14 +123,17 @@ def direction_inputs(
     if static_shapes:
         targets = [units.masked_fill(units == PAD, IGNORE_INDEX) for units in targets]
     else:
-        target_positions = (targets[0] != PAD).nonzero()[
-            :, 0
-        ]  # equal for reversed sentences, whose padding stays in place
+        # Equal for reversed sentences, whose padding stays in place.
+        target_positions = (targets[0] != PAD).nonzero()[:, 0]
         targets = [units[target_positions] for units in targets]
     return [
-        DirectionInputs(bilm.forward_lm, ahead, batch.lengths, targets[0], target_positions),
+        DirectionInputs(bilm.forward_lm, forward_inputs, batch.lengths, targets[0], target_positions),
         DirectionInputs(
-            bilm.backward_lm, reverse_padded(back, batch.lengths), batch.lengths, targets[1], target_positions
+            bilm.backward_lm,
+            reverse_padded(backward_inputs, batch.lengths),
+            batch.lengths,
+            targets[1],
+            target_positions,
         ),
     ]
 

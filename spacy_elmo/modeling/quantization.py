@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-STATIC_TENSOR = "static_vectors"
-QUANTIZED_TENSORS = ("token_encoder.ngram_embedding.weight", STATIC_TENSOR)
+NGRAM_TENSOR, STATIC_TENSOR = "token_encoder.ngram_embedding.weight", "static_vectors"
+QUANTIZED_TENSORS = (NGRAM_TENSOR, STATIC_TENSOR)
 SCALE_SUFFIX = ".scale"  # after the name of a table: its scales, (rows,) float32
 
 

@@ -12,6 +12,7 @@ from ..errors import ConfigError
 from ..inference import loading
 from ..inference.bilm import BiLM
 from ..modeling.config import BiLMConfig
+from ..modeling.quantization import NGRAM_TENSOR, STATIC_TENSOR
 from ..modeling.serialization import vocab_of
 from ..modeling.vocab import CHAR_SPECIALS, SPECIALS, Vocab
 from .checkpoint import MODEL, STATE, load_model
@@ -29,7 +30,6 @@ CORPUS_SETTINGS = (
     "fold_fullwidth",
     "max_sentence_length",
 )  # fixed when the corpus is made
-NGRAMS, STATIC = "token_encoder.ngram_embedding.weight", "static_vectors"
 ARCHITECTURE_KEYS = [f.name for f in fields(BiLMConfig) if f.name not in (*CORPUS_SETTINGS, "meta")]
 
 
@@ -161,14 +161,14 @@ def init_from_parent(bilm: BiLM, parent: BiLM) -> int:
     spelled = _rows(bilm.vocab.characters, parent.vocab.characters, len(CHAR_SPECIALS))
     by_row = dict.fromkeys(("token_encoder.embedding.weight", "softmax_bias", "untied_softmax_weight"), known)
     by_row["token_encoder.char_cnn.embedding.weight"] = spelled
-    by_row[NGRAMS] = _rows(bilm.vocab.ngrams, parent.vocab.ngrams, 1)
+    by_row[NGRAM_TENSOR] = _rows(bilm.vocab.ngrams, parent.vocab.ngrams, 1)
     ours, theirs = bilm.state_dict(), parent.state_dict()
     with torch.no_grad():
         bilm.softmax_bias.fill_(float(parent.softmax_bias.mean()))
         for name, tensor in ours.items():
-            if name == STATIC and not _has_same_static(parent, bilm):
+            if name == STATIC_TENSOR and not _has_same_static(parent, bilm):
                 continue  # counted in the new corpus
-            if name == NGRAMS:
+            if name == NGRAM_TENSOR:
                 tensor.zero_()  # new n-gram embeddings start at zero
                 if not _has_same_ngrams(parent, bilm.config):
                     continue

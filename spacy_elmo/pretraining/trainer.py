@@ -280,9 +280,9 @@ class Trainer:
             result = evaluate_perplexity(self.bilm, self.dev_sentences, context=self.context).to_dict()
             self.record["log"].append({"step": steps, "epoch": self.loader_state.epoch, "dev": result})
             logger.log_validation(self.record)
-        dev_sentences = self.record["dev"] = self.record["log"][-1]["dev"]
+        perplexity = self.record["dev"] = self.record["log"][-1]["dev"]
         origin = {
-            "perplexity": {key: round(dev_sentences[key], 2) for key in ("forward", "backward")},
+            "perplexity": {key: round(perplexity[key], 2) for key in ("forward", "backward")},
             "pretraining": f"{steps:,} steps, {self.record['tokens_seen']:,} units",
         }
         config = self.bilm.config

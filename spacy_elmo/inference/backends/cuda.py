@@ -62,25 +62,25 @@ class TritonLSTMLayer:
         c = x.new_zeros(batch_sizes[0], self.hidden, dtype=torch.float32)
         m = x.new_empty(batch_sizes[0], self.hidden)
         recurrent = x.new_zeros(batch_sizes[0], 4 * self.hidden)
-        before: Tensor | None = None
+        h_prev: Tensor | None = None
         begin = 0
         for window in minibatch_by_size(batch_sizes, SUMS // (4 * self.hidden), int):
             rows = slice(begin, begin + sum(window))
             sums = F.linear(x[rows], self.w_ih, self.bias)  # (rows of the window, 4H)
             for gates, h in zip(sums.split(window), out[rows].split(window), strict=True):
-                before = self._step(gates, before, c[: len(h)], m[: len(h)], recurrent[: len(h)], h)
+                h_prev = self._step(gates, h_prev, c[: len(h)], m[: len(h)], recurrent[: len(h)], h)
             begin = rows.stop
         return out.float()
 
     def _step(
-        self, gates: Tensor, before: Tensor | None, c: Tensor, m: Tensor, recurrent: Tensor, h: Tensor
+        self, gates: Tensor, h_prev: Tensor | None, c: Tensor, m: Tensor, recurrent: Tensor, h: Tensor
     ) -> Tensor:
         """Compute one step: update c, and fill and return h (b, P).
 
-        gates: (b, 4H) of the input; before: h of the previous step.
+        gates: (b, 4H) of the input; h_prev: h of the previous step.
         """
-        if before is not None:
-            torch.mm(before[: len(h)], self.down, out=recurrent)
+        if h_prev is not None:
+            torch.mm(h_prev[: len(h)], self.down, out=recurrent)
         self.kernels.lstm_cell_forward(gates, recurrent, c, gates, c, m, self.clip)
         if self.up is None:
             h.copy_(m)
@@ -111,9 +111,11 @@ class CudaBackend(TorchBackend):
     def run(self, inputs: EncodedInputs, out: Sequence[np.ndarray]) -> None:
         """Fill `out` with the layers of a batch, see TorchBackend.run."""
         lengths = [len(sentence) for sentence in inputs.ids]
-        ahead, back = inputs.for_directions(self.device)
+        forward_inputs, backward_inputs = inputs.for_directions(self.device)
         with no_tf32():
-            found = _fetch(self._layers((ahead, back), pack_sequences(lengths)), half=self.half)
+            found = _fetch(
+                self._layers((forward_inputs, backward_inputs), pack_sequences(lengths)), half=self.half
+            )
         for begin, n, target in zip(accumulate([0, *lengths]), lengths, out, strict=False):
             torch.from_numpy(target).copy_(found[:, begin + 1 : begin + n - 1])
 

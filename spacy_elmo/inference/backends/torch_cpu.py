@@ -52,28 +52,28 @@ class TorchLSTMLayer:
         h: Tensor | None = None
         workspace = _Workspace(c, batch_sizes[0], self.dtype)
         begin = 0
-        places = iter(out.split(batch_sizes))
+        h_of_steps = iter(out.split(batch_sizes))
         # Steps whose input products are computed at once.
         for window in minibatch_by_size(batch_sizes, INPUT_ROWS, int):
             gates = self.input(x[begin : begin + sum(window)])  # (rows of the window, 4H)
             begin += sum(window)
-            for b, ahead, place in zip(window, gates.split(window), places, strict=False):
+            for b, x_gates, h_rows in zip(window, gates.split(window), h_of_steps, strict=False):
                 if b < workspace.rows:
                     workspace = _Workspace(c, b, self.dtype)
-                h = self._step(ahead, h, workspace)
-                place.copy_(h[:b])
+                h = self._step(x_gates, h, workspace)
+                h_rows.copy_(h[:b])
         return out
 
-    def _step(self, ahead: Tensor, h: Tensor | None, workspace: "_Workspace") -> Tensor:
-        """Compute one step. ahead: (b, 4H) of the input; h: (b, P) or more rows.
+    def _step(self, x_gates: Tensor, h: Tensor | None, workspace: "_Workspace") -> Tensor:
+        """Compute one step. x_gates: (b, 4H) of the input; h: (b, P) or more rows.
 
         Returns h, with at least FEWEST_ROWS rows.
         """
         b, c, half = workspace.rows, workspace.c, workspace.half
         if h is None:
-            workspace.gates.array.copy_(ahead)
+            workspace.gates.array.copy_(x_gates)
         else:
-            torch.add(ahead.float(), self.recurrent(h[: len(workspace.m)])[:b], out=workspace.gates.array)
+            torch.add(x_gates.float(), self.recurrent(h[: len(workspace.m)])[:b], out=workspace.gates.array)
         workspace.gates.sigmoid_()
         workspace.g.sub_(HALF)
         c.mul_(workspace.f).add_(torch.mul(workspace.i, workspace.g, out=half.array), alpha=2)
@@ -122,8 +122,8 @@ class TorchBackend:
         """
         lengths = [len(sentence) for sentence in inputs.ids]
         steps = pack_sequences(lengths)
-        ahead, back = inputs.for_directions(self.device)
-        found = self._layers((ahead, back), steps)
+        forward_inputs, backward_inputs = inputs.for_directions(self.device)
+        found = self._layers((forward_inputs, backward_inputs), steps)
         layers = (round_to_fp16(found) if self.half else found).numpy()
         for begin, n, target in zip(accumulate([0, *lengths]), lengths, out, strict=False):
             target[:] = layers[:, begin + 1 : begin + n - 1]
@@ -133,11 +133,11 @@ class TorchBackend:
         rows, width = inputs[0].shape
         layers = inputs[0].new_empty(len(self.directions[0]) + 1, rows, 2 * width)
         torch.cat(tuple(inputs), 1, out=layers[0])
-        places = (steps.forward.to(self.device), steps.backward.to(self.device))
-        for side, (cells, place) in enumerate(zip(self.directions, places, strict=True)):
-            y = inputs[side][place]
+        orders = (steps.forward.to(self.device), steps.backward.to(self.device))
+        for side, (cells, order) in enumerate(zip(self.directions, orders, strict=True)):
+            y = inputs[side][order]
             for depth, cell in enumerate(cells):
                 h = cell(y, steps.batch_sizes)
                 y = y + h if self.options.skip and depth else h
-                layers[depth + 1, place, side * width : (side + 1) * width] = y
+                layers[depth + 1, order, side * width : (side + 1) * width] = y
         return layers

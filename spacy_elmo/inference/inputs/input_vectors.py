@@ -145,29 +145,29 @@ class CachedInputs:
         self._encoder = PackedTokenEncoder(encoder, dtype)
         self._device = next(encoder.parameters()).device
         special = special_character_ids(config.max_characters_per_token)
-        boundaries = self._spell(np.arange(len(SPECIALS)), special)[[BOS, EOS]]  # rows 0 and 1
-        self._kept = VectorCache(boundaries, budget=budget, initial_capacity=FIRST_ROWS)
+        boundaries = self._run_encoder(np.arange(len(SPECIALS)), special)[[BOS, EOS]]  # rows 0 and 1
+        self._cache = VectorCache(boundaries, budget=budget, initial_capacity=FIRST_ROWS)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._cache)
 
     def encode(self, sentences: Sentences) -> EncodedInputs:
         """Return the inputs of a batch, see InputEncoder."""
-        table, rows = self._kept.table_and_index(chain.from_iterable(sentences), self._encode)
+        table, rows = self._cache.table_and_index(chain.from_iterable(sentences), self._encode)
         get = rows.__getitem__
         ids = [np.array([0, *map(get, sentence), 1], dtype=np.int64) for sentence in sentences]
         return EncodedInputs(ids, torch.from_numpy(table))
 
     def clear(self) -> None:
         """Clear the cache."""
-        self._kept.clear()
+        self._cache.clear()
 
     def _encode(self, units: list[str]) -> np.ndarray:
-        return self._spell(
+        return self._run_encoder(
             self.vocab.ids(units)[1:-1], self.vocab.character_ids(units, self.config.max_characters_per_token)
         )
 
-    def _spell(self, ids: np.ndarray, characters: np.ndarray) -> np.ndarray:
+    def _run_encoder(self, ids: np.ndarray, characters: np.ndarray) -> np.ndarray:
         arrays = (torch.from_numpy(a).to(self._device) for a in (ids, characters))
         return self._encoder(*arrays).detach().cpu().numpy()
 

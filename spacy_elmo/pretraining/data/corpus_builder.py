@@ -72,7 +72,7 @@ class SegmentationSettings:
 def build_corpus(
     inputs: Iterable[Path],
     output: Path,
-    cut: SegmentationSettings,
+    settings: SegmentationSettings,
     *,
     n_process: int = 1,
     backend: str = "loky",
@@ -90,7 +90,7 @@ def build_corpus(
     Args:
         inputs: Text files or folders.
         output: The corpus folder.
-        cut: Segmentation settings.
+        settings: Segmentation settings.
         n_process: Number of processes, see parallel.parallel_map.
         backend: Where the processes run, see parallel.parallel_map.
         dedup: Keep only the first of equal lines.
@@ -105,33 +105,35 @@ def build_corpus(
     inputs = list(inputs)
     check_apart(inputs, output)
     files = find_files(inputs)
-    segment = cut.segment()
-    made = {**asdict(cut), "segmenter": segment.name}
-    parts, stats = _PartCache(output, made, cut.versions()), ReadStats()
+    segment = settings.segment()
+    recorded = {**asdict(settings), "segmenter": segment.name}
+    parts, stats = _PartCache(output, recorded, settings.versions()), ReadStats()
     with locked(parts.folder, CORPUS.name), parts.kept_until_done():
         stream = iter_blocks(files, stats, dedup=dedup, size=block)
         for key, data in parallel.parallel_map(
-            process_block, parts.missing(stream, cut), n_process=n_process, backend=backend
+            process_block, parts.missing(stream, settings), n_process=n_process, backend=backend
         ):
             parts.add(key, data)
         with atomic_folder(output, CORPUS) as folder:
             manifest = _assemble(
                 folder,
                 [parts.path(key) for key in parts.keys],
-                {**made, "versions": cut.versions(), "text": asdict(stats)},
+                {**recorded, "versions": settings.versions(), "text": asdict(stats)},
                 min_count=min_count,
                 max_vocab=max_vocab,
             )
     return manifest
 
 
-def process_block(key: str, block: str, cut: SegmentationSettings) -> tuple[str, bytes]:
+def process_block(key: str, block: str, settings: SegmentationSettings) -> tuple[str, bytes]:
     """Return a block of lines as a part, with its key. Runs in the workers."""
-    segment = cut.segment()
+    segment = settings.segment()
     try:
         with segment.memory_zone():
             found = (
-                s for line in block.split("\n") for s in sentences(line, segment, cut.max_sentence_length)
+                s
+                for line in block.split("\n")
+                for s in sentences(line, segment, settings.max_sentence_length)
             )
             return key, encode_part(found)
     except Exception as error:  # a tokenizer may raise any error
@@ -142,21 +144,21 @@ def process_block(key: str, block: str, cut: SegmentationSettings) -> tuple[str,
 class _PartCache:
     """Folder of finished parts, next to the corpus that is being built."""
 
-    def __init__(self, output: Path, made: dict[str, Any], versions: dict[str, str]):
+    def __init__(self, output: Path, recorded: dict[str, Any], versions: dict[str, str]):
         target = output.resolve()
         self.folder = target.with_name(f".{target.name}.partial")
         self.keys: list[str] = []
-        self._salt = json.dumps([FORMAT_VERSION, made, versions], sort_keys=True).encode()
+        self._salt = json.dumps([FORMAT_VERSION, recorded, versions], sort_keys=True).encode()
 
     def missing(
-        self, stream: Iterable[str], cut: SegmentationSettings
+        self, stream: Iterable[str], settings: SegmentationSettings
     ) -> Iterator[tuple[str, str, SegmentationSettings]]:
         """Yield the blocks that have no part yet, as arguments of process_block."""
         for block in stream:
             key = blake2b(self._salt + block.encode("utf8"), digest_size=20).hexdigest()
             self.keys.append(key)
             if not self.path(key).is_file():
-                yield key, block, cut
+                yield key, block, settings
 
     def path(self, key: str) -> Path:
         """Return the path of a part."""

@@ -52,7 +52,7 @@ def ppmi_svd_vectors(
     """
     ids = read_ids(corpus, units)
     rows = np.concatenate(list(ngram_rows(vocab, ids)))
-    slots = [_ppmi(rows, beside) for beside in _slots(ids, 2, vocab.max_ngram_length)]
+    slots = [_ppmi(rows, context) for context in _slots(ids, 2, vocab.max_ngram_length)]
     found = _truncated_svd(slots, len(vocab.ngrams), width, seed)
     return found * (STD / found.square().mean().sqrt().clamp(min=TINY))
 
@@ -73,7 +73,7 @@ def static_vectors(
     if longest > 1:
         for i, longer in enumerate(ngram_rows(vocab, ids)):
             rows[i * CHUNK : (i + 1) * CHUNK, 1:] = np.where(longer > 0, longer + size, 0)
-    slots = [_ppmi(rows, beside) for beside in _slots(ids, 1, longest)]
+    slots = [_ppmi(rows, context) for context in _slots(ids, 1, longest)]
     found = _truncated_svd(slots, size + len(vocab.ngrams), width, seed)
     return [*vocab.units, *vocab.ngrams], torch.from_numpy(normalize_rms(found.numpy()))
 
@@ -120,9 +120,9 @@ def _frequent_pairs(single: np.ndarray) -> np.ndarray:
     return out
 
 
-def _ppmi(rows: np.ndarray, beside: list[tuple[np.ndarray, int]]) -> Triples:
+def _ppmi(rows: np.ndarray, context: list[tuple[np.ndarray, int]]) -> Triples:
     """Return the positive PMI of n-grams and neighbours in one context slot: row, column, value."""
-    parts = [_counts(rows[:, k], what, offset) for k, (what, offset) in enumerate(beside)]
+    parts = [_counts(rows[:, k], what, offset) for k, (what, offset) in enumerate(context)]
     row, column, count = (np.concatenate(part) for part in zip(*parts, strict=True))
     if not len(row):
         return row, column, count.astype(np.float32)

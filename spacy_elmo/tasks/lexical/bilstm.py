@@ -218,23 +218,28 @@ class _TorchKernels:
     """Compute the steps of kernels.fused_ops in torch's own operations, where no fused ones exist."""
 
     def lstm_cell_forward(
-        self, x: Tensor, h: Tensor, before: Tensor, gates: Tensor, c: Tensor, m: Tensor
+        self, x: Tensor, h: Tensor, c_prev: Tensor, gates: Tensor, c: Tensor, m: Tensor
     ) -> None:
         """Compute what FusedOps says of this function."""
         i, f, g, o = (x + h).chunk(4, 1)
         i, f, g, o = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
         torch.cat([i, f, g, o], 1, out=gates)
-        torch.add(f * before, i * g, out=c)
+        torch.add(f * c_prev, i * g, out=c)
         torch.mul(o, torch.tanh(c), out=m)
 
     def lstm_cell_backward(
-        self, gates: Tensor, before: Tensor, c: Tensor, d_m: Tensor, d_c: Tensor, d_sums: Tensor
+        self, gates: Tensor, c_prev: Tensor, c: Tensor, d_out: Tensor, d_c: Tensor, d_sums: Tensor
     ) -> None:
         """Compute what FusedOps says of this function."""
         i, f, g, o = gates.chunk(4, 1)
         t = torch.tanh(c)
-        dc = d_c + d_m * o * (1 - t * t)
-        sums = (dc * g * i * (1 - i), dc * before * f * (1 - f), dc * i * (1 - g * g), d_m * t * o * (1 - o))
+        dc = d_c + d_out * o * (1 - t * t)
+        sums = (
+            dc * g * i * (1 - i),
+            dc * c_prev * f * (1 - f),
+            dc * i * (1 - g * g),
+            d_out * t * o * (1 - o),
+        )
         torch.cat(sums, 1, out=d_sums)
         d_c.copy_(dc * f)
 
