@@ -37,9 +37,7 @@ def nearest(
     occurrence: int | None = typer.Option(
         None, min=1, help="If the word occurs several times in the sentence: which one, from 1"
     ),
-    any_token: bool = typer.Option(
-        False, "--all-tokens", help="Compare with every token of the texts instead"
-    ),
+    any_token: bool = typer.Option(False, "--all-tokens", help="Compare with every token of the texts"),
     segmenter: str | None = typer.Option(
         None, help='Tokens of --all-tokens: "char" (default), "jieba" or "pkuseg"'
     ),
