@@ -1,5 +1,6 @@
 """`spacy elmo add`: ELMo under the components of a configuration that exists."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,11 @@ def _try(config: Any) -> None:
     """Build the pipeline, and say so where that fails."""
     from spacy.util import load_model_from_config
 
+    logging.disable(logging.INFO)  # what a segmenter or elmo says when it is made is for those who use it
     try:
         load_model_from_config(config, auto_fill=True)
     except Exception as error:  # of whatever the configuration names
         message = " ".join(str(error).split())[:300]
         msg.warn(f"{OUTPUT_STANDS} {message}")
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,5 +1,7 @@
 """`spacy elmo add`: ELMo under the components of configurations that exist."""
 
+import logging
+
 import pytest
 import spacy
 from spacy.cli.init_config import init_config
@@ -176,6 +178,14 @@ def test_elmo_that_no_component_listens_to(model, tmp_path):  # noqa: F811
     config, _ = added(path, tmp_path / "b.cfg", "--model", model)
     assert config["nlp"]["pipeline"] == ["elmo", "tok2vec", "ner"]
     assert config["components"]["elmo"]["model"]["path"] == str(model)
+
+
+def test_the_pipeline_is_tried_in_silence(model, tmp_path, caplog):  # noqa: F811
+    with caplog.at_level(logging.INFO, logger="spacy"):
+        added(quickstart(tmp_path / "a.cfg", "tagger", "ner"), tmp_path / "b.cfg", "--model", model)
+        assert not caplog.messages
+        load_model_from_config(load_config(tmp_path / "b.cfg"), auto_fill=True)
+    assert "oneDNN" in caplog.text
 
 
 def test_of_a_trained_pipeline(model, corpus, tmp_path):  # noqa: F811
