@@ -56,8 +56,12 @@ def corpus(
         max_vocab=max_vocab,
     )
     text = manifest["text"]
-    if text["invalid_bytes"]:
-        msg.warn(f"{text['invalid_bytes']:,} bytes were not UTF-8 and were replaced by U+FFFD")
+    if n_invalid := text["invalid_bytes"]:
+        times = "once" if n_invalid == 1 else f"{n_invalid:,} times"
+        msg.warn(
+            f"Invalid text was replaced by U+FFFD {times}: bytes that are not UTF-8, or, in .jsonl, halves "
+            "of surrogate pairs"
+        )
     if dedup:
         msg.info(f"{text['duplicate_lines']:,} of {text['lines']:,} lines were duplicates and were skipped")
     msg.good(

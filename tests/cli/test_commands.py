@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from spacy_elmo.inference import loading
 from spacy_elmo.inference.backends import available_backends
 
@@ -35,6 +37,22 @@ def test_corpus_of_words_from_several_inputs(text, tmp_path):
     result = run("corpus", text, tmp_path / "folder", tmp_path / "corpus", *args)
     assert result.exit_code == 0, result.output
     assert "kernel\t1" in (tmp_path / "corpus" / "vocab_counts.tsv").read_text(encoding="utf8")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "times"),
+    [
+        ("a.txt", "你好。\n".encode() * 50 + b"\xff\xfe\n", "2 times"),
+        ("a.jsonl", rb'{"text": "\ud83d\u4f60"}', "once"),
+    ],
+)
+def test_invalid_text_is_reported_as_what_it_is(tmp_path, name, data, times):
+    (tmp_path / name).write_bytes(data)
+    result = run("corpus", tmp_path / name, tmp_path / "corpus")
+    assert result.exit_code == 0
+    assert f"Invalid text was replaced by U+FFFD {times}: bytes that are not UTF-8, or" in plain(
+        result.output
+    )
 
 
 def test_pretrain_writes_a_model_that_loads(made):
