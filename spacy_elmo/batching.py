@@ -1,4 +1,4 @@
-"""Group items by size: what is computed together."""
+"""Group items by size into batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""Read JSON from files of others."""
+"""Read JSON from files that others may have written."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""`spacy elmo add`: ELMo under the components of a configuration that exists."""
+"""`spacy elmo add`: add ELMo to the components of an existing configuration."""
 
 import logging
 from pathlib import Path

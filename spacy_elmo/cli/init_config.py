@@ -1,4 +1,4 @@
-"""`spacy elmo init-config`: a complete configuration for `spacy train`."""
+"""`spacy elmo init-config`: write a complete configuration for `spacy train`."""
 
 from pathlib import Path
 

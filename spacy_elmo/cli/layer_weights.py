@@ -1,4 +1,4 @@
-"""`spacy elmo layer-weights`: what the components of a trained pipeline take from the layers."""
+"""`spacy elmo layer-weights`: show the layer weights that a trained pipeline has learned."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""`spacy elmo lexicon`: count strings of a text and their vectors, for lexicon features."""
+"""`spacy elmo lexicon`: count the strings of a text and compute their vectors, for lexicon features."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -1,4 +1,4 @@
-"""`spacy elmo package`: a wheel with a model, which is found by its name once it is installed."""
+"""`spacy elmo package`: make a wheel of a model, which is found by its name when it is installed."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Files for people, that a command may write again: pictures by matplotlib, pages of HTML."""
+"""Write pictures (matplotlib) and HTML pages, and mark them so that a later command may replace them."""
 
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +14,7 @@ FORMATS = (".svg", ".png")
 
 
 def check_file(path: Path, suffixes: tuple[str, ...] = FORMATS) -> None:
-    """Raise an OutputError unless `path` has such a name and is new, or was written by such a command."""
+    """Raise an OutputError unless `path` has one of the suffixes, and is new or marked by this package."""
     from ..errors import OutputError
 
     if path.suffix not in suffixes:

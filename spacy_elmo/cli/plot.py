@@ -1,4 +1,4 @@
-"""`spacy elmo plot`: the curve of a pretraining as a picture."""
+"""`spacy elmo plot`: draw the learning curves of pretraining runs."""
 
 from pathlib import Path
 from typing import Any

@@ -219,7 +219,7 @@ def _stored(source: ModelArchive, name: str) -> Mapping[str, LazyTensor]:
 
 
 def _check_torch(where: str) -> None:
-    """Raise a FormatError if this torch has a known vulnerability: it must not read files of others."""
+    """Raise a FormatError if this torch has a known vulnerability: the files may be hostile."""
     version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
     if version < SAFE_TORCH:
         raise FormatError(

@@ -1,1 +1,1 @@
-"""Fused operations, without a network: the binding of the native kernel, and Triton kernels."""
+"""Fused operations that do not depend on the network: the native kernel and Triton kernels."""

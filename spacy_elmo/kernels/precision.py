@@ -35,9 +35,9 @@ def check_precision(precision: str) -> None:
 def resolve_compute_dtype(precision: str, device: torch.device) -> torch.dtype:
     """Return the type of the products. "auto": the fastest on the device.
 
-    With the native kernel, "auto" is what the kernel prefers on this processor: bfloat16 (only if supported),
-    int16 or float32. Without it, "auto" is bfloat16 if the device supports it, else float32. "int16" becomes
-    float32 on a GPU and without the kernel. Raises an ElmoError for an unknown precision.
+    With the native kernel, "auto" is the dtype that the kernel prefers on this processor: bfloat16 (only if
+    supported), int16 or float32. Without it, "auto" is bfloat16 if the device supports it, else float32.
+    "int16" becomes float32 on a GPU and without the kernel. Raises an ElmoError for an unknown precision.
     """
     check_precision(precision)
     fastest = fastest_compute_type() if device.type == "cpu" else None

@@ -1,7 +1,7 @@
 """Cache vectors by hashable keys up to a byte budget. When it is exceeded, the whole cache is cleared.
 
-Words follow Zipf's law: after some thousand sentences the cache holds nine of ten tokens, and soon again
-after it was cleared.
+Words follow Zipf's law: after some thousand sentences the cache holds nine of ten tokens, and it does so
+again soon after it is cleared.
 """
 
 from collections.abc import Callable, Iterable, Sequence

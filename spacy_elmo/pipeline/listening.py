@@ -70,7 +70,7 @@ class ListenedTo:
             self._accelerate(component.model, component.name)
 
     def _accelerate(self, model: Model[Any, Any], component_name: str) -> None:
-        """Do what the setting accelerate_listeners says, see `make_elmo`."""
+        """Apply the setting accelerate_listeners, see `make_elmo`."""
         set_fused(model, self.accelerate_listeners)
         if self.accelerate_listeners and use_onednn(model):
             logger.info(

@@ -1,7 +1,7 @@
-"""The memory of one process of a training: what does not depend on the batch, and what each unit adds.
+"""Model the memory of one training process: a constant part, and a part that grows with the batch.
 
-`model_memory` works it out on paper, for machines that are elsewhere (estimate). auto_batch_size measures
-what a step takes here, and adds what the steps that it measures do not have yet.
+`model_memory` computes both from the sizes, so that `estimate` works for other machines. auto_batch_size
+measures the memory of steps on this machine, and adds the parts that these steps do not allocate yet.
 """
 
 from collections.abc import Iterable

@@ -1,1 +1,1 @@
-"""Configurations for `spacy train`: written as a whole, or ELMo put into one that exists."""
+"""Configurations for `spacy train`: write complete ones, and add ELMo to existing ones."""

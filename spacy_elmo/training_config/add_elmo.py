@@ -1,4 +1,4 @@
-"""ELMo put under the components of a configuration that exists: what changes, what stays, and why."""
+"""Add ELMo to the components of an existing configuration, and report each change with its reason."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,7 @@ class Change:
 
 
 def add_elmo(text: ConfigText, *, model: str | None = None, output: bool = True) -> list[Change]:
-    """Put ELMo under all components of a configuration that can learn on it.
+    """Add ELMo to all components of a configuration that can learn on it.
 
     model: a model folder; None: the bundled model. output: also at the output of a component (Peters et al.
     2018, section 5.2), not at its input alone. Raises an ElmoError where no component can learn on it.

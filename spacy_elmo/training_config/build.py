@@ -1,4 +1,4 @@
-"""The whole configuration of `spacy elmo init-config`: options to sections."""
+"""Build the configuration that `spacy elmo init-config` writes: options to sections."""
 
 from collections.abc import Sequence
 from typing import Any

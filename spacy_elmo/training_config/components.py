@@ -1,4 +1,4 @@
-"""The sections [components.NAME] of `spacy elmo init-config`: what exists, and what each is made of."""
+"""Build the sections [components.NAME] that `spacy elmo init-config` writes."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -31,7 +31,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class Component:
-    """A name that --pipeline takes. labels_words: whether it says something of each word."""
+    """A component that --pipeline accepts. labels_words: whether it labels each word."""
 
     description: str
     build: Builder

@@ -1,4 +1,4 @@
-"""The text of a configuration, changed section by section: comments and all that is not changed stay."""
+"""Change the text of a configuration by sections, and keep comments and everything else."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _SETTING = re.compile(r"^([^\s=:#;\[][^=:]*?)\s*[=:]")
 
 @dataclass
 class Block:
-    """A section: the comments above it, its header and its settings. path: () of what stands above all."""
+    """A section: comments above it, header and settings. path: () for the lines before all sections."""
 
     path: Path
     above: list[str] = field(default_factory=list)
@@ -66,7 +66,7 @@ class ConfigText:
         self.blocks[index:index] = new
 
     def put(self, path: Path, section: Mapping[str, Any]) -> None:
-        """Write a section in place of one that exists, or else after its parent."""
+        """Replace a section, or add it after its parent if it does not exist."""
         old = [block for block in self.blocks if block.path[: len(path)] == path]
         new = _new_blocks(path, section)
         if old:

@@ -1,4 +1,4 @@
-"""The comment at the top of a configuration: what it trains, the command that wrote it, and the next one."""
+"""The comment at the top of a configuration: its components, and the commands that write and train it."""
 
 import shlex
 from dataclasses import fields

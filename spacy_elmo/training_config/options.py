@@ -1,4 +1,4 @@
-"""The options of `spacy elmo init-config`: what they mean, what is refused, and what is warned of."""
+"""The options of `spacy elmo init-config`, with their errors and warnings."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -132,7 +132,7 @@ def check_bundled(lang: str) -> None:
 
 
 def warnings_of(options: Options) -> Iterator[str]:
-    """Yield sentences about what the user may not expect."""
+    """Yield warnings about consequences that the user may not expect."""
     words = options.labels_words
     if options.resolved_segmenter == "char" and words and not options.gold_preproc:
         yield (

@@ -51,7 +51,7 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Training:
-    """The section [training], and what is in its batches."""
+    """The section [training], with the size of its batches."""
 
     dropout: float = 0.5
     max_steps: int = 4000
@@ -92,7 +92,7 @@ SPAN_SIZES = {"char": (1, 8), "word": (1, 4)}
 
 @dataclass(frozen=True)
 class Reader:
-    """The reader and its training, which is another than that of the components above."""
+    """Settings of the reader and of its training, which differ from those of the other components."""
 
     char_dim: int = 64
     hidden_size: int = 64

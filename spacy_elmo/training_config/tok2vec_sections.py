@@ -56,7 +56,7 @@ def add_at_output(text: ConfigText, path: Path, elmo: str, factory: str) -> None
 
 
 def get_section(text: ConfigText, path: Path) -> Any:
-    """Return what is at a path; None: nothing."""
+    """Return the section or value at a path; None if there is none."""
     section: Any = text.parse()
     for key in path:
         section = section.get(key) if isinstance(section, dict) else None

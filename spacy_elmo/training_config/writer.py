@@ -1,4 +1,4 @@
-"""Nested sections to the text of a configuration, comments included."""
+"""Write nested sections as the text of a configuration, with comments."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

@@ -88,7 +88,7 @@ def fixed_labels(
 def apply_dictionary(
     matches: Matches, words: Spans, tags: list[str], entities: list[tuple[int, int, str]]
 ) -> None:
-    """Replace predicted tags and entities by the dictionary's, including those that no model knows."""
+    """Replace predicted tags and entities by those of the dictionary, even if the model lacks them."""
     listed = {start for start, _, _ in entities}
     for i, span in enumerate(words if matches else []):
         entry = matches.get(span)

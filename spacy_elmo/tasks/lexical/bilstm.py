@@ -96,9 +96,9 @@ def init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
 
 
 class _Run:
-    """One direction over the tokens of a batch, with what its gradient needs.
+    """One direction over the tokens of a batch, with the values that its gradient needs.
 
-    Formulas as modeling.lstm.LSTM's, without projection and clips. output: (N, H), tokens in order.
+    Formulas: modeling.lstm.LSTMStack, without projection and clips. output: (N, H), tokens in order.
     """
 
     def __init__(self, model: Model[Any, Any], direction: str, X: Tensor, packing: Packing):

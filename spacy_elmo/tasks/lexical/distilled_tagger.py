@@ -1,4 +1,4 @@
-"""A distilled tagger: what a small frozen BiLSTM knows of words, tags and names, as vectors of tokens.
+"""A distilled tagger: states of a small frozen BiLSTM for words, tags and names, as vectors of tokens.
 
 It was trained to predict the words, tags and entities that another analyzer finds in raw text, from the
 layers of one biLM (knowledge distillation, Hinton et al. 2015, with hard labels). A task reads the states of
@@ -52,7 +52,7 @@ def DistilledTagger(path: PathLike | None = None) -> Model[Any, Any]:
 
     The layers are normalised and mixed, projected (P columns, ReLU), and read by the BiLSTM.
     path: a file of `save_tagger`; None: the tagger inside the package, for the model inside the package. It
-    is read at initialization; a saved pipeline brings the weights along.
+    is read at initialization; a saved pipeline contains the weights.
     Raises an ElmoError where the biLM has another number or width of layers.
     """
     mix = ScalarMix(mix_dropout=0.0, layer_norm=True)
