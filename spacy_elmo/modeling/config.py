@@ -56,8 +56,8 @@ class BiLMConfig:
     embedding_dim: int | None = None
     """Width of the embedding table; None: P, without a linear map after it if it is the only encoder."""
     n_ngrams: int = 0
-    """Rows of the n-gram table (characters only); 0: none. The forward direction reads the n-grams that end
-    at a unit, the backward direction those that begin there."""
+    """Rows of the n-gram table, for models of characters; 0: none. The forward direction reads the n-grams
+    that end at a unit, the backward direction those that begin there."""
     ngram_dim: int | None = None
     """Width of the n-gram vectors, which are added to the first columns of the embedding; None: P."""
     max_ngram_length: int = 3
@@ -78,7 +78,7 @@ class BiLMConfig:
     max_characters_per_token: int = 16
     """Characters (or bytes) of a word that the char-CNN reads, without BOW and EOW."""
     max_unit_length: int | None = None
-    """Truncate a unit to this many characters before its lookup, as ELMoForManyLangs does; None: no."""
+    """Truncate a unit to this many characters before its lookup, as ELMoForManyLangs does; None: do not."""
     char_input: CharInput = "unicode"
     """Input of the char-CNN: characters of the vocabulary, or the bytes of UTF-8."""
     convolve_padding: bool = False

@@ -121,8 +121,8 @@ def build_concat_output_v1(
 ) -> Model[list[Doc], list[Floats2d]]:
     """Build spacy-elmo.ConcatOutput.v1: [tok2vec; Maxout(elmo)], with ELMo again at the output.
 
-    Peters et al. 2018, section 5.2, use ELMo at the output as well as at the input. With few training
-    sentences, this doubles the gain of the input alone (docs/training-components.md). The Maxout has three
+    Peters et al. 2018, section 5.2, use ELMo at the output as well as at the input. With 500 sentences, this
+    raises the accuracy of a tagger by another 1.2 points (docs/training-components.md). The Maxout has three
     pieces and layer normalisation. Shapes: List[Doc] -> List[Floats2d (n_tokens, nO of tok2vec + width)].
 
     Args:
@@ -177,7 +177,7 @@ def build_elmo_tok2vec_v1(
     D)], or D + S with static vectors.
 
     Args:
-        bilm: A spacy-elmo.BiLM.v1, frozen here too. None only in the elmo of a ConcatOutput, whose tok2vec
+        bilm: A spacy-elmo.BiLM.v1, frozen by default. None only in the elmo of a ConcatOutput, whose tok2vec
             has one.
         mix_dropout: See build_elmo_listener_v1.
         weight_penalty: See build_elmo_listener_v1.

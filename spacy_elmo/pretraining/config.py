@@ -43,7 +43,7 @@ class TrainingConfig:
     """Optimizer steps."""
     batch_tokens: int | str = 2048
     """Units of a batch over all processes, boundaries and padding included; each process has an equal share.
-    "auto": the most that fits into memory, with a margin."""
+    "auto": the largest batch that fits into memory, with a margin."""
     learning_rate: float = 8e-3
     """Peak learning rate of AdamW."""
     warmup_steps: int = 100
@@ -67,7 +67,7 @@ class TrainingConfig:
     eval_every: int = 500
     """Steps between evaluations on the held-out text."""
     eval_tokens: int = 50_000
-    """Units of the held-out text for evaluations during training; the last one uses all."""
+    """Units of the held-out text for evaluations during training; the last evaluation uses all units."""
     patience: int = 0
     """Stop after this many evaluations without a better held-out perplexity; 0: never."""
     checkpoint_every: int = 500

@@ -43,7 +43,7 @@ def build_bigram_embed_v1(width: int = 64, rows: int = 20000) -> Model[list[Doc]
 
     Args:
         width: Width of the embedding.
-        rows: Rows of the hash table. Of 20,000, each holds a few bigrams of a million characters.
+        rows: Rows of the hash table. With 20,000 rows, a few bigrams of a million characters share each row.
     """
     return BigramEmbed(width, rows)
 
