@@ -46,8 +46,8 @@ _lock = ForkSafeLock()
 def get_prepared(bilm: BiLMNetwork, dtype: torch.dtype, backend: str | None = None) -> PreparedModel:
     """Return the prepared model of a biLM on its device: the CPU, or a GPU with Triton.
 
-    dtype: of the products: float32, bfloat16 or int16. backend: on a CPU one of available_backends(); None:
-    the best.
+    dtype: type of the products, float32, bfloat16 or int16. backend: on a CPU, one of available_backends();
+    None: the best.
     """
     key = (dtype, backend or (available_backends()[0] if bilm.device.type == "cpu" else CUDA))
     with _lock:

@@ -33,7 +33,7 @@ _CTYPES = {
 
 
 class _Loaded(NamedTuple):
-    """A function of the library. structure: of its struct, if it takes one."""
+    """A function of the library. structure: ctypes class of its struct, if it takes one."""
 
     function: Callable[..., Any]
     declared: Function

@@ -31,7 +31,7 @@ class PackedMatrix:
     def __call__(self, x: np.ndarray, repeats: int = 1) -> np.ndarray:
         """Multiply on one thread: x (M, K) -> (M, N) float32.
 
-        repeats: of the product alone, for benchmarks: rows are converted once.
+        repeats: how often to compute the product, for benchmarks; rows are converted once.
         """
         x = as_floats(x)
         check_shape("The rows of a product", x, (len(x), self.n_inputs))

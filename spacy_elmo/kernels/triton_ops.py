@@ -108,7 +108,7 @@ class TritonFusedOps:
         m: Tensor,
         clip: float = float("inf"),
     ) -> None:
-        """Compute one step, see FusedOps. clip: of the cell states.
+        """Compute one step, see FusedOps. clip: bound of the cell states.
 
         `gates` may be `x`, and `c` may be `c_prev`.
         """

@@ -34,7 +34,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 
         x: (N, P); weight: (V, P); bias: (V,); targets: (N,), also IGNORE_INDEX.
 
-        dtype: of the products; None: that of x.
+        dtype: type of the products; None: the type of x.
         """
         gradients = any(ctx.needs_input_grad[:3])
         if trains(x, dtype) and trains(weight):

@@ -29,7 +29,7 @@ STORE_PORT = "spacy_elmo/store_port"
 class DistributedContext:
     """The processes of a run, each with the same weights and a share of every batch.
 
-    rank: of this process. size: number of processes. device: device of this process.
+    rank: rank of this process. size: number of processes. device: device of this process.
     """
 
     rank: int = 0

@@ -27,7 +27,7 @@ def count_lexicon(corpus: Corpus, n_strings: int, width: int) -> tuple[list[str]
 def count_strings(corpus: Corpus, vocab: Vocab, *, units: int = MAX_UNITS) -> np.ndarray:
     """Count the units and n-grams of a vocabulary: (n,) int64, in their order.
 
-    vocab: the most frequent units of this corpus. units: of a larger corpus, count about this many.
+    vocab: the most frequent units of this corpus. units: about how many units of a larger corpus to count.
     """
     ids, size = read_ids(corpus, units), len(vocab.units)
     singles = np.bincount(ids[(ids >= 0) & (ids < size)], minlength=size)

@@ -57,7 +57,7 @@ def create_backend(
 ) -> Backend:
     """Create a backend with its own copy of the weights.
 
-    name: one of available_backends(), or CUDA. dtype: of the products; torch computes int16 in float32.
+    name: one of available_backends(), or CUDA. dtype: type of the products; torch computes int16 in float32.
     """
     if name == CUDA:
         from .cuda import CudaBackend  # it needs Triton

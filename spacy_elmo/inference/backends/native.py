@@ -26,7 +26,7 @@ class NativeBackend:
     """Both directions of a biLM in C++, with weights packed for an instruction set.
 
     Up to `torch.get_num_threads()` threads work on a batch. instruction_set: one of supported_targets().
-    dtype: of the products: float32, bfloat16 or int16. Cell states are float32.
+    dtype: type of the products: float32, bfloat16 or int16. Cell states are float32.
     """
 
     def __init__(

@@ -103,7 +103,7 @@ class _Workspace:
 
 
 class TorchBackend:
-    """Both directions of a biLM in torch. dtype: of the products; the cell states are always float32."""
+    """Both directions of a biLM in torch. dtype: type of the products; cell states are float32."""
 
     cell: Callable[[LSTMWeights, LSTMOptions, torch.dtype], Layer] = TorchLSTMLayer
 

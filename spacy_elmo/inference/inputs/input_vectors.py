@@ -128,7 +128,7 @@ class TableInputs:
 class CachedInputs:
     """Inputs of other models: each distinct unit is encoded once and cached (VectorCache).
 
-    budget: bytes of vectors. dtype: of the encoder's products.
+    budget: bytes of vectors. dtype: type of the encoder's products.
     """
 
     def __init__(

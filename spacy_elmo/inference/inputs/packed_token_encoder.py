@@ -17,7 +17,7 @@ CHUNK = 256  # units at a time: bounds the memory, and keeps the results of a ch
 
 
 class PackedTokenEncoder:
-    """Token encoder with packed weights. dtype: of the products; all else is float32."""
+    """Token encoder with packed weights. dtype: type of the products; all else is float32."""
 
     def __init__(self, encoder: TokenEncoder, dtype: torch.dtype):
         self.embedding = None if encoder.embedding is None else encoder.embedding.weight.detach().float()

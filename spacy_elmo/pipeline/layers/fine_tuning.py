@@ -46,7 +46,7 @@ def layers_with_gradient(bilm: BiLM, alignments: Sequence[Alignment]) -> tuple[l
 def update_weights(bilm: BiLM, key: int, optimizer: Any, factor: float) -> None:
     """Update the weights with their gradients, and clear these.
 
-    key: distinguishes the biLM's weights in thinc's optimizer. factor: of the learning rate.
+    key: distinguishes the biLM's weights in thinc's optimizer. factor: factor of the learning rate.
     """
     for name, weights in bilm.named_parameters():
         if weights.grad is None:

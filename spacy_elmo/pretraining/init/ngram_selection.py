@@ -87,7 +87,7 @@ def select_ngrams(
 def read_ids(corpus: Corpus, units: int) -> np.ndarray:
     """Return the ranks of units, with SENTENCE_BOUNDARY after each sentence: int32.
 
-    units: of a larger corpus, return about this many, in blocks from all of it.
+    units: about how many units of a larger corpus to return, in blocks from all parts of it.
     """
     step = -(-int(corpus.lengths.sum(dtype=np.int64)) // units)
     blocks = track(range(0, len(corpus), step * BLOCK), "ids")

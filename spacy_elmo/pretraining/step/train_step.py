@@ -70,8 +70,8 @@ class TrainStep:
     def __call__(self, batch: TokenBatch, seed: int) -> LMLoss:
         """Add the gradients of the batch's mean loss to the parameters.
 
-        batch: preferably on the CPU, even if the model is on a GPU. seed: of the dropout masks. On a GPU this
-        returns before the gradients are computed.
+        On a GPU, this returns before the gradients are computed. batch: preferably on the CPU, even if the
+        model is on a GPU. seed: seed of the dropout masks.
         """
         n = count_targets(batch)
         batch = batch.to(self.bilm.device)
@@ -89,7 +89,7 @@ class TrainStep:
     def loss_and_grads(self, batch: TokenBatch, seed: int) -> tuple[Tensor, Gradients]:
         """Return the sums of losses (2,), and gradients. A parameter that is used twice has two gradients.
 
-        seed: of a sampled softmax. Dropout continues from the state of its generators.
+        seed: seed of a sampled softmax. Dropout continues from the state of its generators.
         """
         bilm = self.bilm
         below = _leaf_params(bilm.token_encoder)

@@ -32,7 +32,7 @@ class Gold(NamedTuple):
 
 
 def gold_of(example: Example, tags: Sequence[str], scheme: SpanLabels) -> Gold:
-    """Read an example's annotation. tags: names of tags by id. scheme: of the entity labels."""
+    """Read an example's annotation. tags: names of tags by id. scheme: the entity labels."""
     words, tokens, complete = gold_words(example)
     reference, predicted = example.reference, example.predicted
     segments = labels_of(words, len(predicted))
@@ -69,8 +69,8 @@ def fixed_labels(
 ) -> np.ndarray | None:
     """Return the label ids that a dictionary gives to words: (n_words,), -1 for free words.
 
-    None: all words are free. names: of the labels by id. entities: whether they are BIOES labels; otherwise
-    they are tags.
+    Return None if all words are free. names: names of the labels by id. entities: whether the labels are
+    BIOES labels; otherwise they are tags.
     """
     if not matches:
         return None

@@ -35,11 +35,11 @@ def BiLSTM(
     """List[Floats2d (n, nI)] -> List[Floats2d (n, nO)], [forward; backward] states of nO / 2 cells each.
 
     Params: forward_W_ih (4H, nI), forward_W_hh (4H, H), forward_b (4H,), the gates in torch's order i, f, g,
-    o, and the same of backward. Sequences longer than MAX_LENGTH are read in pieces with CONTEXT around them.
-    nO: None: set dimension nO before initialize.
-    dropout: of the input in training; spaCy sets it to [training] dropout.
-    precision: of the products with the input, by far the largest: "auto" is bfloat16 where the processor has
-    it, else float32.
+    o, and the same of backward. Sequences longer than MAX_LENGTH are read in parts with CONTEXT around them.
+    nO: width of the output; None: set dimension nO before initialize.
+    dropout: dropout rate of the input in training; spaCy sets it to [training] dropout.
+    precision: type of the products with the input, which are by far the largest. "auto" is bfloat16 if the
+    processor supports it, else float32.
     """
     check_precision(precision)
     if nO is not None and (nO % 2 or nO < 2):

@@ -23,7 +23,7 @@ TINY = 1e-300
 class Packing:
     """Positions of the tokens of sequences in their packed form.
 
-    lengths: of the sequences, 0 allowed.
+    lengths: lengths of the sequences, 0 allowed.
     """
 
     def __init__(self, lengths: Sequence[int]):

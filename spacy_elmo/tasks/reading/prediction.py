@@ -47,7 +47,8 @@ class PairScorer:
     """Scores the spans of passages that may answer questions.
 
     predict: the model. window, stride: length and distance of windows of a passage, in characters.
-    max_length: of an answer. length_scores: added to the score of a span by its length, see decoding.
+    max_length: largest length of an answer. length_scores: added to the score of a span by its length, see
+    decoding.
     """
 
     vocab: Vocab
