@@ -41,13 +41,16 @@ def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], Callab
 
 
 def show_logs() -> None:
-    """Print what is logged to stderr, with the time, unless the caller has configured logging."""
+    """Print this package's messages, and warnings of others, to stderr, with the time.
+
+    Nothing changes if the caller has configured logging.
+    """
+    if logging.getLogger().handlers:
+        return
     handler = logging.StreamHandler()
-    handler.addFilter(lambda record: record.name.split(".")[0] != "spacy")  # spaCy's logger prints its own
-    level = logging.INFO if is_main_process() else logging.WARNING
-    logging.basicConfig(
-        level=level, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", handlers=[handler]
-    )
+    handler.addFilter(lambda record: record.name.split(".")[0] not in ("spacy", "jieba"))  # they print theirs
+    logging.basicConfig(format="%(asctime)s  %(message)s", datefmt="%H:%M:%S", handlers=[handler])
+    logging.getLogger("spacy_elmo").setLevel(logging.INFO if is_main_process() else logging.WARNING)
 
 
 def is_main_process() -> bool:

@@ -43,11 +43,12 @@ def evaluate(
 
 def _check_output(output: Path) -> None:
     """Raise an OutputError if the file exists and is not an earlier result of this command."""
-    from ..atomic_io import OutputError, errors_of
+    from ..atomic_io import OutputError, check_parents, errors_of
     from ..json_text import parse_json
     from ..pretraining.evaluation import Perplexity
 
     with errors_of("the figures", output):
+        check_parents(output, "the figures")
         if not output.exists():
             return
         if output.is_dir():

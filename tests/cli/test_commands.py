@@ -12,6 +12,7 @@ from spacy_elmo.inference import loading
 from spacy_elmo.inference.backends import available_backends
 
 from .helpers import CONFIG, plain, run, tiny
+from .test_errors import refused
 
 
 def test_corpus(text, tmp_path):
@@ -144,6 +145,13 @@ def test_the_spacy_command_imports_no_more_than_the_commands():
     assert loaded == {"spacy_elmo", "spacy_elmo.about", "spacy_elmo.errors", "spacy_elmo.progress"}
 
 
+def test_an_output_inside_a_file_is_refused_before_the_measurement(made, tmp_path, monkeypatch):
+    monkeypatch.setattr("spacy_elmo.inference.loading.load", lambda path: pytest.fail("too late"))
+    (tmp_path / "mine").write_text("mine")
+    args = ("evaluate", made / "run" / "model", made / "text.txt", "--output", tmp_path / "mine" / "x.json")
+    refused(tmp_path, *args, message="mine is a file, not a folder")
+
+
 LOGS = """
 import logging
 import spacy
@@ -153,6 +161,8 @@ from spacy_elmo.cli.app import app, command
 def log():
     logging.getLogger("spacy").warning("of spaCy")
     logging.getLogger("spacy_elmo").warning("of ELMo")
+    logging.getLogger("spacy").info("a detail")
+    logging.getLogger("spacy_elmo").info("a step")
 
 app([])
 """
@@ -161,3 +171,4 @@ app([])
 def test_each_message_is_logged_once():
     done = subprocess.run([sys.executable, "-c", LOGS], capture_output=True, text=True, check=True)
     assert (done.stderr.count("of spaCy"), done.stderr.count("of ELMo")) == (1, 1)
+    assert (done.stderr.count("a detail"), done.stderr.count("a step")) == (0, 1)
