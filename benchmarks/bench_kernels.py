@@ -1,11 +1,12 @@
-"""Single operations of the native kernel on one thread, with their share of what this machine can do at most.
+"""Measure single operations of the native kernel on one thread, and their share of the roofline.
 
     python benchmarks/bench_kernels.py [--targets amx avx2] [--types f32] [--parts products ops] [--cpu-time]
 
-Products: rows times a packed matrix, again and again. Their roofline is the smaller of two
-rates measured in the same run: that of products whose operands stay in the first-level cache, and the
-operations for each byte of the packed weights times the rate at which as many bytes are read again and again,
-from whichever cache or memory holds them. Other operations: time for each number, or the rate of products.
+A product multiplies rows by a packed matrix repeatedly. Its roofline is the smaller of two rates that are
+measured in the same run. The first is the rate of products whose operands stay in the first-level cache. The
+second is the operations per byte of the packed weights, times the bandwidth of reading that many bytes
+repeatedly, from the cache or memory that holds them. For other operations, the script prints the time per
+number or the rate of products.
 """
 
 import argparse

@@ -1,11 +1,11 @@
-"""Words per second of `nlp.pipe`: elmo + tagger against spaCy's own CNN tagger, in turns, in one run.
+"""Measure the words per second of `nlp.pipe`: elmo and taggers, in turns with spaCy's own CNN tagger.
 
     python benchmarks/bench_pipeline.py TEXT [--lines 500] [--rounds 5] [--segmenter char] [--cpu-time]
 
-TEXT: UTF-8, one paragraph a line. Tokens are characters, as spaCy's `zh` cuts by default, or words. Taggers
+TEXT: UTF-8, one paragraph per line. Tokens are characters, spaCy's default for `zh`, or words. Taggers
 have random weights: speed does not depend on them. Three of them read ELMo: one with a window encoder and
 ELMo at its input (ConcatEmbed), the same with ELMo at both ends (ConcatOutput), and that of
-configs/tagger.cfg. Shows too where a token's time goes with ELMo at both ends.
+configs/tagger.cfg. The script also prints the time per token of each part, with ELMo at both ends.
 """
 
 import argparse
