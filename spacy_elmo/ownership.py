@@ -86,12 +86,12 @@ def check_apart(sources: Iterable[PathLike], output: PathLike) -> None:
     """Raise an OutputError if the output is one of the sources, inside one, or a parent of one."""
     target = Path(output).resolve()
     for source in sources:
-        place = Path(source).resolve()
-        if place == target or _same_file(place, target):
+        input_path = Path(source).resolve()
+        if input_path == target or _same_file(input_path, target):
             raise OutputError(f"{output} is also an input: name another output.")
-        if place in target.parents:
+        if input_path in target.parents:
             raise OutputError(f"{output} is inside the input {source}: name an output elsewhere.")
-        if target in place.parents:
+        if target in input_path.parents:
             raise OutputError(f"The input {source} is inside {output}: name an output elsewhere.")
 
 
@@ -113,8 +113,8 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 def _entries(folder: Path) -> Iterator[str]:
     """Yield the relative paths of all files and links in a folder, and of its empty folders."""
-    for place, folders, names in os.walk(folder):
-        here = Path(place)
+    for path, folders, names in os.walk(folder):
+        here = Path(path)
         links = [name for name in folders if (here / name).is_symlink()]
         for name in (*names, *links):
             yield (here / name).relative_to(folder).as_posix()

@@ -100,10 +100,10 @@ def flush(path: Path) -> None:
 
 def flush_all(folder: Path) -> None:
     """Wait until a folder and everything in it are on disk."""
-    for place, _, names in os.walk(folder, topdown=False):
+    for path, _, names in os.walk(folder, topdown=False):
         for name in names:
-            flush(Path(place, name))
-        flush(Path(place))
+            flush(Path(path, name))
+        flush(Path(path))
 
 
 def keep_freed_memory() -> None:

@@ -75,7 +75,7 @@ def _reader(source_format: str, n: int, lang: str | None, segmenter: str | None)
             f"--from {source_format} takes {FORMATS[source_format]}, "
             f"but {given} given before the output folder."
         )
-    made = {"lang": lang, "segmenter": segmenter}
+    origin = {"lang": lang, "segmenter": segmenter}
     if source_format == OURS:
         if lang or segmenter:
             raise FormatError(
@@ -83,9 +83,9 @@ def _reader(source_format: str, n: int, lang: str | None, segmenter: str | None)
             )
         return load
     if source_format == "elmoformanylangs":
-        return lambda path: load_elmoformanylangs(path, **made)
+        return lambda path: load_elmoformanylangs(path, **origin)
     if source_format == "simple-elmo":
-        return lambda path: load_simple_elmo(path, **made)
+        return lambda path: load_simple_elmo(path, **origin)
     return lambda options, weights, vocab=None, embedding=None: load_bilm_tf(
-        options, weights, vocab=vocab, embedding=embedding, **made
+        options, weights, vocab=vocab, embedding=embedding, **origin
     )

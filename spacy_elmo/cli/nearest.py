@@ -163,13 +163,13 @@ def _in_context(occurrence: "Occurrence") -> str:
 
 def _fit(text: str) -> str:
     """Return as much of the beginning of `text` as fits into CONTEXT columns."""
-    kept, room = "", CONTEXT
+    fitting, columns_left = "", CONTEXT
     for character in text:
-        room -= _columns(character)
-        if room < 0:
+        columns_left -= _columns(character)
+        if columns_left < 0:
             break
-        kept += character
-    return kept
+        fitting += character
+    return fitting
 
 
 def _columns(character: str) -> int:

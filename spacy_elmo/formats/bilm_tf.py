@@ -68,14 +68,14 @@ def load_bilm_tf(
     if not isinstance(parsed, dict):
         raise FormatError(f"{options} is not a JSON object: give the options.json of the model.")
     lines = None if vocab is None else split_lines(read_file(vocab), str(vocab))
-    made = {"lang": lang, "segmenter": segmenter}
+    origin = {"lang": lang, "segmenter": segmenter}
     with open_tensors(Path(weights), str(weights)) as stored:
         if embedding is None:
-            return build(parsed, stored, lines, str(weights), made)
+            return build(parsed, stored, lines, str(weights), origin)
         with open_tensors(Path(embedding), str(embedding)) as vectors:
             recurrent = {name: s for name, s in stored.items() if name.startswith("RNN")}
             described = {key: value for key, value in parsed.items() if key != "char_cnn"}
-            return build(described, {**recurrent, **vectors}, lines, str(weights), made)
+            return build(described, {**recurrent, **vectors}, lines, str(weights), origin)
 
 
 def build(
@@ -83,11 +83,11 @@ def build(
     stored: Mapping[str, LazyTensor],
     vocab: Sequence[str] | None,
     where: str,
-    made: Mapping[str, str | None],
+    origin: Mapping[str, str | None],
 ) -> BiLM:
     """Build the biLM of parsed options and opened tensors.
 
-    vocab: lines of a vocabulary. where: names the weights. made: lang and segmenter, None if not known.
+    vocab: lines of a vocabulary. where: names the weights. origin: lang and segmenter, None if not known.
     """
     # For a model of one layer, bilm-tf writes the names without the layer.
     stored = {
@@ -100,7 +100,7 @@ def build(
         raise FormatError(f"{where} is a word model: give the vocabulary that it was trained with.")
     words, rows, n_words = ([], [], 0) if by_bytes or vocab is None else word_rows(vocab)
     projected = any(name.endswith("W_P_0") for name in stored)
-    config = config_from(options, where, made, projected=projected)
+    config = config_from(options, where, origin, projected=projected)
     check_count("n_layers", config.n_layers, stored, where)
     check_count("n_highway", config.n_highway if by_bytes else 0, stored, where)
     entries = layout.lstm_entries(config, options["lstm"]["dim"], projected=projected)
@@ -121,10 +121,10 @@ def build(
     return build_from_tensors((config, vocab_of(config, words), tensors), where)
 
 
-def config_from(options: Any, where: str, made: Mapping[str, str | None], *, projected: bool) -> BiLMConfig:
+def config_from(options: Any, where: str, origin: Mapping[str, str | None], *, projected: bool) -> BiLMConfig:
     """Return our settings for an options.json. Raises a FormatError.
 
-    made: see build. projected: whether the weights have a projection after the cells.
+    origin: see build. projected: whether the weights have a projection after the cells.
     """
     where = f"the options of {where}"
     lstm = require(options, "lstm", where=where)
@@ -170,7 +170,7 @@ def config_from(options: Any, where: str, made: Mapping[str, str | None], *, pro
     recorded = options.get(OURS)
     if isinstance(recorded, dict):
         settings |= {key: recorded[key] for key in RECORDED if key in recorded}
-    settings |= {key: value for key, value in made.items() if value is not None}
+    settings |= {key: value for key, value in origin.items() if value is not None}
     try:
         return BiLMConfig.from_dict(settings)
     except ConfigError as error:

@@ -165,12 +165,13 @@ def _architecture(source: ModelArchive) -> Any:
             f"The config_path of {source.describe('config.json')} is not a path: download the model again."
         )
     if source.zip is None:
-        place = None
+        config_file = None
         with suppress(OSError, ValueError):  # not a path on this system: too long, or with a null byte
-            place = (source.path / named).resolve()
-            place = place if place.is_relative_to(source.path.resolve()) and place.is_file() else None
-        if place is not None:
-            return ModelArchive(place.parent).json(place.name)
+            config_file = (source.path / named).resolve()
+            if not (config_file.is_relative_to(source.path.resolve()) and config_file.is_file()):
+                config_file = None
+        if config_file is not None:
+            return ModelArchive(config_file.parent).json(config_file.name)
     name = PureWindowsPath(PurePosixPath(named).name).name
     if name in source:
         return source.json(name)

@@ -62,8 +62,8 @@ def _check_links(group: Any, where: str) -> None:
     """Raise a FormatError for a link, because it may lead to any file of this machine."""
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py().HardLink):
-            place = f"{group.name.rstrip('/')}/{name}"
-            raise FormatError(f"{place} in {where} is a link, which is not followed: download it again.")
+            full_name = f"{group.name.rstrip('/')}/{name}"
+            raise FormatError(f"{full_name} in {where} is a link, which is not followed: download it again.")
 
 
 def _load(dataset: Any, where: str) -> Tensor:

@@ -28,11 +28,11 @@ def load_simple_elmo(path: PathLike, *, lang: str | None = None, segmenter: str 
     Raises:
         FormatError: Something is missing, unexpected or wrong; the message names it.
     """
-    place = Path(path)
-    if place.is_file() and place.suffix in (".hdf5", ".h5"):
-        source, weights = ModelArchive(place.parent), place.name
+    location = Path(path)
+    if location.is_file() and location.suffix in (".hdf5", ".h5"):
+        source, weights = ModelArchive(location.parent), location.name
     else:
-        source = ModelArchive(place)
+        source = ModelArchive(location)
         weights = _weights(source)
     options = source.json(OPTIONS)
     vocab = None if isinstance(options, dict) and "char_cnn" in options else _vocab(source)

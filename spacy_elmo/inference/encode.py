@@ -50,9 +50,9 @@ def _checked(
         raise ElmoError(
             f"out has {len(out)} entries for {len(sentences)} sentences: give an array or None for each."
         )
-    for i, (place, sentence) in enumerate(zip(out, sentences, strict=True)):
+    for i, (array, sentence) in enumerate(zip(out, sentences, strict=True)):
         shape = bilm.n_layers, len(sentence), bilm.width
-        if place is not None and not _is_place(place, shape):
+        if array is not None and not _fits(array, shape):
             raise ElmoError(
                 f"out[{i}] does not fit the layers of its sentence: give a writable float32 array {shape}, "
                 "each layer contiguous, or None."
@@ -60,12 +60,12 @@ def _checked(
     return out
 
 
-def _is_place(place: Any, shape: tuple[int, int, int]) -> bool:
-    if not isinstance(place, np.ndarray) or place.shape != shape or place.dtype != np.float32:
+def _fits(array: Any, shape: tuple[int, int, int]) -> bool:
+    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != np.float32:
         return False
-    rows, numbers = place.strides[1:]
+    rows, numbers = array.strides[1:]
     in_one_piece = numbers == 4 and (rows == 4 * shape[2] or shape[1] == 1)
-    return place.flags.writeable and place.flags.aligned and (in_one_piece or not place.size)
+    return array.flags.writeable and array.flags.aligned and (in_one_piece or not array.size)
 
 
 def _has_backend(device: torch.device) -> bool:
@@ -90,7 +90,7 @@ def _encode_with_backend(
 ) -> list[np.ndarray]:
     lengths = [len(sentence) for sentence in sentences]
     empty = np.empty((bilm.n_layers, 0, bilm.width), dtype=np.float32)
-    out = [empty if place is None else place for place in places]
+    out = [empty if array is None else array for array in places]
     for group in length_buckets(lengths, batch_tokens):
         inputs = prepared.inputs.encode([sentences[i] for i in group])
         unallocated = [i for i in group if places[i] is None]
@@ -128,8 +128,8 @@ def _encode_with_module(
     lengths = [len(sentence) for sentence in sentences]
     new = ((bilm.n_layers, n, bilm.width) for n in lengths)
     out = [
-        np.empty(shape, dtype=np.float32) if place is None else place
-        for shape, place in zip(new, places, strict=True)
+        np.empty(shape, dtype=np.float32) if array is None else array
+        for shape, array in zip(new, places, strict=True)
     ]
     for group in length_buckets(lengths, batch_tokens):
         batch = collate(bilm, [sentences[i] for i in group]).to(bilm.device)

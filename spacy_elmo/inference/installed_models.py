@@ -12,6 +12,6 @@ def installed_models() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for point in entry_points(group=GROUP):
         spec = find_spec(point.value) if point.value.isidentifier() else None
-        for place in (spec and spec.submodule_search_locations) or ():
-            found[point.name] = Path(place)
+        for folder in (spec and spec.submodule_search_locations) or ():
+            found[point.name] = Path(folder)
     return found

@@ -47,8 +47,8 @@ def load(path: PathLike | None = None) -> BiLM:
     Raises:
         ModelFolderError: Something is missing, damaged, or newer than this version of spacy-elmo.
     """
-    place = resolve_model_path(path)
-    return build_from_tensors(serialization.read(place), str(place))
+    resolved = resolve_model_path(path)
+    return build_from_tensors(serialization.read(resolved), str(resolved))
 
 
 def to_bytes(bilm: BiLM) -> bytes:
@@ -63,13 +63,13 @@ def from_bytes(data: bytes) -> BiLM:
 
 def bundled_model_path() -> Path:
     """Return the folder of the model that ships inside the package. Raises a ModelFolderError."""
-    place = Path(str(files("spacy_elmo.models"))) / BUNDLED_MODEL
-    if not place.is_dir():
+    bundled = Path(str(files("spacy_elmo.models"))) / BUNDLED_MODEL
+    if not bundled.is_dir():
         raise ModelFolderError(
             f"This installation of spacy-elmo has no bundled model ({BUNDLED_MODEL}): "
             "reinstall it, or give the path of a model folder."
         )
-    return place
+    return bundled
 
 
 def resolve_model_path(path: PathLike | None) -> Path:
@@ -94,8 +94,8 @@ def resolve_model_path(path: PathLike | None) -> Path:
 
 def read_config(path: PathLike | None = None) -> BiLMConfig:
     """Read the sizes and switches of a model folder, without its weights. Raises a ModelFolderError."""
-    place = resolve_model_path(path)
-    return serialization.config_of(serialization.read_json(place), str(place))
+    resolved = resolve_model_path(path)
+    return serialization.config_of(serialization.read_json(resolved), str(resolved))
 
 
 def build_from_tensors(contents: serialization.Contents, source: str) -> BiLM:

@@ -51,10 +51,10 @@ def get_prepared(bilm: BiLMNetwork, dtype: torch.dtype, backend: str | None = No
     """
     key = (dtype, backend or (available_backends()[0] if bilm.device.type == "cpu" else CUDA))
     with _lock:
-        kept = _prepared.setdefault(bilm, {})
-        prepared = kept.get(key)
+        of_model = _prepared.setdefault(bilm, {})
+        prepared = of_model.get(key)
         if prepared is None or not prepared.is_current(bilm):
-            prepared = kept[key] = PreparedModel(bilm, *key)
+            prepared = of_model[key] = PreparedModel(bilm, *key)
         return prepared
 
 

@@ -21,10 +21,10 @@ def cudnn_supports_lstm(dtype: torch.dtype) -> bool:
             y = layer(torch.zeros(1, 1, 8, device="cuda", dtype=dtype))[0]
     except RuntimeError:
         return False
-    made = [y.grad_fn]
-    for node in made:  # walk the autograd graph of y
-        made += [other for other, _ in node.next_functions if other is not None] if node is not None else []
-    return any("Cudnn" in node.name() for node in made if node is not None)
+    nodes = [y.grad_fn]
+    for node in nodes:  # walk the autograd graph of y
+        nodes += [other for other, _ in node.next_functions if other is not None] if node is not None else []
+    return any("Cudnn" in node.name() for node in nodes if node is not None)
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def pool_tokens(
         lengths=np.array([state.shape[1] for state in states], dtype=np.int64),
         n_layers=n_layers,
         dim=width,
-        indices=[each for own in indices for each in own],
+        indices=[each for arrays in indices for each in arrays],
         out=out,
         n_threads=torch.get_num_threads(),
     )
@@ -108,11 +108,11 @@ def scalar_mix(
     more = static_vectors[0].shape[1] if static_vectors else 0
     y = np.empty((ends[-1], width + more), dtype=np.float32)
     norms = None if epsilon is None else np.empty((ends[-1], n_layers, 2), dtype=np.float32)
-    own = [y[begin:end] for begin, end in zip(begins, ends, strict=True)]
-    _mix(layers, weights, 0.0 if epsilon is None else epsilon, static_vectors, own, norms, target)
+    mixed = [y[begin:end] for begin, end in zip(begins, ends, strict=True)]
+    _mix(layers, weights, 0.0 if epsilon is None else epsilon, static_vectors, mixed, norms, target)
     if norms is None:
-        return own, None
-    return own, [norms[begin:end].T for begin, end in zip(begins, ends, strict=True)]
+        return mixed, None
+    return mixed, [norms[begin:end].T for begin, end in zip(begins, ends, strict=True)]
 
 
 def mean_layers(layers: Sequence[np.ndarray], target: str | None = None) -> list[np.ndarray]:
@@ -134,22 +134,22 @@ def _mix(
     target: str | None,
 ) -> None:
     """Fill `out`, (n, D + S) each, and `norms`, (N, L, 2), unless it is None."""
-    kept = [as_floats(h) for h in layers]
+    arrays = [as_floats(h) for h in layers]
     columns = [as_floats(b) for b in static_vectors or ()]
-    n_layers, _, width = kept[0].shape
+    n_layers, _, width = arrays[0].shape
     more = columns[0].shape[1] if columns else 0
-    for h, y in zip(kept, out, strict=True):
+    for h, y in zip(arrays, out, strict=True):
         check_shape("Layers of a Doc", h, (n_layers, h.shape[1], width))
-        check_shape("The place of a mix", y, (h.shape[1], width + more))
-    for h, b in zip(kept, columns if columns else (), strict=bool(columns)):
+        check_shape("The output of a mix", y, (h.shape[1], width + more))
+    for h, b in zip(arrays, columns if columns else (), strict=bool(columns)):
         check_shape("Static vectors of a Doc", b, (h.shape[1], more))
     check_shape("Weights of layers", weights, (n_layers,))
     call(
         "elmo_scalar_mix",
         target=target_number(target),
-        n_docs=len(kept),
-        n_tokens=np.array([h.shape[1] for h in kept], dtype=np.int64),
-        layers=kept,
+        n_docs=len(arrays),
+        n_tokens=np.array([h.shape[1] for h in arrays], dtype=np.int64),
+        layers=arrays,
         n_layers=n_layers,
         dim=width,
         weights=as_floats(weights),
@@ -219,13 +219,13 @@ class PackedMaxout:
         parts: inputs to concatenate, each a list of arrays (n, width) float32, one per text, whose widths sum
         to I.
         """
-        kept = [[as_floats(x) for x in part] for part in parts]
-        tokens = np.array([len(x) for x in kept[0]], dtype=np.int64)
-        check_same("The numbers of texts of the parts", [len(part) for part in kept])
-        widths = [part[0].shape[1] if part else 0 for part in kept]
+        arrays = [[as_floats(x) for x in part] for part in parts]
+        tokens = np.array([len(x) for x in arrays[0]], dtype=np.int64)
+        check_same("The numbers of texts of the parts", [len(part) for part in arrays])
+        widths = [part[0].shape[1] if part else 0 for part in arrays]
         if len(tokens):
             check_same("The columns of all parts and the inputs of the Maxout", [sum(widths), self.nI])
-        for part, width in zip(kept, widths, strict=True):
+        for part, width in zip(arrays, widths, strict=True):
             for x, n in zip(part, tokens.tolist(), strict=True):
                 check_shape("A part of the rows of a text", x, (n, width))
         y = np.empty((int(tokens.sum()), self.nO), dtype=np.float32)
@@ -234,9 +234,9 @@ class PackedMaxout:
             self._maxout,
             n_docs=len(tokens),
             n_tokens=tokens,
-            n_parts=len(kept),
+            n_parts=len(arrays),
             widths=np.array(widths, dtype=np.int64),
-            x=[x for part in kept for x in part],
+            x=[x for part in arrays for x in part],
             out=y,
             n_threads=torch.get_num_threads(),
         )

@@ -25,8 +25,8 @@ def _tanh(x):
 
 
 @triton.jit
-def _read(place, inside):
-    return tl.load(place, mask=inside, other=0).to(tl.float32)
+def _read(pointer, inside):
+    return tl.load(pointer, mask=inside, other=0).to(tl.float32)
 
 
 @triton.jit

@@ -50,8 +50,8 @@ class NgramIndex:
             before[:, 1:] = keys[:, :-1]
             keys = before * self._size + units
             # The last key is a sentinel above all others.
-            place = np.searchsorted(known, keys)
-            rows[..., k] = np.where(known[place] == keys, its_row[place], 0)
+            positions = np.searchsorted(known, keys)
+            rows[..., k] = np.where(known[positions] == keys, its_row[positions], 0)
         return rows
 
 

@@ -219,8 +219,8 @@ class Elmo(ListenedTo, TrainablePipe):
         known = _pipelines.get(self)
         nlp = known() if known else None
         running = [] if nlp is None else nlp.pipeline
-        place = next((i for i, (_, pipe) in enumerate(running) if pipe is self), None)
-        return place is not None and consumer in [name for name, _ in running[place:]]
+        position = next((i for i, (_, pipe) in enumerate(running) if pipe is self), None)
+        return position is not None and consumer in [name for name, _ in running[position:]]
 
     def update(
         self,

@@ -95,18 +95,18 @@ def occurrence_vectors(
     docs, places = [], []
     for found in sentences:
         words: list[str] = []
-        own: list[int] = []
+        tokens: list[int] = []
         at = 0
         for each in found:
             words += _rest(each.sentence[at : each.start], segment)
-            own.append(len(words))
+            tokens.append(len(words))
             words.append(each.sentence[each.start : each.end])
             at = each.end
         words += _rest(found[0].sentence[at:], segment) if found else []
         docs.append(Doc(vocab, words=words, spaces=[False] * len(words)))
-        places.append(own)
+        places.append(tokens)
     layers = bilm.predict(docs)  # (L, n_tokens, D) each
-    return np.concatenate([all_[:, own] for all_, own in zip(layers, places, strict=True)], axis=1)
+    return np.concatenate([all_[:, tokens] for all_, tokens in zip(layers, places, strict=True)], axis=1)
 
 
 def select_layer(layers: np.ndarray, layer: int | None) -> np.ndarray:

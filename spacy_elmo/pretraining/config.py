@@ -108,12 +108,12 @@ class PretrainConfig:
 
         Paths may change, max_steps may grow, and the intervals of evaluation and saving are free.
         """
-        own = json.loads(json.dumps(self.to_dict()))
+        current = json.loads(json.dumps(self.to_dict()))
         for section in ("vocab", "training", "model"):
             defaults = asdict(SECTIONS[section]()) if section in SECTIONS else {}
             before = {**defaults, **recorded.get(section, {})}
-            for key in sorted(before.keys() | own[section].keys()):
-                old, new = before.get(key), own[section].get(key)
+            for key in sorted(before.keys() | current[section].keys()):
+                old, new = before.get(key), current[section].get(key)
                 longer = key == "max_steps" and isinstance(old, int) and new >= old
                 free = longer or (section == "training" and key in CHANGEABLE_ON_RESUME)
                 if old != new and not free:

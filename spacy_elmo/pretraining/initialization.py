@@ -179,9 +179,9 @@ def init_from_parent(bilm: BiLM, parent: BiLM) -> int:
 
 def _rows(ours: list[str], theirs: list[str], specials: int) -> tuple[Tensor, Tensor]:
     """Return the row pairs of names that are in both lists, special tokens first."""
-    place = {name: i for i, name in enumerate(theirs, specials)}
+    row_of = {name: i for i, name in enumerate(theirs, specials)}
     pairs = [(i, i) for i in range(specials)]
-    pairs += [(i, place[name]) for i, name in enumerate(ours, specials) if name in place]
+    pairs += [(i, row_of[name]) for i, name in enumerate(ours, specials) if name in row_of]
     to, source = torch.tensor(pairs).unbind(1)
     return to, source
 

@@ -125,5 +125,5 @@ def _fetch(layers: Tensor, *, half: bool) -> Tensor:
     if half:
         small = layers.half()
         layers = round_to_fp16(layers) if bool(small.isinf().any()) else small
-    room = torch.empty(layers.shape, dtype=layers.dtype, pin_memory=True)
-    return room.copy_(layers)
+    pinned = torch.empty(layers.shape, dtype=layers.dtype, pin_memory=True)
+    return pinned.copy_(layers)

@@ -101,13 +101,13 @@ class NativeBackend:
         if not len(lengths) or lengths[-1] < 2 or (lengths[:-1] < lengths[1:]).any():
             raise ValueError("Sentences must be in descending order of length and include both boundaries.")
         width = 2 * self._projection
-        for n, place in zip(lengths.tolist(), out, strict=True):
-            check_shape("The output of a sentence", place, (self._n_layers + 1, n - 2, width))
-            rows, numbers = place.strides[1:]
+        for n, target in zip(lengths.tolist(), out, strict=True):
+            check_shape("The output of a sentence", target, (self._n_layers + 1, n - 2, width))
+            rows, numbers = target.strides[1:]
             in_one_piece = numbers == 4 and (rows == 4 * width or n <= 3)
-            if place.size and (not in_one_piece or place.strides[0] % 4):
+            if target.size and (not in_one_piece or target.strides[0] % 4):
                 raise ValueError("An output array must hold each layer contiguously.")
-        return np.array([place.strides[0] // 4 for place in out], dtype=np.int64)
+        return np.array([target.strides[0] // 4 for target in out], dtype=np.int64)
 
 
 def _weights(cell: LSTMWeights, P: int, H: int, *, projects: bool) -> list[Tensor | None]:

@@ -74,13 +74,13 @@ def align_characters(
         sentences.extend(units[a:b] for a, b in split_evenly(len(units), limit))
         read.extend(units)
         offsets.extend([begin + i for i in where])
-    own = np.arange(len(read))
+    rows = np.arange(len(read))
     if " " in read:  # the unit " " between two Latin words belongs to no token
-        own = own[[unit != " " for unit in read]]
-    position = np.array(offsets, dtype=np.int64)[own]  # ascending
+        rows = rows[[unit != " " for unit in read]]
+    position = np.array(offsets, dtype=np.int64)[rows]  # ascending
     first = np.searchsorted(position, starts, side="left")
     tokens = np.flatnonzero(np.searchsorted(position, ends, side="left") > first)
-    return Alignment(sentences, len(starts), tokens, first[tokens], own)
+    return Alignment(sentences, len(starts), tokens, first[tokens], rows)
 
 
 def align_words(text: str, words: Sequence[str], starts: np.ndarray, limit: int) -> Alignment:
@@ -114,10 +114,11 @@ def token_layers(
     texts = list(zip(alignments, states, strict=True))
     if native.available():
         units = [
-            native.TokenAlignment(own, a.n_tokens, a.token_ids, a.unit_starts, a.unit_ids) for a, own in texts
+            native.TokenAlignment(rows, a.n_tokens, a.token_ids, a.unit_starts, a.unit_ids)
+            for a, rows in texts
         ]
         return native.pool_tokens(units, n_layers, width)
-    return [_layers(alignment, own, n_layers, width) for alignment, own in texts]
+    return [_layers(alignment, rows, n_layers, width) for alignment, rows in texts]
 
 
 def _layers(alignment: Alignment, states: Sequence[np.ndarray], n_layers: int, width: int) -> np.ndarray:

@@ -191,10 +191,10 @@ def _joined(doc: Doc, parts: Sequence[tuple[int, Record]]) -> Record | None:
     }
     starts = doc.to_array("IDX").astype(np.int64)
     first = int(np.searchsorted(whole["starts"], starts[0])) if len(doc) else 0
-    own = slice(first, first + len(doc))
-    if not np.array_equal(whole["starts"][own], starts):
+    tokens = slice(first, first + len(doc))
+    if not np.array_equal(whole["starts"][tokens], starts):
         return None
-    return _cut(doc, whole, own) if np.array_equal(whole["orths"][own], doc.to_array("ORTH")) else None
+    return _cut(doc, whole, tokens) if np.array_equal(whole["orths"][tokens], doc.to_array("ORTH")) else None
 
 
 def _concatenate(arrays: Sequence[np.ndarray], axis: int = 0) -> np.ndarray:
@@ -223,19 +223,21 @@ def _part(doc: Doc, owner: Doc, record: Record) -> Record | None:
         and np.array_equal(record["starts"][i : i + n] - record["starts"][i], starts - starts[0])
     ]
     if len(places) > 1 and isinstance(owner.tensor, np.ndarray):  # the part's tensor is a view of the owner's
-        places = [own for own in places if np.may_share_memory(doc.tensor, owner.tensor[own])] or places
-    layers = [record["layers"][:, own] for own in places]
+        places = [
+            tokens for tokens in places if np.may_share_memory(doc.tensor, owner.tensor[tokens])
+        ] or places
+    layers = [record["layers"][:, tokens] for tokens in places]
     if not places or not all(np.array_equal(each, layers[0]) for each in layers[1:]):
         return None
     return _cut(doc, record, places[0])
 
 
-def _cut(doc: Doc, record: Record, own: slice) -> Record:
-    """Return the record of the tokens `own` of a record, copied."""
+def _cut(doc: Doc, record: Record, tokens: slice) -> Record:
+    """Return the record of some tokens of a record, copied."""
     return {
-        "layers": record["layers"][:, own].copy(),
-        "static": record["static"][own].copy(),
-        "orths": record["orths"][own].copy(),
+        "layers": record["layers"][:, tokens].copy(),
+        "static": record["static"][tokens].copy(),
+        "orths": record["orths"][tokens].copy(),
         "starts": doc.to_array("IDX"),
     }
 

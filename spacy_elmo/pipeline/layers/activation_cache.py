@@ -113,20 +113,20 @@ class ActivationCache:
         found: dict[bytes, np.ndarray] = {}
         missing: dict[bytes, Sentence] = {}
         for key, sentence in zip(keys, sentences, strict=True):
-            kept = self.store.get(key)
-            if kept is None:
+            cached = self.store.get(key)
+            if cached is None:
                 missing[key] = sentence
             else:
-                found[key] = torch.from_numpy(kept).float().numpy() if self.half else kept.copy()
+                found[key] = torch.from_numpy(cached).float().numpy() if self.half else cached.copy()
         for key, layers in zip(missing, encode(list(missing.values())), strict=True):
             found[key] = layers
-            kept = self._compress(layers)
-            if kept is None:
+            cached = self._compress(layers)
+            if cached is None:
                 continue
             with self._lock:
                 admitted = is_train or key in self._evaluated
-                if admitted and self.store.used + kept.nbytes <= self.budget:
-                    self.store.put(key, kept)
+                if admitted and self.store.used + cached.nbytes <= self.budget:
+                    self.store.put(key, cached)
         return [found[key] for key in keys]
 
     def _count(self, keys: Sequence[bytes], sentences: Sequence[Sentence], is_train: bool) -> None:

@@ -215,7 +215,7 @@ def forward(
     else:
         most = MAX_UNITS_IN_FLIGHT if bilm.device.type == "cpu" else sys.maxsize
         some_each = minibatch_by_size(alignments, most, lambda each: 0 if each.is_identity else each.n_units)
-        layers = [own for some in some_each for own in _encode_docs(bilm, encode, some, True)]
+        layers = [doc_layers for some in some_each for doc_layers in _encode_docs(bilm, encode, some, True)]
 
     def backprop(dY: Any) -> list[Doc]:
         raise NotImplementedError("The biLM is frozen and has no gradient: backpropagate only to the mix.")
@@ -231,7 +231,7 @@ def _encode_docs(
     encode: function of sentences and output arrays, called once so that sentences of similar length share a
     batch across texts. in_place: where units are tokens, let the biLM write directly into the Doc's array.
     """
-    room = [
+    outputs = [
         np.empty((bilm.n_layers, each.n_tokens, bilm.width), dtype=np.float32)
         if in_place and each.is_identity
         else None
@@ -239,16 +239,16 @@ def _encode_docs(
     ]
     sentences = [sentence for each in alignments for sentence in each.sentences]
     places: list[np.ndarray | None] = []
-    for each, own in zip(alignments, room, strict=True):
-        places += [None] * len(each.sentences) if own is None else each.output_slices(own)
+    for each, output in zip(alignments, outputs, strict=True):
+        places += [None] * len(each.sentences) if output is None else each.output_slices(output)
     states = iter(encode(sentences, out=places))
     by_text = [[next(states) for _ in each.sentences] for each in alignments]
-    others = [i for i, own in enumerate(room) if own is None]
-    made = token_layers(
+    others = [i for i, output in enumerate(outputs) if output is None]
+    pooled = token_layers(
         [alignments[i] for i in others], [by_text[i] for i in others], bilm.n_layers, bilm.width
     )
-    rest = iter(made)
-    return [next(rest) if own is None else own for own in room]
+    rest = iter(pooled)
+    return [next(rest) if output is None else output for output in outputs]
 
 
 def init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:

@@ -59,8 +59,8 @@ def forward(
     shim = get_bilm_shim(bilm)
     if not shim.frozen:
         return _forward_and_fine_tune(model, docs, is_train)
-    kept = shim.shared_outputs
-    layers = bilm.predict(docs) if kept is None else kept.get_or_compute(docs, bilm.predict)
+    shared = shim.shared_outputs
+    layers = bilm.predict(docs) if shared is None else shared.get_or_compute(docs, bilm.predict)
     X = layers
     if model.attrs["use_static_vectors"]:
         X = MixInputs(layers, [compute_static_vectors(get_bilm_shim(bilm).bilm, doc) for doc in docs])

@@ -32,8 +32,8 @@ def layers_with_gradient(bilm: BiLM, alignments: Sequence[Alignment]) -> tuple[l
         states = iter(_states(bilm, sentences))
         pooled = []
         for each in alignments:
-            own = [next(states) for _ in each.sentences]
-            pooled.append(_pool(bilm, each, own))
+            doc_states = [next(states) for _ in each.sentences]
+            pooled.append(_pool(bilm, each, doc_states))
 
     def backprop(gradients: Sequence[Any]) -> None:
         used = [i for i, layers in enumerate(pooled) if layers.requires_grad]

@@ -51,8 +51,8 @@ class PackedMaxoutShim(Shim):
         if packed is None or packed.dtype != dtype or not self._is_current(packed, params):
             copies = [np.array(param, dtype=np.float32, order="C") for param in params]
             W, b, gain, shift = copies
-            made = PackedMaxout(W, b, LayerNormParams(gain, shift, EPSILON), products=dtype)
-            packed = self._packed = _Packed(params, copies if self._in_training else None, dtype, made)
+            weights = PackedMaxout(W, b, LayerNormParams(gain, shift, EPSILON), products=dtype)
+            packed = self._packed = _Packed(params, copies if self._in_training else None, dtype, weights)
         return packed.maxout
 
     def _is_current(self, packed: _Packed, params: list[Any]) -> bool:

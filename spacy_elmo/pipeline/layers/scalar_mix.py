@@ -98,8 +98,8 @@ def forward(
         products = xp.zeros_like(w)  # (L,), products of the layers with the gradient
         dX = []
         for h, norm, dY, part in zip(H, norms, dYs, parts, strict=True):
-            own = dY[:, : h.shape[2]]
-            d = own if part is None else own * part
+            d_mix = dY[:, : h.shape[2]]
+            d = d_mix if part is None else d_mix * part
             if norm is None:
                 products += xp.einsum("lnd,nd->l", h, d)
             else:

@@ -243,8 +243,8 @@ def _assemble(
 
 def _write_shard(folder: Path, number: int, part: CorpusPart, ranks: dict[bytes, int]) -> dict[str, Any]:
     rank = np.empty(part.types, dtype=np.int32)
-    for unit, place, _ in part.units():
-        rank[place] = ranks.get(unit, len(ranks))
+    for unit, index, _ in part.units():
+        rank[index] = ranks.get(unit, len(ranks))
     arrays = {"ids": rank[part.ids()], "lengths": part.lengths()}
     digests = {}
     for kind, array in arrays.items():

@@ -92,18 +92,20 @@ def merge_counts(paths: Sequence[Path], *, min_count: int, max_vocab: int) -> tu
     """
     total = sum(CorpusPart(path).types for path in paths)
     step = max(1, HASH_BUCKETS * MAX_TYPES_IN_MEMORY // max(total, MAX_TYPES_IN_MEMORY))
-    kept: list[TypeCount] = []
+    frequent: list[TypeCount] = []
     distinct = 0
     for first in track(range(0, HASH_BUCKETS, step), "counts"):
         found: dict[bytes, list[int]] = {}
         for number, path in enumerate(paths):
-            for unit, place, count in CorpusPart(path).units(first, min(first + step, HASH_BUCKETS)):
+            for unit, index, count in CorpusPart(path).units(first, min(first + step, HASH_BUCKETS)):
                 if (entry := found.get(unit)) is None:
-                    found[unit] = [count, number, place]
+                    found[unit] = [count, number, index]
                 else:
                     entry[0] += count
         distinct += len(found)
-        kept += [(-n, number, place, unit) for unit, (n, number, place) in found.items() if n >= min_count]
-        if len(kept) > 2 * max_vocab:
-            kept = heapq.nsmallest(max_vocab, kept)
-    return sorted(kept)[:max_vocab], distinct
+        frequent += [
+            (-n, number, index, unit) for unit, (n, number, index) in found.items() if n >= min_count
+        ]
+        if len(frequent) > 2 * max_vocab:
+            frequent = heapq.nsmallest(max_vocab, frequent)
+    return sorted(frequent)[:max_vocab], distinct

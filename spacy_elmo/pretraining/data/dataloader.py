@@ -81,9 +81,10 @@ class BatchLoader:
             while state.done < len(batches):
                 rows = batches[state.done]
                 state = LoaderState(state.epoch, state.done + 1)
-                own = rows[self.shard[0] :: self.shard[1]]
-                longest_first = np.argsort(-self.corpus.lengths[own], kind="stable")  # see rows_by_step
-                yield self.collate(own[longest_first]), state
+                shard_rows = rows[self.shard[0] :: self.shard[1]]
+                # Longest first, see rows_by_step.
+                longest_first = np.argsort(-self.corpus.lengths[shard_rows], kind="stable")
+                yield self.collate(shard_rows[longest_first]), state
             state = LoaderState(state.epoch + 1, 0)
 
     def collate(self, rows: np.ndarray) -> TokenBatch:
@@ -98,8 +99,8 @@ class BatchLoader:
 
 def _rows_of(units: Sequence[str], vocab: Vocab) -> np.ndarray:
     """Return the rows of special tokens and listed units in the vocabulary, then that of unlisted ones."""
-    place = {unit: row for row, unit in enumerate(vocab.units, len(SPECIALS))}
-    listed = (place.get(unit, UNK) for unit in units)
+    row_of = {unit: row for row, unit in enumerate(vocab.units, len(SPECIALS))}
+    listed = (row_of.get(unit, UNK) for unit in units)
     return np.array([*range(len(SPECIALS)), *listed, UNK], dtype=np.int64)
 
 

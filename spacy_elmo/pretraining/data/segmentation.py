@@ -76,9 +76,9 @@ def make_segmenter(units: str, segmenter: str, lang: str, *, fold_fullwidth: boo
         return Segmenter(lambda sentence: _words(sentence, cut, fold), segmenter)
     nlp, name = _pipeline(segmenter, lang)
     tokenizer = nlp.tokenizer
-    own = getattr(tokenizer, f"{getattr(tokenizer, 'segmenter', None)}_seg", None)  # of ChineseTokenizer
-    if own is not None:  # the same words, faster without a Doc
-        return Segmenter(lambda sentence: _words(sentence, own.cut, fold), name)
+    backend = getattr(tokenizer, f"{getattr(tokenizer, 'segmenter', None)}_seg", None)  # of ChineseTokenizer
+    if backend is not None:  # the same words, faster without a Doc
+        return Segmenter(lambda sentence: _words(sentence, backend.cut, fold), name)
     return Segmenter(
         lambda sentence: [fold(token.text) for token in tokenizer(sentence) if not token.is_space],
         name,
@@ -125,9 +125,9 @@ def _pipeline(segmenter: str, lang: str) -> tuple[Any, str]:
         if (kind, lang) == ("pkuseg", "zh"):
             _load_pkuseg(nlp.tokenizer, model or PKUSEG_MODEL)
             return nlp, segmenter
-        own = segmenter if lang == "zh" else type(nlp.tokenizer).__name__
-        if segmenter in (*ZH_SEGMENTERS, own) and (lang != "zh" or segmenter in ZH_SEGMENTERS):
-            return nlp, own
+        name = segmenter if lang == "zh" else type(nlp.tokenizer).__name__
+        if segmenter in (*ZH_SEGMENTERS, name) and (lang != "zh" or segmenter in ZH_SEGMENTERS):
+            return nlp, name
         return spacy.load(segmenter), segmenter
     except Exception as error:  # spaCy and pkuseg may raise any error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -280,8 +280,8 @@ class LineDeduplicator:
         hashes, where = np.unique(np.frombuffer(digests, dtype=np.uint64), return_index=True)
         new = np.ones(len(hashes), dtype=bool)
         for run in self._runs:
-            place = np.searchsorted(run, hashes).clip(max=len(run) - 1)
-            new &= run[place] != hashes
+            positions = np.searchsorted(run, hashes).clip(max=len(run) - 1)
+            new &= run[positions] != hashes
         run = hashes[new]
         while self._runs and len(self._runs[-1]) < 2 * len(run):
             run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")

@@ -114,9 +114,9 @@ def _frequent_pairs(single: np.ndarray) -> np.ndarray:
     keys = single[:-1].astype(np.int32) * size + single[1:]
     found, counts = np.unique(keys, return_counts=True)
     chosen = np.sort(found[np.argsort(-counts, kind="stable")[:PAIRS]])
-    place = np.minimum(np.searchsorted(chosen, keys), len(chosen) - 1)
+    positions = np.minimum(np.searchsorted(chosen, keys), len(chosen) - 1)
     out = np.full(len(single), -1, dtype=np.int16)
-    out[:-1] = np.where(chosen[place] == keys, place, -1)
+    out[:-1] = np.where(chosen[positions] == keys, positions, -1)
     return out
 
 

@@ -90,8 +90,8 @@ class CUDAGraphTrainStep:
             if len(self._graphs) == MAX_GRAPHS:
                 self._graphs.clear()
             self._graphs[shape] = batch, self._capture(batch)
-        own, graph = self._graphs[shape]
-        for to, source in zip(vars(own).values(), vars(batch).values(), strict=True):
+        inputs, graph = self._graphs[shape]
+        for to, source in zip(vars(inputs).values(), vars(batch).values(), strict=True):
             if to is not source:
                 to.copy_(source)
         graph.replay()

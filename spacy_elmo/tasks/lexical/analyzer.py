@@ -142,7 +142,9 @@ class LexicalAnalyzer(TrainablePipe):
         layer, ops = self.model.get_ref("segment"), cast(Any, self.model.ops)
         scores = layer.predict(list(vectors))
         runs = [(i, start, end) for i, doc in enumerate(docs) for start, end in visible_runs(doc)]
-        fixed = [labels_of(list(own), len(doc)) for own, doc in zip(matches, docs, strict=True)]
+        fixed = [
+            labels_of(list(doc_matches), len(doc)) for doc_matches, doc in zip(matches, docs, strict=True)
+        ]
         kept = [forbid_cuts(*each) for each in zip(docs, map(ops.to_numpy, scores), fixed, strict=True)]
         labels = best_labels(
             layer,
@@ -158,14 +160,14 @@ class LexicalAnalyzer(TrainablePipe):
     def _predict_labels(
         self, vectors: Sequence[Floats2d], words: Sequence[Spans], matches: Sequence[Matches]
     ) -> tuple[list[list[str]], list[list[tuple[int, int, str]]]]:
-        X = [word_vectors(H, own) for H, own in zip(vectors, words, strict=True)]
+        X = [word_vectors(H, doc_words) for H, doc_words in zip(vectors, words, strict=True)]
         constraints, scheme = self.constraints(), SpanLabels(self.cfg["entities"])
         found = {}
         for head, names in (("tag", self.cfg["tags"]), ("entity", list(scheme.names))):
             layer = self.model.get_ref(head)
             fixed = [
-                fixed_labels(own, spans, names, entities=head == "entity")
-                for own, spans in zip(matches, words, strict=True)
+                fixed_labels(doc_matches, spans, names, entities=head == "entity")
+                for doc_matches, spans in zip(matches, words, strict=True)
             ]
             found[head] = best_labels(layer, layer.predict(X), constraints[head], fixed)
         tags = [[self.cfg["tags"][i] for i in ids] for ids in found["tag"]]

@@ -147,9 +147,9 @@ class CRFEntityRecognizer(CRFPipe):
                     packing.rows[begin + span.start : begin + span.end],
                     self.scheme.encode_spans([(0, len(span), span.label_)], len(span)),
                 )
-                for span in own
+                for span in doc_spans
             ]
-            for begin, own in zip(first, spans, strict=True)
+            for begin, doc_spans in zip(first, spans, strict=True)
         ]
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:

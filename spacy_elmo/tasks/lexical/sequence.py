@@ -71,7 +71,7 @@ def best_labels(
     found: list[np.ndarray] = []
     sequences = list(zip(scores, [None] * len(scores) if fixed is None else fixed, strict=True))
     for batch in minibatch_by_size(sequences, VITERBI_TOKENS, lambda sequence: len(sequence[0])):
-        some = [own if ids is None else forbid_others(own, ids, ops.xp) for own, ids in batch]
+        some = [unary if ids is None else forbid_others(unary, ids, ops.xp) for unary, ids in batch]
         packing = Packing([len(each) for each in some])
         if packing.n_tokens:
             labels = ops.to_numpy(crf.viterbi(packing.pack(some, ops.xp), packing, potentials, ops.xp))

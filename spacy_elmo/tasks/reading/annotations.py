@@ -79,7 +79,10 @@ def get_questions(doc: Doc) -> list[Question]:
 
 def set_answers(doc: Doc, answers: Sequence[Answers]) -> None:
     """Set the answers to the Doc's questions."""
-    entries = [{"no_answer": own.no_answer, "answers": [asdict(a) for a in own]} for own in answers]
+    entries = [
+        {"no_answer": answers_of_one.no_answer, "answers": [asdict(a) for a in answers_of_one]}
+        for answers_of_one in answers
+    ]
     _user_data(doc)[ANSWERS_KEY] = entries
 
 

@@ -190,9 +190,11 @@ class Reader(TrainablePipe):
         """Return the answers to the questions of each Doc, see annotations.set_questions."""
         docs = list(docs)
         questions = [get_questions(doc) for doc in docs]
-        pairs = [(q.text, doc) for doc, own in zip(docs, questions, strict=True) for q in own]
+        pairs = [
+            (q.text, doc) for doc, doc_questions in zip(docs, questions, strict=True) for q in doc_questions
+        ]
         answers = iter(self.answer_batch(pairs) if pairs else [])
-        return [[next(answers) for _ in own] for own in questions]
+        return [[next(answers) for _ in doc_questions] for doc_questions in questions]
 
     def set_annotations(self, docs: Iterable[Doc], scores: Sequence[list[Answers]]) -> None:
         """Set the answers on the Docs that have questions."""

@@ -66,8 +66,8 @@ def span_scores(
     end = np.where(allowed, end, -np.inf).astype(np.float64)
     spans = np.full((length, n), -np.inf)
     for k in range(length):
-        own = length_scores[min(k, len(length_scores) - 1)] if length_scores else 0.0
-        spans[k, : n - k] = start[: n - k] + end[k:] + own
+        length_score = length_scores[min(k, len(length_scores) - 1)] if length_scores else 0.0
+        spans[k, : n - k] = start[: n - k] + end[k:] + length_score
     return WindowScores(spans, 2.0 * float(no_answer))
 
 

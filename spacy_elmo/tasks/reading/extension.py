@@ -37,5 +37,5 @@ def answer_question(doc: Doc, question: str, top_k: int = 1, *, extension: str) 
     ]
     if not readers:
         raise ValueError(f"No loaded pipeline has a reader for doc._.{extension}: load one.")
-    own = [reader for reader in readers if reader.vocab is doc.vocab]
-    return (own or readers)[-1].answer(question, doc, top_k)
+    usable = [reader for reader in readers if reader.vocab is doc.vocab]
+    return (usable or readers)[-1].answer(question, doc, top_k)

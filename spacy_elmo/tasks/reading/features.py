@@ -101,9 +101,9 @@ def match_features(passage: str, question: str) -> np.ndarray:
     that begin here. This is DrQA's feature (Chen et al. 2017), for characters.
     """
     matches = np.zeros((len(passage), N_MATCHES), dtype=np.float32)
-    own = set(question) - {" ", "\n"}
+    characters = set(question) - {" ", "\n"}
     bigrams = {a + b for a, b in pairwise(question)}
-    matches[:, 0] = [c in own for c in passage]
+    matches[:, 0] = [c in characters for c in passage]
     both = np.array([passage[i : i + 2] in bigrams for i in range(len(passage) - 1)], dtype=np.float32)
     matches[1:, 1] = both
     matches[:-1, 2] = both

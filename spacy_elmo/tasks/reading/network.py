@@ -182,8 +182,8 @@ class BiDAF(nn.Module):
         total: Tensor = scorer.bias
         weights = scorer.weight.split([part.shape[-1] for part in parts], 1)  # (1, D) each
         for part, weight in zip(parts, weights, strict=True):
-            own = self._drop(weight.expand(len(part), -1), dropout).to(part.dtype)  # (P, D)
-            total = total + torch.bmm(part, own[:, :, None]).squeeze(-1)
+            dropped = self._drop(weight.expand(len(part), -1), dropout).to(part.dtype)  # (P, D)
+            total = total + torch.bmm(part, dropped[:, :, None]).squeeze(-1)
         return total
 
     def _drop(self, x: Tensor, rate: float) -> Tensor:

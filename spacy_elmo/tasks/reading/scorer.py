@@ -37,4 +37,4 @@ def _pairs(example: Example) -> list[tuple[Question, Answers]]:
     questions = get_questions(example.reference)
     found = get_answers(example.predicted) or [Answers() for _ in questions]
     known = zip(questions, found, strict=True)
-    return [(question, own) for question, own in known if question.answers or question.is_impossible]
+    return [(question, gold) for question, gold in known if question.answers or question.is_impossible]

@@ -60,15 +60,15 @@ class NetworkShim(Shim):
     @contextmanager
     def use_params(self, params: dict[Any, Any]) -> Iterator[None]:
         """Run with the parameters of `params` (averages) instead of the network's own."""
-        own = {name: p.data for name, p in self._named_parameters() if (self.id, name) in params}
+        originals = {name: p.data for name, p in self._named_parameters() if (self.id, name) in params}
         for name, p in self._named_parameters():
-            if name in own:
+            if name in originals:
                 p.data = xp2torch(params[(self.id, name)], device=p.device)
         try:
             yield
         finally:
             for name, p in self._named_parameters():
-                p.data = own.get(name, p.data)
+                p.data = originals.get(name, p.data)
 
     def _named_parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
         return [] if self._model is None else list(self._model.named_parameters())
