@@ -139,7 +139,7 @@ def training_of(target: str, kind: str) -> dict[str, tuple[Callable[[], object],
     def with_target(run: Callable[[], object]) -> Callable[[], object]:
         def changed() -> None:
             before = native_training.target_number
-            native_training.target_number = lambda isa: number
+            native_training.target_number = lambda target: number
             try:
                 run()
             finally:

@@ -38,7 +38,8 @@ longest_unit max_sentence char_padding projection_clip table_width char_width ng
 eval_units Crew on_threads in_threads share_first fetch_unit sums_of sum_tile sum_rows IN_TILES fit_tiles
 sum_pass sum_block show_damage as_they_are elmo_isa elmo_new elmo_free elmo_interface elmo_same elmo_fastest
 lstm_tiles test_house test_beginning test_world test_crew test_damage test_neighbours Rooms BiLM_v1
-make_elmo_v1 row_cache _Room bilm_layer ISAS
+make_elmo_v1 row_cache _Room bilm_layer ISAS embed_file isa isa_number fastest_type read_settings
+TrainingSettings VocabSettings table_dim
 """
 
 

@@ -108,10 +108,10 @@ def available() -> bool:
     return load_library() is not None
 
 
-def target_number(isa: str | None) -> int:
+def target_number(target: str | None) -> int:
     """Return the number of an instruction set of supported_targets(); None: the best."""
     sets = supported_targets()
-    return next(iter(sets.values())) if isa is None else sets[isa]
+    return next(iter(sets.values())) if target is None else sets[target]
 
 
 def fastest_compute_type() -> str | None:

@@ -31,7 +31,7 @@ def device(request, monkeypatch):
     """Where the kernels run: each instruction set that this processor has, and Triton's."""
     if request.param != "triton":
         number = supported_targets()[request.param]
-        monkeypatch.setattr(native_training, "target_number", lambda isa: number)
+        monkeypatch.setattr(native_training, "target_number", lambda target: number)
     elif torch.cuda.is_available():
         return torch.device("cuda")
     elif os.environ.get("TRITON_INTERPRET"):
