@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spacy_elmo.kernels import binding, native_interface
+from spacy_elmo.kernels import native_interface
 from spacy_elmo.kernels.binding import call, structure_of, supported_targets
 from spacy_elmo.kernels.native_interface import FUNCTIONS, Kind, Pointer, Scalar, Struct
 
-NATIVE = Path(binding.__file__).parent / "native"
+# Of the repository, because an installed package has no headers.
+NATIVE = Path(__file__).parents[2] / "spacy_elmo" / "kernels" / "native"
 STRUCTS = {value.name: value for value in vars(native_interface).values() if isinstance(value, Struct)}
 POINTED = {"f4": "float", "i8": "int64_t", "u1": "char", "f8": "double"}
 
