@@ -11,7 +11,7 @@ from spacy_elmo.kernels import native_interface
 from spacy_elmo.kernels.binding import call, structure_of, supported_targets
 from spacy_elmo.kernels.native_interface import FUNCTIONS, Kind, Pointer, Scalar, Struct
 
-# Of the repository, because an installed package has no headers.
+# The headers of the repository, because an installed package has none.
 NATIVE = Path(__file__).parents[2] / "spacy_elmo" / "kernels" / "native"
 STRUCTS = {value.name: value for value in vars(native_interface).values() if isinstance(value, Struct)}
 POINTED = {"f4": "float", "i8": "int64_t", "u1": "char", "f8": "double"}
