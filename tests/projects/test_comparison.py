@@ -9,10 +9,15 @@ import srsly
 from io_utils import write_json
 from report import comparison, fewer_errors, mixes, percent
 from spacy.tokens import Doc, DocBin
-from spacy.vocab import Vocab
+from spacy.vocab import Vocab as SpacyVocab
 from summarize import crossing
 from thinc.api import Config
 from train_seeds import Run, TrainError, command, configs_for, plan, train
+
+from spacy_elmo.inference.bilm import BiLM
+from spacy_elmo.inference.loading import bundled_model_path
+from spacy_elmo.modeling.config import BiLMConfig
+from spacy_elmo.modeling.vocab import Vocab
 
 PROJECT = Path(__file__).parents[2] / "projects" / "zh_elmo"
 
@@ -47,11 +52,13 @@ def test_both_sides_get_the_same_seeds():
     assert len(runs) == 12
 
 
-def test_the_distilled_tagger_is_only_for_the_bundled_model(tmp_path):
+@pytest.mark.parametrize("static", [[], ["我你"]])
+def test_another_model_has_its_own_lexicon_and_no_distilled_tagger(static, tmp_path):
     configs = PROJECT.parents[1] / "configs"
-    bundled = PROJECT.parents[1] / "spacy_elmo" / "models" / "zh_elmo_sm"
-    assert configs_for(bundled, configs, tmp_path) == configs
+    assert configs_for(bundled_model_path(), configs, tmp_path) == configs
     assert not list(tmp_path.iterdir())
+    sizes = {"projection_dim": 4, "hidden_size": 4, "n_static_vectors": len(static), "static_dim": 2}
+    BiLM(BiLMConfig(units="char", **sizes), Vocab("我你", static=static)).save(tmp_path / "own")
     copies = configs_for(tmp_path / "own", configs, tmp_path)
     for task in ("tagger", "ner"):
         for name in (f"{task}.cfg", f"{task}_baseline.cfg"):
@@ -59,6 +66,10 @@ def test_the_distilled_tagger_is_only_for_the_bundled_model(tmp_path):
             parts = expected["components"][task]["model"]["tok2vec"]["embed"].get("*", {})
             assert ("tagger" in parts) == (name == f"{task}.cfg")
             parts.pop("tagger", None)
+            if static and "lexicon" in parts:
+                parts["lexicon"]["path"] = str((tmp_path / "own").resolve())
+            else:
+                parts.pop("lexicon", None)
             assert Config().from_disk(copies / name, interpolate=False) == expected
 
 
@@ -154,7 +165,7 @@ def test_report_without_scores_is_one_sentence(tmp_path):
 def test_train_and_evaluate(tmp_path):
     docs = DocBin()
     for name in ("江泽民", "邓小平", "周恩来", "毛泽东"):
-        doc = Doc(Vocab(), words=[name, "在", "北京"], spaces=[False] * 3, tags=["nr", "p", "ns"])
+        doc = Doc(SpacyVocab(), words=[name, "在", "北京"], spaces=[False] * 3, tags=["nr", "p", "ns"])
         doc.set_ents([doc.char_span(0, 3, "PER"), doc.char_span(4, 6, "LOC")])
         docs.add(doc)
     corpus = tmp_path / "corpus.spacy"

@@ -18,7 +18,7 @@ import typer
 from io_utils import fail, read_json
 from thinc.api import Config
 
-from spacy_elmo.inference.loading import bundled_model_path
+from spacy_elmo.inference.loading import bundled_model_path, read_config
 
 TASKS = ("tagger", "ner")
 SYSTEMS = ("baseline", "elmo")
@@ -65,8 +65,9 @@ def plan(seeds: str) -> list[Run]:
 def configs_for(model: Path, configs: Path, output: Path) -> Path:
     """Return the folder of the configs for a biLM.
 
-    The distilled tagger reads the layers of the bundled model. For another biLM, copies of the configs
-    without it are written to `output`.
+    The distilled tagger reads the layers of the bundled model, and the lexicon is that model's table of
+    static vectors. For another biLM, copies of the configs are written to `output`: without the tagger, and
+    with the lexicon of that biLM, or without one if it has no static vectors.
     """
     if model.resolve() == bundled_model_path().resolve():
         return configs
@@ -74,7 +75,12 @@ def configs_for(model: Path, configs: Path, output: Path) -> Path:
     copies.mkdir(parents=True, exist_ok=True)
     for run in plan("0"):
         config = Config().from_disk(configs / run.config, interpolate=False)
-        config["components"][run.task]["model"]["tok2vec"]["embed"].get("*", {}).pop("tagger", None)
+        parts = config["components"][run.task]["model"]["tok2vec"]["embed"].get("*", {})
+        parts.pop("tagger", None)
+        if "lexicon" in parts and read_config(model).n_static_vectors:
+            parts["lexicon"]["path"] = str(model.resolve())
+        else:
+            parts.pop("lexicon", None)
         config.to_disk(copies / run.config)
     return copies
 
