@@ -37,6 +37,6 @@ def _test(session: nox.Session, resolution: str, environment: dict[str, str] | N
         environment = {"SPACY_ELMO_KERNEL": "required"}
     # Otherwise uv would reuse the wheel of another session or of older sources.
     options = [f"--resolution={resolution}", "--reinstall-package=spacy-elmo"]
-    session.install(*options, ".[test]", *session.posargs, env=environment)
+    session.install(*options, ".[test]", "pip", *session.posargs, env=environment)
     session.run("uv", "pip", "list", external=True)
     session.run("pytest")
