@@ -47,7 +47,7 @@ def test_views_are_multiplied_as_they_are_seen():
 
 
 def test_doubles_are_refused_as_by_thinc():
-    with pytest.raises(ValueError, match="float32|Buffer dtype mismatch"):
+    with pytest.raises(ValueError, match=r"float32|Buffer dtype mismatch"):
         OneDnnOps().gemm(np.ones((2, 2)), np.ones((2, 2), dtype="f"))
 
 
