@@ -121,7 +121,9 @@ def add_ngram_embeddings(graph: GraphBuilder, x: str, table: Tensor, rows: Seque
     for k, row in enumerate(rows, 1):  # of k + 1 units, so they begin k units before they end
         vectors = graph.add("Gather", weight, row)
         ahead = graph.add("Add", ahead, vectors)
-        moved = graph.add("Pad", vectors, graph.constant([0, -k, 0, 0, k, 0]))
+        longer = graph.add("Pad", vectors, graph.constant([0, 0, 0, 0, k, 0]))
+        # Not a negative Pad, which onnxruntime refuses up to 1.23 where a sentence has fewer than k units.
+        moved = graph.add("Slice", longer, graph.constant([k]), end, graph.constant([1]))
         back = graph.add("Add", back, moved)
     return graph.add("Concat", ahead, rest, axis=2), graph.add("Concat", back, rest, axis=2)
 
