@@ -25,8 +25,17 @@ def write_config(
                 lines += [*_comment((*path, key), unused), f"{key} = {format_value(value)}"]
         blocks.append("\n".join(lines))
     text = "\n\n".join(blocks) + "\n"
-    assert Config().from_str(text, interpolate=False) == config
+    assert _rounded(Config().from_str(text, interpolate=False)) == _rounded(config)
     return text
+
+
+def _rounded(value: Any) -> Any:
+    """Return nested settings with rounded numbers: spaCy can read 0.3 as 0.30000000000000004."""
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return round(value, 12) if isinstance(value, float) else value
 
 
 def format_value(value: Any) -> str:
