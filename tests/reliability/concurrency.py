@@ -4,6 +4,7 @@ A process is forked from one that has imported everything and computed nothing, 
 take minutes; what is loaded, built and computed first is loaded, built and computed first in each.
 """
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -22,6 +23,7 @@ from spacy_elmo.errors import ElmoError
 from spacy_elmo.inference import loading
 
 THREADS = 8
+SECONDS = 120  # after which a process counts as hung
 TEXTS = [text * (1 + i % 3) for i in range(4) for text in ("我去银行取钱。", "他打球，我打字。北京 ok 12")]
 
 
@@ -86,7 +88,8 @@ def _ended(work: Callable[[], None]) -> str:
     """How a forked child that does this work ends: "right", "wrong", "hung" or the name of its signal."""
     child = os.fork()
     if not child:
-        signal.alarm(120)
+        signal.alarm(SECONDS)
+        faulthandler.dump_traceback_later(SECONDS - 5)  # shows where each thread of a hung process waits
         try:
             work()
             os._exit(0)
