@@ -102,7 +102,10 @@ def test_labels_of_single_characters_are_warned_of(tmp_path):
         (["-p", "ner", "--decoder", "beam"], "choose from crf, spacy"),
         (["-p", "ner,reader"], "reader is trained alone"),
         (["-p", "ner", "--no-elmo", "--lexicon", "x"], "exclude one another"),
-        (["-p", "ner", "--lexicon", "nowhere"], "There is no lexicon nowhere: check the path, or write"),
+        (
+            ["-p", "ner", "--lexicon", "nowhere"],
+            "The lexicon nowhere does not exist: check the path, or make",
+        ),
         (["-p", "ner", "--lexicon", __file__], "spacy elmo lexicon"),
         (["-p", "ner", "--model", "nowhere"], "The model folder nowhere does not exist"),
     ],

@@ -15,6 +15,7 @@ from thinc.types import Floats2d
 from ...atomic_io import OutputError, PathLike
 from ...errors import ElmoError
 from ...inference import loading
+from ...inference.installed_models import installed_models
 from ...modeling.static_vectors import normalize_rms
 from .lexicon import Lexicon, join_texts, rank_weights
 
@@ -115,16 +116,12 @@ def load_lexicon(path: PathLike | None = None) -> Lexicon:
     """
     if path is not None and Path(path).is_file():
         return lexicon_from_bytes(Path(path).read_bytes(), str(path))
-    try:
-        folder = loading.resolve_model_path(path)
-        exists = folder.exists()
-    except ElmoError:
-        exists = False
-    if not exists:
+    known = path is None or Path(path).exists() or str(path) in (loading.BUNDLED_MODEL, *installed_models())
+    if not known:
         raise ElmoError(
-            f"There is no lexicon {path}: check the path, or write a lexicon by `spacy elmo lexicon`."
+            f"The lexicon {path} does not exist: check the path, or make a lexicon with `spacy elmo lexicon`."
         )
-    bilm = loading.load(folder)
+    bilm = loading.load(path)
     if bilm.static_vectors is None:
         raise ElmoError(
             f"The model {path} has no static vectors: use a model with static vectors, or a lexicon file."
