@@ -77,11 +77,12 @@ def _try(config: Any) -> None:
     """Build the pipeline, and say so where that fails."""
     from spacy.util import load_model_from_config
 
-    logging.disable(logging.INFO)  # what a segmenter or elmo says when it is made is for those who use it
+    disabled = logging.root.manager.disable
+    logging.disable(max(disabled, logging.INFO))  # the messages of a pipeline are for those who use it
     try:
         load_model_from_config(config, auto_fill=True)
     except Exception as error:  # of whatever the configuration names
         message = " ".join(str(error).split())[:300]
         msg.warn(f"{OUTPUT_STANDS} {message}")
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(disabled)
