@@ -73,11 +73,12 @@ def configs_for(model: Path, configs: Path, output: Path) -> Path:
         return configs
     copies = output / "configs"
     copies.mkdir(parents=True, exist_ok=True)
+    has_lexicon = read_config(model).n_static_vectors > 0
     for run in plan("0"):
         config = Config().from_disk(configs / run.config, interpolate=False)
         parts = config["components"][run.task]["model"]["tok2vec"]["embed"].get("*", {})
         parts.pop("tagger", None)
-        if "lexicon" in parts and read_config(model).n_static_vectors:
+        if "lexicon" in parts and has_lexicon:
             parts["lexicon"]["path"] = str(model.resolve())
         else:
             parts.pop("lexicon", None)
