@@ -17,7 +17,9 @@ def estimate(
     ),
     gpus: int = typer.Option(1, min=1, help="Number of GPUs or processes that train together"),
     memory: str = typer.Option("22GB", help='Memory of one GPU, for batch_tokens = "auto"'),
-    units: str = typer.Option("char", help='Units of the biLM, if there is no corpus yet: "char" or "word"'),
+    units: str = typer.Option(
+        "char", help='Kind of units, "char" or "word"; an existing corpus overrides this option'
+    ),
     vocab_size: int | None = typer.Option(
         None, min=1, help="Size of the vocabulary, if neither corpus nor configuration has it"
     ),

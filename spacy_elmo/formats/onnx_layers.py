@@ -122,7 +122,7 @@ def add_ngram_embeddings(graph: GraphBuilder, x: str, table: Tensor, rows: Seque
         vectors = graph.add("Gather", weight, row)
         ahead = graph.add("Add", ahead, vectors)
         longer = graph.add("Pad", vectors, graph.constant([0, 0, 0, 0, k, 0]))
-        # Not a negative Pad, which onnxruntime refuses up to 1.23 where a sentence has fewer than k units.
+        # A Pad by -k rows fails in onnxruntime 1.20 to 1.23 if a sentence has fewer than k units.
         moved = graph.add("Slice", longer, graph.constant([k]), end, graph.constant([1]))
         back = graph.add("Add", back, moved)
     return graph.add("Concat", ahead, rest, axis=2), graph.add("Concat", back, rest, axis=2)
