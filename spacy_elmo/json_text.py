@@ -11,10 +11,13 @@ _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 def parse_json(data: bytes) -> Any:
     r"""Return the value of JSON in UTF-8.
 
-    Raises a ValueError if data is not JSON, or has half of a surrogate pair (`"\ud800"`): Python reads it,
-    but neither a file nor spaCy can hold the string. Raises a RecursionError if data is nested too deeply.
+    Raises a ValueError if data is not JSON, is nested too deeply for Python, or has half of a surrogate pair
+    (`"\ud800"`): Python reads it, but neither a file nor spaCy can hold the string.
     """
-    value = json.loads(data.decode("utf8"))
-    if _HALF.search(data):
-        json.dumps(value, ensure_ascii=False).encode("utf8")  # raises a UnicodeEncodeError, a ValueError
+    try:
+        value = json.loads(data.decode("utf8"))
+        if _HALF.search(data):
+            json.dumps(value, ensure_ascii=False).encode("utf8")  # raises a UnicodeEncodeError, a ValueError
+    except RecursionError as error:
+        raise ValueError("The JSON is nested too deeply.") from error
     return value

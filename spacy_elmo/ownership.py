@@ -106,7 +106,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     """Return the object of a JSON file, or None if the file is anything else."""
     try:
         content = parse_json(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
 

@@ -56,7 +56,7 @@ def _check_output(output: Path) -> None:
         data = output.read_bytes()
     try:
         Perplexity(**parse_json(data))
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError) as error:
         raise OutputError(
             f"Cannot write the figures to {output}: it is another file; name a new one."
         ) from error

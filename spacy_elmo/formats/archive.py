@@ -102,7 +102,7 @@ def parse_file_json(data: bytes, where: str) -> Any:
     """Parse JSON in UTF-8. where: names the file in a FormatError."""
     try:
         return parse_json(data)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise FormatError(f"{where} is not a JSON file, or is damaged: download it again.") from error
 
 

@@ -95,7 +95,7 @@ def unpack(data: bytes) -> Contents:
         texts = parse_json(parse_json(data[8 : 8 + size])["__metadata__"][METADATA_KEY].encode("utf8"))
         stored = parse_json(texts.pop(CONFIG_FILE).encode("utf8"))
         parts = {name: text.encode("utf8") for name, text in texts.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelFolderError("These bytes are not a biLM, or are damaged.") from error
     _check(stored, "These bytes are", CONFIG_FILE)
     return _contents(stored, parts, partial(load_tensors, data), "the bytes")
@@ -111,7 +111,7 @@ def read_json(folder: Path) -> dict[str, Any]:
         raise ModelFolderError(f"{folder} is not a model folder: it lacks {CONFIG_FILE}.")
     try:
         stored: dict[str, Any] = parse_json((folder / CONFIG_FILE).read_bytes())
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ModelFolderError(f"{folder / CONFIG_FILE} is damaged: copy the model again.") from error
     _check(stored, f"{folder} is", folder / CONFIG_FILE)
     return stored

@@ -103,7 +103,7 @@ def read_state(path: Path) -> dict[str, Any]:
         LoaderState(**state["loader_state"])
         RunningMetrics(**state["metrics"])
         whole = _is_whole(state) and path.name == _name_of(state)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _corrupted(path) from error
     if not whole:
         raise _corrupted(path)

@@ -63,6 +63,8 @@ def test_plot_says_what_is_missing(made, tmp_path):
     assert "There is no run.json" in refused("plot", tmp_path, picture)
     (tmp_path / "run.json").write_text("{}")
     assert "damaged" in refused("plot", tmp_path, picture)
+    (tmp_path / "run.json").write_text("[" * 100_000)
+    assert "damaged" in refused("plot", tmp_path, picture)
     (tmp_path / "run.json").write_text('{"log": []}')
     assert "no measurement yet" in refused("plot", tmp_path, picture)
     assert "does not end in .svg" in refused("plot", made / "run", tmp_path / "curve.gif")

@@ -116,7 +116,7 @@ class Corpus:
         data = (self.path / MANIFEST).read_bytes()
         self.digest = sha256(data).hexdigest()
         newer = complete = False
-        with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
             manifest: dict[str, Any] = parse_json(data)
             newer = manifest["format_version"] > FORMAT_VERSION
             complete = _is_complete(manifest)

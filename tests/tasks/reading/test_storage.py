@@ -4,12 +4,15 @@ import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import spacy
 from safetensors import SafetensorError
+from safetensors.numpy import save
 
 from spacy_elmo.errors import ElmoError
 from spacy_elmo.tasks.reading.annotations import get_answers, set_questions
+from spacy_elmo.tasks.reading.shim import METADATA_KEY
 
 from .helpers import PASSAGES, WITH_ELMO, WITH_ELMO_TWICE, all_answers, blank, train
 
@@ -59,6 +62,12 @@ def test_damaged_weights_are_told(trained, damage):
     with pytest.raises(ElmoError, match="damaged"):
         shim.from_bytes(damage(trained.get_pipe("reader").model.shims[0].to_bytes()))
     assert issubclass(SafetensorError, Exception)
+
+
+def test_settings_that_are_nested_too_deeply_are_told():
+    hostile = save({"x": np.zeros(1, dtype="f")}, {METADATA_KEY: "[" * 100_000})
+    with pytest.raises(ElmoError, match="damaged"):
+        blank().get_pipe("reader").model.shims[0].from_bytes(hostile)
 
 
 def test_pickle_of_the_pipeline(trained_elmo):
