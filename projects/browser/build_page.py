@@ -10,12 +10,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from export_model import export_model
 
 import spacy_elmo
 from spacy_elmo.atomic_io import write_atomic
-from spacy_elmo.errors import ElmoError
+from spacy_elmo.cli.pictures import check_file
+from spacy_elmo.errors import ElmoError, OutputError
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -32,12 +34,14 @@ LINKING = [
     "-sALLOW_MEMORY_GROWTH",
     "-sMAXIMUM_MEMORY=1GB",
 ]
+PAGE = "index.html"
+PARTS = ("encoder.js", "elmo.wasm", "elmo.safetensors")
 SCRIPTS = ("units.js", "encoder.js")
 EXPORTS = ("Encoder", "UnitReader", "Vocabulary", "cosine")
 
 
-def compile_kernel(out: Path) -> None:
-    """Compile the kernel's plain target, for inference on one thread, to a WebAssembly module.
+def compile_kernel() -> bytes:
+    """Return the kernel's plain target, for inference on one thread, as a WebAssembly module.
 
     Raises:
         ElmoError: em++ is missing or fails.
@@ -45,10 +49,13 @@ def compile_kernel(out: Path) -> None:
     if shutil.which(COMPILER) is None:
         raise ElmoError(f"{COMPILER} was not found: install emscripten (apt-get install emscripten).")
     sources = [HERE / "kernel_api.cc", NATIVE / "elmo_api.cc", NATIVE / "targets.cc"]
-    command = [COMPILER, *FLAGS, *LINKING, f"-I{NATIVE}", *map(str, sources), "-o", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise ElmoError(f"{COMPILER} could not compile the kernel, read its message: {done.stderr}")
+    with TemporaryDirectory() as folder:
+        module = Path(folder) / "elmo.wasm"
+        command = [COMPILER, *FLAGS, *LINKING, f"-I{NATIVE}", *map(str, sources), "-o", str(module)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise ElmoError(f"{COMPILER} could not compile the kernel, read its message: {done.stderr}")
+        return module.read_bytes()
 
 
 def library() -> str:
@@ -65,10 +72,8 @@ def page(kernel: bytes, model: bytes) -> str:
     script = library() + "\n" + (HERE / "page.js").read_text(encoding="utf8")
     parts = {"page.css": style, "page.js": script}
     data = {"kernel": kernel, "model": model}
-    for name, content in {
-        **parts,
-        **{n: base64.b64encode(b).decode("ascii") for n, b in data.items()},
-    }.items():
+    parts |= {name: base64.b64encode(content).decode("ascii") for name, content in data.items()}
+    for name, content in parts.items():
         text = text.replace(f"/* {name} */", content, 1)
     return text
 
@@ -80,13 +85,24 @@ def build(out: Path, model: str | None = None) -> None:
 
     Raises:
         ElmoError: The model does not fit, or em++ is missing or fails.
+        OutputError: The folder has a file of one of the names that is not of an earlier build.
     """
+    check_output(out)
     weights = export_model(spacy_elmo.load(model))
+    kernel = compile_kernel()
     out.mkdir(parents=True, exist_ok=True)
-    compile_kernel(out / "elmo.wasm")
-    write_atomic(out / "elmo.safetensors", weights)
-    write_atomic(out / "encoder.js", library().encode("utf8"))
-    write_atomic(out / "index.html", page((out / "elmo.wasm").read_bytes(), weights).encode("utf8"))
+    # The page is written first, because it marks the folder as ours.
+    write_atomic(out / PAGE, page(kernel, weights).encode("utf8"))
+    for name, content in zip(PARTS, (library().encode("utf8"), kernel, weights), strict=True):
+        write_atomic(out / name, content)
+
+
+def check_output(out: Path) -> None:
+    """Raise an OutputError if a file of this build would replace another program's."""
+    check_file(out / PAGE, (".html",))
+    other = next((name for name in PARTS if (out / name).exists()), None)
+    if other is not None and not (out / PAGE).exists():
+        raise OutputError(f"Cannot write {out / other}: another program wrote it; name a new folder.")
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from spacy.tokens import Doc
 
 import spacy_elmo
-from spacy_elmo.errors import ElmoError
+from spacy_elmo.errors import ElmoError, OutputError
 from spacy_elmo.inference.bilm import BiLM
 from spacy_elmo.inference.encode import encode
 from spacy_elmo.kernels.binding import supported_targets
@@ -168,6 +168,15 @@ def test_a_model_of_words_is_refused():
     bilm = BiLM(BiLMConfig(units="word", projection_dim=8, hidden_size=8), Vocab(["他们"]))
     with pytest.raises(ElmoError, match="models of characters"):
         export_model(bilm)
+
+
+@pytest.mark.parametrize("name", [build_page.PAGE, *build_page.PARTS])
+def test_a_file_of_another_program_is_refused(name, tmp_path):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(OutputError, match=f"Cannot write .*{name}: .* name a new f"):
+        build_page.build(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_the_page_shows_a_cosine_for_each_layer(built):
