@@ -5,6 +5,7 @@ oldest -- torch==2.13.0+cpu`. Options of pytest go into PYTEST_ADDOPTS.
 """
 
 import sys
+from pathlib import Path
 
 import nox
 
@@ -39,4 +40,6 @@ def _test(session: nox.Session, resolution: str, environment: dict[str, str] | N
     options = [f"--resolution={resolution}", "--reinstall-package=spacy-elmo"]
     session.install(*options, ".[test]", "pip", *session.posargs, env=environment)
     session.run("uv", "pip", "list", external=True)
-    session.run("pytest")
+    root = Path(__file__).parent
+    session.chdir(session.create_tmp())  # in the root, processes of the tests would import its sources
+    session.run("pytest", "-c", str(root / "pyproject.toml"), str(root / "tests"))

@@ -48,7 +48,9 @@ def measure(code: str, model: Path | None) -> list[float]:
     """Return wall-clock and CPU seconds, MiB resident and at the peak, and MiB resident before."""
     config = json.dumps({"model": {"path": None if model is None else str(model.resolve())}})
     command = [sys.executable, "-c", PROGRAM, config, code]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    # Not in the root, whose sources Python would import in place of an installed package.
+    here = Path(__file__).parent
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=here)
     return json.loads(done.stdout.splitlines()[-1])
 
 

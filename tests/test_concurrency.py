@@ -18,7 +18,7 @@ from spacy_elmo.locks import BuildOnce, ForkSafeLock
 from spacy_elmo.pipeline.layers.activation_cache import ActivationCache, sentence_key
 from spacy_elmo.pipeline.layers.disk_store import DiskStore
 
-ROOT = Path(__file__).parents[1]
+TESTS = Path(__file__).parent
 forking = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that fork")
 
 PIPELINE = """
@@ -49,7 +49,7 @@ def run(code: str, *, timeout: float = 240) -> None:
         capture_output=True,
         text=True,
         timeout=timeout,
-        cwd=ROOT,
+        cwd=TESTS,
     )
     assert done.returncode == 0, done.stderr[-3000:]
 

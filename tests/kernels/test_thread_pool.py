@@ -13,7 +13,7 @@ from modeling.helpers import make_bilm
 
 from spacy_elmo.inference.backends import available_backends
 
-ROOT = Path(__file__).parents[2]
+TESTS = Path(__file__).parents[1]
 SIZES = {"projection_dim": 64, "hidden_size": 128}
 BATCH = [["我", "爱", "北京", "天安门"] * (1 + i % 5) for i in range(60)]  # worth several threads
 
@@ -44,7 +44,6 @@ def test_callers_at_once_get_what_one_alone_gets():
 def test_a_forked_child_has_threads_of_its_own():
     code = (
         "import os, signal, sys, torch\n"
-        "sys.path.insert(0, 'tests')\n"
         "from modeling.helpers import make_bilm\n"
         "from kernels.test_thread_pool import BATCH, SIZES\n"
         "torch.set_num_threads(4)\n"
@@ -57,5 +56,7 @@ def test_a_forked_child_has_threads_of_its_own():
         "    os._exit(0 if all((a == b).all() for a, b in zip(before, after)) else 1)\n"
         "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, cwd=TESTS
+    )
     assert done.returncode == 0, done.stderr
