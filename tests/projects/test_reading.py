@@ -52,6 +52,19 @@ def test_parts_by_passage():
     assert len(own) + len(dev) == 20
 
 
+def test_each_passage_is_written_once(tmp_path):
+    paragraphs = [{"context": "甲乙\n丙", "qas": []}, {"context": "丁", "qas": []}] * 2
+    line = reading_data.write_passages(tmp_path / "passages.txt", paragraphs)
+    assert (tmp_path / "passages.txt").read_text(encoding="utf8") == "甲乙 丙\n\n丁\n\n"
+    assert line.endswith("passages.txt: 2 passages, 5 characters, no questions")
+
+
+def test_a_run_with_another_bilm_has_its_label_in_file_and_table(tmp_path):
+    assert reading.Run("elmo", 1, 0, "news-1998").name == "elmo-news-1998_all_1"
+    assert reading_report.name_of("elmo-news-1998") == "+ ELMo at the input, biLM: news-1998"
+    assert reading_report.name_of("elmo_twice") == "+ ELMo at the input and after the modelling layer"
+
+
 @pytest.fixture
 def data(tmp_path):
     """Train, dev and test: the same small file."""

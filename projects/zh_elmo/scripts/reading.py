@@ -5,6 +5,7 @@ with such a file is not repeated, so an interrupted comparison continues where i
 """
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -36,11 +37,14 @@ class Run:
     seed: int
     questions: int
     """of training; 0: all"""
+    label: str = ""
+    """of the biLM; empty: the bundled model"""
 
     @property
     def name(self) -> str:
         """Name of the run in file names."""
-        return f"{self.system}_{self.questions or 'all'}_{self.seed}"
+        system = f"{self.system}-{self.label}" if self.label else self.system
+        return f"{system}_{self.questions or 'all'}_{self.seed}"
 
 
 def make_config(run: Run, configs: Path, model: Path | None) -> Config:
@@ -183,6 +187,7 @@ def main(
     test: list[str] = typer.Option(["DRCD_test", "cmrc2018_trial"], help="Names of the tests."),
     configs: Path = typer.Option(Path("../../configs"), help="Folder of the configs."),
     model: Path | None = typer.Option(None, help="Model folder of the biLM; none: the bundled model."),
+    label: str = typer.Option("", help="Name of that biLM in the tables: letters, digits and hyphens."),
     systems: str = typer.Option(" ".join(SYSTEMS), help="Systems to compare, as one argument."),
     seeds: str = typer.Option("0 1 2", help="Seeds, as one argument."),
     questions: str = typer.Option("0", help='Numbers of training questions, such as "1000 2000 0"; 0: all.'),
@@ -192,8 +197,10 @@ def main(
     unknown = set(systems.split()) - set(SYSTEMS)
     if unknown:
         fail(f"There is no system {', '.join(sorted(unknown))}: give some of {', '.join(SYSTEMS)}.")
+    if bool(label) != (model is not None) or not re.fullmatch("[a-zA-Z0-9-]*", label):
+        fail("--model and --label belong together: give both, the label in letters, digits and hyphens.")
     runs = [
-        Run(system, int(seed), int(number))
+        Run(system, int(seed), int(number), label)
         for number in questions.split()
         for seed in seeds.split()
         for system in systems.split()

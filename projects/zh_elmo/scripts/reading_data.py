@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from io_utils import fail, read_json, write_json
+from io_utils import fail, read_json, write_atomic, write_json
 
 Squad = dict[str, Any]
 
@@ -91,14 +91,26 @@ def write_part(path: Path, paragraphs: list[dict]) -> str:
     return f"{path}: {len(paragraphs)} passages, {questions} questions"
 
 
+def write_passages(path: Path, paragraphs: list[dict]) -> str:
+    """Write the text of all passages, each once, for a biLM that is to read them. Return a line about it."""
+    passages = dict.fromkeys(" ".join(paragraph["context"].split()) for paragraph in paragraphs)
+    write_atomic(path, "".join(f"{passage}\n\n" for passage in passages).encode("utf8"))
+    return f"{path}: {len(passages)} passages, {sum(map(len, passages)):,} characters, no questions"
+
+
 def main(
-    output: Path = typer.Argument(..., help="Folder to write train.json, dev.json and the tests to."),
+    output: Path = typer.Argument(
+        ..., help="Folder to write train.json, dev.json, the tests and passages.txt to."
+    ),
     train: list[Path] = typer.Option(..., help="Files to train on; a part of them is for development."),
     test: list[Path] = typer.Option(..., help="Files to test on."),
     dev_share: float = typer.Option(0.1, min=0.01, max=0.5, help="Share of passages for development."),
     seed: int = typer.Option(0, help="Seed of the development part."),
 ) -> None:
-    """Write train, dev and test parts; no passage of the tests is in the others."""
+    """Write train, dev and test parts, and the text of all passages.
+
+    No passage of the tests is in the training and development parts.
+    """
     try:
         convert = load_converter().convert
         tests = {path: _paragraphs(read_data(path, convert)) for path in test}
@@ -109,6 +121,8 @@ def main(
             typer.echo(write_part(output / f"{name}.json", part))
         for path, paragraphs in tests.items():
             typer.echo(write_part(output / f"{path.stem}.json", paragraphs))
+        everything = [*known, *(p for paragraphs in tests.values() for p in paragraphs)]
+        typer.echo(write_passages(output / "passages.txt", everything))
     except (DataError, OSError) as error:
         fail(str(error))
 

@@ -16,6 +16,12 @@ NAMES = {
 }
 
 
+def name_of(system: str) -> str:
+    """Return the system's name in the tables; behind a hyphen is the label of a biLM that is not bundled."""
+    system, _, label = system.partition("-")
+    return NAMES.get(system, system) + (f", biLM: {label}" if label else "")
+
+
 def table(metrics: Path) -> str:
     """Format all runs: mean and deviation over the seeds, by number of questions, test and answer length."""
     groups: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
@@ -45,7 +51,7 @@ def table(metrics: Path) -> str:
             cells += [_mean([run[test][name]["f"] for run in runs.values()]) for name in lengths]
             cells += [_mean([run[test]["no_answer_acc"] for run in runs.values()])]
             cells += [" ".join(map(str, sorted(runs)))]
-            lines += [f"| {NAMES.get(system, system)} | {questions} | " + " | ".join(cells) + " |"]
+            lines += [f"| {name_of(system)} | {questions} | " + " | ".join(cells) + " |"]
         lines += [""]
     lines += [
         "## Cost",
@@ -60,7 +66,7 @@ def table(metrics: Path) -> str:
             for name in ("questions_per_second", "training_seconds", "peak_mb")
         )
         cells = f"{speed:.1f} | {seconds / 60:.1f} | {peak:.0f}"
-        lines += [f"| {NAMES.get(system, system)} | {questions} | {cells} |"]
+        lines += [f"| {name_of(system)} | {questions} | {cells} |"]
     return "\n".join(lines) + "\n"
 
 
