@@ -112,3 +112,13 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         for option in (TRIM_THRESHOLD, MMAP_THRESHOLD):
             mallopt(option, 1 << 30)
+
+
+def release_freed_memory() -> None:
+    """Return memory that was freed to the system, where the C library is glibc.
+
+    malloc keeps freed blocks. Where batches differ in size, later tensors do not fit into these blocks, so a
+    process grows although it frees everything.
+    """
+    with suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)

@@ -25,6 +25,7 @@ from ...kernels.binding import library_digest
 from ...kernels.precision import Precision, check_precision
 from ...locks import ForkSafeLock, run_in_children
 from ...modeling.config import BiLMConfig
+from ...syscalls import release_freed_memory
 from ..annotations.alignment import Alignment, align_characters, align_words, token_layers
 from .activation_cache import ActivationCache
 from .errors import as_config_error
@@ -101,6 +102,7 @@ class BiLMShim(Shim):
         cache, self.cache = self.cache, None
         if cache is not None:
             cache.close()
+            release_freed_memory()  # up to `cache_mb`, in small blocks
 
     @property
     def rounds_to_fp16(self) -> bool:

@@ -10,6 +10,7 @@ from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 
+from ...syscalls import release_freed_memory
 from .annotations import Answer, Answers, get_questions, set_answers
 from .calibration import CalibrationCase, fit_calibration
 from .decoding import Calibration, fit_length_scores
@@ -21,6 +22,8 @@ from .model import attention_map, get_shim
 from .passages import CharacterDocs
 from .prediction import Pair, PairScorer, find_answers
 from .training import make_training_batch
+
+RELEASE_EVERY = 10  # updates; without it, a training of 700 updates grows to 4.6 GB
 
 
 @Language.factory(
@@ -114,6 +117,7 @@ class Reader(TrainablePipe):
         self.cfg: dict[str, Any] = {"threshold": threshold, "temperature": 1.0, "no_answer_bias": 0.0}
         self.cfg["length_scores"] = []
         self._docs = CharacterDocs()
+        self._updates = 0
         get_shim(model)  # raises an error for a model of another kind
         register_reader(self, extension)
 
@@ -287,4 +291,7 @@ class Reader(TrainablePipe):
         if sgd is not None:
             self.finish_update(sgd)
         losses[self.name] += loss
+        self._updates += 1
+        if self._updates % RELEASE_EVERY == 0:
+            release_freed_memory()  # batches differ in size
         return losses
