@@ -7,7 +7,7 @@ choose nothing. A cell is one JSON file in metrics/<study>; a cell that has its 
 
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -102,22 +102,35 @@ def sample(nlp: Language, path: Path, size: int) -> list[Example]:
     return examples[:size] if size else examples
 
 
-def run_cell(cell: Cell, data: Data) -> dict[str, Any]:
-    """Train and score a cell; return what its file holds."""
+def cache_layers(nlp: Language, docs: list[Doc]) -> None:
+    """Compute the layers of docs that training and scoring will read, so that their time is the task's."""
+    if nlp.has_pipe("elmo"):
+        nlp.get_pipe("elmo").annotate(docs)
+
+
+def run_cell(
+    cell: Cell,
+    data: Data,
+    make: Callable[[Cell, Data], Config] = make_config,
+    prepare: Callable[[Language, list[Doc]], None] = cache_layers,
+) -> dict[str, Any]:
+    """Train and score a cell; return what its file holds.
+
+    make: returns the config of a cell. prepare: computes what docs need, once for all cells.
+    """
     fix_random_seed(cell.seed)
-    nlp = init_nlp(make_config(cell, data))
+    nlp = init_nlp(make(cell, data))
     training = training_settings(nlp)
     optimizer = training["optimizer"]
     examples = sample(nlp, data.train, cell.sentences)
     test = sample(nlp, data.test, data.test_sentences)
-    if nlp.has_pipe("elmo"):
-        # Layers of all sentences, once for all cells, so that the time below is that of the task.
-        everything = (each.predicted for each in [*copies(nlp, examples), *copies(nlp, test)])
-        while batch := list(islice(everything, 64)):
-            nlp.get_pipe("elmo").annotate(batch)
+    batches = list(islice(minibatches(examples, training["batcher"], cell.seed), data.steps))
+    needed = iter([*{id(each): each for batch in batches for each in batch}.values(), *test])
+    while some := list(islice(needed, 64)):  # copies, which free the layers after each turn
+        prepare(nlp, [each.predicted for each in copies(nlp, some)])
     start = time.monotonic()
     words = 0
-    for batch in islice(minibatches(examples, training["batcher"], cell.seed), data.steps):
+    for batch in batches:
         nlp.update(copies(nlp, batch), drop=training["dropout"], sgd=optimizer)
         words += sum(len(each.reference) for each in batch)
     seconds = time.monotonic() - start
@@ -165,13 +178,15 @@ def numbers(text: str) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def run_all(cells: Iterable[Cell], data: Data, metrics: Path) -> None:
+def run_all(
+    cells: Iterable[Cell], data: Data, metrics: Path, run: Callable[[Cell, Data], dict[str, Any]] = run_cell
+) -> None:
     """Run the cells that have no file yet, and print a line for each."""
     cells = list(cells)
     for number, cell in enumerate(cells, 1):
         path = metrics / cell.study / f"{cell.name}.json"
         if not path.exists():
-            write_json(path, run_cell(cell, data))
+            write_json(path, run(cell, data))
         found = read_json(path)
         if found["steps"] != data.steps:
             raise StudyError(f"{path} has {found['steps']} steps: delete it, or ask for so many.")
