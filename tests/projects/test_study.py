@@ -224,9 +224,11 @@ def test_the_page_has_all_inside():
     curve = [cell(WITHOUT, 0.5), cell(BUNDLED, 0.7), cell(BUNDLED, 0.8, sentences=1000)]
     ner = [cell(BASE, 0.9, task="ner", examples=[kept])]
     made = page(
-        {"knobs": [["<x>"], ["y"]]}, {"curve": "none", "length": "none"}, {"curve": curve, "knobs": ner}
+        {"knobs": [["<x>"], ["y"]]},
+        dict.fromkeys(("curve", "length", "encoders", "encoder_costs"), "none"),
+        {"curve": curve, "knobs": ner, "encoders": curve},
     )
-    assert made.count("<svg") == 2
+    assert made.count("<svg") == 4
     assert "&lt;x&gt;" in made
     assert "&lt;b&gt;" in made
     assert "<b>公司" not in made
@@ -239,4 +241,5 @@ def test_the_page_has_all_inside():
 
 def test_the_document_has_marks_for_each_table():
     text = Path(ROOT / "docs" / "results.md").read_text(encoding="utf8")
-    assert fill(text, dict.fromkeys(("knobs", "curve", "length"))).count("Not measured yet") == 3
+    names = ("knobs", "curve", "length", "encoders", "encoder_costs")
+    assert fill(text, dict.fromkeys(names)).count("Not measured yet") == 5

@@ -14,7 +14,13 @@ from study_curve import BUNDLED
 
 Row = dict[str, Any]
 Table = list[list[str]]
-COMMANDS = {"knobs": "study-knobs", "curve": "study-curve", "length": "study-length"}
+COMMANDS = {
+    "knobs": "study-knobs",
+    "curve": "study-curve",
+    "length": "study-length",
+    "encoders": "study-encoders",
+    "encoder_costs": "study-encoders",
+}
 NAMES = {"tagger": "tagging accuracy", "ner": "entities F1"}
 
 
@@ -80,12 +86,27 @@ def length_table(metrics: Path) -> Table:
     return rows
 
 
+def costs_table(metrics: Path) -> Table:
+    """Return a row for each task and system, with its cost in prediction."""
+    rows = [["task", "system", "pretrained weights", "on disk", "words/s", "peak memory"]]
+    for path in sorted((metrics / "encoder_costs").glob("*.json")):
+        for row in read_json(path):
+            pretrained = [f"{row['weights'] / 1e6:.1f} M", f"{row['bytes'] / 1e6:.1f} MB"]
+            costs = [f"{row['words_per_second']:,.0f}", f"{row['mib']:,.0f} MiB"]
+            rows.append(
+                [NAMES[row["task"]], row["system"], *(pretrained if row["weights"] else "--"), *costs]
+            )
+    return rows
+
+
 def tables(metrics: Path) -> dict[str, Table | None]:
     """Return the table of each study; None where nothing was measured."""
     found: dict[str, Table | None] = {
         "knobs": knobs_table(read_cells(metrics, "knobs")),
         "curve": curve_table(read_cells(metrics, "curve")),
         "length": length_table(metrics),
+        "encoders": curve_table(read_cells(metrics, "encoders")),
+        "encoder_costs": costs_table(metrics),
     }
     return {name: table if table and len(table) > 1 else None for name, table in found.items()}
 
@@ -115,7 +136,7 @@ def main(
     try:
         found = tables(metrics)
         text = fill(document.read_text(encoding="utf8"), found)
-        cells = {study: read_cells(metrics, study) for study in ("knobs", "curve")}
+        cells = {study: read_cells(metrics, study) for study in ("knobs", "curve", "encoders")}
         missing = {name: absent(name) for name, table in found.items() if table is None}
         write_atomic(output, page(found, missing, cells).encode("utf8"))
         write_atomic(document, text.encode("utf8"))

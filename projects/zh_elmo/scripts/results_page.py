@@ -10,7 +10,13 @@ from matplotlib.figure import Figure
 from spacy import displacy
 
 Row = dict[str, Any]
-TITLES = {"curve": "Learning curve", "knobs": "Settings of the mix", "length": "Length"}
+TITLES = {
+    "curve": "Learning curve",
+    "knobs": "Settings of the mix",
+    "length": "Length",
+    "encoders": "Next to a transformer",
+    "encoder_costs": "Next to a transformer: cost in prediction",
+}
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Gains from ELMo</title>
 <style>
@@ -28,16 +34,17 @@ svg{{max-width:100%;height:auto}} .facts{{color:#555}} .scroll{{overflow-x:auto}
 
 def page(tables: dict[str, Any], missing: dict[str, str], cells: dict[str, list[Row]]) -> str:
     """Build the page. tables: by study, None for those in `missing`, which say what makes them."""
+    encoders = cells["encoders"]
     pictures = {
         "curve": curve_picture(cells["curve"]),
         "knobs": weights_picture(cells["knobs"]),
-        "length": "",
+        "encoders": curve_picture(encoders) + weights_picture(encoders),
     }
     sections = []
     for name, title in TITLES.items():
         table = tables.get(name)
         body = f"<p>{html.escape(missing[name])}</p>" if table is None else table_html(table)
-        sections.append(f"<h2>{title}</h2>\n{pictures[name]}\n{body}")
+        sections.append(f"<h2>{title}</h2>\n{pictures.get(name, '')}\n{body}")
     sections.append(f"<h2>Examples</h2>\n{examples_html([*cells['curve'], *cells['knobs']])}")
     return PAGE.format(sections="\n".join(sections))
 
