@@ -122,6 +122,21 @@ def test_only_a_tuned_encoder_learns(layer, docs, factor):
         np.testing.assert_array_equal(model.predict(docs)[0], trained)
 
 
+def test_the_learning_rate_rises_in_the_first_updates(layer, docs):
+    """Adam's first update has the size of the learning rate: a tenth of it in the first of ten updates."""
+    sizes = []
+    for warmup in (1, 10):
+        fix_random_seed(0)
+        model = layer(learn_rate_factor=0.01, warmup=warmup)
+        norm = model.shims[0].encoder.norm.bias
+        before = norm.detach().clone()
+        Y, backprop = model.begin_update(docs)
+        backprop([2 * y for y in Y])
+        model.finish_update(Adam(0.01))
+        sizes.append((norm.detach() - before).abs().median().item())
+    assert sizes == pytest.approx([1e-4, 1e-5], rel=0.02)
+
+
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     vocab = spacy.blank("zh").vocab
