@@ -38,7 +38,8 @@ def _test(session: nox.Session, resolution: str, environment: dict[str, str] | N
         environment = {"SPACY_ELMO_KERNEL": "required"}
     # Otherwise uv would reuse the wheel of another session or of older sources.
     options = [f"--resolution={resolution}", "--reinstall-package=spacy-elmo"]
-    session.install(*options, ".[test]", "pip", *session.posargs, env=environment)
+    # Tests call pip; without a bound, the lowest version is one of Python 2.
+    session.install(*options, ".[test]", "pip>=23", *session.posargs, env=environment)
     session.run("uv", "pip", "list", external=True)
     root = Path(__file__).parent
     session.chdir(session.create_tmp())  # in the root, processes of the tests would import its sources
