@@ -17,7 +17,7 @@ NAMES = {
 
 
 def name_of(system: str) -> str:
-    """Return the system's name in the tables; after a hyphen comes the label of another biLM than the bundled one."""
+    """Return the name in the tables; a label after a hyphen names a biLM that is not the bundled one."""
     system, _, label = system.partition("-")
     return NAMES.get(system, system) + (f", biLM: {label}" if label else "")
 
