@@ -101,10 +101,11 @@ class BiLMNetwork(nn.Module):
         layers = [torch.cat([ahead, back], -1)]
         if self.config.stacked_bidirectional:
             return torch.stack([*layers, self.stacked_bilstm(ahead, batch.lengths)])
-        forwards = self.forward_lm(ahead, dtype=dtype)
-        backwards = self.backward_lm(reverse_padded(back, batch.lengths), dtype=dtype)
+        lengths = batch.lengths  # the native kernel computes no padding
+        forwards = self.forward_lm(ahead, dtype=dtype, lengths=lengths)
+        backwards = self.backward_lm(reverse_padded(back, lengths), dtype=dtype, lengths=lengths)
         for ahead, back in zip(forwards, backwards, strict=True):
-            layers.append(torch.cat([ahead, reverse_padded(back, batch.lengths)], -1).float())
+            layers.append(torch.cat([ahead, reverse_padded(back, lengths)], -1).float())
         return torch.stack(layers)
 
     def save(self, path: PathLike, *, dtype: torch.dtype | None = None) -> None:

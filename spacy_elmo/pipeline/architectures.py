@@ -36,7 +36,7 @@ def build_bilm_v1(
         precision: Type of the products: "f32"; "bf16", faster if the processor supports it; "int16", faster
             on most other processors (with both, vectors differ from f32 by a cosine distance below 0.0005);
             "auto": the fastest on this machine.
-        frozen: False: fine-tune the weights with the task, in torch. It needs a biLM of the task's own, the
+        frozen: False: fine-tune the weights with the task, in f32. It needs a biLM of the task's own, the
             `bilm` of spacy-elmo.ElmoTok2Vec.v1, and takes several times as long in training.
         learn_rate_factor: Factor of [training.optimizer] learn_rate for weights that are fine-tuned.
 
