@@ -49,7 +49,7 @@ def test_a_peak_that_is_too_low(data, tmp_path):
     done = probe(data, "random", tmp_path / "probe.json", "--expected", 0.99, "--seconds", 1)
     assert done.returncode == 1
     assert "the sample is not fitted" in done.stdout
-    assert "check the inputs, the dropout and the learning rate" in done.stdout
+    assert "99.00 was expected. The component hardly learns: check the vectors, gamma" in done.stdout
     assert not json.loads((tmp_path / "probe.json").read_text())["reached"]
 
 
@@ -71,7 +71,9 @@ def test_it_ends_when_the_sample_is_fitted_and_the_peak_has_passed():
     probe.rows.append({**probe.rows[-1], "step": 5})
     assert probe.has_ended()
     assert (probe.peak["step"], probe.reached, probe.fitted) == (1, True, True)
-    assert probe.verdict().startswith("The peak is 90.00 at step 1 (1 s); 80.00 was expected")
+    assert probe.verdict().startswith("The peak is 90.00 at step 1 (1 s); 80.00 was expected: the long")
+    probe.expected = 0.95
+    assert "95.00 was expected. The sample is fitted, so the component learns, but" in probe.verdict()
 
 
 def test_an_empty_corpus(tmp_path):

@@ -25,6 +25,11 @@ from spacy.util import load_config, registry, resolve_dot_names
 from thinc.api import Config, fix_random_seed
 
 FITTED = 0.98  # score on the sample itself from which on it counts as fitted
+DROPOUT = 0.6
+LEARNING_RATE = 0.004
+SENTENCES = 300
+SECONDS = 150.0
+EVERY = 10  # steps between evaluations
 FALLING = 4  # evaluations below the peak, after which the probe ends
 
 
@@ -67,27 +72,37 @@ class Probe:
         if not self.fitted:
             best = max(row["sample"] for row in self.rows)
             where += f"; the sample is not fitted, its best score is {100 * best:.2f}"
+        where += f"; {100 * self.expected:.2f} was expected"
         if self.reached:
-            return f"{where}; {100 * self.expected:.2f} was expected: the long training can start."
+            return f"{where}: the long training can start."
+        if self.fitted:
+            return (
+                f"{where}. The sample is fitted, so the component learns, but its inputs say too little "
+                "about other sentences: check the vectors and the features before a long training."
+            )
         return (
-            f"{where}; {100 * self.expected:.2f} was expected: check the inputs, the dropout and the "
-            "learning rate before a long training."
+            f"{where}. The component hardly learns: check the vectors, gamma, the dropout and the learning "
+            "rate before a long training, or probe for a longer time."
         )
 
 
 def make_config(path: Path, train: Path, dev: Path, dropout: float, learning_rate: float) -> Config:
     """Return a training config with the settings of the probe."""
-    overrides: dict[str, Any] = {
-        "paths.train": str(train),
-        "paths.dev": str(dev),
-        "training.dropout": dropout,
-        "training.optimizer.learn_rate": learning_rate,
-        "training.optimizer.use_averages": False,  # the score at a step is that of the step
-    }
     for data in (path, train, dev):
         if not data.exists():
             raise ProbeError(f"{data} does not exist: correct the path, or run the command that makes it.")
-    return load_config(path, overrides=overrides, interpolate=False)
+    overrides = {"paths.train": str(train), "paths.dev": str(dev)}
+    return set_up(load_config(path, overrides=overrides, interpolate=False), dropout, learning_rate)
+
+
+def set_up(config: Config, dropout: float = DROPOUT, learning_rate: float = LEARNING_RATE) -> Config:
+    """Change a training config to the settings of the probe, and return it."""
+    if "optimizer" not in config.get("training", {}):
+        raise ProbeError("The config has no [training.optimizer]: give one for `spacy train`.")
+    config["training"]["dropout"] = dropout
+    # The score at a step is that of the step, so weights are not averaged.
+    config["training"]["optimizer"] |= {"learn_rate": learning_rate, "use_averages": False}
+    return config
 
 
 def take(
@@ -131,9 +146,16 @@ def training_settings(nlp: Language) -> dict[str, Any]:
 
 
 def run_probe(
-    config: Config, *, sentences: int, expected: float, seconds: float, every: int, seed: int
+    config: Config,
+    *,
+    sentences: int,
+    expected: float,
+    seconds: float,
+    every: int,
+    seed: int,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Probe]:
-    """Train, and yield the growing measurement after each evaluation."""
+    """Train, and yield the growing measurement after each evaluation. clock: what measures the seconds."""
     fix_random_seed(seed)
     nlp = init_nlp(config)
     settings = training_settings(nlp)
@@ -142,7 +164,7 @@ def run_probe(
     )
     sample, dev = take(nlp, train_corpus, sentences, seed), take(nlp, dev_corpus, sentences, seed)
     weights, optimizer = settings["score_weights"], settings["optimizer"]
-    probe, start = Probe(expected), time.monotonic()
+    probe, start = Probe(expected), clock()
     loss = tokens = 0.0
     for step, batch in enumerate(minibatches(list(sample), settings["batcher"], seed), 1):
         losses = nlp.update(
@@ -156,14 +178,14 @@ def run_probe(
         tokens += sum(len(each.predicted) for each in batch)
         if step % every:
             continue
-        spent = time.monotonic() - start
+        spent = clock() - start
         row = {"step": step, "seconds": spent, "loss": loss / max(1.0, tokens)}
         probe.rows.append(
             {**row, "dev": score(nlp, dev, weights), "sample": score(nlp, sample[:100], weights)}
         )
         loss = tokens = 0.0
         yield probe
-        if probe.has_ended() or time.monotonic() - start > seconds:
+        if probe.has_ended() or clock() - start > seconds:
             return
 
 
@@ -173,11 +195,11 @@ def main(
     dev: Path = typer.Argument(..., help="Development data, .spacy."),
     output: Path = typer.Argument(..., help="File for what was measured, .json."),
     expected: float = typer.Option(..., min=0.0, max=1.0, help="Score that the peak should reach, 0 to 1."),
-    sentences: int = typer.Option(300, min=1, help="Examples of the sample, and of the development data."),
-    dropout: float = typer.Option(0.6, min=0.0, max=0.95, help="Dropout of the task's layers; strong."),
-    learning_rate: float = typer.Option(0.004, min=0.0, help="High, so that the sample is fitted soon."),
-    seconds: float = typer.Option(150.0, min=1.0, help="End after this time at the latest."),
-    every: int = typer.Option(10, min=1, help="Steps between evaluations."),
+    sentences: int = typer.Option(SENTENCES, min=1, help="Examples of the sample, and of the data to score."),
+    dropout: float = typer.Option(DROPOUT, min=0.0, max=0.95, help="Dropout of the task's layers; strong."),
+    learning_rate: float = typer.Option(LEARNING_RATE, min=0.0, help="High, to fit the sample soon."),
+    seconds: float = typer.Option(SECONDS, min=1.0, help="End after this time at the latest."),
+    every: int = typer.Option(EVERY, min=1, help="Steps between evaluations."),
     seed: int = typer.Option(0, help="Seed of the sample and the weights."),
 ) -> None:
     """Train on a sample until it overfits. Exit status 1 if the peak is lower than expected."""
