@@ -8,9 +8,9 @@ import spacy
 import srsly
 from io_utils import write_json
 from lengths import class_of, count_entities, count_tags, score
-from results import absent, fill, knobs_table, tables
+from results import COMMANDS, absent, fill, knobs_table, tables
 from results_page import curve_picture, examples_html, page, weights_picture
-from spacy.tokens import Doc, DocBin, Span
+from spacy.tokens import Doc, Span
 from spacy.training import Example
 from study import WITHOUT, Cell, Data, StudyError, make_config, numbers, run_all
 from study_curve import BUNDLED
@@ -139,18 +139,6 @@ def test_configs_differ_in_what_is_studied(task, tmp_path):
     assert config["nlp"]["pipeline"] == [task]
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    vocab = spacy.blank("zh").vocab
-    docs = DocBin()
-    for i in range(12):
-        words = ["他打球"[(i + j) % 3] for j in range(4)]
-        docs.add(Doc(vocab, words=words, tags=["他打球".index(w) * "a" + "b" for w in words]))
-    path = tmp_path_factory.mktemp("data") / "all.spacy"
-    docs.to_disk(path)
-    return path
-
-
 def test_a_cell_from_training_to_its_file(corpus, tmp_path):
     data = Data(corpus, corpus, 2, 4, tmp_path / "cache", ROOT / "configs")
     cells = [
@@ -223,11 +211,9 @@ def test_the_page_has_all_inside():
     kept = {"text": text, "ents": [{"start": 0, "end": 1, "label": "ORG"}], "gold": []}
     curve = [cell(WITHOUT, 0.5), cell(BUNDLED, 0.7), cell(BUNDLED, 0.8, sentences=1000)]
     ner = [cell(BASE, 0.9, task="ner", examples=[kept])]
-    made = page(
-        {"knobs": [["<x>"], ["y"]]},
-        dict.fromkeys(("curve", "length", "encoders", "encoder_costs"), "none"),
-        {"curve": curve, "knobs": ner, "encoders": curve},
-    )
+    missing = {name: "none" for name in COMMANDS if name != "knobs"}
+    shown = {"curve": curve, "knobs": ner, "encoders": curve}
+    made = page({"knobs": [["<x>"], ["y"]]}, missing, shown)
     assert made.count("<svg") == 4
     assert "&lt;x&gt;" in made
     assert "&lt;b&gt;" in made
@@ -241,5 +227,4 @@ def test_the_page_has_all_inside():
 
 def test_the_document_has_marks_for_each_table():
     text = Path(ROOT / "docs" / "results.md").read_text(encoding="utf8")
-    names = ("knobs", "curve", "length", "encoders", "encoder_costs")
-    assert fill(text, dict.fromkeys(names)).count("Not measured yet") == 5
+    assert fill(text, dict.fromkeys(COMMANDS)).count("Not measured yet") == len(COMMANDS)

@@ -7,10 +7,12 @@ from typing import Any
 
 import typer
 from io_utils import fail, read_json, write_atomic
+from probe_results import probe_table
 from report import markdown_table, percent
 from results_page import page
-from study import WITHOUT, StudyError
+from study import NAMES, WITHOUT, StudyError
 from study_curve import BUNDLED
+from study_finetune import FACTOR
 
 Row = dict[str, Any]
 Table = list[list[str]]
@@ -20,8 +22,9 @@ COMMANDS = {
     "length": "study-length",
     "encoders": "study-encoders",
     "encoder_costs": "study-encoders",
+    "finetune": "study-finetune",
+    "probe": "study-probe",
 }
-NAMES = {"tagger": "tagging accuracy", "ner": "entities F1"}
 
 
 def read_cells(metrics: Path, study: str) -> list[Row]:
@@ -99,6 +102,24 @@ def costs_table(metrics: Path) -> Table:
     return rows
 
 
+def finetune_table(cells: list[Row]) -> Table:
+    """Return a row for each task, number of sentences and system, with what it costs."""
+    rows = [["task, sentences", "biLM", "factor", "score", "seeds"]]
+    rows[0] += ["training", "words/s in prediction", "memory", "size"]
+    for (task, sentences, system), same in groups(cells).items():
+        size = "all" if sentences == 10**9 else f"{sentences:,}"
+        factor = same[0]["settings"].get(FACTOR)
+        head = [f"{NAMES[task]}, {size}", system, "-" if factor is None else f"{factor:g}"]
+        costs = [
+            f"{mean(each['processor_seconds'] for each in same):,.0f} s",
+            f"{mean(each['predicted_words_per_second'] for each in same):,.0f}",
+            f"{mean(each['memory_mb'] for each in same):,.0f} MB",
+            f"{mean(each['size_mb'] for each in same):,.1f} MB",
+        ]
+        rows.append([*head, percent([each["score"] for each in same]), f"{len(same)}", *costs])
+    return rows
+
+
 def tables(metrics: Path) -> dict[str, Table | None]:
     """Return the table of each study; None where nothing was measured."""
     found: dict[str, Table | None] = {
@@ -107,6 +128,8 @@ def tables(metrics: Path) -> dict[str, Table | None]:
         "length": length_table(metrics),
         "encoders": curve_table(read_cells(metrics, "encoders")),
         "encoder_costs": costs_table(metrics),
+        "finetune": finetune_table(read_cells(metrics, "finetune")),
+        "probe": probe_table(read_cells(metrics, "probe"), read_cells(metrics, "probe_full")),
     }
     return {name: table if table and len(table) > 1 else None for name, table in found.items()}
 

@@ -16,6 +16,8 @@ TITLES = {
     "length": "Length",
     "encoders": "Next to a transformer",
     "encoder_costs": "Next to a transformer: cost in prediction",
+    "finetune": "Frozen and fine-tuned biLM",
+    "probe": "The quick check",
 }
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Gains from ELMo</title>

@@ -27,6 +27,7 @@ from thinc.api import Config, fix_random_seed
 from spacy_elmo.pipeline.layer_weights import collect_layer_weights
 
 SCORES = {"tagger": "tag_acc", "ner": "ents_f"}
+NAMES = {"tagger": "tagging accuracy", "ner": "entities F1"}  # in the tables
 WITHOUT = "without ELMo"
 SHOWN = 6  # sentences with entities that a cell keeps for the page
 
@@ -83,7 +84,12 @@ def make_config(cell: Cell, data: Data) -> Config:
         tok2vec["embed"] = listener
     else:
         tok2vec["embed"]["*"] = {"hash": parts["hash"], "elmo": listener}
-    if cell.system != WITHOUT:
+    return complete(config, cell, data)
+
+
+def complete(config: Config, cell: Cell, data: Data) -> Config:
+    """Set the data, the seed, and the biLM with its cache on disk in the config of a cell."""
+    if "elmo" in config["components"]:
         config["components"]["elmo"]["model"]["path"] = cell.model
         config["components"]["elmo"] |= {"cache_dir": str(data.cache), "cache_mb": 4096}
     config["paths"] |= {"train": str(data.train), "dev": str(data.test)}
@@ -108,6 +114,23 @@ def cache_layers(nlp: Language, docs: list[Doc]) -> None:
         nlp.get_pipe("elmo").annotate(docs)
 
 
+def train(nlp: Language, batches: Iterable[list[Example]], training: dict[str, Any]) -> dict[str, float]:
+    """Train a pipeline; return the seconds, those of the processor, and the words per second."""
+    start, processor = time.monotonic(), time.process_time()
+    words = 0
+    for batch in batches:
+        nlp.update(copies(nlp, batch), drop=training["dropout"], sgd=training["optimizer"])
+        words += sum(len(each.reference) for each in batch)
+    seconds, processor = time.monotonic() - start, time.process_time() - processor
+    return {"seconds": seconds, "processor_seconds": processor, "words_per_second": words / seconds}
+
+
+def predict(nlp: Language, examples: list[Example]) -> list[Example]:
+    """Return the examples with the annotations that a pipeline predicts for their words."""
+    docs = nlp.pipe(each.predicted for each in copies(nlp, examples))
+    return [Example(doc, each.reference) for doc, each in zip(docs, examples, strict=True)]
+
+
 def run_cell(
     cell: Cell,
     data: Data,
@@ -121,32 +144,24 @@ def run_cell(
     fix_random_seed(cell.seed)
     nlp = init_nlp(make(cell, data))
     training = training_settings(nlp)
-    optimizer = training["optimizer"]
     examples = sample(nlp, data.train, cell.sentences)
     test = sample(nlp, data.test, data.test_sentences)
     batches = list(islice(minibatches(examples, training["batcher"], cell.seed), data.steps))
     needed = iter([*{id(each): each for batch in batches for each in batch}.values(), *test])
     while some := list(islice(needed, 64)):  # copies, which free the layers after each turn
         prepare(nlp, [each.predicted for each in copies(nlp, some)])
-    start = time.monotonic()
-    words = 0
-    for batch in batches:
-        nlp.update(copies(nlp, batch), drop=training["dropout"], sgd=optimizer)
-        words += sum(len(each.reference) for each in batch)
-    seconds = time.monotonic() - start
-    with nlp.use_params(optimizer.averages):
-        docs = nlp.pipe(each.predicted for each in copies(nlp, test))
-        scored = [Example(doc, each.reference) for doc, each in zip(docs, test, strict=True)]
+    spent = train(nlp, batches, training)
+    with nlp.use_params(training["optimizer"].averages):
+        scored = predict(nlp, test)
         scores = Scorer(nlp=nlp).score(scored)
         mixes = [{"weights": m.weights.tolist(), "gamma": m.gamma} for m in collect_layer_weights(nlp)]
     count = count_tags if cell.task == "tagger" else count_entities
     return {
         **asdict(cell),
-        "score": scores[SCORES[cell.task]],
+        **spent,
         "steps": data.steps,
+        "score": scores[SCORES[cell.task]],
         "test_sentences": len(test),
-        "seconds": seconds,
-        "words_per_second": words / seconds,
         "mixes": mixes,
         "lengths": count(scored),
         "examples": list(islice(_shown(scored), SHOWN)),
