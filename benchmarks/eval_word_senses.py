@@ -1,11 +1,11 @@
-"""Measure how often the nearest occurrence of an ambiguous word has the same sense: 40 words, by layer.
+"""Measure how often the nearest occurrence of an ambiguous word has the same sense: 100 words, by layer.
 
     python benchmarks/eval_word_senses.py [--model DIR] [--tsv FILE] [--words]
 
 Each Chinese word occurs in three sentences in each of two senses. For each of the six, the nearest of the
 other five is found by cosine; chance is two in five, 40 %. Layer 0 has no context except n-grams. Without
 n-grams all six occurrences are equal in layer 0, so its score is chance.
-FILE: tab-separated columns word, sense, sentence, with these names in the first line.
+FILE: tab-separated columns word, sense, sentence and, optionally, pos, with these names in the first line.
 """
 
 import argparse
@@ -33,6 +33,9 @@ class Example:
     word: str
     sense: str
     sentence: str
+    pos: str = ""
+    """Part of speech: n noun, v verb, a adjective, d adverb, q classifier, r pronoun, p preposition,
+    u particle, f word of position."""
 
 
 def read(path: Path) -> list[Example]:

@@ -22,13 +22,15 @@ def rows(vectors) -> np.ndarray:
 # the set
 
 
-def test_forty_words_in_two_senses_of_three_sentences():
+def test_a_hundred_words_in_two_senses_of_three_sentences():
     counts = Counter((example.word, example.sense) for example in EXAMPLES)
     assert set(counts.values()) == {3}
     assert set(Counter(word for word, _ in counts).values()) == {2}
-    assert len({word for word, _ in counts}) == 40
-    assert len(list(groupby(EXAMPLES, key=lambda example: example.word))) == 40
-    assert len({example.sentence for example in EXAMPLES}) == 240
+    assert len({word for word, _ in counts}) == 100
+    assert len(list(groupby(EXAMPLES, key=lambda example: example.word))) == 100
+    assert len({example.sentence for example in EXAMPLES}) == 600
+    assert {example.pos for example in EXAMPLES} <= set("nvadqrfpu")
+    assert len({(example.word, example.sense, example.pos) for example in EXAMPLES}) == 200
 
 
 def test_a_sentence_holds_its_word_once():
@@ -105,7 +107,7 @@ def test_the_whole_table(capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["eval_word_senses.py", "--words"])
     eval_word_senses.main()
     out = capsys.readouterr().out
-    assert "240 occurrences of 40 words" in out
+    assert "600 occurrences of 100 words" in out
     lines = [line.split() for line in out.splitlines()]
     shares = {line[0]: float(line[1].rstrip("%")) for line in lines if line[:1] in (["0"], ["2"])}
     assert 40 <= shares["0"] < 50 < shares["2"]  # n-grams see a little of what the LSTMs do
