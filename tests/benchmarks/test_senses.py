@@ -3,6 +3,7 @@
 from collections import Counter
 from itertools import groupby
 
+import _sense_vectors
 import eval_word_senses
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ SENSES = ["a", "a", "a", "b", "b", "b"]
 
 def rows(vectors) -> np.ndarray:
     """(n, D) of length 1."""
-    return eval_word_senses.select_layer(np.asarray([vectors], dtype=np.float32), 0)
+    return _sense_vectors.unit(np.asarray(vectors, dtype=np.float32))
 
 
 # the set
@@ -48,7 +49,7 @@ def test_the_place_in_the_sentence_does_not_give_the_sense_away():
     ends = np.asarray([[(at := eval_word_senses.place(e)).start, len(e.sentence) - at.end] for e in EXAMPLES])
     for places in (ends[:, 0], ends[:, 0] / ends.sum(axis=1)):
         on_a_circle = np.stack([np.cos(places / 30), np.sin(places / 30)], axis=1)
-        shares = eval_word_senses.score(EXAMPLES, on_a_circle[None])["0"]
+        shares = eval_word_senses.score(EXAMPLES, on_a_circle)
         assert abs(np.mean(list(shares.values())) - 0.4) < 0.03
 
 
@@ -78,16 +79,17 @@ def test_ties_count_by_lot_whatever_the_order(order):
     assert found == pytest.approx(expected[list(order)])
 
 
-def test_score_by_layer_and_word():
+def test_score_by_word():
     examples = [Example(word, sense, "") for word in "打花" for sense in SENSES]
-    equal = np.ones((12, 3))
     knowing = np.asarray([[1, 0, 0.5] if example.sense == "a" else [0, 1, 0.5] for example in examples])
-    scores = eval_word_senses.score(examples, np.stack([equal, knowing]))
-    assert scores == {
-        "0": {"打": pytest.approx(0.4), "花": pytest.approx(0.4)},
-        "1": {"打": 1.0, "花": 1.0},
-        "mean": {"打": 1.0, "花": 1.0},
-    }
+    knowing[:6] = 1  # the first word's vectors are equal
+    assert eval_word_senses.score(examples, knowing) == {"打": pytest.approx(0.4), "花": 1.0}
+    assert eval_word_senses.score(examples, 7 * knowing) == {"打": pytest.approx(0.4), "花": 1.0}
+
+
+def test_difference_is_paired():
+    better, worse = {"打": 0.9, "花": 0.2, "会": 0.7}, {"会": 0.6, "打": 0.8, "花": 0.1}
+    assert eval_word_senses.difference(better, worse) == pytest.approx((0.1, 0.1, 0.1))
 
 
 def test_interval():
@@ -108,7 +110,14 @@ def test_the_whole_table(capsys, monkeypatch):
     eval_word_senses.main()
     out = capsys.readouterr().out
     assert "600 occurrences of 100 words" in out
-    lines = [line.split() for line in out.splitlines()]
-    shares = {line[0]: float(line[1].rstrip("%")) for line in lines if line[:1] in (["0"], ["2"])}
-    assert 40 <= shares["0"] < 50 < shares["2"]  # n-grams see a little of what the LSTMs do
-    assert sum(line[:1] == ["苹果"] for line in lines) == 1
+    lines = out.splitlines()
+    scores = {
+        line[:20].strip(): float(line[20:].split("%")[0]) for line in lines if " to " in line and "%" in line
+    }
+    # n-grams see a little of what the LSTMs do, and the rest of the sentence tells about the sense too
+    assert 40 <= scores["layer 0"] < 50 < scores["layer 2"] < scores["layer 2 + context"]
+    assert scores["static context"] > 50
+    assert sum(line.startswith("苹果") for line in lines) == 1
+    differences = {line[33:].strip(): float(line[:6]) for line in lines if line.endswith("layer 0")}
+    gain = scores["layer 2"] - scores["layer 0"]
+    assert differences == {"layer 2 - layer 0": pytest.approx(gain, abs=0.11)}
