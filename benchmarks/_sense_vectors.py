@@ -40,7 +40,7 @@ def split(occurrence: Occurrence, segment: Segment | None = None, *, reach: int 
     reach: number of tokens to keep on each side. Default: all of them.
     """
     cut = segment or list
-    before, after = _sides(occurrence)
+    before, after = _around(occurrence)
     tokens_before, tokens_after = cut(before), cut(after)
     if reach is not None:
         tokens_before, tokens_after = (
@@ -98,7 +98,7 @@ def static_context(bilm: BiLM, places: Sequence[Occurrence]) -> np.ndarray:
     The word itself is left out, because its vector is the same in all sentences.
     """
     known = set(bilm.vocab.static)
-    strings = [[s for side in _sides(place) for s in longest_strings(side, known)] for place in places]
+    strings = [[s for side in _around(place) for s in longest_strings(side, known)] for place in places]
     rows = bilm.static_vectors_of([s for each in strings for s in each])
     cuts = np.cumsum([0, *map(len, strings)])
     means = [rows[start:end].sum(axis=0) / max(1, end - start) for start, end in pairwise(cuts.tolist())]
@@ -122,6 +122,6 @@ def e5_layers(sentences: Sequence[Sentence]) -> np.ndarray:
     return np.concatenate(E5Encoder().layers_of_tokens(texts, spans), axis=1)
 
 
-def _sides(occurrence: Occurrence) -> tuple[str, str]:
+def _around(occurrence: Occurrence) -> tuple[str, str]:
     """Return the text before and after a word."""
     return occurrence.sentence[: occurrence.start], occurrence.sentence[occurrence.end :]
