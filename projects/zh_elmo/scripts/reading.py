@@ -71,12 +71,12 @@ def make_config(run: Run, configs: Path, model: Path | None) -> Config:
 
 
 def train(run: Run, config: Config, folder: Path, overrides: list[str]) -> tuple[float, float]:
-    """Train one run in one thread. Return seconds and peak memory in MB. Raises RunError."""
+    """Train one run in one thread. Return processor seconds and peak memory in MB. Raises RunError."""
     folder.mkdir(parents=True, exist_ok=True)
     config.to_disk(folder / "config.cfg", interpolate=False)
     call = [sys.executable, "-m", "spacy", "train", str(folder / "config.cfg"), "--output", str(folder)]
     call += ["--system.seed", str(run.seed), "--corpora.train.limit", str(run.questions), *overrides]
-    begin, log = time.monotonic(), folder / "log.txt"
+    begin, log = _seconds_of_children(), folder / "log.txt"
     with log.open("wb") as file:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         status = subprocess.run(call, stdout=file, stderr=subprocess.STDOUT, env=environment).returncode
@@ -84,7 +84,13 @@ def train(run: Run, config: Config, folder: Path, overrides: list[str]) -> tuple
         tail = "\n".join(log.read_text(encoding="utf8", errors="replace").rstrip().split("\n")[-8:])
         raise RunError(f"The training {run.name} failed with status {status}; {log} ends with:\n{tail}")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return time.monotonic() - begin, peak
+    return _seconds_of_children() - begin, peak
+
+
+def _seconds_of_children() -> float:
+    """Return the processor time of the processes that were waited for, which no other program lengthens."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def evaluate(folder: Path, dev: Path, tests: list[Path]) -> dict[str, Any]:
