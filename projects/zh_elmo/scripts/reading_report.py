@@ -56,7 +56,7 @@ def table(metrics: Path) -> str:
     lines += [
         "## Cost",
         "",
-        "| system | training questions | questions/s | training, minutes of processor time | peak memory, MB |",
+        "| system | training questions | questions/s | training, processor minutes | peak memory, MB |",
     ]
     lines += ["|---|---|---|---|---|"]
     for (system, questions), runs in sorted(groups.items(), key=lambda g: (g[0][1], order.get(g[0][0], 9))):
