@@ -140,13 +140,19 @@ def absent(study: str) -> str:
 
 
 def fill(text: str, found: dict[str, Table | None]) -> str:
-    """Put the tables between the marks of a document; the prose around them stays."""
+    """Put the tables between the marks of a document; the prose around them stays.
+
+    A table of the document whose study has no results in `found` stays, too.
+    """
     for name, table in found.items():
-        marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        if not marks.search(text):
+        marks = re.compile(rf"(<!-- {name} -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+        old = marks.search(text)
+        if not old:
             raise StudyError(f"The document has no marks <!-- {name} --> and <!-- end -->: put them there.")
+        if table is None and old[2].startswith("|"):
+            continue
         block = absent(name) if table is None else markdown_table(table)
-        text = marks.sub(lambda match, block=block: f"{match[1]}{block}\n{match[2]}", text)  # type: ignore[misc]
+        text = marks.sub(lambda match, block=block: f"{match[1]}{block}\n{match[3]}", text)  # type: ignore[misc]
     return text
 
 
