@@ -1,5 +1,6 @@
 """`spacy elmo nearest`: find occurrences of a word in the same sense."""
 
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,9 +39,8 @@ def nearest(
         None, min=1, help="If the word occurs several times in the sentence: which one, from 1"
     ),
     any_token: bool = typer.Option(False, "--all-tokens", help="Compare with every token of the texts"),
-    segmenter: str | None = typer.Option(
-        None, help='Tokens of --all-tokens: "char" (default), "jieba" or "pkuseg"'
-    ),
+    segmenter: str | None = typer.Option(None, help='For --all-tokens: "char" (default), "jieba", "pkuseg"'),
+    sentence_weight: float = typer.Option(0.0, min=0.0, help="Weight of the mean of the other tokens"),
     html: Path | None = typer.Option(None, "--html", help="Also write them to this page, NAME.html"),
 ) -> None:
     """Show the occurrences of a word that are nearest to the one in the sentence, by cosine.
@@ -51,7 +51,7 @@ def nearest(
     from ..batching import minibatch_by_size
     from ..inference.loading import read_config, resolve_model_path
     from ..pipeline.architectures import build_bilm_v1
-    from ..pipeline.concordance import TopK, occurrence_vectors, occurrences, select_layer
+    from ..pipeline.concordance import TopK, occurrences, search_vectors
     from ..pipeline.layers.bilm import get_bilm_shim
     from ..pretraining.data.segmentation import make_segmenter
     from ..pretraining.data.text_files import find_files
@@ -73,14 +73,14 @@ def nearest(
     between = segment if of_words else None
     bilm = build_bilm_v1(folder)
     _warn_of_unknown(get_bilm_shim(bilm).bilm, word)
-    (query,) = select_layer(occurrence_vectors(bilm, [[query_occurrence]], between), index)
+    vectors_of = partial(search_vectors, bilm, layer=index, sentence_weight=sentence_weight, segment=between)
+    (query,) = vectors_of([[query_occurrence]])
     result = TopK(query, n, query_occurrence)
     candidates = _iter_candidates(files, word, segment if any_token else None, fold_fullwidth=fold)
     for batch in minibatch_by_size(candidates, BATCH, lambda _: 1):
-        rows = select_layer(occurrence_vectors(bilm, batch, between), index)
-        result.add(list(chain.from_iterable(batch)), rows)
-    by = "the mean of the layers" if index is None else f"layer {index}"
-    summary = f"{_summary(result, word, texts, any_token=any_token)}, by {by} of {folder.name}"
+        result.add(list(chain.from_iterable(batch)), vectors_of(batch))
+    summary = f"{_summary(result, word, texts, any_token=any_token)}, by {_kind(index, sentence_weight)}"
+    summary += f" of {folder.name}"
     _show(query_occurrence, result, summary)
     if html is not None:
         write_atomic(html, make_page(query_occurrence, result.best, word, summary).encode("utf8"))
@@ -109,6 +109,12 @@ def _summary(result: "TopK", word: str, texts: list[Path], *, any_token: bool) -
         raise ElmoError(f"{source} has {other}: give another text.")
     kind = "tokens" if any_token else "occurrences"
     return f"{len(result.best)} nearest of {result.compared:,} {kind} in {source}"
+
+
+def _kind(index: int | None, sentence_weight: float) -> str:
+    """Say by which vectors occurrences were compared."""
+    layer = "the mean of the layers" if index is None else f"layer {index}"
+    return f"{layer} and {sentence_weight:g} times the other tokens" if sentence_weight else layer
 
 
 def _show(query_occurrence: "Occurrence", result: "TopK", summary: str) -> None:

@@ -91,6 +91,45 @@ def occurrence_vectors(
         sentences: Occurrences of each sentence, ascending, without overlap.
         segment: For a biLM of words, the segmenter of the rest of a sentence; None for one of characters.
     """
+    layers, places = _encode(bilm, sentences, segment)
+    return np.concatenate([all_[:, tokens] for all_, tokens in zip(layers, places, strict=True)], axis=1)
+
+
+def search_vectors(
+    bilm: Model[Any, Any],
+    sentences: Sequence[Sequence[Occurrence]],
+    layer: int | None,
+    *,
+    sentence_weight: float = 0.0,
+    segment: Segment | None = None,
+) -> np.ndarray:
+    """Return vectors by which occurrences are compared: (n, D) float32 of norm 1, so products are cosines.
+
+    Args:
+        bilm: A spacy-elmo.BiLM.v1.
+        sentences: Occurrences of each sentence, ascending, without overlap.
+        layer: Index of a layer; None: the mean of the layers.
+        sentence_weight: Add this times the mean of the sentence's other tokens. Both are scaled to norm 1
+            before. A weight of 1 helps if the senses of a word belong to different topics.
+        segment: For a biLM of words, the segmenter of the rest of a sentence; None for one of characters.
+    """
+    if not sentence_weight:
+        return select_layer(occurrence_vectors(bilm, sentences, segment), layer)
+    layers, places = _encode(bilm, sentences, segment or list)
+    own = [all_[:, tokens] for all_, tokens in zip(layers, places, strict=True)]
+    rest = [
+        (all_.sum(axis=1, keepdims=True) - word) / max(1, all_.shape[1] - 1)
+        for all_, word in zip(layers, own, strict=True)
+    ]
+    mixed = select_layer(np.concatenate(own, axis=1), layer)
+    mixed = mixed + sentence_weight * select_layer(np.concatenate(rest, axis=1), layer)
+    return select_layer(mixed[None], 0)
+
+
+def _encode(
+    bilm: Model[Any, Any], sentences: Sequence[Sequence[Occurrence]], segment: Segment | None
+) -> tuple[list[np.ndarray], list[list[int]]]:
+    """Return the layers (L, n_tokens, D) of each sentence, and the indices of its occurrences."""
     vocab = Vocab()  # a new one each time, because it keeps every string
     docs, places = [], []
     for found in sentences:
@@ -105,8 +144,7 @@ def occurrence_vectors(
         words += _rest(found[0].sentence[at:], segment) if found else []
         docs.append(Doc(vocab, words=words, spaces=[False] * len(words)))
         places.append(tokens)
-    layers = bilm.predict(docs)  # (L, n_tokens, D) each
-    return np.concatenate([all_[:, tokens] for all_, tokens in zip(layers, places, strict=True)], axis=1)
+    return bilm.predict(docs), places
 
 
 def select_layer(layers: np.ndarray, layer: int | None) -> np.ndarray:

@@ -95,6 +95,15 @@ def test_the_chosen_occurrence(show):
         assert "  ".join(own) in output.splitlines()[0]
 
 
+def test_the_other_tokens_count_with_a_weight(show):
+    _, alone = show()
+    output, found = show("--sentence-weight", "1")
+    assert "by layer 2 and 1 times the other tokens of model" in output
+    assert {where for _, where in found} == {where for _, where in alone}
+    assert [cosine for cosine, _ in found] != [cosine for cosine, _ in alone]
+    assert show("--sentence-weight", "0")[1] == alone
+
+
 def test_any_token(show):
     output, found = show("--all-tokens", "-n", "100", word="北")
     assert {where[1] for _, where in found} == set("天安门上太阳升。北京我爱他去，")

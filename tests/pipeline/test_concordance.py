@@ -13,6 +13,7 @@ from spacy_elmo.pipeline.concordance import (
     iter_tokens,
     occurrence_vectors,
     occurrences,
+    search_vectors,
     select_layer,
 )
 from spacy_elmo.text import normalize, split_characters
@@ -106,6 +107,29 @@ def test_vectors_of_several_sentences(char_model):
 
 def test_vectors_of_a_sentence_without_tokens(char_model):
     assert occurrence_vectors(build_bilm_v1(char_model), [[], [Occurrence("打", 0, 1)]]).shape == (3, 1, 16)
+
+
+def norm_one(rows):
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+def test_vectors_to_search_are_the_weighted_sum_of_word_and_other_tokens(char_model, weight):
+    text = "我去银行取钱。"
+    nlp = blank(char_model)
+    words = ["我", "去", "银行", "取", "钱", "。"]
+    (states,) = nlp(Doc(nlp.vocab, words=words, spaces=[False] * 6))._.elmo.layers[2:]
+    others = np.delete(states, 2, axis=0).mean(axis=0)
+    expected = norm_one(norm_one(states[2]) + weight * norm_one(others))
+    found = list(occurrences(text, "银行"))
+    made = search_vectors(build_bilm_v1(char_model), found, 2, sentence_weight=weight)
+    np.testing.assert_allclose(made, expected[None], atol=1e-5)
+
+
+def test_a_sentence_of_one_token_has_no_other_tokens(char_model):
+    bilm, found = build_bilm_v1(char_model), [[Occurrence("打", 0, 1)], []]
+    alone = search_vectors(bilm, found, None)
+    np.testing.assert_array_equal(search_vectors(bilm, found, None, sentence_weight=1.0), alone)
 
 
 def test_of_layer():
