@@ -1,15 +1,18 @@
 """Draw the results of the studies on one page of HTML, with pictures and examples inside it."""
 
 import html
+import re
 from collections.abc import Sequence
 from io import BytesIO
 from statistics import mean
 from typing import Any
 
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from spacy import displacy
 
 Row = dict[str, Any]
+LEGEND_ROWS = 7
 TITLES = {
     "curve": "Learning curve",
     "knobs": "Settings of the mix",
@@ -45,7 +48,7 @@ def page(tables: dict[str, Any], missing: dict[str, str], cells: dict[str, list[
     sections = []
     for name, title in TITLES.items():
         table = tables.get(name)
-        body = f"<p>{html.escape(missing[name])}</p>" if table is None else table_html(table)
+        body = f"<p>{_code(missing[name])}</p>" if table is None else table_html(table)
         sections.append(f"<h2>{title}</h2>\n{pictures.get(name, '')}\n{body}")
     sections.append(f"<h2>Examples</h2>\n{examples_html([*cells['curve'], *cells['knobs']])}")
     return PAGE.format(sections="\n".join(sections))
@@ -91,17 +94,21 @@ def weights_picture(cells: list[Row]) -> str:
             mixes.setdefault(label, []).append(cell["mixes"][0]["weights"])
     if not mixes:
         return ""
-    figure = Figure(figsize=(8, 0.6 + 0.3 * len(mixes)), layout="constrained")
+    means = [[mean(layer) for layer in zip(*each, strict=True)] for each in mixes.values()]
+    n_layers = max(map(len, means))
+    columns = 1 + (n_layers - 1) // LEGEND_ROWS
+    rows = max(len(mixes), min(n_layers, LEGEND_ROWS))  # the legend beside the bars needs room, too
+    figure = Figure(figsize=(8 + columns, 0.8 + 0.3 * rows), layout="constrained")
     axes = figure.subplots()
     starts = [0.0] * len(mixes)
-    means = [[mean(layer) for layer in zip(*each, strict=True)] for each in mixes.values()]
-    for layer in range(max(map(len, means))):
+    colors = colormaps["tab10" if n_layers <= 10 else "tab20"]
+    for layer in range(n_layers):
         widths = [weights[layer] if layer < len(weights) else 0.0 for weights in means]
-        axes.barh(list(mixes), widths, left=starts, label=f"layer {layer}")
+        axes.barh(list(mixes), widths, left=starts, label=f"layer {layer}", color=colors(layer))
         starts = [a + b for a, b in zip(starts, widths, strict=True)]
     axes.invert_yaxis()
     axes.set(xlabel="weight", xlim=(0, 1))
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), ncols=columns)
     return _svg(figure)
 
 
@@ -118,6 +125,11 @@ def examples_html(cells: list[Row]) -> str:
             shown = {"text": each["text"], "ents": spans, "title": None}
             parts.append(displacy.render(shown, style="ent", manual=True, jupyter=False))
     return "\n".join(parts)
+
+
+def _code(text: str) -> str:
+    """Return text as HTML, with its commands, which stand between backticks, as code."""
+    return re.sub("`(.*?)`", r"<code>\1</code>", html.escape(text))
 
 
 def _svg(figure: Figure) -> str:
