@@ -59,6 +59,16 @@ def test_each_passage_is_written_once(tmp_path):
     assert line.endswith("passages.txt: 2 passages, 5 characters, no questions")
 
 
+def test_costs_that_were_not_measured_are_left_out(tmp_path):
+    same = {"em": 0.5, "f": 0.5, "rouge_l": 0.5}
+    for seed, cost in enumerate(
+        [{"training_seconds": 60.0, "peak_mb": 200.0}, {"training_seconds": 120.0}, {}]
+    ):
+        run = {"quiz": {"all": same, "1-4": same, "no_answer_acc": 1.0}, **cost}
+        (tmp_path / f"elmo_all_{seed}.json").write_text(json.dumps(run), encoding="utf8")
+    assert "| + ELMo at the input | all |  | 1.5 | 200 |" in reading_report.table(tmp_path)
+
+
 def test_a_run_with_another_bilm_has_its_label_in_file_and_table(tmp_path):
     assert reading.Run("elmo", 1, 0, "news-1998").name == "elmo-news-1998_all_1"
     assert reading_report.name_of("elmo-news-1998") == "+ ELMo at the input, biLM: news-1998"

@@ -60,14 +60,22 @@ def table(metrics: Path) -> str:
     ]
     lines += ["|---|---|---|---|---|"]
     for (system, questions), runs in sorted(groups.items(), key=lambda g: (g[0][1], order.get(g[0][0], 9))):
-        own = list(runs.values())
-        speed, seconds, peak = (
-            statistics.mean(run[name] for run in own)
-            for name in ("questions_per_second", "training_seconds", "peak_mb")
+        own = runs.values()
+        costs = " | ".join(
+            [
+                _cost([run.get("questions_per_second") for run in own], "{:.1f}"),
+                _cost([run.get("training_seconds") for run in own], "{:.1f}", 60),
+                _cost([run.get("peak_mb") for run in own], "{:.0f}"),
+            ]
         )
-        cells = f"{speed:.1f} | {seconds / 60:.1f} | {peak:.0f}"
-        lines += [f"| {name_of(system)} | {questions} | {cells} |"]
+        lines += [f"| {name_of(system)} | {questions} | {costs} |"]
     return "\n".join(lines) + "\n"
+
+
+def _cost(values: list[float | None], form: str, unit: float = 1.0) -> str:
+    """Format the mean of the costs that were measured, "" if none was."""
+    measured = [value for value in values if value]
+    return form.format(statistics.mean(measured) / unit) if measured else ""
 
 
 def _mean(values: list[float | None]) -> str:
