@@ -97,7 +97,7 @@ def weights_picture(cells: list[Row]) -> str:
     means = [[mean(layer) for layer in zip(*each, strict=True)] for each in mixes.values()]
     n_layers = max(map(len, means))
     columns = 1 + (n_layers - 1) // LEGEND_ROWS
-    rows = max(len(mixes), min(n_layers, LEGEND_ROWS))  # the legend beside the bars needs room, too
+    rows = max(len(mixes), min(n_layers, LEGEND_ROWS))  # the legend at the side needs room, too
     figure = Figure(figsize=(8 + columns, 0.8 + 0.3 * rows), layout="constrained")
     axes = figure.subplots()
     starts = [0.0] * len(mixes)
