@@ -7,7 +7,7 @@ import pytest
 import spacy
 from encoder_costs import SYSTEMS as COSTS
 from results import costs_table
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import Doc
 from study import WITHOUT, Cell, Data, StudyError
 from study_curve import BUNDLED
 from study_encoders import FROZEN, TUNED, make_encoder_config, plan
@@ -135,18 +135,6 @@ def test_the_learning_rate_rises_in_the_first_updates(layer, docs):
         model.finish_update(Adam(0.01))
         sizes.append((norm.detach() - before).abs().median().item())
     assert sizes == pytest.approx([1e-4, 1e-5], rel=0.02)
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    vocab = spacy.blank("zh").vocab
-    docs = DocBin()
-    for i in range(8):
-        words = ["他打球"[(i + j) % 3] for j in range(4)]
-        docs.add(Doc(vocab, words=words, tags=["他打球".index(w) * "a" + "b" for w in words]))
-    path = tmp_path_factory.mktemp("data") / "all.spacy"
-    docs.to_disk(path)
-    return path
 
 
 def test_cells_and_costs_from_the_command_line(corpus, tmp_path):
