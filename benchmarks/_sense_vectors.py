@@ -12,7 +12,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model
 
 from spacy_elmo.inference.bilm import BiLM
-from spacy_elmo.pipeline.concordance import Occurrence, Segment
+from spacy_elmo.pipeline.concordance import Occurrence, Segment, mean_of_others, unit_rows
 
 SCRIPTS = Path(__file__).parents[1] / "projects" / "zh_elmo" / "scripts"
 
@@ -56,22 +56,14 @@ def vectors(bilm: Model[Any, Any], sentences: Sequence[Sentence]) -> Vectors:
     vocab = Vocab()
     docs = [Doc(vocab, words=tokens, spaces=[False] * len(tokens)) for tokens, _ in sentences]
     layers = bilm.predict(docs)  # (L, n_tokens, D) each
-    own = [each[:, at] for each, (_, at) in zip(layers, sentences, strict=True)]
-    context = [
-        (each.sum(axis=1) - word) / max(1, each.shape[1] - 1) for each, word in zip(layers, own, strict=True)
-    ]
-    return Vectors(np.stack(own, axis=1), np.stack(context, axis=1))
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    """Scale rows (..., D) to norm 1. Zeros stay zeros."""
-    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return rows / np.where(norms > 0.0, norms, 1.0)
+    own = [each[:, [at]] for each, (_, at) in zip(layers, sentences, strict=True)]
+    context = [mean_of_others(each, [at]) for each, (_, at) in zip(layers, sentences, strict=True)]
+    return Vectors(np.concatenate(own, axis=1), np.concatenate(context, axis=1))
 
 
 def with_context(found: Vectors, layer: int) -> np.ndarray:
     """Return the sum of a word's state and its context's, both of norm 1: (n, D)."""
-    return unit(found.own[layer]) + unit(found.context[layer])
+    return unit_rows(found.own[layer]) + unit_rows(found.context[layer])
 
 
 def longest_strings(text: str, known: Iterable[str]) -> list[str]:

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _sense_vectors import Vectors, e5_layers, split, unit, vectors, with_context
-from eval_word_senses import SENSES, Example, place, read, same_sense, segmenter_of
+from _sense_vectors import Vectors, e5_layers, split, vectors, with_context
+from eval_word_senses import SENSES, Example, hits, place, read, same_sense, segmenter_of
 from spacy.tokens import DocBin
 from spacy.vocab import Vocab
 from thinc.api import Model
 
 from spacy_elmo.inference.loading import bundled_model_path
 from spacy_elmo.pipeline.architectures import build_bilm_v1
-from spacy_elmo.pipeline.concordance import Occurrence
+from spacy_elmo.pipeline.concordance import Occurrence, unit_rows
 from spacy_elmo.pipeline.layers.bilm import get_bilm_shim
 
 DEV = 240  # examples of the 40 words on which choices are made
@@ -32,16 +32,6 @@ E5_LAYER = 9
 WINDOW = 40  # characters of a tagged text on each side
 PER_TAG = 24
 WHITENED = 64  # components; the others are too noisy in 600 rows
-
-
-def hits(examples: Sequence[Example], rows: np.ndarray) -> np.ndarray:
-    """Return for each example whether its nearest has the same sense, (n,), from 0 to 1. rows: (n, D)."""
-    rows = unit(rows)
-    found = np.zeros(len(examples))
-    for word in dict.fromkeys(example.word for example in examples):
-        at = [i for i, example in enumerate(examples) if example.word == word]
-        found[at] = same_sense(rows[at], [examples[i].sense for i in at])
-    return found
 
 
 def kinds(examples: Sequence[Example], static: set[str]) -> dict[str, np.ndarray]:
@@ -74,7 +64,7 @@ def nearest_share(words: Sequence[str], rows: np.ndarray, chosen: np.ndarray) ->
 
     words: (n,). rows: (n, D). chosen: (n,) of bool. Occurrences without another chosen one do not count.
     """
-    rows, shares = unit(rows), []
+    rows, shares = unit_rows(rows), []
     for i in np.flatnonzero(chosen):
         others = np.asarray([j for j, word in enumerate(words) if word == words[i] and j != i])
         if chosen[others].any():
@@ -140,7 +130,7 @@ def tagged(bilm: Model[Any, Any], path: Path) -> dict[str, float]:
         tags = [tag for tag, _ in two for _ in range(PER_TAG)]
         found = vectors(bilm, [split(each, segmenter_of(bilm)) for each in drawn])
         for name, rows in compared(found).items():
-            shares[name].append(same_sense(unit(rows), tags).mean())
+            shares[name].append(same_sense(unit_rows(rows), tags).mean())
     return {f"{name} ({len(each)} strings)": float(np.mean(each)) for name, each in shares.items()}
 
 

@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _sense_vectors import e5_layers, split, static_context, unit, vectors, with_context
+from _sense_vectors import e5_layers, split, static_context, vectors, with_context
 from thinc.api import Model
 
 from spacy_elmo.inference.loading import bundled_model_path
 from spacy_elmo.pipeline.architectures import build_bilm_v1
-from spacy_elmo.pipeline.concordance import Occurrence, Segment, occurrences
+from spacy_elmo.pipeline.concordance import Occurrence, Segment, occurrences, unit_rows
 from spacy_elmo.pipeline.layers.bilm import get_bilm_shim
 from spacy_elmo.pretraining.data.segmentation import make_segmenter
 
@@ -84,14 +84,30 @@ def interval(shares: np.ndarray, *, samples: int = 10_000, seed: int = 0) -> tup
     return float(low), float(high)
 
 
+def hits(examples: Sequence[Example], rows: np.ndarray) -> np.ndarray:
+    """Return for each example whether its nearest has the same sense, (n,), from 0 to 1.
+
+    rows: (n, D), of any norm.
+    """
+    rows = unit_rows(rows)
+    found = np.zeros(len(examples))
+    for at in _by_word(examples).values():
+        found[at] = same_sense(rows[at], [examples[i].sense for i in at])
+    return found
+
+
 def score(examples: Sequence[Example], rows: np.ndarray) -> dict[str, float]:
     """Return, by word, the share of nearest occurrences of the same sense. rows: (n, D), of any norm."""
-    rows = unit(rows)
-    shares = {}
-    for word in dict.fromkeys(example.word for example in examples):
-        at = [i for i, example in enumerate(examples) if example.word == word]
-        shares[word] = float(same_sense(rows[at], [examples[i].sense for i in at]).mean())
-    return shares
+    found = hits(examples, rows)
+    return {word: float(found[at].mean()) for word, at in _by_word(examples).items()}
+
+
+def _by_word(examples: Sequence[Example]) -> dict[str, list[int]]:
+    """Return the indices of the examples of each word."""
+    places: dict[str, list[int]] = {}
+    for i, example in enumerate(examples):
+        places.setdefault(example.word, []).append(i)
+    return places
 
 
 def difference(a: Mapping[str, float], b: Mapping[str, float]) -> tuple[float, float, float]:

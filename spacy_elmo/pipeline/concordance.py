@@ -3,6 +3,7 @@
 A word is found as a string: Chinese segmenters disagree on words, and a biLM of characters needs none.
 """
 
+import math
 import re
 from bisect import insort
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from spacy.tokens import Doc
 from spacy.vocab import Vocab
 from thinc.api import Model
 
+from ..errors import ElmoError
 from ..text import is_east_asian, normalize, sentence_spans
 
 Segment = Callable[[str], list[str]]
@@ -112,18 +114,28 @@ def search_vectors(
         sentence_weight: Add this times the mean of the sentence's other tokens. Both are scaled to norm 1
             before. A weight of 1 helps if the senses of a word belong to different topics.
         segment: For a biLM of words, the segmenter of the rest of a sentence; None for one of characters.
+
+    Raises:
+        ElmoError: sentence_weight is negative, infinite or not a number.
     """
+    if not 0.0 <= sentence_weight < math.inf:
+        raise ElmoError(f"sentence_weight = {sentence_weight} is not a weight: give a number of at least 0.")
     if not sentence_weight:
         return select_layer(occurrence_vectors(bilm, sentences, segment), layer)
     layers, places = _encode(bilm, sentences, segment or list)
-    own = [all_[:, tokens] for all_, tokens in zip(layers, places, strict=True)]
-    rest = [
-        (all_.sum(axis=1, keepdims=True) - word) / max(1, all_.shape[1] - 1)
-        for all_, word in zip(layers, own, strict=True)
-    ]
-    mixed = select_layer(np.concatenate(own, axis=1), layer)
-    mixed = mixed + sentence_weight * select_layer(np.concatenate(rest, axis=1), layer)
-    return select_layer(mixed[None], 0)
+    words = np.concatenate([all_[:, tokens] for all_, tokens in zip(layers, places, strict=True)], axis=1)
+    others = np.concatenate([mean_of_others(*each) for each in zip(layers, places, strict=True)], axis=1)
+    return unit_rows(select_layer(words, layer) + sentence_weight * select_layer(others, layer))
+
+
+def mean_of_others(layers: np.ndarray, tokens: Sequence[int]) -> np.ndarray:
+    """Return the mean of the other tokens' layers for some tokens of a sentence: (L, k, D).
+
+    layers: (L, n_tokens, D). tokens: k indices. Zeros for the only token of a sentence.
+    """
+    total = layers.sum(axis=1, keepdims=True)
+    others: np.ndarray = (total - layers[:, tokens]) / max(1, layers.shape[1] - 1)
+    return others
 
 
 def _encode(
@@ -153,8 +165,13 @@ def select_layer(layers: np.ndarray, layer: int | None) -> np.ndarray:
     None: the mean.
     """
     chosen = layers.mean(axis=0) if layer is None else layers[layer]
-    norms = np.linalg.norm(chosen, axis=1, keepdims=True)
-    scaled: np.ndarray = chosen / np.where(norms > 0.0, norms, 1.0)
+    return unit_rows(chosen)
+
+
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Scale rows (..., D) to norm 1. Zeros stay zeros."""
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    scaled: np.ndarray = rows / np.where(norms > 0.0, norms, 1.0)
     return scaled
 
 

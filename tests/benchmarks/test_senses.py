@@ -3,7 +3,6 @@
 from collections import Counter
 from itertools import groupby
 
-import _sense_vectors
 import eval_word_senses
 import numpy as np
 import pytest
@@ -11,13 +10,15 @@ from eval_word_senses import Example
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spacy_elmo.pipeline.concordance import unit_rows
+
 EXAMPLES = eval_word_senses.read(eval_word_senses.SENSES)
 SENSES = ["a", "a", "a", "b", "b", "b"]
 
 
 def rows(vectors) -> np.ndarray:
     """(n, D) of length 1."""
-    return _sense_vectors.unit(np.asarray(vectors, dtype=np.float32))
+    return unit_rows(np.asarray(vectors, dtype=np.float32))
 
 
 # the set

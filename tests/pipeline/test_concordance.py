@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spacy.tokens import Doc
 
+from spacy_elmo.errors import ElmoError
 from spacy_elmo.pipeline.architectures import build_bilm_v1
 from spacy_elmo.pipeline.concordance import (
     Occurrence,
@@ -130,6 +131,12 @@ def test_a_sentence_of_one_token_has_no_other_tokens(char_model):
     bilm, found = build_bilm_v1(char_model), [[Occurrence("打", 0, 1)], []]
     alone = search_vectors(bilm, found, None)
     np.testing.assert_array_equal(search_vectors(bilm, found, None, sentence_weight=1.0), alone)
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_a_weight_that_is_none_is_refused(char_model, weight):
+    with pytest.raises(ElmoError, match="sentence_weight"):
+        search_vectors(build_bilm_v1(char_model), [[Occurrence("打", 0, 1)]], 0, sentence_weight=weight)
 
 
 def test_of_layer():
