@@ -5,7 +5,6 @@ memory is that of a new process for each pipeline, which Linux measures. Trainin
 components have only been initialized. A fine-tuned encoder predicts as a frozen one does.
 """
 
-import re
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from study_curve import BUNDLED
 from study_encoders import FROZEN, make_encoder_config
 
 from spacy_elmo.inference.loading import bundled_model_path, load
+from spacy_elmo.pretraining.memory import peak_bytes
 
 STUDY = "encoder_costs"
 HALF = "e5 frozen, bfloat16"  # products of the encoder in bfloat16
@@ -68,10 +68,10 @@ def speeds(task: str, data: Data, rounds: int) -> Iterator[tuple[str, float]]:
 
 def peak_memory() -> float:
     """Return the peak of this process's resident memory, in MiB."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    if found is None:
+    peak = peak_bytes(torch.device("cpu"))
+    if not peak:
         raise StudyError("This system does not report the peak of a process's memory: use Linux.")
-    return int(found[1]) / 1024
+    return peak / 2**20
 
 
 def memory(system: str) -> float:
