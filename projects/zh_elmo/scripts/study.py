@@ -182,6 +182,14 @@ def _spans(doc: Doc) -> list[dict[str, Any]]:
     return [{"start": e.start_char, "end": e.end_char, "label": e.label_} for e in doc.ents]
 
 
+def check_known(names: Iterable[str], known: Iterable[str], kind: str) -> None:
+    """Raise a StudyError if a name is not known. kind: what the names are, such as "system"."""
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise StudyError(f"'{name}' is not a {kind} of the study: choose from {', '.join(known)}.")
+
+
 def numbers(text: str) -> list[int]:
     """Read a list of whole numbers such as "0 1 2"."""
     try:

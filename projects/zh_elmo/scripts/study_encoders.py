@@ -16,7 +16,18 @@ from e5_layer import cache_layers as cache_e5
 from io_utils import fail
 from spacy.language import Language
 from spacy.tokens import Doc
-from study import WITHOUT, Cell, Data, StudyError, cache_layers, make_config, numbers, run_all, run_cell
+from study import (
+    WITHOUT,
+    Cell,
+    Data,
+    StudyError,
+    cache_layers,
+    check_known,
+    make_config,
+    numbers,
+    run_all,
+    run_cell,
+)
 from study_curve import BUNDLED
 from thinc.api import Config
 
@@ -29,9 +40,7 @@ MIX = ("mix_dropout", "weight_penalty", "layer_norm")  # settings that e5's mix 
 
 def plan(task: str, sizes: list[int], seeds: list[int], systems: list[str], learn_rate: float) -> list[Cell]:
     """Return the cells, small sizes first. systems: keys of SYSTEMS. learn_rate: that of a tuned encoder."""
-    for system in systems:
-        if system not in SYSTEMS:
-            raise StudyError(f"'{system}' is not a system of the study: choose from {', '.join(SYSTEMS)}.")
+    check_known(systems, SYSTEMS, "system")
     tuned = {"learn_rate": learn_rate, "warmup": WARMUP}
     return [
         Cell(STUDY, SYSTEMS[system], task, size, seed, tuned if SYSTEMS[system] == TUNED else {})

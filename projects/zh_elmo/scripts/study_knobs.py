@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 from io_utils import fail
-from study import WITHOUT, Cell, Data, StudyError, numbers, run_all
+from study import WITHOUT, Cell, Data, StudyError, check_known, numbers, run_all
 
 STUDY = "knobs"
 PLAIN = {"mix_dropout": 0.1, "weight_penalty": 0.001}
@@ -26,9 +26,7 @@ ALONE = "ELMo alone"
 
 def plan(task: str, sentences: int, seeds: list[int], wanted: list[str]) -> list[Cell]:
     """Return the cells of a study, by seed, so that a study that is cut short has whole seeds."""
-    for knob in wanted:
-        if knob not in KNOBS:
-            raise StudyError(f"'{knob}' is not a setting of the study: choose from {', '.join(KNOBS)}.")
+    check_known(wanted, KNOBS, "setting")
     cells = []
     for seed in seeds:
         key = (task, sentences, seed)

@@ -12,7 +12,19 @@ import typer
 from io_utils import fail, read_json, write_json
 from spacy.tokens import Doc
 from spacy.util import registry
-from study import NAMES, WITHOUT, Cell, Data, StudyError, complete, make_config, numbers, run_all, run_cell
+from study import (
+    NAMES,
+    WITHOUT,
+    Cell,
+    Data,
+    StudyError,
+    check_known,
+    complete,
+    make_config,
+    numbers,
+    run_all,
+    run_cell,
+)
 from study_knobs import ALONE, PLAIN
 from thinc.api import Config, Model
 from thinc.types import Floats2d
@@ -104,11 +116,8 @@ def run_probe(cell: Cell, data: Data, seconds: float) -> dict[str, Any]:
 
 def plan(study: str, task: str, sentences: int, seeds: list[int], wanted: Sequence[str] = ()) -> list[Cell]:
     """Return the cells of a study, by seed. wanted: systems; none: all."""
-    if task not in NAMES:
-        raise StudyError(f"'{task}' is not a task of the study: choose from {', '.join(NAMES)}.")
-    for system in wanted:
-        if system not in SYSTEMS:
-            raise StudyError(f"'{system}' is not a system of the study: choose from {', '.join(SYSTEMS)}.")
+    check_known([task], NAMES, "task")
+    check_known(wanted, SYSTEMS, "system")
     return [
         Cell(study, system, task, sentences, seed, **changes)
         for seed in seeds
