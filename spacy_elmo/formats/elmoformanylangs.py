@@ -8,6 +8,7 @@ import io
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import PurePosixPath, PureWindowsPath
@@ -23,12 +24,13 @@ from ..inference.loading import build_from_tensors
 from ..modeling.config import BiLMConfig
 from ..modeling.serialization import vocab_of
 from . import elmoformanylangs_layout as layout
-from .archive import ModelArchive, check_archive
+from .archive import DAMAGED, ModelArchive, check_archive
 from .bilm_tf import LONG
 from .elmoformanylangs_layout import Lexicon
 from .gate_layout import padded_hidden_size
 from .tensor_mapping import LazyTensor, check_count, load_tensors, require
 
+MAX_RECORD_BYTES = 2**20  # of a torch file's record that is not a tensor: the version, names and shapes
 SAFE_TORCH = (2, 10)  # the first whose torch.load(weights_only=True) has no known vulnerability
 
 # Architectures that ship with ELMoForManyLangs under these names, in case a model's `config_path` names one:
@@ -203,6 +205,7 @@ def _stored(source: ModelArchive, name: str) -> Mapping[str, LazyTensor]:
     _check_torch(where)
     data = source.read(name)
     check_archive(data, where)
+    _check_records(data, where)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of damaged files, which are refused below
@@ -217,6 +220,26 @@ def _stored(source: ModelArchive, name: str) -> Mapping[str, LazyTensor]:
     if not isinstance(state, Mapping) or not all(_is_plain(t) for t in state.values()):
         raise FormatError(f"{where} is not a state dict of tensors: save its state_dict() with torch.save.")
     return {str(key): _stored_tensor(t) for key, t in state.items()}
+
+
+def _check_records(data: bytes, where: str) -> None:
+    """Raise a FormatError if a record of a torch file, other than a tensor's, is large.
+
+    torch copies these records several times, also into the message of an error. Files before torch 1.6 are
+    not zip archives and have none.
+    """
+    large = []
+    with suppress(*DAMAGED), zipfile.ZipFile(io.BytesIO(data)) as archive:
+        large = [
+            member.filename
+            for member in archive.infolist()
+            if member.file_size > MAX_RECORD_BYTES and "data" not in PurePosixPath(member.filename).parts[:-1]
+        ]
+    if large:
+        raise FormatError(
+            f"{where} is damaged: its record {large[0]} has more than {MAX_RECORD_BYTES:,} bytes; "
+            "download it again."
+        )
 
 
 def _check_torch(where: str) -> None:

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_elmo.errors import ElmoError
+from spacy_elmo.errors import ElmoError, FormatError
 from spacy_elmo.formats import load_elmoformanylangs
 from spacy_elmo.inference import loading
 
@@ -225,6 +225,19 @@ def test_files_of_old_torch(tmp_path):
     wanted = load_elmoformanylangs(tmp_path).encode([SENTENCE])[0]
     torch.save(lower, tmp_path / "token_embedder.pkl", _use_new_zipfile_serialization=False)
     np.testing.assert_array_equal(load_elmoformanylangs(tmp_path).encode([SENTENCE])[0], wanted)
+
+
+def test_a_record_of_a_torch_file_that_is_too_large_is_refused_before_torch_copies_it(tmp_path):
+    write_many_langs(tmp_path, architecture())
+    path = tmp_path / "encoder.pkl"
+    with zipfile.ZipFile(path) as archive:
+        records = {member.filename: archive.read(member) for member in archive.infolist()}
+    (version,) = (name for name in records if name.endswith("/version"))
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in records.items():
+            archive.writestr(name, content if name != version else b"3" * (2**20 + 1))
+    with pytest.raises(FormatError, match=r"encoder\.pkl is damaged: its record .*version has more than"):
+        load_elmoformanylangs(tmp_path)
 
 
 def test_joined_directions_carry_no_state_and_predict_nothing(tmp_path):

@@ -20,7 +20,10 @@ def test_damaged_files_are_an_error_or_a_result(capsys):
 @pytest.mark.skipif(sys.platform != "linux", reason="measures memory by /proc")
 @pytest.mark.parametrize(
     ("seed", "number"),
-    [(200, 27), (200, 488), (200, 889), (206, 138), (203, 285), (400, 14102), (600, 668), (600, 19830)],
+    [
+        *[(200, 27), (200, 488), (200, 889), (206, 138), (203, 285), (400, 14102)],
+        *[(600, 668), (600, 19830), (801, 1643)],
+    ],
     ids=[
         "manifest",
         "negative ids",
@@ -30,6 +33,7 @@ def test_damaged_files_are_an_error_or_a_result(capsys):
         "place in a zip",
         "half of a surrogate pair",
         "step of another checkpoint",
+        "record of a torch file",
     ],
 )
 def test_inputs_that_were_wrong_once(seed, number, capsys):
