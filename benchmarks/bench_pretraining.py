@@ -64,7 +64,7 @@ def our_step(units: list[str], hidden: int, sentences: list[list[str]], dtype: t
 def update(step: TrainStep | CUDAGraphTrainStep, batch: TokenBatch) -> Step:
     """Return a function that does all of a training step on a batch."""
     bilm = step.bilm
-    optimizer = build_optimizer(bilm, TrainingConfig())
+    optimizer = build_optimizer(bilm.parameters(), TrainingConfig())
 
     def run() -> None:
         step(batch, 0)

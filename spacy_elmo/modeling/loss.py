@@ -94,12 +94,20 @@ class DirectionInputs:
 
         weights: of the direction; options: of LSTMStack.forward.
         """
-        options |= {
-            "dropout": dropout,
-            "lengths": self.lengths - 1,
-        }  # the last unit predicts nothing
-        layers = functional_call(self.direction, weights, (self.x,), options)
-        hidden = layers[-1][:, :-1].flatten(0, 1)
+        return self.softmax_inputs(self.layers(weights, dropout=dropout, **options)[-1], dropout)
+
+    def layers(self, weights: Leaves, *, dropout: Dropout | None = None, **options: Any) -> list[Tensor]:
+        """Return the output of each layer, (B, T, P), without that of the last unit, which predicts nothing.
+
+        weights: of the direction; options: of LSTMStack.forward.
+        """
+        options |= {"dropout": dropout, "lengths": self.lengths - 1}
+        found: list[Tensor] = functional_call(self.direction, weights, (self.x,), options)
+        return found
+
+    def softmax_inputs(self, states: Tensor, dropout: Dropout | None) -> Tensor:
+        """Return the inputs of the softmax (n, P) from the last layer's output (B, T, P)."""
+        hidden = states[:, :-1].flatten(0, 1)
         if self.target_positions is not None:
             hidden = hidden.index_select(0, self.target_positions)
         return hidden if dropout is None else dropout(hidden)

@@ -40,7 +40,18 @@ class TokenBatch:
         if device.type == "cuda":
             parts = [x if x is None or x.is_cuda else x.pin_memory() for x in parts]
         moved = (None if x is None else x.to(device, non_blocking=device.type == "cuda") for x in parts)
-        return TokenBatch(*moved)  # type: ignore[arg-type]
+        return type(self)(*moved)  # type: ignore[arg-type]
+
+
+@dataclass
+class LabelledBatch(TokenBatch):
+    """Sentences as ids, with a label of each unit, for training.
+
+    labels: (B, T), numbers of labels; cross_entropy.IGNORE_INDEX for boundaries, padding and units without
+        a label.
+    """
+
+    labels: Tensor | None = None
 
 
 class Highway(nn.Module):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ..modeling.collate import make_batch
-from ..modeling.token_encoder import TokenBatch
+from ..modeling.token_encoder import LabelledBatch, TokenBatch
 from ..modeling.vocab import BOS, CHAR_UNK, EOS, SPECIALS
 from ..seeds import derive_seed
 from . import memory
@@ -27,7 +27,7 @@ def find_max_batch_tokens(step: Step, context: DistributedContext) -> int:
     steps do not allocate, are added. On a GPU the result is tried, and lowered until it fits.
     """
     recorded = isinstance(step, CUDAGraphTrainStep)
-    sizes = [p.numel() for p in step.bilm.parameters()]
+    sizes = [p.numel() for p in step.parameters]
     later = bytes_besides_a_step(sizes, processes=context.size, recorded=recorded)
     if isinstance(step, CUDAGraphTrainStep):
         step = step.plain
@@ -51,7 +51,7 @@ def _peak_bytes(step: Step, tokens: int, device: torch.device) -> int:
     """Return the peak bytes of a step on `tokens` units in sentences of maximum length."""
     memory.reset_peak(device)
     step(random_batch(step, tokens), 0)
-    for parameter in step.bilm.parameters():
+    for parameter in step.parameters:
         parameter.grad = None
     return memory.peak_bytes(device)
 
@@ -69,4 +69,5 @@ def random_batch(step: Step, tokens: int, length: int | None = None) -> TokenBat
         distinct, type_ids = np.unique(units, return_inverse=True)
         characters = np.full((len(distinct), config.max_characters_per_token + 2), CHAR_UNK, dtype=np.int64)
         types = type_ids.reshape(shape), characters
-    return make_batch(step.bilm.vocab, units.numpy(), np.full(shape[0], length, dtype=np.int64), types)
+    batch = make_batch(step.bilm.vocab, units.numpy(), np.full(shape[0], length, dtype=np.int64), types)
+    return batch if step.label_head is None else LabelledBatch(**vars(batch), labels=torch.zeros_like(units))

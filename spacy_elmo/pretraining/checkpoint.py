@@ -13,7 +13,7 @@ from typing import Any
 import safetensors
 import torch
 from safetensors.torch import load, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..atomic_io import END, FolderKind, atomic_folder, remove_folder
 from ..errors import CheckpointError, OutputError
@@ -22,11 +22,14 @@ from ..inference.bilm import BiLM
 from ..json_text import parse_json
 from ..modeling.serialization import MODEL as MODEL_FOLDER
 from .config import PretrainConfig
+from .data.corpus import Corpus
 from .data.dataloader import LoaderState
+from .data.unit_labels import UnitLabels
 from .distributed import DistributedContext
 from .metrics import RunningMetrics
 
 MODEL, STATE, TENSORS = "model", "state.json", "state.safetensors"
+LABEL_HEAD = "label_head"  # prefix of its tensors
 CHECKPOINT = FolderKind(
     name="a checkpoint",
     marker=STATE,
@@ -42,6 +45,7 @@ def save_checkpoint(
     *,
     model: BiLM,
     optimizer: torch.optim.Optimizer,
+    label_head: nn.Module | None = None,
     keep: int,
     context: DistributedContext,
 ) -> None:
@@ -54,6 +58,8 @@ def save_checkpoint(
         return
     for index, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(t) for name, t in values.items()}
+    if label_head is not None:
+        tensors |= {f"{LABEL_HEAD}.{name}": t for name, t in label_head.state_dict().items()}
     with atomic_folder(folder / _name_of(state), CHECKPOINT) as scratch:
         model.save(scratch / MODEL)
         try:
@@ -142,16 +148,25 @@ def _is_whole(state: dict[str, Any]) -> bool:
     )
 
 
-def check_same_run(state: dict[str, Any], config: PretrainConfig, corpus: str, output: Path) -> None:
-    """Raise a CheckpointError unless the state belongs to a run with these settings on this corpus.
+def check_same_run(
+    state: dict[str, Any],
+    config: PretrainConfig,
+    output: Path,
+    *,
+    corpus: Corpus,
+    labels: UnitLabels | None,
+) -> None:
+    """Raise a CheckpointError unless the state belongs to a run with these settings, corpus and labels.
 
-    corpus: digest of the corpus. output: folder of the run.
+    output: folder of the run.
     """
     record = state["record"]
     other = config.find_conflict(record.get("settings", {}))
     what = f"other settings ({other})" if other else None
-    if record.get("corpus") != corpus:
+    if record.get("corpus") != corpus.digest:
         what = "another corpus"
+    elif record.get("labels") != (None if labels is None else labels.digest):
+        what = "other labels of the corpus"
     if what:
         raise CheckpointError(f"{output} holds a run with {what}: name another folder, or delete this one.")
 
@@ -172,9 +187,14 @@ def load_model(path: Path) -> BiLM:
 
 
 def load_tensors(
-    path: Path, state: dict[str, Any], *, optimizer: torch.optim.Optimizer, context: DistributedContext
+    path: Path,
+    state: dict[str, Any],
+    *,
+    optimizer: torch.optim.Optimizer,
+    label_head: nn.Module | None = None,
+    context: DistributedContext,
 ) -> None:
-    """Restore the optimizer and the random states. A new process keeps its own random state.
+    """Restore the optimizer, the label head and the random states. A new process keeps its own random state.
 
     state: result of read_state.
     """
@@ -186,6 +206,8 @@ def load_tensors(
     if sha256(data).hexdigest() != state.get("sha256"):
         raise _corrupted(path)
     try:
+        if label_head is not None:
+            _load_label_head(tensors, label_head)
         stored = _optimizer_state(tensors, optimizer)
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": stored, "param_groups": groups})
@@ -195,6 +217,15 @@ def load_tensors(
             torch.cuda.set_rng_state(rng, context.device)
     except (ValueError, TypeError, RuntimeError) as error:
         raise _corrupted(path) from error
+
+
+def _load_label_head(tensors: dict[str, Tensor], label_head: nn.Module) -> None:
+    """Restore the weights of the head. Raises a ValueError or RuntimeError if they do not fit it."""
+    prefix = f"{LABEL_HEAD}."
+    found = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    if not all(t.dtype == torch.float32 and bool(t.isfinite().all()) for t in found.values()):
+        raise ValueError("the label head holds values that are not finite float32 numbers")
+    label_head.load_state_dict(found)
 
 
 def _optimizer_state(

@@ -21,6 +21,8 @@ class Paths:
     """Text file for held-out perplexity."""
     init_from: str | None = None
     """Model folder or checkpoint with the initial weights; null: random weights."""
+    labels: str | None = None
+    """Folder of labels of the corpus's units, which the biLM learns to predict, too; null: no labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,8 @@ class TrainingConfig:
     """Softmax of the training loss: "full", or "sampled" for very large vocabularies."""
     n_samples: int = 8192
     """Units of the sampled softmax, in addition to those of the batch."""
+    label_loss_weight: float = 0.2
+    """Weight of the loss of the labels, relative to that of the language models; used with [paths] labels."""
     precision: str = "auto"
     """Type of matrix products: "f32", "bf16", or "auto" (bf16 if the processor supports it)."""
     log_every: int = 100

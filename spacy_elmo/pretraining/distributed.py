@@ -4,7 +4,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -90,8 +90,14 @@ class DistributedContext:
                 "The processes built different models: give each of them the same corpus, settings and "
                 "version of spacy-elmo."
             )
+        self.broadcast(bilm.state_dict().values())
+
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite tensors, equal in number and shape in all processes, with those of rank 0."""
+        if self.size == 1:
+            return
         with torch.no_grad():
-            for tensor in bilm.state_dict().values():
+            for tensor in tensors:
                 shared = tensor.detach().cpu().contiguous()
                 self._together(dist.broadcast, shared, 0)
                 tensor.copy_(shared)

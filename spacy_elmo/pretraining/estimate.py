@@ -162,7 +162,7 @@ def measure_speed(
     bilm = BiLM(config, vocab).to(device).train()
     training = settings.training
     step = build_train_step(bilm, training)
-    parameters, optimizer = list(bilm.parameters()), build_optimizer(bilm, training)
+    parameters, optimizer = list(bilm.parameters()), build_optimizer(bilm.parameters(), training)
     wanted = training.batch_tokens if isinstance(training.batch_tokens, int) else tokens
     size = min(wanted, tokens) if device.type == "cpu" else 8 * tokens
     batches = [random_batch(step, size, length) for length in lengths]

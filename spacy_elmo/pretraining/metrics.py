@@ -9,10 +9,13 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from ..atomic_io import write_atomic
+from ..atomic_io import FolderKind, write_atomic
+from ..inference.bilm import BiLM
 from ..modeling.loss import perplexity
 from . import memory
-from .config import TrainingConfig
+from .config import PretrainConfig, TrainingConfig
+from .data.corpus import Corpus
+from .data.unit_labels import UnitLabels
 from .distributed import DistributedContext
 
 log = logging.getLogger("spacy_elmo")
@@ -33,6 +36,8 @@ class StepResult:
     seconds: float
     stop: bool
     """Whether a process received SIGTERM."""
+    label_loss: float = 0.0
+    """Negative log-likelihood of the labels per target of one direction, in nats; 0 without labels."""
 
 
 @dataclass
@@ -43,6 +48,7 @@ class RunningMetrics:
     steps: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    label_loss: float = 0.0
 
     def add(self, other: "RunningMetrics") -> None:
         """Add the sums of another."""
@@ -50,6 +56,7 @@ class RunningMetrics:
         self.steps += other.steps
         self.tokens += other.tokens
         self.seconds += other.seconds
+        self.label_loss += other.label_loss
 
     def row(self, training: TrainingConfig) -> dict[str, Any]:
         """Return the mean loss and the units per second. A sampled softmax has no perplexity."""
@@ -57,11 +64,32 @@ class RunningMetrics:
             return {}
         name = "loss" if training.softmax == "full" else "sampled_loss"
         rate = round(self.tokens / self.seconds) if self.seconds else 0
-        return {name: self.loss / self.steps, "tokens_per_second": rate}
+        row = {name: self.loss / self.steps, "tokens_per_second": rate}
+        if self.label_loss:
+            row["label_loss"] = self.label_loss / self.steps
+        return row
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
         return asdict(self)
+
+
+def new_record(
+    kind: FolderKind, bilm: BiLM, settings: PretrainConfig, *, corpus: Corpus, labels: UnitLabels | None
+) -> dict[str, Any]:
+    """Return the content of run.json before the first step."""
+    return {
+        "kind": kind.kind,
+        "settings": settings.to_dict(),
+        "corpus": corpus.digest,
+        **({} if labels is None else {"labels": labels.digest}),
+        "parameters": sum(p.numel() for p in bilm.parameters()),
+        "vocab": len(bilm.vocab),
+        "batch_tokens": settings.training.batch_tokens,
+        "tokens_seen": 0,
+        "seconds": 0.0,
+        "log": [],
+    }
 
 
 class TrainingLogger:
@@ -140,6 +168,8 @@ def format_metrics(row: dict[str, Any]) -> str:
         parts.append(f"loss {row['loss']:.3f}  perplexity {perplexity(row['loss'], 1):.2f}")
     if "sampled_loss" in row:
         parts.append(f"sampled loss {row['sampled_loss']:.3f}")
+    if "label_loss" in row:
+        parts.append(f"label loss {row['label_loss']:.3f}")
     if "tokens_per_second" in row:
         parts.append(f"{row['tokens_per_second']:,} units/s")
     return "  ".join(parts)

@@ -1,15 +1,21 @@
 """Build the train step and the optimizer, and compute the learning rate."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from ..inference.bilm import BiLM
 from ..kernels.precision import resolve_compute_dtype
+from ..seeds import derive_seed
 from ..syscalls import keep_freed_memory
 from .config import TrainingConfig
+from .data.unit_labels import UnitLabels
+from .distributed import DistributedContext
 from .step.cuda_graphs import CUDAGraphTrainStep, with_cuda_graphs
+from .step.label_head import LabelHead
 from .step.train_step import TrainStep
 
 log = logging.getLogger("spacy_elmo")
@@ -17,8 +23,11 @@ log = logging.getLogger("spacy_elmo")
 Step = TrainStep | CUDAGraphTrainStep
 
 
-def build_train_step(bilm: BiLM, training: TrainingConfig) -> Step:
-    """Build the step that computes losses and gradients, on the device of the biLM."""
+def build_train_step(bilm: BiLM, training: TrainingConfig, label_head: LabelHead | None = None) -> Step:
+    """Build the step that computes losses and gradients, on the device of the biLM.
+
+    label_head: predicts labels of units, too; None: no labels.
+    """
     keep_freed_memory()  # each step allocates the same large tensors again
     bf16 = resolve_compute_dtype(training.precision, bilm.device) is torch.bfloat16
     return with_cuda_graphs(
@@ -27,13 +36,30 @@ def build_train_step(bilm: BiLM, training: TrainingConfig) -> Step:
             dropout=training.dropout,
             dtype=torch.bfloat16 if bf16 else None,
             n_samples=training.n_samples if training.softmax == "sampled" else None,
+            label_head=label_head,
+            label_loss_weight=training.label_loss_weight,
         )
     )
 
 
-def build_optimizer(bilm: BiLM, training: TrainingConfig) -> torch.optim.Optimizer:
+def build_label_head(
+    bilm: BiLM, labels: UnitLabels | None, training: TrainingConfig, context: DistributedContext
+) -> LabelHead | None:
+    """Build the layer that predicts the labels, with the same random weights in all processes.
+
+    None without labels.
+    """
+    if labels is None:
+        return None
+    torch.manual_seed(derive_seed(training.seed, "label head"))
+    head = LabelHead(bilm.config.projection_dim, len(labels.names)).to(bilm.device)
+    context.broadcast(head.state_dict().values())
+    return head
+
+
+def build_optimizer(parameters: Iterable[Tensor], training: TrainingConfig) -> torch.optim.Optimizer:
     """Build a fused AdamW, which is several times faster. Weight decay applies to matrices, not to biases."""
-    trained = [p for p in bilm.parameters() if p.requires_grad]
+    trained = [p for p in parameters if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": training.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},

@@ -32,12 +32,13 @@ from .checkpoint import (
 from .config import PretrainConfig
 from .data.corpus import Corpus
 from .data.dataloader import BatchLoader, LoaderState
+from .data.unit_labels import UnitLabels
 from .distributed import DistributedContext, init_distributed
 from .evaluation import evaluate_perplexity, read_sentences, subsample
 from .initialization import build_model
 from .memory import limit_onednn_caches
-from .metrics import RunningMetrics, StepResult, TrainingLogger
-from .optim import build_optimizer, build_train_step, log_new_end, lr_at
+from .metrics import RunningMetrics, StepResult, TrainingLogger, new_record
+from .optim import build_label_head, build_optimizer, build_train_step, log_new_end, lr_at
 from .preemption import SigtermFlag, catch_sigterm
 from .step.train_step import limited_torch_threads
 
@@ -63,9 +64,10 @@ def pretrain(settings: PretrainConfig, output: Path, *, progress: bool = False) 
     if settings.paths.train is None or settings.paths.dev is None:
         raise ConfigError("Pretraining needs [paths] train and dev: give both.")
     check_replaceable(output, RUN_FOLDER, marker_only=True)
-    parent = settings.paths.init_from
-    parents = [] if parent is None else [loading.resolve_model_path(parent)]
-    check_apart([settings.paths.train, settings.paths.dev, *parents], output)
+    parent, labels = settings.paths.init_from, settings.paths.labels
+    optional = [None if parent is None else loading.resolve_model_path(parent), labels]
+    read = [settings.paths.train, settings.paths.dev, *(path for path in optional if path is not None)]
+    check_apart(read, output)
     limit_onednn_caches()
     with init_distributed() as context, catch_sigterm() as sigterm:
         with locked(output, RUN_FOLDER.name) if context.is_main else nullcontext():
@@ -86,18 +88,19 @@ def _begin(settings: PretrainConfig, output: Path, context: DistributedContext) 
     corpus = Corpus(settings.paths.train)
     if context.is_main:
         corpus.verify()
+    path = settings.paths.labels
+    labels = None if path is None else UnitLabels(path, corpus, verify=context.is_main)
     torch.manual_seed(derive_seed(settings.training.seed, "weights"))
-    checkpoints = find_checkpoints(output / CHECKPOINTS)
-    last = checkpoints[-1] if checkpoints else None
+    *_, last = (None, *find_checkpoints(output / CHECKPOINTS))
     state = None if last is None else read_state(last)
     if state is not None:
-        check_same_run(state, settings, corpus.digest, output)
+        check_same_run(state, settings, output, corpus=corpus, labels=labels)
     bilm = build_model(corpus, settings) if last is None else load_model(last)
     context.share_weights(bilm)
     dev_sentences = read_sentences(bilm, Path(settings.paths.dev))
-    trainer = Trainer(bilm, corpus, dev_sentences, settings, output, context)
+    trainer = Trainer(bilm, corpus, dev_sentences, settings, output, context, labels=labels)
     if last is not None and state is not None:
-        load_tensors(last, state, optimizer=trainer.optimizer, context=context)
+        load_tensors(last, state, optimizer=trainer.optimizer, label_head=trainer.label_head, context=context)
         trainer.load_state_dict(state)
         log.info("continuing at step %d from %s", trainer.step, last)
     return trainer
@@ -114,26 +117,19 @@ class Trainer:
         settings: PretrainConfig,
         output: Path,
         context: DistributedContext,
+        *,
+        labels: UnitLabels | None = None,
     ):
         self.settings, self.corpus, self.dev_sentences = settings, corpus, dev_sentences
         self.output, self.context = output, context
         training = self.training = settings.training
         self.bilm = bilm.to(context.device).train()
-        self.parameters = list(bilm.parameters())
-        self.loss_and_backward = build_train_step(bilm, training)
-        self.optimizer = build_optimizer(bilm, training)
+        self.labels, self.label_head = labels, build_label_head(bilm, labels, training, context)
+        self.loss_and_backward = build_train_step(bilm, training, self.label_head)
+        self.parameters = self.loss_and_backward.parameters
+        self.optimizer = build_optimizer(self.parameters, training)
         self.step, self.loader_state, self.metrics = 0, LoaderState(), RunningMetrics()
-        self.record: dict[str, Any] = {
-            "kind": RUN_FOLDER.kind,
-            "settings": settings.to_dict(),
-            "corpus": corpus.digest,
-            "parameters": sum(p.numel() for p in bilm.parameters()),
-            "vocab": len(bilm.vocab),
-            "batch_tokens": training.batch_tokens,
-            "tokens_seen": 0,
-            "seconds": 0.0,
-            "log": [],
-        }
+        self.record = new_record(RUN_FOLDER, bilm, settings, corpus=corpus, labels=labels)
 
     def state_dict(self) -> dict[str, Any]:
         """Return, as JSON values, what a run needs in addition to weights, optimizer and random states."""
@@ -167,7 +163,7 @@ class Trainer:
         while not self._is_done():
             learning_rate = lr_at(self.step, training)
             result = self.train_step(learning_rate, sigterm)
-            done = RunningMetrics(result.loss, 1, result.tokens, result.seconds)
+            done = RunningMetrics(result.loss, 1, result.tokens, result.seconds, result.label_loss)
             self.metrics.add(done)
             self.record["tokens_seen"] += done.tokens
             self.record["seconds"] += done.seconds
@@ -194,20 +190,24 @@ class Trainer:
         total, tokens = self.context.all_reduce_sum([n_targets, float(batch.lengths.sum())])
         seed = derive_seed(self.training.seed, "step", rank=self.context.rank, step=self.step)
         with limited_torch_threads(1) if self.loss_and_backward.runs_directions_in_threads else nullcontext():
-            nll = torch.zeros(())
+            nll = label_nll = torch.zeros(())
             if len(batch.lengths):  # there may be fewer sentences than processes
-                nll = self.loss_and_backward(batch, seed).nll.double().sum()
+                losses = self.loss_and_backward(batch, seed)
+                nll = losses.nll.double().sum()
+                label_nll = label_nll if losses.label_nll is None else losses.label_nll
             self.context.all_reduce_gradients(self.parameters, n_targets / total)
             grad_norm = clip_grad_norm_(self.parameters, self.training.grad_clip)
             with limited_torch_threads(self.loss_and_backward.n_threads):
                 self.optimizer.step()
             self.next_batch = next(self.batches)  # while a GPU computes
-            summed, stop = self.context.all_reduce_sum([float(nll), float(sigterm.received)])  # waits for it
+            sums = [float(nll), float(label_nll), float(sigterm.received)]  # waits for it
+            summed, label_sum, stop = self.context.all_reduce_sum(sums)
         loss = summed / (2 * total)
         if not math.isfinite(grad_norm):  # the weights are not finite either, and must not be saved
             raise self._diverged(f"The loss became {loss}")
         self.step += 1
-        return StepResult(loss, float(grad_norm), int(tokens), time.monotonic() - start_time, stop > 0)
+        seconds = time.monotonic() - start_time
+        return StepResult(loss, float(grad_norm), int(tokens), seconds, stop > 0, label_sum / total)
 
     def _is_done(self) -> bool:
         return self.step >= self.training.max_steps or self._should_stop_early()
@@ -227,6 +227,7 @@ class Trainer:
             seed=self.training.seed,
             max_characters_per_token=longest,
             shard=(self.context.rank, self.context.size),
+            labels=self.labels,
         )
         return stream.iter_from(self.loader_state)
 
@@ -257,13 +258,14 @@ class Trainer:
         )
 
     def _checkpoint(self) -> None:
-        if not all(bool(parameter.isfinite().all()) for parameter in self.bilm.parameters()):
+        if not all(bool(parameter.isfinite().all()) for parameter in self.parameters):
             raise self._diverged("The weights are no longer finite")
         save_checkpoint(
             self.output / CHECKPOINTS,
             self.state_dict(),
             model=self.bilm,
             optimizer=self.optimizer,
+            label_head=self.label_head,
             keep=self.training.max_checkpoints,
             context=self.context,
         )
@@ -277,18 +279,18 @@ class Trainer:
             self.context.barrier()  # wait until rank 0 has written them
             self.bilm.load_state_dict(loading.load(self.output / BEST).state_dict())
             log.info("no improvement since step %d, whose weights become the model", steps)
-            result = evaluate_perplexity(self.bilm, self.dev_sentences, context=self.context).to_dict()
-            self.record["log"].append({"step": steps, "epoch": self.loader_state.epoch, "dev": result})
+            dev = evaluate_perplexity(self.bilm, self.dev_sentences, context=self.context).to_dict()
+            self.record["log"].append({"step": steps, "epoch": self.loader_state.epoch, "dev": dev})
             logger.log_validation(self.record)
         perplexity = self.record["dev"] = self.record["log"][-1]["dev"]
         origin = {
             "perplexity": {key: round(perplexity[key], 2) for key in ("forward", "backward")},
             "pretraining": f"{steps:,} steps, {self.record['tokens_seen']:,} units",
+            **({} if self.labels is None else {"labels": f"{len(self.labels.names)} labels of units"}),
         }
-        config = self.bilm.config
-        self.bilm.config = replace(config, meta={**config.meta, **origin})  # for people, see `elmo info`
-        dtype = torch.float16 if self.training.save_dtype == "float16" else None
+        self.bilm.config = replace(self.bilm.config, meta={**self.bilm.config.meta, **origin})
         if self.context.is_main:
+            dtype = torch.float16 if self.training.save_dtype == "float16" else None
             self.bilm.save(self.output / MODEL, dtype=dtype)
         self._write_record()
 

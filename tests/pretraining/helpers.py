@@ -47,7 +47,7 @@ def make_corpus(path: Path, text: str, **settings: Any) -> Path:
     return path
 
 
-def make_settings(folder: Path, **training: Any) -> PretrainConfig:
+def make_settings(folder: Path, *, labels: str | None = None, **training: Any) -> PretrainConfig:
     """A run of a few dozen steps over folder/corpus and folder/heldout.txt, both made when missing."""
     if not (folder / "corpus").exists():
         make_corpus(folder / "corpus", cyclic_text(300))
@@ -64,7 +64,7 @@ def make_settings(folder: Path, **training: Any) -> PretrainConfig:
         "dropout": 0.2,
     }
     return PretrainConfig(
-        paths=Paths(train=str(folder / "corpus"), dev=str(folder / "heldout.txt")),
+        paths=Paths(train=str(folder / "corpus"), dev=str(folder / "heldout.txt"), labels=labels),
         vocab=VocabConfig(min_count=1),
         training=TrainingConfig(**{**defaults, **training}),
         model=dict(MODEL),

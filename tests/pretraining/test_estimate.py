@@ -118,7 +118,7 @@ before = memory.peak_bytes(cpu)
 vocab = Vocab([chr(0x4E00 + i) for i in range(8000)])
 bilm = BiLM(BiLMConfig(hidden_size=1024, projection_dim=256), vocab).train()
 training = TrainingConfig(batch_tokens=4096, precision="f32")
-step, optimizer = build_train_step(bilm, training), build_optimizer(bilm, training)
+step, optimizer = build_train_step(bilm, training), build_optimizer(bilm.parameters(), training)
 batch = random_batch(step, 4096)
 for seed in range(2):
     step(batch, seed)

@@ -61,11 +61,16 @@ class Corpus:
 
     def __getitem__(self, i: int) -> np.ndarray:
         """Return the ranks of sentence i's units: (n,) int32. Raises a CorpusError for a negative one."""
-        start = self._starts[i]
-        ranks: np.ndarray = self._shards[self._shard_of[i]][start : start + self.lengths[i]]
+        shard, units = self.position(i)
+        ranks: np.ndarray = self._shards[shard][units]
         if ranks.min(initial=0) < 0:
             raise _corrupted(self.path)
         return ranks
+
+    def position(self, i: int) -> tuple[int, slice]:
+        """Return where sentence i is: the number of its shard, and its units there."""
+        start = int(self._starts[i])
+        return int(self._shard_of[i]), slice(start, start + int(self.lengths[i]))
 
     def verify(self) -> None:
         """Read all shards and compare their checksums, in about one second per GB. Raises a CorpusError."""

@@ -4,12 +4,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from ...modeling.collate import make_batch, pad_sentences
-from ...modeling.token_encoder import TokenBatch
+from ...modeling.cross_entropy import IGNORE_INDEX
+from ...modeling.token_encoder import LabelledBatch, TokenBatch
 from ...modeling.vocab import SPECIALS, UNK, Vocab, special_character_ids
 from ...seeds import derive_seed
 from .corpus import Corpus
+from .unit_labels import UnitLabels
 
 
 @dataclass
@@ -35,6 +38,7 @@ class BatchLoader:
         max_characters_per_token: Characters of a word for a char-CNN; None: no char-CNN.
         shard: (rank, size): this process reads each size-th sentence of a batch, from rank on. A shard may be
             empty if there are fewer sentences than processes.
+        labels: Labels of the corpus; None: batches without labels.
     """
 
     def __init__(
@@ -46,8 +50,9 @@ class BatchLoader:
         seed: int = 0,
         max_characters_per_token: int | None = None,
         shard: tuple[int, int] = (0, 1),
+        labels: UnitLabels | None = None,
     ):
-        self.shard = shard
+        self.shard, self.labels = shard, labels
         self.corpus, self.vocab = corpus, vocab
         self.batch_tokens, self.seed = batch_tokens, seed
         units = [unit for unit, _ in corpus.counts()]
@@ -94,7 +99,13 @@ class BatchLoader:
         if self._spelled is not None:
             distinct, type_ids = np.unique(units, return_inverse=True)
             types = type_ids.reshape(units.shape), self._spelled[distinct].astype(np.int64)
-        return make_batch(self.vocab, self._rows[np.minimum(units, len(self._rows) - 1)], lengths, types)
+        batch = make_batch(self.vocab, self._rows[np.minimum(units, len(self._rows) - 1)], lengths, types)
+        if self.labels is None:
+            return batch
+        labels = np.full(units.shape, IGNORE_INDEX, dtype=np.int64)
+        for row, i, n in zip(labels, rows, lengths, strict=True):
+            row[1 : n - 1] = self.labels[i]
+        return LabelledBatch(**vars(batch), labels=torch.from_numpy(labels))
 
 
 def _rows_of(units: Sequence[str], vocab: Vocab) -> np.ndarray:

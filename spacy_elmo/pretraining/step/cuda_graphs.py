@@ -9,14 +9,14 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...kernels.cudnn import no_tf32
 from ...kernels.fused_ops import fused_ops_for
-from ...modeling.loss import LMLoss, count_targets
+from ...modeling.loss import count_targets
 from ...modeling.token_encoder import TokenBatch
-from .train_step import TrainStep, accumulate
+from .train_step import StepLoss, TrainStep, accumulate
 
 MAX_GRAPHS = 256  # graphs to keep
 
@@ -55,6 +55,7 @@ class CUDAGraphTrainStep:
     """
 
     runs_directions_in_threads = False
+    label_head = None  # the number of labels depends on the batch, which a graph cannot
 
     def __init__(self, plain: TrainStep):
         """Set up the streams and the shared memory of the graphs."""
@@ -68,7 +69,12 @@ class CUDAGraphTrainStep:
         self._sums = torch.zeros(2, device=device)
         self._gradients: dict[Tensor, Tensor] = {}  # parameter -> buffer into which every graph writes
 
-    def __call__(self, batch: TokenBatch, seed: int) -> LMLoss:
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Parameters of the biLM."""
+        return self.plain.parameters
+
+    def __call__(self, batch: TokenBatch, seed: int) -> StepLoss:
         """Add the gradients of a batch to the parameters, see TrainStep."""
         n = count_targets(batch)
         batch = pad_to_bucket(batch).to(self.bilm.device)
@@ -82,7 +88,7 @@ class CUDAGraphTrainStep:
                 self._compute(batch)
         here.wait_stream(self._stream)
         accumulate(self._gradients.items())
-        return LMLoss(self._sums.clone(), n)
+        return StepLoss(self._sums.clone(), n)
 
     def _replay(self, batch: TokenBatch) -> None:
         shape = tuple(batch.input_ids.shape)
@@ -144,7 +150,7 @@ def _round(n: int) -> int:
 def with_cuda_graphs(step: TrainStep) -> TrainStep | CUDAGraphTrainStep:
     """Return the step, recorded as CUDA graphs if possible."""
     bilm = step.bilm
-    if bilm.device.type != "cuda" or not step.has_static_shapes:
+    if bilm.device.type != "cuda" or not step.has_static_shapes or step.label_head is not None:
         return step
     recordable = fused_ops_for(bilm.softmax_bias) is not None and hasattr(
         torch.cuda.CUDAGraph, "register_generator_state"

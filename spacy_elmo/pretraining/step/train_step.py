@@ -1,9 +1,9 @@
 """Compute losses and gradients of one batch, before the optimizer's step."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,11 +15,22 @@ from ...kernels.cudnn import no_tf32
 from ...modeling.cross_entropy import ChunkedCrossEntropy
 from ...modeling.loss import DirectionInputs, Leaves, LMLoss, count_targets, direction_inputs
 from ...modeling.lstm import Dropout, reverse_padded
-from ...modeling.token_encoder import TokenBatch
+from ...modeling.token_encoder import LabelledBatch, TokenBatch
 from ...seeds import derive_seed
 from .candidate_sampling import Candidates, CandidateSampler, sampled_softmax_loss
+from .label_head import LabelHead
 
 Gradients = list[tuple[Tensor, Tensor]]  # (parameter, gradient)
+
+
+@dataclass(frozen=True, eq=False)
+class StepLoss(LMLoss):
+    """Losses of a training step.
+
+    label_nll: Sum of the losses of the labels, a scalar on the device that computed it; None: no labels.
+    """
+
+    label_nll: Tensor | None = None
 
 
 class TrainStep:
@@ -34,6 +45,8 @@ class TrainStep:
         dropout: Rate on the input of every LSTM layer and of the softmax.
         dtype: Type of the products (bfloat16); None: that of the weights.
         n_samples: Units of a sampled softmax; None: the full softmax.
+        label_head: Predicts the labels of a LabelledBatch; None: no labels.
+        label_loss_weight: Weight of the loss of the labels.
     """
 
     def __init__(
@@ -43,9 +56,12 @@ class TrainStep:
         dropout: float = 0.0,
         dtype: torch.dtype | None = None,
         n_samples: int | None = None,
+        label_head: LabelHead | None = None,
+        label_loss_weight: float = 0.0,
     ):
         """Set up the sampler, the random generators and the threads."""
         self.bilm, self.dropout, self.dtype = bilm, dropout, dtype
+        self.label_head, self.label_loss_weight = label_head, label_loss_weight
         self._sampler = (
             None if n_samples is None else CandidateSampler(len(bilm.vocab), n_samples, bilm.device)
         )
@@ -59,6 +75,12 @@ class TrainStep:
             self.map_directions = ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=half).map
 
     @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Parameters of the biLM, then those of the label head."""
+        head = [] if self.label_head is None else self.label_head.parameters()
+        return [*self.bilm.parameters(), *head]
+
+    @property
     def has_static_shapes(self) -> bool:
         """Whether all shapes depend only on the shape of the batch, not on its content."""
         return (
@@ -67,7 +89,7 @@ class TrainStep:
             and self.bilm.token_encoder.char_cnn is None
         )
 
-    def __call__(self, batch: TokenBatch, seed: int) -> LMLoss:
+    def __call__(self, batch: TokenBatch, seed: int) -> StepLoss:
         """Add the gradients of the batch's mean loss to the parameters.
 
         On a GPU, this returns before the gradients are computed. batch: preferably on the CPU, even if the
@@ -79,7 +101,7 @@ class TrainStep:
         with no_tf32() if batch.input_ids.is_cuda else nullcontext():
             sums, gradients = self.loss_and_grads(batch, seed)
         accumulate(gradients)
-        return LMLoss(sums, n)
+        return StepLoss(sums[:2], n, sums[2] if len(sums) == 3 else None)
 
     def seed(self, seed: int) -> None:
         """Seed the dropout masks of a step."""
@@ -87,8 +109,9 @@ class TrainStep:
             generator.manual_seed(derive_seed(seed, f"dropout {side}"))
 
     def loss_and_grads(self, batch: TokenBatch, seed: int) -> tuple[Tensor, Gradients]:
-        """Return the sums of losses (2,), and gradients. A parameter that is used twice has two gradients.
+        """Return the sums of losses, and gradients. A parameter that is used twice has two gradients.
 
+        The sums are those of both directions, (2,), and that of the labels where the batch has some, (3,).
         seed: seed of a sampled softmax. Dropout continues from the state of its generators.
         """
         bilm = self.bilm
@@ -101,11 +124,18 @@ class TrainStep:
         drawn = [
             self._sample(side.targets, derive_seed(seed, f"candidates {i}")) for i, side in enumerate(sides)
         ]
-        (forward, ahead), (backward, back) = self.map_directions(
-            self._direction, sides, self.generators, drawn
-        )
+        found: Gradients = []
+        if isinstance(batch, LabelledBatch) and self.label_head is not None:
+            passes = list(self.map_directions(self._forward, sides, self.generators, drawn))
+            label_nll, d_states, found = self._label_loss_and_grads(passes, batch)
+            ahead, back = self.map_directions(_backward, passes, d_states)
+            sums = [passes[0].loss, passes[1].loss, label_nll]
+        else:
+            (forward, ahead), (backward, back) = self.map_directions(
+                self._direction, sides, self.generators, drawn
+            )
+            sums = [forward, backward]
         with torch.no_grad():
-            found: Gradients = []
             for side, grads in zip(sides, (ahead, back), strict=True):
                 found += zip(_trainable(side.direction), grads[3:], strict=True)
             found.append((bilm.softmax_weight, ahead[1].add_(back[1])))
@@ -115,7 +145,7 @@ class TrainStep:
                 inputs, d_inputs = inputs[:1], [d_inputs[0] + d_inputs[1]]
         grads = torch.autograd.grad(inputs, _requires_grad(below), d_inputs, allow_unused=True)
         found += [(p, g) for p, g in zip(_trainable(bilm.token_encoder), grads, strict=True) if g is not None]
-        return torch.stack([forward, backward]), found
+        return torch.stack(sums), found
 
     def _sample(self, targets: Tensor, seed: int) -> Candidates | None:
         return None if self._sampler is None else self._sampler.sample(targets, seed)
@@ -123,21 +153,78 @@ class TrainStep:
     def _direction(
         self, side: "DirectionInputs", generator: torch.Generator, drawn: Candidates | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return the loss of one direction, and its gradients for the input, the softmax and the LSTMs."""
+        """Return the loss of one direction, and its gradients for the input, the softmax and the LSTMs.
+
+        With one thread, the activations of a direction are freed before the other direction is computed.
+        """
+        computed = self._forward(side, generator, drawn)
+        return computed.loss, _backward(computed)
+
+    def _forward(
+        self, side: "DirectionInputs", generator: torch.Generator, drawn: Candidates | None
+    ) -> "_ForwardPass":
         shared = (side.x, self.bilm.softmax_weight, self.bilm.softmax_bias)
         x, weight, bias = (t.detach().requires_grad_() for t in shared)
         dropout = Dropout(self.dropout, generator) if self.dropout else None
         leaves = _leaf_params(side.direction)
         side = replace(side, x=x)
-        hidden = side.predict(
+        layers = side.layers(
             leaves, dropout=dropout, dtype=self.dtype, use_fused_kernels=self.use_fused_kernels
         )
+        hidden = side.softmax_inputs(layers[-1], dropout)
         if drawn is None:
             loss = ChunkedCrossEntropy.apply(hidden, weight, bias, side.targets, self.dtype)
         else:
             loss = sampled_softmax_loss(hidden, weight, bias, side.targets, drawn, self.dtype)
-        mean = loss / (2 * side.n)
-        return loss.detach(), torch.autograd.grad(mean, [x, weight, bias, *_requires_grad(leaves)])
+        inputs = [x, weight, bias, *_requires_grad(leaves)]
+        return _ForwardPass(loss.detach(), loss / (2 * side.n), layers, inputs)
+
+    def _label_loss_and_grads(
+        self, passes: Sequence["_ForwardPass"], batch: LabelledBatch
+    ) -> tuple[Tensor, list[Tensor], Gradients]:
+        """Return the sum of the label losses, the gradients of both directions' states, and the head's.
+
+        The weighted sum is divided by the predictions of one direction, as are those of the language models.
+        """
+        assert self.label_head is not None
+        assert batch.labels is not None
+        states = [torch.stack(each.layers).float().mean(0).detach().requires_grad_() for each in passes]
+        head = _leaf_params(self.label_head)
+        nll = functional_call(self.label_head, head, (*states, batch.lengths, batch.labels))
+        mean = self.label_loss_weight * nll / (batch.lengths - 1).clamp(min=0).sum()
+        *d_states, d_weight, d_bias = torch.autograd.grad(mean, [*states, *head.values()])
+        return (
+            nll.detach(),
+            d_states,
+            list(zip(self.label_head.parameters(), (d_weight, d_bias), strict=True)),
+        )
+
+
+@dataclass(frozen=True)
+class _ForwardPass:
+    """A direction before its backward pass.
+
+    Attributes:
+        loss: Sum of its losses, detached.
+        mean: Its part of the training loss.
+        layers: Output of each layer, (B, T, P).
+        inputs: Tensors whose gradients are wanted.
+    """
+
+    loss: Tensor
+    mean: Tensor
+    layers: list[Tensor]
+    inputs: list[Tensor]
+
+
+def _backward(computed: _ForwardPass, d_states: Tensor | None = None) -> tuple[Tensor, ...]:
+    """Return the gradients of a pass's inputs. d_states: gradient of the mean of its layers, (B, T, P)."""
+    if d_states is None:
+        return torch.autograd.grad(computed.mean, computed.inputs)
+    d_layer = d_states / len(computed.layers)
+    outputs = [computed.mean, *computed.layers]
+    d_outputs = [None, *(d_layer.to(layer.dtype) for layer in computed.layers)]
+    return torch.autograd.grad(outputs, computed.inputs, d_outputs)
 
 
 def accumulate(gradients: Iterable[tuple[Tensor, Tensor]]) -> None:
