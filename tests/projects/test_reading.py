@@ -11,6 +11,7 @@ import reading_page
 import reading_report
 import spacy
 import srsly
+import typer
 from spacy.cli.train import train
 from thinc.api import Config
 
@@ -85,14 +86,13 @@ def data(tmp_path):
     return tmp_path
 
 
-SMALL = ["--training.max_steps", "2", "--training.eval_frequency", "1"]
-SMALL += ["--components.reader.model.hidden_size", "4"]
-
-
 def test_a_run_leaves_its_scores_and_is_not_repeated(data, tmp_path):
-    runs = [reading.Run("baseline", 0, 0)]
-    folders = {"output": tmp_path / "training", "metrics": tmp_path / "metrics", "configs": CONFIGS}
-    settings = {**folders, "data": data, "tests": [data / "quiz.json"], "model": None, "overrides": SMALL}
+    config = Config().from_disk(CONFIGS / "reader_baseline.cfg", interpolate=False)
+    config["components"]["reader"]["model"]["hidden_size"] = 4
+    config.to_disk(tmp_path / "reader_baseline.cfg", interpolate=False)
+    runs = [reading.Run("baseline", 0, 0, steps=2)]
+    folders = {"output": tmp_path / "training", "metrics": tmp_path / "metrics", "configs": tmp_path}
+    settings = {**folders, "data": data, "tests": [data / "quiz.json"], "model": None}
     (line,) = reading.run_all(runs, **settings)
     assert line.startswith("baseline_all_0: quiz F1 ")
     scores = json.loads((tmp_path / "metrics" / "baseline_all_0.json").read_text(encoding="utf8"))
@@ -101,6 +101,8 @@ def test_a_run_leaves_its_scores_and_is_not_repeated(data, tmp_path):
     (tmp_path / "training" / "baseline_all_0" / "log.txt").unlink()
     assert list(reading.run_all(runs, **settings)) == [line]
     assert not (tmp_path / "training" / "baseline_all_0" / "log.txt").exists()
+    with pytest.raises(reading.RunError, match="has other settings: --training"):
+        list(reading.run_all([reading.Run("baseline", 0, 0, steps=3)], **settings))
     table = reading_report.table(tmp_path / "metrics")
     assert "BiDAF without ELMo" in table
     pipeline = reading_page.find_pipeline(tmp_path / "training")
@@ -109,6 +111,19 @@ def test_a_run_leaves_its_scores_and_is_not_repeated(data, tmp_path):
     assert page.count("<article>") == page.count("<table>") == 2
     assert "<mark" in page
     assert reading_page.find_pipeline(data) is None
+
+
+def test_the_steps_belong_to_the_numbers_of_questions(data, tmp_path, capsys, monkeypatch):
+    found = []
+    monkeypatch.setattr(reading, "run_all", lambda runs, *rest: found.extend(runs) or [])
+    arguments = {"data": data, "output": tmp_path, "metrics": tmp_path, "test": [], "configs": CONFIGS}
+    arguments |= {"model": None, "label": "", "systems": "elmo", "seeds": "0", "questions": "1000 0"}
+    reading.main(**arguments, steps="300 1000")
+    reading.main(**arguments, steps="50")
+    assert [(run.questions, run.steps) for run in found] == [(1000, 300), (0, 1000), (1000, 50), (0, 50)]
+    with pytest.raises(typer.Exit):
+        reading.main(**arguments, steps="1 2 3")
+    assert "--steps has 3 numbers: give 1, or 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("system", ["elmo", "elmo_twice", "elmo_lexicon"])

@@ -39,12 +39,20 @@ class Run:
     """of training; 0: all"""
     label: str = ""
     """of the biLM; empty: the bundled model"""
+    steps: int = 1000
+    """of the training, with five evaluations"""
 
     @property
     def name(self) -> str:
         """Name of the run in file names."""
         system = f"{self.system}-{self.label}" if self.label else self.system
         return f"{system}_{self.questions or 'all'}_{self.seed}"
+
+    @property
+    def settings(self) -> list[str]:
+        """Settings of the training in addition to those of the config, as arguments."""
+        frequency = max(self.steps // 5, 1)
+        return ["--training.max_steps", str(self.steps), "--training.eval_frequency", str(frequency)]
 
 
 def make_config(run: Run, configs: Path, model: Path | None) -> Config:
@@ -70,12 +78,16 @@ def make_config(run: Run, configs: Path, model: Path | None) -> Config:
     return config
 
 
-def train(run: Run, config: Config, folder: Path, overrides: list[str]) -> tuple[float, float]:
-    """Train one run in one thread. Return processor seconds and peak memory in MB. Raises RunError."""
+def train(run: Run, config: Config, folder: Path, paths: list[str]) -> tuple[float, float]:
+    """Train one run in one thread. Return processor seconds and peak memory in MB. Raises RunError.
+
+    paths: of the data, as arguments.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config.to_disk(folder / "config.cfg", interpolate=False)
     call = [sys.executable, "-m", "spacy", "train", str(folder / "config.cfg"), "--output", str(folder)]
-    call += ["--system.seed", str(run.seed), "--corpora.train.limit", str(run.questions), *overrides]
+    call += ["--system.seed", str(run.seed), "--corpora.train.limit", str(run.questions), *paths]
+    call += run.settings
     begin, log = _seconds_of_children(), folder / "log.txt"
     with log.open("wb") as file:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
@@ -171,9 +183,8 @@ def run_all(
     data: Path,
     tests: list[Path],
     model: Path | None,
-    overrides: list[str],
 ) -> Iterator[str]:
-    """Train and test the runs without scores; yield a line for each run."""
+    """Train and test the runs without scores; yield a line for each run. Raises RunError."""
     for run in runs:
         file = metrics / f"{run.name}.json"
         if not file.exists():
@@ -181,10 +192,16 @@ def run_all(
             paths = ["--paths.train", str(data / "train.json"), "--paths.dev", str(data / "dev.json")]
             if run.system != "baseline":
                 paths += ["--paths.cache", str(output / "cache")]
-            seconds, peak = train(run, config, output / run.name, [*paths, *overrides])
+            seconds, peak = train(run, config, output / run.name, paths)
             scores = evaluate(output / run.name, data / "dev.json", tests)
-            write_json(file, {**scores, "training_seconds": seconds, "peak_mb": peak, "settings": overrides})
+            write_json(
+                file, {**scores, "training_seconds": seconds, "peak_mb": peak, "settings": run.settings}
+            )
         scores = read_json(file)
+        if scores["settings"] != run.settings:
+            raise RunError(
+                f"{file} has other settings: {' '.join(scores['settings'])}. Delete it to train again."
+            )
         results = ", ".join(f"{test.stem} F1 {100 * scores[test.stem]['all']['f']:.2f}" for test in tests)
         yield f"{run.name}: {results}"
 
@@ -200,7 +217,9 @@ def main(
     systems: str = typer.Option(" ".join(SYSTEMS), help="Systems to compare, as one argument."),
     seeds: str = typer.Option("0 1 2", help="Seeds, as one argument."),
     questions: str = typer.Option("0", help='Numbers of training questions, such as "1000 2000 0"; 0: all.'),
-    steps: int = typer.Option(1000, help="Steps of each training."),
+    steps: str = typer.Option(
+        "1000", help="Steps of a training: one number for all, or one for each number."
+    ),
 ) -> None:
     """Train and test all runs."""
     unknown = set(systems.split()) - set(SYSTEMS)
@@ -208,16 +227,19 @@ def main(
         fail(f"There is no system {', '.join(sorted(unknown))}: give some of {', '.join(SYSTEMS)}.")
     if bool(label) != (model is not None) or not re.fullmatch("[a-zA-Z0-9-]*", label):
         fail("--model and --label belong together: give both, the label in letters, digits and hyphens.")
+    numbers, lengths = questions.split(), steps.split()
+    if len(lengths) not in (1, len(numbers)):
+        fail(f"--steps has {len(lengths)} numbers: give 1, or {len(numbers)}, as many as --questions has.")
+    lengths = lengths * len(numbers) if len(lengths) == 1 else lengths
     runs = [
-        Run(system, int(seed), int(number), label)
-        for number in questions.split()
+        Run(system, int(seed), int(number), label, int(length))
+        for number, length in zip(numbers, lengths, strict=True)
         for seed in seeds.split()
         for system in systems.split()
     ]
-    overrides = ["--training.max_steps", str(steps), "--training.eval_frequency", str(max(steps // 5, 1))]
     tests = [data / f"{name}.json" for name in test]
     try:
-        for line in run_all(runs, output, metrics, configs, data, tests, model, overrides):
+        for line in run_all(runs, output, metrics, configs, data, tests, model):
             typer.echo(line)
     except (RunError, OSError, ValueError) as error:
         fail(str(error))
