@@ -199,6 +199,15 @@ def mend_corpus(files: Files) -> None:
         files["manifest.json"] = json.dumps(manifest).encode()
 
 
+def mend_labels(files: Files) -> None:
+    """Write the checksums of labels into their manifest."""
+    with suppress(Exception):
+        manifest = json.loads(files["manifest.json"])
+        names = sorted(name for name in files if name.endswith(".npy"))
+        manifest["shards"] = [sha256(files[name]).hexdigest() for name in names]
+        files["manifest.json"] = json.dumps(manifest).encode()
+
+
 def mend_checkpoint(files: Files) -> None:
     """Write the checksums of a checkpoint into its state."""
     with suppress(Exception):

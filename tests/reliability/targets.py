@@ -37,10 +37,11 @@ from spacy_elmo.pretraining.config import PretrainConfig
 from spacy_elmo.pretraining.data.corpus import Corpus
 from spacy_elmo.pretraining.data.corpus_builder import SegmentationSettings, build_corpus
 from spacy_elmo.pretraining.data.dataloader import BatchLoader, LoaderState
+from spacy_elmo.pretraining.data.unit_labels import UnitLabels, write_unit_labels
 from spacy_elmo.pretraining.trainer import pretrain
 from spacy_elmo.tasks.reading.corpus import read_squad
 
-from .mutations import Files, mend_checkpoint, mend_corpus, mend_model
+from .mutations import Files, mend_checkpoint, mend_corpus, mend_labels, mend_model
 
 V1 = Path(__file__).parents[1] / "data" / "v1"
 SENTENCES = [["我", "爱", "北京"], ["x"], ["的" * 300, "\0", "😀", "\ud800"]]
@@ -145,7 +146,8 @@ def _zipped(files: Files) -> bytes:
 
 
 def _pretraining(folder: Path) -> dict[str, Target]:
-    make_corpus(folder / "corpus", cyclic_text(12))
+    corpus = Corpus(make_corpus(folder / "corpus", cyclic_text(12)))
+    _label(folder / "labels", corpus)
     text = cyclic_text(20) + "ＡＢ　３。\r\n\n" + "长" * 300 + "\n"
     lines = "".join(json.dumps({"text": line}, ensure_ascii=False) + "\n" for line in text.split("\n"))
     squad = {"data": [{"paragraphs": [{"context": "我爱北京。", "qas": [_question()]}]}]}
@@ -157,6 +159,7 @@ def _pretraining(folder: Path) -> dict[str, Target]:
     }
     found = {
         "corpus": Target(files_of(folder / "corpus"), _read_corpus, mend_corpus),
+        "labels": Target(files_of(folder / "labels"), lambda p: _read_labels(p, corpus), mend_labels),
         "questions": Target({"q.json": json.dumps(squad).encode()}, _read_questions),
         "cache": Target(_cache_files(folder / "cache"), _read_cache),
     }
@@ -205,6 +208,20 @@ def _read_corpus(folder: Path) -> None:
         assert int(batch.input_ids.min()) >= 0
 
 
+def _label(folder: Path, corpus: Corpus) -> Path:
+    """Write a folder of labels: the number of each unit in its sentence, of three; the first has none."""
+    rows = [[i % 4 - 1 for i in range(n)] for n in corpus.lengths]
+    write_unit_labels(folder, corpus, ["a", "b", "c"], rows)
+    return folder
+
+
+def _read_labels(folder: Path, corpus: Corpus) -> None:
+    labels = UnitLabels(folder, corpus, verify=True)
+    for i in range(len(corpus)):
+        assert labels[i].shape == (corpus.lengths[i],)
+        assert all(-1 <= label < len(labels.names) for label in labels[i])
+
+
 def _read_text(folder: Path) -> None:
     """Read a text as `spacy elmo corpus` does, with the corpus next to it."""
     output = folder.with_name("made of text")
@@ -218,10 +235,11 @@ def _read_text(folder: Path) -> None:
 def _run(folder: Path) -> tuple[Path, PretrainConfig]:
     """The run of a training that ended after two steps, and settings for one more."""
     folder.mkdir()
-    make_corpus(folder / "corpus", cyclic_text(12))
+    corpus = Corpus(make_corpus(folder / "corpus", cyclic_text(12)))
+    labels = str(_label(folder / "labels", corpus))
     (folder / "heldout.txt").write_text(cyclic_text(2, seed=1), encoding="utf8")
-    pretrain(make_settings(folder, max_steps=2), folder / "run")
-    return folder / "run", make_settings(folder, max_steps=3)
+    pretrain(make_settings(folder, labels=labels, max_steps=2), folder / "run")
+    return folder / "run", make_settings(folder, labels=labels, max_steps=3)
 
 
 def _go_on(checkpoint: Path, run: Path, name: str, settings: PretrainConfig) -> None:
