@@ -97,7 +97,7 @@ class DirectionInputs:
         return self.softmax_inputs(self.layers(weights, dropout=dropout, **options)[-1], dropout)
 
     def layers(self, weights: Leaves, *, dropout: Dropout | None = None, **options: Any) -> list[Tensor]:
-        """Return the output of each layer, (B, T, P), without that of the last unit, which predicts nothing.
+        """Return the output of each layer, (B, T, P), undefined for the last unit, which predicts nothing.
 
         weights: of the direction; options: of LSTMStack.forward.
         """

@@ -125,7 +125,13 @@ def _is_whole(state: dict[str, Any]) -> bool:
     record, metrics = state["record"], state["metrics"]
     counts: list[Any] = [state["step"], *state["loader_state"].values(), metrics["steps"], metrics["tokens"]]
     counts += [record[key] for key in ("parameters", "vocab", "batch_tokens", "tokens_seen")]
-    numbers: list[Any] = [metrics["loss"], metrics["seconds"], record["seconds"]]
+    counts.append(metrics.get("n_labels", 0))
+    numbers: list[Any] = [
+        metrics.get("label_nll", 0.0),
+        metrics["loss"],
+        metrics["seconds"],
+        record["seconds"],
+    ]
     for row in record["log"]:
         counts += [row["step"], row["epoch"]]
         numbers += [row["dev"]["forward"], row["dev"]["backward"]]
@@ -166,7 +172,7 @@ def check_same_run(
     if record.get("corpus") != corpus.digest:
         what = "another corpus"
     elif record.get("labels") != (None if labels is None else labels.digest):
-        what = "other labels of the corpus"
+        what = "labels" if labels is None else "other labels, or none"
     if what:
         raise CheckpointError(f"{output} holds a run with {what}: name another folder, or delete this one.")
 

@@ -72,23 +72,23 @@ class DistributedContext:
             for parameter, part in zip(bucket, parts, strict=True):
                 parameter.grad = part.view_as(parameter).clone()
 
-    def share_weights(self, bilm: BiLM) -> None:
+    def share_weights(self, bilm: BiLM, labels: str | None = None) -> None:
         """Copy the weights of rank 0 to all processes.
 
         Each process has initialised its own weights. Different processors round differently, and replicas
-        that differ at the start stay different. Raises a DistributedError if the sizes or vocabularies
-        differ.
+        that differ at the start stay different. labels: digest of the labels of units; None: no labels.
+        Raises a DistributedError if the sizes, vocabularies or labels differ.
         """
         if self.size == 1:
             return
         vocab = bilm.vocab
         lists = [vocab.units, vocab.characters, vocab.ngrams, vocab.static]
-        digest = sha256(json.dumps([bilm.config.to_dict(), *lists]).encode("utf8")).digest()
+        digest = sha256(json.dumps([bilm.config.to_dict(), labels, *lists]).encode("utf8")).digest()
         first, *others = self.all_gather(torch.frombuffer(bytearray(digest), dtype=torch.uint8))
         if not all(torch.equal(first, other) for other in others):
             raise DistributedError(
-                "The processes built different models: give each of them the same corpus, settings and "
-                "version of spacy-elmo."
+                "The processes built different models: give each of them the same corpus, labels, "
+                "settings and version of spacy-elmo."
             )
         self.broadcast(bilm.state_dict().values())
 

@@ -19,9 +19,11 @@ from ..progress import track
 from .auto_batch_size import random_batch
 from .config import PretrainConfig
 from .data.corpus import Corpus
+from .data.unit_labels import UnitLabels
 from .initialization import CORPUS_SETTINGS, config_of, parent_of
 from .memory_model import DISTINCT_TYPE_RATIO, count_compared, model_memory
 from .optim import build_optimizer, build_train_step
+from .step.label_head import LabelHead
 from .step.train_step import limited_torch_threads
 
 # Chinese text: bytes per unit and units per sentence, measured on 0.6 MB of mixed text, with jieba's words.
@@ -72,6 +74,9 @@ def estimate_run(
     machine. Without a GPU and with several threads, both directions run concurrently and take more memory.
     """
     corpus = Corpus(settings.paths.train) if settings.paths.train else None
+    if settings.paths.labels is not None and corpus is None:
+        raise ConfigError("[paths] labels belongs to a corpus: give [paths] train, too.")
+    labels = UnitLabels(settings.paths.labels, corpus) if corpus and settings.paths.labels else None
     corpus_settings = (
         {"units": units} if corpus is None else {key: corpus.manifest[key] for key in CORPUS_SETTINGS}
     )
@@ -95,7 +100,9 @@ def estimate_run(
                 "The model does not fit into memory: make it smaller, or give a larger --memory."
             )
     if tokens_per_second is None:
-        tokens_per_second = measure_speed(config, vocab, settings, typical_lengths(corpus, config))
+        n_labels = 0 if labels is None else len(labels.names)
+        lengths = typical_lengths(corpus, config)
+        tokens_per_second = measure_speed(config, vocab, settings, lengths, n_labels=n_labels)
     return RunEstimate(
         parameters=parameters,
         memory={**needed.fixed, "activations": int(needed.per_unit * batch / gpus)},
@@ -152,17 +159,25 @@ def typical_lengths(corpus: Corpus | None, config: BiLMConfig) -> list[int]:
 
 
 def measure_speed(
-    config: BiLMConfig, vocab: Vocab, settings: PretrainConfig, lengths: Sequence[int], *, tokens: int = 2048
+    config: BiLMConfig,
+    vocab: Vocab,
+    settings: PretrainConfig,
+    lengths: Sequence[int],
+    *,
+    tokens: int = 2048,
+    n_labels: int = 0,
 ) -> float:
     """Measure the units per second of this process: complete steps on random units in sentences of `lengths`.
 
-    The best of two rounds counts, after one to warm up. tokens: largest number of units of a batch.
+    The best of two rounds counts, after one to warm up. tokens: largest number of units of a batch. n_labels:
+    number of labels that units can have; 0: they have none.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bilm = BiLM(config, vocab).to(device).train()
     training = settings.training
-    step = build_train_step(bilm, training)
-    parameters, optimizer = list(bilm.parameters()), build_optimizer(bilm.parameters(), training)
+    head = LabelHead(config.projection_dim, n_labels).to(device) if n_labels else None
+    step = build_train_step(bilm, training, head)
+    parameters, optimizer = step.parameters, build_optimizer(step.parameters, training)
     wanted = training.batch_tokens if isinstance(training.batch_tokens, int) else tokens
     size = min(wanted, tokens) if device.type == "cpu" else 8 * tokens
     batches = [random_batch(step, size, length) for length in lengths]

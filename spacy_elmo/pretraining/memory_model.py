@@ -87,12 +87,14 @@ def count_compared(bilm: BiLMNetwork, settings: PretrainConfig) -> int:
 
 def _is_recorded(bilm: BiLMNetwork, settings: PretrainConfig) -> bool:
     """Return whether steps are recorded as CUDA graphs on a GPU with Triton: see step.cuda_graphs."""
-    return settings.training.softmax == "full" and bilm.config.token_encoder == "embedding"
+    plain = settings.training.softmax == "full" and settings.paths.labels is None
+    return plain and bilm.config.token_encoder == "embedding"
 
 
 def _on_cpu(bilm: BiLMNetwork, width: int, settings: PretrainConfig) -> tuple[int, float]:
     """Return the bytes of the softmax, and of the activations per unit. width: bytes of a product's value."""
-    at_once = torch.get_num_threads() > 1  # both directions, as TrainStep
+    labelled = settings.paths.labels is not None
+    at_once = torch.get_num_threads() > 1 or labelled  # both directions, as TrainStep
     p, h, compared = bilm.config.projection_dim, bilm.config.hidden_size, count_compared(bilm, settings)
     layer = (6 * h + 2 * p) * width + 4 * p * 3
     activations = 2.0 * bilm.config.n_layers * layer + 2 * p * 4 * 4
@@ -106,7 +108,7 @@ def _on_gpu(bilm: BiLMNetwork, width: int, settings: PretrainConfig) -> tuple[in
     A layer keeps gates, cell, output, inputs and dropout masks. The backward pass adds the gradients of one
     layer's gates. In CUDA graphs each direction has its own memory.
     """
-    directions = 2 if _is_recorded(bilm, settings) else 1
+    directions = 2 if _is_recorded(bilm, settings) or settings.paths.labels is not None else 1
     p, h, compared = bilm.config.projection_dim, bilm.config.hidden_size, count_compared(bilm, settings)
     gates = (5 * h + 2 * p) * width
     activations = float(bilm.config.n_layers * (gates + 4 * h + 12 * p) + gates + (12 + 2 * width) * p)

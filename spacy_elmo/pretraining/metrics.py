@@ -36,8 +36,10 @@ class StepResult:
     seconds: float
     stop: bool
     """Whether a process received SIGTERM."""
-    label_loss: float = 0.0
-    """Negative log-likelihood of the labels per target of one direction, in nats; 0 without labels."""
+    label_nll: float = 0.0
+    """Negative log-likelihood of all labels of the batch, in nats."""
+    n_labels: int = 0
+    """Units of the batch that have a label."""
 
 
 @dataclass
@@ -48,7 +50,8 @@ class RunningMetrics:
     steps: int = 0
     tokens: int = 0
     seconds: float = 0.0
-    label_loss: float = 0.0
+    label_nll: float = 0.0
+    n_labels: int = 0
 
     def add(self, other: "RunningMetrics") -> None:
         """Add the sums of another."""
@@ -56,7 +59,8 @@ class RunningMetrics:
         self.steps += other.steps
         self.tokens += other.tokens
         self.seconds += other.seconds
-        self.label_loss += other.label_loss
+        self.label_nll += other.label_nll
+        self.n_labels += other.n_labels
 
     def row(self, training: TrainingConfig) -> dict[str, Any]:
         """Return the mean loss and the units per second. A sampled softmax has no perplexity."""
@@ -65,8 +69,8 @@ class RunningMetrics:
         name = "loss" if training.softmax == "full" else "sampled_loss"
         rate = round(self.tokens / self.seconds) if self.seconds else 0
         row = {name: self.loss / self.steps, "tokens_per_second": rate}
-        if self.label_loss:
-            row["label_loss"] = self.label_loss / self.steps
+        if self.n_labels:
+            row["label_loss"] = self.label_nll / self.n_labels
         return row
 
     def to_dict(self) -> dict[str, Any]:

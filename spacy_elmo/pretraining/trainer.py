@@ -40,7 +40,7 @@ from .memory import limit_onednn_caches
 from .metrics import RunningMetrics, StepResult, TrainingLogger, new_record
 from .optim import build_label_head, build_optimizer, build_train_step, log_new_end, lr_at
 from .preemption import SigtermFlag, catch_sigterm
-from .step.train_step import limited_torch_threads
+from .step.train_step import StepLoss, limited_torch_threads
 
 log = logging.getLogger("spacy_elmo")
 
@@ -96,7 +96,7 @@ def _begin(settings: PretrainConfig, output: Path, context: DistributedContext) 
     if state is not None:
         check_same_run(state, settings, output, corpus=corpus, labels=labels)
     bilm = build_model(corpus, settings) if last is None else load_model(last)
-    context.share_weights(bilm)
+    context.share_weights(bilm, None if labels is None else labels.digest)
     dev_sentences = read_sentences(bilm, Path(settings.paths.dev))
     trainer = Trainer(bilm, corpus, dev_sentences, settings, output, context, labels=labels)
     if last is not None and state is not None:
@@ -163,7 +163,8 @@ class Trainer:
         while not self._is_done():
             learning_rate = lr_at(self.step, training)
             result = self.train_step(learning_rate, sigterm)
-            done = RunningMetrics(result.loss, 1, result.tokens, result.seconds, result.label_loss)
+            sums = result.tokens, result.seconds, result.label_nll, result.n_labels
+            done = RunningMetrics(result.loss, 1, *sums)
             self.metrics.add(done)
             self.record["tokens_seen"] += done.tokens
             self.record["seconds"] += done.seconds
@@ -190,24 +191,22 @@ class Trainer:
         total, tokens = self.context.all_reduce_sum([n_targets, float(batch.lengths.sum())])
         seed = derive_seed(self.training.seed, "step", rank=self.context.rank, step=self.step)
         with limited_torch_threads(1) if self.loss_and_backward.runs_directions_in_threads else nullcontext():
-            nll = label_nll = torch.zeros(())
+            losses = StepLoss(torch.zeros(2), 0)
             if len(batch.lengths):  # there may be fewer sentences than processes
                 losses = self.loss_and_backward(batch, seed)
-                nll = losses.nll.double().sum()
-                label_nll = label_nll if losses.label_nll is None else losses.label_nll
             self.context.all_reduce_gradients(self.parameters, n_targets / total)
             grad_norm = clip_grad_norm_(self.parameters, self.training.grad_clip)
             with limited_torch_threads(self.loss_and_backward.n_threads):
                 self.optimizer.step()
             self.next_batch = next(self.batches)  # while a GPU computes
-            sums = [float(nll), float(label_nll), float(sigterm.received)]  # waits for it
-            summed, label_sum, stop = self.context.all_reduce_sum(sums)
-        loss = summed / (2 * total)
+            sums = [float(losses.nll.double().sum()), float(losses.label_nll or 0), losses.n_labels]  # waits
+            nll, label_nll, n_labels, stop = self.context.all_reduce_sum([*sums, float(sigterm.received)])
+        loss = nll / (2 * total)
         if not math.isfinite(grad_norm):  # the weights are not finite either, and must not be saved
             raise self._diverged(f"The loss became {loss}")
         self.step += 1
         seconds = time.monotonic() - start_time
-        return StepResult(loss, float(grad_norm), int(tokens), seconds, stop > 0, label_sum / total)
+        return StepResult(loss, float(grad_norm), int(tokens), seconds, stop > 0, label_nll, int(n_labels))
 
     def _is_done(self) -> bool:
         return self.step >= self.training.max_steps or self._should_stop_early()
@@ -286,8 +285,9 @@ class Trainer:
         origin = {
             "perplexity": {key: round(perplexity[key], 2) for key in ("forward", "backward")},
             "pretraining": f"{steps:,} steps, {self.record['tokens_seen']:,} units",
-            **({} if self.labels is None else {"labels": f"{len(self.labels.names)} labels of units"}),
+            **({} if self.labels is None else {"labels": self.labels.source or "of unknown source"}),
         }
+        # For people: `spacy elmo info` shows it.
         self.bilm.config = replace(self.bilm.config, meta={**self.bilm.config.meta, **origin})
         if self.context.is_main:
             dtype = torch.float16 if self.training.save_dtype == "float16" else None

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 from spacy_elmo.pretraining.config import Paths, PretrainConfig, TrainingConfig, VocabConfig
+from spacy_elmo.pretraining.data.corpus import Corpus
 from spacy_elmo.pretraining.data.corpus_builder import write_corpus
 from spacy_elmo.pretraining.data.segmentation import sentences
 from spacy_elmo.pretraining.data.text_files import read_lines
+from spacy_elmo.pretraining.data.unit_labels import write_unit_labels
 from spacy_elmo.text import split_characters
 
 CYCLE = "甲乙丙丁戊己庚辛壬癸"
@@ -24,6 +27,7 @@ CORPUS_SETTINGS = {
 }
 WORD_CORPUS_SETTINGS = {**CORPUS_SETTINGS, "units": "word", "lang": "xx"}
 MODEL = {"projection_dim": 8, "hidden_size": 16}
+LABELS = ["even", "odd"]
 
 
 def cyclic_text(lines: int, seed: int = 0) -> str:
@@ -69,6 +73,21 @@ def make_settings(folder: Path, *, labels: str | None = None, **training: Any) -
         training=TrainingConfig(**{**defaults, **training}),
         model=dict(MODEL),
     )
+
+
+def parity(corpus: Corpus) -> list[list[int]]:
+    """Label each character of the cycle by whether its place there is odd; the full stop has no label."""
+    units = [unit for unit, _ in corpus.counts()]
+    label = [CYCLE.index(unit) % 2 if unit in CYCLE else -1 for unit in units]
+    return [[label[rank] for rank in corpus[i]] for i in range(len(corpus))]
+
+
+def labelled(settings: PretrainConfig, folder: Path) -> PretrainConfig:
+    """Return the settings with labels of the corpus, which are made when missing."""
+    if not folder.exists():
+        corpus = Corpus(settings.paths.train)
+        write_unit_labels(folder, corpus, LABELS, parity(corpus), source="a test")
+    return replace(settings, paths=replace(settings.paths, labels=str(folder)))
 
 
 def read_units(path: Path) -> list[list[str]]:

@@ -41,10 +41,11 @@ def weights_of_one(place: dict[str, str], folder: Path) -> None:
         context.share_weights(bilm)
         torch.save(bilm.state_dict(), folder / f"{rank}.pt")
         other = BiLM(BiLMConfig(projection_dim=4, hidden_size=8), Vocab(list("甲乙丙丁")[: 3 + rank]))
-        try:
-            context.share_weights(other)
-        except DistributedError as error:
-            (folder / f"{rank}.txt").write_text(str(error))
+        for name, model, labels in (("vocabularies", other, None), ("labels", bilm, f"digest {rank}")):
+            try:
+                context.share_weights(model, labels)
+            except DistributedError as error:
+                (folder / f"{name}-{rank}.txt").write_text(str(error))
 
 
 def train(
@@ -112,7 +113,8 @@ def test_the_first_weights_are_those_of_one_process(tmp_path):
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
     for rank in range(2):
-        assert "built different models" in (tmp_path / f"{rank}.txt").read_text()
+        for name in ("vocabularies", "labels"):
+            assert "built different models" in (tmp_path / f"{name}-{rank}.txt").read_text()
 
 
 @pytest.mark.parametrize("softmax", ["full", "sampled"])

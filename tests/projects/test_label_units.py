@@ -47,6 +47,18 @@ def test_a_sentence_that_lac_changes_has_no_labels(lac):
     assert [row.tolist() for row in labels] == [[0, 1, 2], [-1, -1, -1, -1]]
 
 
+def test_a_character_that_the_corpus_does_not_list_has_no_label(lac):
+    names, labels = label(["今\ufffd好"])
+    assert (names, labels[0].tolist()) == (["B-n", "B-w"], [0, -1, 1])
+
+
+def test_another_folder_is_refused_before_the_work(tmp_path, capsys):
+    corpus = make(tmp_path, "今天好。\n")  # LAC is not there, so labelling would fail
+    with pytest.raises(typer.Exit):
+        main(corpus, corpus)
+    assert "it holds other files" in "".join(capsys.readouterr())
+
+
 def test_a_corpus_of_words_is_refused(lac, tmp_path, capsys):
     corpus = make(tmp_path, "今天 好\n", units="word", lang="xx")
     with pytest.raises(typer.Exit):

@@ -102,7 +102,7 @@ def test_a_run_leaves_its_scores_and_is_not_repeated(data, tmp_path):
     assert list(reading.run_all(runs, **settings)) == [line]
     assert not (tmp_path / "training" / "baseline_all_0" / "log.txt").exists()
     with pytest.raises(reading.RunError, match="has other settings: --training"):
-        list(reading.run_all([reading.Run("baseline", 0, 0, steps=3)], **settings))
+        list(reading.run_all([reading.Run("elmo", 0, 0), reading.Run("baseline", 0, 0, steps=3)], **settings))
     table = reading_report.table(tmp_path / "metrics")
     assert "BiDAF without ELMo" in table
     pipeline = reading_page.find_pipeline(tmp_path / "training")
@@ -123,7 +123,11 @@ def test_the_steps_belong_to_the_numbers_of_questions(data, tmp_path, capsys, mo
     assert [(run.questions, run.steps) for run in found] == [(1000, 300), (0, 1000), (1000, 50), (0, 50)]
     with pytest.raises(typer.Exit):
         reading.main(**arguments, steps="1 2 3")
-    assert "--steps has 3 numbers: give 1, or 2" in capsys.readouterr().err
+    assert "--steps has 3 numbers: give one, or as many as --questions has (2)" in capsys.readouterr().err
+    for steps in ("1,000", "0", ""):
+        with pytest.raises(typer.Exit):
+            reading.main(**arguments, steps=steps)
+        assert f'--steps "{steps}" is not valid' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("system", ["elmo", "elmo_twice", "elmo_lexicon"])

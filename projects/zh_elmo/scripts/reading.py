@@ -175,6 +175,20 @@ def _mean_scores(found: list[tuple[Any, Any]]) -> dict[str, float | None]:
     return {name: sum(own) / len(own) if own else None for name, own in values.items()}
 
 
+def read_numbers(option: str, text: str, *, smallest: int = 0) -> list[int]:
+    """Return the whole numbers of an option. Ends the script if one is not a number or too small."""
+    numbers = text.split()
+    if not numbers or not all(number.isdecimal() and int(number) >= smallest for number in numbers):
+        fail(f'{option} "{text}" is not valid: give whole numbers from {smallest} on, such as "1 2".')
+    return [int(number) for number in numbers]
+
+
+def check_settings(file: Path, run: Run) -> None:
+    """Raise a RunError if the scores of a run are of other settings."""
+    if file.exists() and (other := read_json(file)["settings"]) != run.settings:
+        raise RunError(f"{file} has other settings: {' '.join(other)}. Delete it to train again.")
+
+
 def run_all(
     runs: list[Run],
     output: Path,
@@ -185,6 +199,8 @@ def run_all(
     model: Path | None,
 ) -> Iterator[str]:
     """Train and test the runs without scores; yield a line for each run. Raises RunError."""
+    for run in runs:  # before the first training
+        check_settings(metrics / f"{run.name}.json", run)
     for run in runs:
         file = metrics / f"{run.name}.json"
         if not file.exists():
@@ -198,10 +214,6 @@ def run_all(
                 file, {**scores, "training_seconds": seconds, "peak_mb": peak, "settings": run.settings}
             )
         scores = read_json(file)
-        if scores["settings"] != run.settings:
-            raise RunError(
-                f"{file} has other settings: {' '.join(scores['settings'])}. Delete it to train again."
-            )
         results = ", ".join(f"{test.stem} F1 {100 * scores[test.stem]['all']['f']:.2f}" for test in tests)
         yield f"{run.name}: {results}"
 
@@ -227,14 +239,14 @@ def main(
         fail(f"There is no system {', '.join(sorted(unknown))}: give some of {', '.join(SYSTEMS)}.")
     if bool(label) != (model is not None) or not re.fullmatch("[a-zA-Z0-9-]*", label):
         fail("--model and --label belong together: give both, the label in letters, digits and hyphens.")
-    numbers, lengths = questions.split(), steps.split()
+    numbers, lengths = read_numbers("--questions", questions), read_numbers("--steps", steps, smallest=1)
     if len(lengths) not in (1, len(numbers)):
-        fail(f"--steps has {len(lengths)} numbers: give 1, or {len(numbers)}, as many as --questions has.")
+        fail(f"--steps has {len(lengths)} numbers: give one, or as many as --questions has ({len(numbers)}).")
     lengths = lengths * len(numbers) if len(lengths) == 1 else lengths
     runs = [
-        Run(system, int(seed), int(number), label, int(length))
+        Run(system, seed, number, label, length)
         for number, length in zip(numbers, lengths, strict=True)
-        for seed in seeds.split()
+        for seed in read_numbers("--seeds", seeds)
         for system in systems.split()
     ]
     tests = [data / f"{name}.json" for name in test]

@@ -40,6 +40,7 @@ class UnitLabels:
 
     Attributes:
         names: Names of the labels, by number.
+        source: Origin and licence of the labels.
         digest: SHA-256 of the manifest, and thus of the labels.
 
     Raises:
@@ -54,6 +55,7 @@ class UnitLabels:
                 f"{self.path} labels another corpus than {corpus.path}: label the units of this one."
             )
         self.names: list[str] = manifest["names"]
+        self.source: str = manifest["source"]
         sizes = [shard["tokens"] for shard in corpus.manifest["shards"]]
         if len(sizes) != len(manifest["shards"]):
             raise self._damaged()
@@ -75,16 +77,16 @@ class UnitLabels:
         try:
             data = (self.path / MANIFEST).read_bytes()
         except OSError:
-            raise CorpusError(
-                f"{self.path} is not a folder of labels: give one that has {MANIFEST}."
-            ) from None
+            raise _not_labels(self.path) from None
         self.digest = sha256(data).hexdigest()
-        newer = complete = False
+        other = newer = complete = False
         with suppress(ValueError, KeyError, TypeError, AttributeError):
             manifest: dict[str, Any] = parse_json(data)
-            ours = manifest["kind"] == UNIT_LABELS.kind
-            newer = ours and manifest["format_version"] > FORMAT_VERSION
-            complete = ours and _is_complete(manifest)
+            other = manifest.get("kind", UNIT_LABELS.kind) != UNIT_LABELS.kind
+            newer = manifest["format_version"] > FORMAT_VERSION
+            complete = _is_complete(manifest)
+        if other:
+            raise _not_labels(self.path)
         if newer:
             raise CorpusError(f"{self.path} was made by a newer spacy-elmo: update spacy-elmo.")
         if not complete:
@@ -105,22 +107,22 @@ class UnitLabels:
 
 
 def write_unit_labels(
-    path: PathLike, corpus: Corpus, names: Sequence[str], labels: Iterable[Sequence[int]]
+    path: PathLike, corpus: Corpus, names: Sequence[str], labels: Iterable[Sequence[int]], *, source: str = ""
 ) -> None:
     """Write a folder with labels of the units of a corpus.
 
     Args:
         path: The folder.
         corpus: The corpus.
-        names: Names of the labels.
+        names: Names of the labels, all different.
         labels: For each sentence of the corpus, in its order, the number of each unit's label; -1 for none.
+        source: Origin and licence of the labels, for the description of models that learn them.
 
     Raises:
         CorpusError: The labels do not fit the corpus or the names.
         OutputError: The folder cannot be written.
     """
-    if not 0 < len(names) <= MAX_LABELS:
-        raise CorpusError(f"There are {len(names):,} labels: give 1 to {MAX_LABELS:,}.")
+    names = _checked_names(names)
     remaining = iter(labels)
     with atomic_folder(path, UNIT_LABELS) as folder:
         digests, first = [], 0
@@ -138,20 +140,34 @@ def write_unit_labels(
             "kind": UNIT_LABELS.kind,
             "format_version": FORMAT_VERSION,
             "corpus": corpus.digest,
-            "names": list(names),
+            "names": names,
+            "source": source,
             "shards": digests,
         }
-        text = json.dumps(manifest, ensure_ascii=False, indent=2) + "\n"
+        text = json.dumps(manifest, indent=2) + "\n"
         (folder / MANIFEST).write_text(text, encoding="utf8")
+
+
+def _checked_names(names: Sequence[str]) -> list[str]:
+    if not 0 < len(names) <= MAX_LABELS:
+        raise CorpusError(f"There are {len(names):,} labels: give 1 to {MAX_LABELS:,}.")
+    if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise CorpusError("The names of the labels must be texts, each of them once.")
+    return list(names)
 
 
 def _checked(labels: Sequence[int] | None, i: int, length: int, n_labels: int) -> np.ndarray:
     """Return the labels of sentence i as an array, if they fit. Raises a CorpusError."""
     if labels is None:
         raise CorpusError(f"There are labels for {i:,} sentences only: label all sentences of the corpus.")
-    row = np.asarray(labels)
-    if row.shape != (length,):
-        raise CorpusError(f"Sentence {i:,} has {length} units, but {row.size} labels: label each unit.")
+    try:
+        row = np.asarray(labels)
+    except ValueError:  # lists of different lengths
+        row = np.empty((), dtype=object)
+    if row.dtype.kind not in "iu" or row.ndim != 1:
+        raise CorpusError(f"Sentence {i:,} needs a whole number for each unit, -1 for no label.")
+    if len(row) != length:
+        raise CorpusError(f"Sentence {i:,} has {length} units, but {len(row)} labels: label each unit.")
     if not IGNORE_INDEX <= row.min() <= row.max() < n_labels:
         raise CorpusError(f"A label of sentence {i:,} is not between -1 and {n_labels - 1}.")
     return row.astype(np.int16)
@@ -163,8 +179,12 @@ def _is_complete(manifest: dict[str, Any]) -> bool:
         isinstance(names, list)
         and isinstance(shards, list)
         and 0 < len(names) <= MAX_LABELS
-        and all(isinstance(text, str) for text in (manifest["corpus"], *names, *shards))
+        and all(isinstance(text, str) for text in (manifest["corpus"], manifest["source"], *names, *shards))
     )
+
+
+def _not_labels(path: Path) -> CorpusError:
+    return CorpusError(f"{path} is not a folder of labels: make one with write_unit_labels.")
 
 
 def _name_of(number: int) -> str:

@@ -1,19 +1,19 @@
 """Predict labels of units from the states of both directions: a second task of pretraining.
 
 A biLM that also predicts the tags of an analyser has states that tell them, and later components need fewer
-sentences with tags (multi-task learning, Collobert and Weston 2008; silver labels, see docs/pretraining.md).
+sentences with tags (multi-task learning, Collobert and Weston 2008; figures: docs/zh_elmo_sm.md).
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...modeling.cross_entropy import IGNORE_INDEX
+from ...modeling.cross_entropy import ChunkedCrossEntropy
 from ...modeling.lstm import reverse_padded
 
 
 class LabelHead(nn.Module):
-    """A linear layer on the mean of the LSTM layers' outputs, which is normalised.
+    """A linear layer that scores labels, on normalised states of both directions.
 
     Args:
         projection_dim: P, width of a direction.
@@ -24,17 +24,21 @@ class LabelHead(nn.Module):
         super().__init__()
         self.linear = nn.Linear(2 * projection_dim, n_labels)
 
-    def forward(self, ahead: Tensor, back: Tensor, lengths: Tensor, labels: Tensor) -> Tensor:
-        """Return the sum of -log softmax(scores)[label] over all units with a label.
+    def forward(
+        self, forward_states: Tensor, backward_states: Tensor, lengths: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Return the sum of -log softmax(scores)[label] over all units with a label, a scalar.
 
         Args:
-            ahead: (B, T, P), states of the forward direction.
-            back: (B, T, P), states of the backward direction, in its own order.
+            forward_states: (B, T, P), mean of the layers of the forward direction, float32.
+            backward_states: (B, T, P), mean of the layers of the backward direction, in its own order.
             lengths: (B,), units of the sentences, boundaries included.
-            labels: (B, T), IGNORE_INDEX where a unit has no label.
+            labels: (B, T), cross_entropy.IGNORE_INDEX where a unit has no label.
         """
-        states = torch.cat([ahead, reverse_padded(back, lengths)], -1).flatten(0, 1)
-        labelled = (labels.flatten() != IGNORE_INDEX).nonzero()[:, 0]
-        states = states.index_select(0, labelled)
-        scores = self.linear(F.layer_norm(states, states.shape[1:]))
-        return F.cross_entropy(scores, labels.flatten()[labelled], reduction="sum")
+        states = torch.cat([forward_states, reverse_padded(backward_states, lengths)], -1).flatten(0, 1)
+        normalized = F.layer_norm(states, states.shape[1:])
+        targets = labels.flatten()  # without a selection, whose size a GPU would have to report first
+        loss: Tensor = ChunkedCrossEntropy.apply(
+            normalized, self.linear.weight, self.linear.bias, targets, None
+        )
+        return loss

@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from ...inference.bilm import BiLM
 from ...kernels.cudnn import no_tf32
-from ...modeling.cross_entropy import ChunkedCrossEntropy
+from ...modeling.cross_entropy import IGNORE_INDEX, ChunkedCrossEntropy
 from ...modeling.loss import DirectionInputs, Leaves, LMLoss, count_targets, direction_inputs
 from ...modeling.lstm import Dropout, reverse_padded
 from ...modeling.token_encoder import LabelledBatch, TokenBatch
@@ -28,9 +28,11 @@ class StepLoss(LMLoss):
     """Losses of a training step.
 
     label_nll: Sum of the losses of the labels, a scalar on the device that computed it; None: no labels.
+    n_labels: Number of units with a label.
     """
 
     label_nll: Tensor | None = None
+    n_labels: int = 0
 
 
 class TrainStep:
@@ -95,13 +97,13 @@ class TrainStep:
         On a GPU, this returns before the gradients are computed. batch: preferably on the CPU, even if the
         model is on a GPU. seed: seed of the dropout masks.
         """
-        n = count_targets(batch)
+        n, n_labels = count_targets(batch), count_labels(batch)
         batch = batch.to(self.bilm.device)
         self.seed(seed)
         with no_tf32() if batch.input_ids.is_cuda else nullcontext():
             sums, gradients = self.loss_and_grads(batch, seed)
         accumulate(gradients)
-        return StepLoss(sums[:2], n, sums[2] if len(sums) == 3 else None)
+        return StepLoss(sums[:2], n, sums[2] if len(sums) == 3 else None, n_labels)
 
     def seed(self, seed: int) -> None:
         """Seed the dropout masks of a step."""
@@ -184,7 +186,8 @@ class TrainStep:
     ) -> tuple[Tensor, list[Tensor], Gradients]:
         """Return the sum of the label losses, the gradients of both directions' states, and the head's.
 
-        The weighted sum is divided by the predictions of one direction, as are those of the language models.
+        The weighted sum is divided by the predictions of one direction, as are those of the language models:
+        gradients of several processes then add up, whatever labels each of them has.
         """
         assert self.label_head is not None
         assert batch.labels is not None
@@ -225,6 +228,13 @@ def _backward(computed: _ForwardPass, d_states: Tensor | None = None) -> tuple[T
     outputs = [computed.mean, *computed.layers]
     d_outputs = [None, *(d_layer.to(layer.dtype) for layer in computed.layers)]
     return torch.autograd.grad(outputs, computed.inputs, d_outputs)
+
+
+def count_labels(batch: TokenBatch) -> int:
+    """Return the number of units with a label. Waits for the GPU if the batch is there."""
+    if not isinstance(batch, LabelledBatch) or batch.labels is None:
+        return 0
+    return int((batch.labels != IGNORE_INDEX).sum())
 
 
 def accumulate(gradients: Iterable[tuple[Tensor, Tensor]]) -> None:
