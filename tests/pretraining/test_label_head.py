@@ -184,8 +184,9 @@ def test_a_checkpoint_without_the_label_head_is_damaged(tmp_path):
         pretrain(settings, tmp_path / "run")
 
 
-def test_two_processes_with_labels_give_the_weights_of_one(tmp_path):
-    changes = {"dropout": 0.0, "learning_rate": 0.003}
+@pytest.mark.parametrize("batch_tokens", [128, 12], ids=["many sentences", "one sentence"])
+def test_two_processes_with_labels_give_the_weights_of_one(tmp_path, batch_tokens):
+    changes = {"dropout": 0.0, "learning_rate": 0.003, "batch_tokens": batch_tokens}
     settings = labelled(make_settings(tmp_path, **changes), tmp_path / "labels")
     pretrain(settings, tmp_path / "one")
     assert together(tmp_path, tmp_path / "two", labels=settings.paths.labels, **changes) == [0, 0]
