@@ -18,6 +18,7 @@ from ..modeling.vocab import CHAR_SPECIALS, SPECIALS, Vocab
 from .checkpoint import MODEL, STATE, load_model
 from .config import PretrainConfig
 from .data.corpus import Corpus
+from .data.unit_labels import label_origin
 from .init.cooccurrence import ppmi_svd_vectors, static_vectors
 from .init.ngram_selection import static_vocab, with_ngrams
 
@@ -102,7 +103,9 @@ def config_of(settings: PretrainConfig, corpus_settings: dict[str, Any], parent:
     corpus_settings: how the corpus was segmented.
     """
     inherited = {} if parent is None else {key: getattr(parent.config, key) for key in ARCHITECTURE_KEYS}
-    config = BiLMConfig.from_dict({**inherited, **settings.model, **corpus_settings})
+    # Weights keep what they have learned from labels, so the description of the child names them, too.
+    meta = {} if parent is None else {"meta": label_origin(parent.config.meta, None)}
+    config = BiLMConfig.from_dict({**inherited, **settings.model, **corpus_settings, **meta})
     if parent is not None:
         _check_shape(config, parent.config)
     return config

@@ -32,7 +32,7 @@ from .checkpoint import (
 from .config import PretrainConfig
 from .data.corpus import Corpus
 from .data.dataloader import BatchLoader, LoaderState
-from .data.unit_labels import UnitLabels
+from .data.unit_labels import UnitLabels, label_origin
 from .distributed import DistributedContext, init_distributed
 from .evaluation import evaluate_perplexity, read_sentences, subsample
 from .initialization import build_model
@@ -285,7 +285,7 @@ class Trainer:
         origin = {
             "perplexity": {key: round(perplexity[key], 2) for key in ("forward", "backward")},
             "pretraining": f"{steps:,} steps, {self.record['tokens_seen']:,} units",
-            **({} if self.labels is None else {"labels": self.labels.source or "of unknown source"}),
+            **label_origin(self.bilm.config.meta, self.labels),
         }
         # For people: `spacy elmo info` shows it.
         self.bilm.config = replace(self.bilm.config, meta={**self.bilm.config.meta, **origin})

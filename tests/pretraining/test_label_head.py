@@ -197,6 +197,21 @@ def test_two_processes_with_labels_give_the_weights_of_one(tmp_path, batch_token
         assert a.get("label_loss", 0) == pytest.approx(b.get("label_loss", 0), rel=1e-3)
 
 
+def test_a_model_tells_the_labels_of_its_parent(tmp_path):
+    settings = labelled(make_settings(tmp_path, max_steps=1), tmp_path / "labels")
+    pretrain(settings, tmp_path / "parent")
+    parent = str(tmp_path / "parent" / "model")
+    for name, labels in (("with", settings.paths.labels), ("without", None)):
+        child = replace(settings, paths=replace(settings.paths, labels=labels, init_from=parent))
+        pretrain(child, tmp_path / name)
+        assert load(tmp_path / name / "model").config.meta["labels"] == "a test"
+    corpus = Corpus(settings.paths.train)
+    write_unit_labels(tmp_path / "other", corpus, LABELS, parity(corpus), source="another")
+    both = replace(settings.paths, labels=str(tmp_path / "other"), init_from=parent)
+    pretrain(replace(settings, paths=both), tmp_path / "both")
+    assert load(tmp_path / "both" / "model").config.meta["labels"] == "a test; another"
+
+
 def test_early_stopping_keeps_the_labels(tmp_path):
     settings = make_settings(tmp_path, max_steps=200, eval_every=2, patience=1, learning_rate=0.5)
     record = pretrain(labelled(settings, tmp_path / "labels"), tmp_path / "run")

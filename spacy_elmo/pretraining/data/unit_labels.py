@@ -148,6 +148,17 @@ def write_unit_labels(
         (folder / MANIFEST).write_text(text, encoding="utf8")
 
 
+def label_origin(inherited: dict[str, Any], labels: UnitLabels | None) -> dict[str, str]:
+    """Return what the description of a model says about labels: the sources of its parent's and of its own.
+
+    inherited: description of the parent, or what it has passed on. Empty for a model without any labels.
+    """
+    sources = [str(inherited["labels"])] if "labels" in inherited else []
+    if labels is not None:
+        sources.append(labels.source or "unknown source")
+    return {"labels": "; ".join(dict.fromkeys(sources))} if sources else {}
+
+
 def _checked_names(names: Sequence[str]) -> list[str]:
     if not 0 < len(names) <= MAX_LABELS:
         raise CorpusError(f"There are {len(names):,} labels: give 1 to {MAX_LABELS:,}.")

@@ -55,7 +55,7 @@ class CUDAGraphTrainStep:
     """
 
     runs_directions_in_threads = False
-    label_head = None  # steps with labels are rare, and are not recorded
+    label_head = None  # a graph has buffers for the losses of both directions alone
 
     def __init__(self, plain: TrainStep):
         """Set up the streams and the shared memory of the graphs."""
