@@ -52,6 +52,16 @@ def test_both_sides_get_the_same_seeds():
     assert len(runs) == 12
 
 
+def test_one_task_of_the_comparison():
+    assert {(run.task, run.system) for run in plan("0 1", "ner")} == {("ner", "baseline"), ("ner", "elmo")}
+
+
+@pytest.mark.parametrize("tasks", ["", "parser", "ner parser", "ner,tagger"])
+def test_tasks_that_are_none(tasks):
+    with pytest.raises(TrainError, match="choose from tagger, ner"):
+        plan("0", tasks)
+
+
 @pytest.mark.parametrize("static", [[], ["我你"]])
 def test_another_model_has_its_own_lexicon_and_no_distilled_tagger(static, tmp_path):
     configs = PROJECT.parents[1] / "configs"
@@ -149,6 +159,18 @@ def test_report_writes_what_it_prints(tmp_path):
     text = (tmp_path / "report.md").read_text(encoding="utf8")
     assert done.stdout.startswith(text)
     assert "123.5" in text
+
+
+def test_report_of_one_task(tmp_path):
+    for run in plan("0 1", "ner"):
+        scores = {"task": "ner", "system": run.system, "seed": run.seed, "mix": None}
+        scores |= {f"ents_{key}": 0.5 + 0.25 * (run.system == "elmo") for key in "prf"}
+        write_json(tmp_path / f"{run.name}.json", {**scores, "ents_per_type": {}})
+    done = script("report", tmp_path, tmp_path / "t.md", "--seeds", "0 1", "--tasks", "ner")
+    assert done.returncode == 0, done.stderr
+    table = (tmp_path / "t.md").read_text(encoding="utf8")
+    assert "| entities F1        | 50.00 ± 0.00 | 75.00 ± 0.00 | -50.0 % |" in table
+    assert "tagging" not in table
 
 
 def test_report_without_scores_is_one_sentence(tmp_path):

@@ -14,7 +14,7 @@ import typer
 from io_utils import fail, write_json
 from spacy.language import Language
 from spacy.training import Corpus
-from train_seeds import Run, TrainError, plan
+from train_seeds import TASKS, Run, TrainError, plan
 
 # The first of each is the one that counts.
 SCORES = {"tagger": ["tag_acc"], "ner": ["ents_f", "ents_p", "ents_r", "ents_per_type"]}
@@ -69,12 +69,13 @@ def main(
     test_data: Path = typer.Argument(..., help="The test sentences, .spacy."),
     output: Path = typer.Argument(..., help="Folder for the scores."),
     seeds: str = typer.Option("0 1 2", help="Seeds, as one argument."),
+    tasks: str = typer.Option(" ".join(TASKS), help="Tasks, as one argument."),
     jobs: int = typer.Option(2, min=1, help="Evaluations at a time."),
     gpu: int = typer.Option(-1, help="GPU to run on, -1: none."),
 ) -> None:
     """Score all runs of the comparison on the test part."""
     try:
-        evaluate_all(plan(seeds), training, test_data, output, jobs, gpu)
+        evaluate_all(plan(seeds, tasks), training, test_data, output, jobs, gpu)
     except (TrainError, OSError, ValueError) as error:
         fail(str(error))
 

@@ -48,8 +48,11 @@ def comparison(scores: Sequence[Scores]) -> str:
         return [name, percent(baseline), percent(elmo), fewer_errors(baseline, elmo)]
 
     rows = [["on the test part", "baseline", "+ ELMo", "errors"]]
-    rows.append(row("tagging accuracy", "tagger", lambda s: s["tag_acc"]))
-    rows += [row(f"entities {name}", "ner", lambda s, key=key: s[f"ents_{key}"]) for name, key in MEASURES]
+    tasks = {s["task"] for s in scores}
+    if "tagger" in tasks:
+        rows.append(row("tagging accuracy", "tagger", lambda s: s["tag_acc"]))
+    if "ner" in tasks:
+        rows += [row(f"entities {name}", "ner", lambda s, k=key: s[f"ents_{k}"]) for name, key in MEASURES]
     for label in sorted({label for s in scores if s["task"] == "ner" for label in s["ents_per_type"]}):
         rows += [
             # a run that neither found nor missed a label has no score for it
@@ -96,13 +99,16 @@ def main(
     metrics: Path = typer.Argument(..., help="Folder of the scores."),
     output: Path = typer.Argument(..., help="The Markdown file to write."),
     seeds: str = typer.Option("0 1 2", help="Seeds, as one argument."),
+    tasks: str = typer.Option(" ".join(TASKS), help="Tasks, as one argument."),
     sentences: int = typer.Option(500, help="Training sentences, for the title."),
 ) -> None:
     """Write the table, and print it."""
     try:
-        scores = load(metrics, plan(seeds))
+        scores = load(metrics, plan(seeds, tasks))
         title = f"# ELMo against the baseline, {sentences} training sentences, seeds {seeds}"
-        tables = [comparison(scores), mixes(scores), perplexities(metrics / "perplexity.json")]
+        tables = [comparison(scores), mixes(scores)]
+        if (metrics / "perplexity.json").exists():
+            tables.append(perplexities(metrics / "perplexity.json"))
     except (TrainError, OSError, ValueError) as error:
         fail(f"The scores cannot be read ({error}); run the command 'evaluate' first.")
     text = "\n\n".join([title, *tables])

@@ -48,17 +48,23 @@ class Run:
         return f"{self.task}.cfg" if self.system == "elmo" else f"{self.task}_baseline.cfg"
 
 
-def plan(seeds: str) -> list[Run]:
-    """Return all runs of the comparison, slow ones first, so that all end together. seeds: "0 1 2"."""
+def plan(seeds: str, tasks: str = " ".join(TASKS)) -> list[Run]:
+    """Return all runs of the comparison, slow ones first, so that all end together.
+
+    seeds: such as "0 1 2". tasks: names of TASKS. Raises TrainError for others.
+    """
     try:
         numbers = [int(seed) for seed in seeds.replace(",", " ").split()]
     except ValueError:
         raise TrainError(f"'{seeds}' is not a list of seeds: give whole numbers such as '0 1 2'.") from None
     if not numbers:
         raise TrainError("No seed is given; give whole numbers such as '0 1 2'.")
+    chosen = list(dict.fromkeys(tasks.split()))
+    if not chosen or not set(chosen) <= set(TASKS):
+        raise TrainError(f"'{tasks}' is not a list of tasks: choose from {', '.join(TASKS)}.")
     systems = sorted(SYSTEMS, reverse=True)
     return [
-        Run(task, system, seed) for system in systems for task in TASKS for seed in dict.fromkeys(numbers)
+        Run(task, system, seed) for system in systems for task in chosen for seed in dict.fromkeys(numbers)
     ]
 
 
@@ -142,6 +148,7 @@ def main(
     output: Path = typer.Argument(..., help="Where the trained pipelines and the logs go."),
     configs: Path = typer.Option(Path("../../configs"), help="Folder of the configs."),
     seeds: str = typer.Option("0 1 2", help="Seeds, as one argument."),
+    tasks: str = typer.Option(" ".join(TASKS), help="Tasks, as one argument."),
     max_steps: int = typer.Option(600, help="Steps of each training."),
     eval_frequency: int = typer.Option(100, help="Steps between evaluations; the best one is kept."),
     dropout: float = typer.Option(
@@ -158,7 +165,7 @@ def main(
     options += ["--training.patience", "0"]  # both sides train to the end; the best evaluation counts
     options += features.options(suffix)
     try:
-        runs = plan(seeds)
+        runs = plan(seeds, tasks)
         configs = configs_for(model, configs, output)
         typer.echo(f"{len(runs)} trainings, {jobs} at a time; logs in {output / 'logs'}")
         calls = [
