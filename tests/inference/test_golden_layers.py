@@ -66,12 +66,12 @@ zhangsan@example.com
 # Hashes of f32, bf16 and int16. `plain` rounds a product before it is added, the others do not; the
 # instructions for bf16 differ in how they round the sum of two products.
 GOLDEN = {
-    "native plain": ("aeb0bf77e1d25779", "0356a02cb24aefbc", "1c94268fcb4ddc05"),
-    "native avx2": ("3d3f7c348804cc47", "ee6701aa1cd2fd53", "f594faa4daf68249"),
-    "native avx512": ("3d3f7c348804cc47", "ee6701aa1cd2fd53", "f594faa4daf68249"),
-    "native avx512vnni": ("3d3f7c348804cc47", "ee6701aa1cd2fd53", "f594faa4daf68249"),
-    "native avx512bf16": ("3d3f7c348804cc47", "8b3625d2a70283be", "f594faa4daf68249"),
-    "native amx": ("3d3f7c348804cc47", None, "f594faa4daf68249"),  # bf16: to be recorded on such a processor
+    "native plain": ("c4136637f5370f2e", "22e43e0e89a709d2", "7c1f2e8f45f18ab7"),
+    "native avx2": ("86dcef10f131bbeb", "f509224c19d8f46f", "a40757d13e22861a"),
+    "native avx512": ("86dcef10f131bbeb", "f509224c19d8f46f", "a40757d13e22861a"),
+    "native avx512vnni": ("86dcef10f131bbeb", "f509224c19d8f46f", "a40757d13e22861a"),
+    "native avx512bf16": ("86dcef10f131bbeb", "b02e4ccb224b7338", "a40757d13e22861a"),
+    "native amx": ("86dcef10f131bbeb", None, "a40757d13e22861a"),  # bf16: to be recorded on such a processor
 }
 PRECISIONS = ("f32", "bf16", "int16")
 # The first number of the static vector of a text.
