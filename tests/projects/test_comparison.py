@@ -166,7 +166,11 @@ def test_report_of_one_task(tmp_path):
         scores = {"task": "ner", "system": run.system, "seed": run.seed, "mix": None}
         scores |= {f"ents_{key}": 0.5 + 0.25 * (run.system == "elmo") for key in "prf"}
         write_json(tmp_path / f"{run.name}.json", {**scores, "ents_per_type": {}})
-    done = script("report", tmp_path, tmp_path / "t.md", "--seeds", "0 1", "--tasks", "ner")
+    options = ["--seeds", "0 1", "--tasks", "ner"]
+    missing = script("report", tmp_path, tmp_path / "t.md", *options)
+    assert missing.returncode == 1
+    assert "perplexity.json" in missing.stderr
+    done = script("report", tmp_path, tmp_path / "t.md", *options, "--no-perplexity")
     assert done.returncode == 0, done.stderr
     table = (tmp_path / "t.md").read_text(encoding="utf8")
     assert "| entities F1        | 50.00 ± 0.00 | 75.00 ± 0.00 | -50.0 % |" in table

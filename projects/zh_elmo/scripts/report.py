@@ -101,13 +101,14 @@ def main(
     seeds: str = typer.Option("0 1 2", help="Seeds, as one argument."),
     tasks: str = typer.Option(" ".join(TASKS), help="Tasks, as one argument."),
     sentences: int = typer.Option(500, help="Training sentences, for the title."),
+    perplexity: bool = typer.Option(True, help="Also report perplexity.json, that of the biLM."),
 ) -> None:
     """Write the table, and print it."""
     try:
         scores = load(metrics, plan(seeds, tasks))
         title = f"# ELMo against the baseline, {sentences} training sentences, seeds {seeds}"
         tables = [comparison(scores), mixes(scores)]
-        if (metrics / "perplexity.json").exists():
+        if perplexity:
             tables.append(perplexities(metrics / "perplexity.json"))
     except (TrainError, OSError, ValueError) as error:
         fail(f"The scores cannot be read ({error}); run the command 'evaluate' first.")
