@@ -46,7 +46,7 @@ def test_every_command_and_path_of_the_project_is_there():
 
 
 def test_both_sides_get_the_same_seeds():
-    runs = plan("0 1,7 1")
+    runs = plan("0 1 7 1")
     sides = [{(run.task, run.seed) for run in runs if run.system == side} for side in ("baseline", "elmo")]
     assert sides[0] == sides[1] == {(task, seed) for task in ("tagger", "ner") for seed in (0, 1, 7)}
     assert len(runs) == 12

@@ -127,7 +127,7 @@ def test_the_steps_belong_to_the_numbers_of_questions(data, tmp_path, capsys, mo
     for steps in ("1,000", "0", ""):
         with pytest.raises(typer.Exit):
             reading.main(**arguments, steps=steps)
-        assert f'--steps "{steps}" is not valid' in capsys.readouterr().err
+        assert f"--steps: '{steps}' is not a list of whole numbers from 1 on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("system", ["elmo", "elmo_twice", "elmo_lexicon"])

@@ -1,4 +1,4 @@
-"""Share helpers of this project's scripts: atomic files, and errors in one sentence."""
+"""Share helpers of this project's scripts: atomic files, lists of numbers, errors in one sentence."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from spacy_elmo.atomic_io import write_atomic
 
-__all__ = ["fail", "read_json", "write_atomic", "write_json"]
+__all__ = ["fail", "read_json", "read_numbers", "write_atomic", "write_json"]
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -19,6 +19,18 @@ def write_json(path: Path, data: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file. Raises OSError and ValueError."""
     return json.loads(path.read_text(encoding="utf8"))
+
+
+def read_numbers(text: str, *, smallest: int = 0) -> list[int]:
+    """Return the whole numbers in a text such as "0 1 2", repeated ones too.
+
+    Raises a ValueError if there are none, if one is smaller than `smallest`, or if there is something else,
+    such as a comma: "1,000" could be one number or two.
+    """
+    numbers = text.split()
+    if not numbers or not all(number.isdecimal() and int(number) >= smallest for number in numbers):
+        raise ValueError(f"'{text}' is not a list of whole numbers from {smallest} on, such as '1 2'.")
+    return [int(number) for number in numbers]
 
 
 def fail(message: str) -> NoReturn:

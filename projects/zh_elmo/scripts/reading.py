@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from io_utils import fail, read_json, write_json
+from io_utils import fail, read_json, read_numbers, write_json
 from thinc.api import Config
 
 SYSTEMS = ("baseline", "elmo", "elmo_twice", "elmo_lexicon")
@@ -175,14 +175,6 @@ def _mean_scores(found: list[tuple[Any, Any]]) -> dict[str, float | None]:
     return {name: sum(own) / len(own) if own else None for name, own in values.items()}
 
 
-def read_numbers(option: str, text: str, *, smallest: int = 0) -> list[int]:
-    """Return the whole numbers of an option. Ends the script if one is not a number or too small."""
-    numbers = text.split()
-    if not numbers or not all(number.isdecimal() and int(number) >= smallest for number in numbers):
-        fail(f'{option} "{text}" is not valid: give whole numbers from {smallest} on, such as "1 2".')
-    return [int(number) for number in numbers]
-
-
 def check_settings(file: Path, run: Run) -> None:
     """Raise a RunError if the scores of a run are of other settings."""
     if file.exists() and (other := read_json(file)["settings"]) != run.settings:
@@ -239,14 +231,14 @@ def main(
         fail(f"There is no system {', '.join(sorted(unknown))}: give some of {', '.join(SYSTEMS)}.")
     if bool(label) != (model is not None) or not re.fullmatch("[a-zA-Z0-9-]*", label):
         fail("--model and --label belong together: give both, the label in letters, digits and hyphens.")
-    numbers, lengths = read_numbers("--questions", questions), read_numbers("--steps", steps, smallest=1)
+    numbers, lengths = _option("--questions", questions), _option("--steps", steps, smallest=1)
     if len(lengths) not in (1, len(numbers)):
         fail(f"--steps has {len(lengths)} numbers: give one, or as many as --questions has ({len(numbers)}).")
     lengths = lengths * len(numbers) if len(lengths) == 1 else lengths
     runs = [
         Run(system, seed, number, label, length)
         for number, length in zip(numbers, lengths, strict=True)
-        for seed in read_numbers("--seeds", seeds)
+        for seed in _option("--seeds", seeds)
         for system in systems.split()
     ]
     tests = [data / f"{name}.json" for name in test]
@@ -255,6 +247,14 @@ def main(
             typer.echo(line)
     except (RunError, OSError, ValueError) as error:
         fail(str(error))
+
+
+def _option(name: str, text: str, *, smallest: int = 0) -> list[int]:
+    """Return the whole numbers of an option. Ends the script if there is something else."""
+    try:
+        return read_numbers(text, smallest=smallest)
+    except ValueError as error:
+        fail(f"{name}: {error}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from io_utils import read_json, write_json
+from io_utils import read_json, read_numbers, write_json
 from lengths import count_entities, count_tags
 from probe import copies, minibatches, training_settings
 from spacy.language import Language
@@ -191,14 +191,11 @@ def check_known(names: Iterable[str], known: Iterable[str], kind: str) -> None:
 
 
 def numbers(text: str) -> list[int]:
-    """Read a list of whole numbers such as "0 1 2"."""
+    """Read a list of whole numbers such as "0 1 2", each once. Raises a StudyError for anything else."""
     try:
-        found = [int(each) for each in text.replace(",", " ").split()]
-    except ValueError:
-        raise StudyError(f"'{text}' is not a list of whole numbers: give one such as '0 1 2'.") from None
-    if not found:
-        raise StudyError("No number is given; give whole numbers such as '0 1 2'.")
-    return list(dict.fromkeys(found))
+        return list(dict.fromkeys(read_numbers(text)))
+    except ValueError as error:
+        raise StudyError(str(error)) from error
 
 
 def run_all(

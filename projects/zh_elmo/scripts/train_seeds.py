@@ -15,7 +15,7 @@ from pathlib import Path
 
 import features
 import typer
-from io_utils import fail, read_json
+from io_utils import fail, read_json, read_numbers
 from thinc.api import Config
 
 from spacy_elmo.inference.loading import bundled_model_path, read_config
@@ -54,11 +54,9 @@ def plan(seeds: str, tasks: str = " ".join(TASKS)) -> list[Run]:
     seeds: such as "0 1 2". tasks: names of TASKS. Raises TrainError for others.
     """
     try:
-        numbers = [int(seed) for seed in seeds.replace(",", " ").split()]
-    except ValueError:
-        raise TrainError(f"'{seeds}' is not a list of seeds: give whole numbers such as '0 1 2'.") from None
-    if not numbers:
-        raise TrainError("No seed is given; give whole numbers such as '0 1 2'.")
+        numbers = read_numbers(seeds)
+    except ValueError as error:
+        raise TrainError(f"The seeds are wrong: {error}") from error
     chosen = list(dict.fromkeys(tasks.split()))
     if not chosen or not set(chosen) <= set(TASKS):
         raise TrainError(f"'{tasks}' is not a list of tasks: choose from {', '.join(TASKS)}.")
