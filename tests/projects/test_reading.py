@@ -1,6 +1,8 @@
 """The scripts of the reading comparison, and the configs that they train."""
 
 import json
+import subprocess
+import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -12,7 +14,9 @@ import reading_report
 import spacy
 import srsly
 import typer
+from io_utils import write_json
 from spacy.cli.train import train
+from test_comparison import PROJECT
 from thinc.api import Config
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +107,9 @@ def test_a_run_leaves_its_scores_and_is_not_repeated(data, tmp_path):
     assert not (tmp_path / "training" / "baseline_all_0" / "log.txt").exists()
     with pytest.raises(reading.RunError, match="has other settings: --training"):
         list(reading.run_all([reading.Run("elmo", 0, 0), reading.Run("baseline", 0, 0, steps=3)], **settings))
+    (data / "train.json").write_text(json.dumps(squad()), encoding="utf8")
+    with pytest.raises(reading.RunError, match="was made with another file of train: delete it"):
+        list(reading.run_all(runs, **settings))
     table = reading_report.table(tmp_path / "metrics")
     assert "BiDAF without ELMo" in table
     pipeline = reading_page.find_pipeline(tmp_path / "training")
@@ -128,6 +135,67 @@ def test_the_steps_belong_to_the_numbers_of_questions(data, tmp_path, capsys, mo
         with pytest.raises(typer.Exit):
             reading.main(**arguments, steps=steps)
         assert f"--steps: '{steps}' is not a list of whole numbers from 1 on" in capsys.readouterr().err
+
+
+def test_the_memory_is_that_of_the_command_alone(tmp_path):
+    """The process that starts the measurement needs more, and so does a command before."""
+    subprocess.run([sys.executable, "-c", "bytearray(b'1') * 300_000_000"], check=True)
+    call = [sys.executable, PROJECT / "scripts" / "measure_process.py", tmp_path / "costs.json"]
+    assert subprocess.run([*call, sys.executable, "-c", "raise SystemExit(3)"]).returncode == 3
+    costs = json.loads((tmp_path / "costs.json").read_text(encoding="utf8"))
+    assert 0 < costs["peak_mb"] < 100
+    assert 0 < costs["seconds"] < 60
+
+
+def test_a_training_that_fails_shows_the_end_of_its_log(tmp_path):
+    with pytest.raises(reading.RunError, match="baseline_all_0 failed with status 1"):
+        reading.train(reading.Run("baseline", 0, 0), Config(), tmp_path / "run", [])
+
+
+def test_the_biLM_belongs_to_the_inputs(data):
+    run, model = reading.Run("elmo", 0, 0, "news"), data / "model"
+    model.mkdir()
+    (model / "weights.safetensors").write_bytes(b"1")
+    first = reading.inputs_of(run, data, [data / "quiz.json"], model)
+    (model / "weights.safetensors").write_bytes(b"2")
+    second = reading.inputs_of(run, data, [data / "quiz.json"], model)
+    assert [name for name in first if first[name] != second[name]] == ["biLM"]
+    assert sorted(first) == ["biLM", "dev", "quiz", "train"]
+
+
+def test_seeds_that_differ_are_not_averaged(tmp_path):
+    same = {"all": {"em": 0.5, "f": 0.5, "rouge_l": 0.5}, "no_answer_acc": 1.0}
+    for questions in ("10000", "2000", "all"):
+        for seed in (0, 1):
+            write_json(tmp_path / f"elmo_{questions}_{seed}.json", {"quiz": same, "settings": ["a"]})
+    lines = [
+        line.split("|")[2].strip() for line in reading_report.table(tmp_path).splitlines() if "ELMo" in line
+    ]
+    assert lines == ["2000", "10000", "all"] * 2
+    write_json(tmp_path / "elmo_all_1.json", {"quiz": same, "settings": ["b"]})
+    with pytest.raises(ValueError, match="The seeds of elmo_all differ in their settings"):
+        reading_report.table(tmp_path)
+    write_json(tmp_path / "elmo_all_1.json", {"other": same, "settings": ["a"]})
+    with pytest.raises(ValueError, match="has no scores of other"):
+        reading_report.table(tmp_path)
+
+
+def test_tests_that_would_replace_another_part_are_refused():
+    assert reading_data.test_files("a/DRCD_test.json 'my b/quiz.json'") == [
+        Path("a/DRCD_test.json"),
+        Path("my b/quiz.json"),
+    ]
+    for text in ("squad/dev.json", "train.json", "a/quiz.json b/quiz.json"):
+        with pytest.raises(reading_data.DataError, match="A test cannot be named"):
+            reading_data.test_files(text)
+
+
+def test_the_page_shows_the_reader_with_the_most_questions(tmp_path):
+    for name in ("elmo_1000_0", "elmo_4000_1", "baseline_all_0"):
+        (tmp_path / name / "model-best").mkdir(parents=True)
+    assert reading_page.find_pipeline(tmp_path) == tmp_path / "elmo_4000_1" / "model-best"
+    (tmp_path / "elmo_all_2" / "model-best").mkdir(parents=True)
+    assert reading_page.find_pipeline(tmp_path) == tmp_path / "elmo_all_2" / "model-best"
 
 
 @pytest.mark.parametrize("system", ["elmo", "elmo_twice", "elmo_lexicon"])

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,7 @@ def test_gains_pool_the_seeds():
     assert (first["length"], first["all"], first[WITHOUT], first[BUNDLED]) == ("1-10", 20, 0.55, 0.75)
     assert (second["length"], second[WITHOUT], second[BUNDLED]) == ("11-20", 1.0, 1.0)
     assert gains(cells[:2]) == []
+    assert gains([*cells, cell(WITHOUT, 0.1, 2)]) == [first, second]  # a seed that only one side has
 
 
 # --- Plans and cells ---
@@ -157,8 +159,17 @@ def test_a_cell_from_training_to_its_file(corpus, tmp_path):
     write_json(path, {**elmo, "score": 0.25})
     run_all(cells, data, tmp_path)  # a finished cell is not run again
     assert json.loads(path.read_text())["score"] == 0.25
-    with pytest.raises(StudyError, match="2 steps"):
+    with pytest.raises(StudyError, match="steps 2, not 3"):
         run_all(cells, Data(corpus, corpus, 3, 4, tmp_path / "cache", ROOT / "configs"), tmp_path)
+    with pytest.raises(StudyError, match="test_limit 4, not 0"):
+        run_all(cells, Data(corpus, corpus, 2, 0, tmp_path / "cache", ROOT / "configs"), tmp_path)
+    with pytest.raises(StudyError, match=r"settings \{'fixed_gamma': 10.0\}, not"):
+        run_all([replace(cells[1], settings={"fixed_gamma": 1.0})], data, tmp_path)
+    write_json(path, {**elmo, "bilm": "another model"})
+    with pytest.raises(StudyError, match="bilm another model"):
+        run_all(cells, data, tmp_path)
+    with pytest.raises(StudyError, match="'lexical' is not a task"):
+        run_all([replace(cells[0], task="lexical")], data, tmp_path)
 
 
 def test_too_few_sentences_is_one_sentence(corpus, tmp_path):
@@ -177,6 +188,17 @@ def test_the_table_of_settings():
     assert rows[BASE][2:] == ["75.00 ± 7.07", "+0.00", "2", "0.50 0.30 0.20", "1.50"]
     assert rows["dropout 0.5"][2:5] == ["72.00", "-3.00", "1"]
     assert rows[WITHOUT][3:] == ["-25.00", "1", "-", "-"]
+
+
+def test_cells_of_other_settings_are_not_averaged():
+    plain = cell(BASE, 0.7, steps=500, test_sentences=9, bilm="a")
+    for other in ({"steps": 50}, {"test_sentences": 300}, {"settings": {"learn_rate": 1.0}}, {"bilm": "b"}):
+        with pytest.raises(StudyError, match="measure some of them again"):
+            knobs_table([plain, {**plain, "seed": 1, **other}])
+    with pytest.raises(StudyError, match="bundled model"):
+        knobs_table([plain, {**plain, "system": "dropout 0.5", "bilm": "b"}])
+    own = {**plain, "system": "own text", "bilm": "b", "model": "folder"}
+    assert len(knobs_table([plain, own, {**plain, "sentences": 2000, "bilm": "c"}])) == 4
 
 
 def test_only_tables_of_a_document_are_replaced():
@@ -224,6 +246,14 @@ def test_the_page_has_all_inside():
     for outside in ("src=", "<link", "<script"):
         assert outside not in made
     assert curve_picture([]) == weights_picture([]) == ""
+    drawn = weights_picture([cell(BASE, 0.5), cell(BASE, 0.5, sentences=0)])
+    assert "tagger, 500, plain" in drawn
+    assert "tagger, all, plain" in drawn
+    better = [
+        cell(BASE, 0.95, 1, task="ner", examples=[kept]),
+        cell(BASE, 0.1, 2, task="ner", examples=[kept]),
+    ]
+    assert "seed 0. First" in examples_html([*better, *ner])  # not the one with the best score
     assert "None yet" in examples_html(curve)
 
 

@@ -52,8 +52,10 @@ def test_factors():
 def test_the_factor_is_the_best_on_development_data(corpus, tmp_path):
     data = Data(corpus, corpus, 2, 0, tmp_path, ROOT / "configs")
     for factor, score in ((0.03, 0.5), (0.1, 0.7), (0.3, 0.6)):
-        cell = Cell(CHOICE, f"{TUNED}, factor {factor}", "tagger", 8, 0, {FACTOR: factor})
-        write_json(tmp_path / CHOICE / f"{cell.name}.json", {"steps": 2, "score": score, "seconds": 1.0})
+        settings = {**PLAIN, FACTOR: factor}
+        cell = Cell(CHOICE, f"{TUNED}, factor {factor}", "tagger", 8, 0, settings)
+        made = {**cell.describe(), **data.describe(), "score": score, "seconds": 1.0}
+        write_json(tmp_path / CHOICE / f"{cell.name}.json", made)
     assert choose("tagger", 8, [0.03, 0.1, 0.3], data, tmp_path) == 0.1
     assert choose("tagger", 8, [0.2], data, tmp_path) == 0.2  # nothing to choose, nothing is run
 

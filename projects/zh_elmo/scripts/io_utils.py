@@ -1,5 +1,6 @@
 """Share helpers of this project's scripts: atomic files, lists of numbers, errors in one sentence."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, NoReturn
@@ -8,7 +9,15 @@ import typer
 
 from spacy_elmo.atomic_io import write_atomic
 
-__all__ = ["fail", "read_json", "read_numbers", "write_atomic", "write_json"]
+__all__ = [
+    "fail",
+    "fingerprint",
+    "fingerprint_of_bilm",
+    "read_json",
+    "read_numbers",
+    "write_atomic",
+    "write_json",
+]
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -19,6 +28,18 @@ def write_json(path: Path, data: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file. Raises OSError and ValueError."""
     return json.loads(path.read_text(encoding="utf8"))
+
+
+def fingerprint(path: Path) -> str:
+    """Return the first 16 digits of the SHA-256 of a file: equal only for equal contents. Raises OSError."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def fingerprint_of_bilm(model: Path | None) -> str:
+    """Return the fingerprint of the weights of a model folder; None: the bundled model. Raises OSError."""
+    from spacy_elmo.inference.loading import bundled_model_path  # imports torch, which few scripts need
+
+    return fingerprint((model or bundled_model_path()) / "weights.safetensors")
 
 
 def read_numbers(text: str, *, smallest: int = 0) -> list[int]:

@@ -6,7 +6,6 @@ with such a file is not repeated, so an interrupted comparison continues where i
 
 import os
 import re
-import resource
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from io_utils import fail, read_json, read_numbers, write_json
+from io_utils import fail, fingerprint, fingerprint_of_bilm, read_json, read_numbers, write_json
 from thinc.api import Config
 
 SYSTEMS = ("baseline", "elmo", "elmo_twice", "elmo_lexicon")
@@ -88,21 +87,16 @@ def train(run: Run, config: Config, folder: Path, paths: list[str]) -> tuple[flo
     call = [sys.executable, "-m", "spacy", "train", str(folder / "config.cfg"), "--output", str(folder)]
     call += ["--system.seed", str(run.seed), "--corpora.train.limit", str(run.questions), *paths]
     call += run.settings
-    begin, log = _seconds_of_children(), folder / "log.txt"
+    log, costs = folder / "log.txt", folder / "costs.json"
+    call = [sys.executable, str(Path(__file__).with_name("measure_process.py")), str(costs), *call]
     with log.open("wb") as file:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         status = subprocess.run(call, stdout=file, stderr=subprocess.STDOUT, env=environment).returncode
     if status:
         tail = "\n".join(log.read_text(encoding="utf8", errors="replace").rstrip().split("\n")[-8:])
         raise RunError(f"The training {run.name} failed with status {status}; {log} ends with:\n{tail}")
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return _seconds_of_children() - begin, peak
-
-
-def _seconds_of_children() -> float:
-    """Return the processor time of the processes that were waited for, which no other program lengthens."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    found = read_json(costs)
+    return found["seconds"], found["peak_mb"]
 
 
 def evaluate(folder: Path, dev: Path, tests: list[Path]) -> dict[str, Any]:
@@ -175,10 +169,26 @@ def _mean_scores(found: list[tuple[Any, Any]]) -> dict[str, float | None]:
     return {name: sum(own) / len(own) if own else None for name, own in values.items()}
 
 
-def check_settings(file: Path, run: Run) -> None:
-    """Raise a RunError if the scores of a run are of other settings."""
-    if file.exists() and (other := read_json(file)["settings"]) != run.settings:
-        raise RunError(f"{file} has other settings: {' '.join(other)}. Delete it to train again.")
+def inputs_of(run: Run, data: Path, tests: list[Path], model: Path | None) -> dict[str, str]:
+    """Return fingerprints of what the scores of a run depend on: its data, its tests and its biLM."""
+    files = [data / "train.json", data / "dev.json", *tests]
+    found = {file.stem: fingerprint(file) for file in files}
+    return found if run.system == "baseline" else {**found, "biLM": fingerprint_of_bilm(model)}
+
+
+def check_scores(file: Path, run: Run, inputs: dict[str, str]) -> None:
+    """Raise a RunError if the scores of a run are of other settings, other data or another biLM."""
+    if not file.exists():
+        return
+    found = read_json(file)
+    if found["settings"] != run.settings:
+        raise RunError(f"{file} has other settings: {' '.join(found['settings'])}. Delete it to train again.")
+    other = [name for name, digest in inputs.items() if found.get("inputs", {}).get(name) != digest]
+    if other:
+        raise RunError(
+            f"{file} was made with another file of {', '.join(other)}: delete it to train again, or give "
+            "another folder for the scores."
+        )
 
 
 def run_all(
@@ -191,8 +201,9 @@ def run_all(
     model: Path | None,
 ) -> Iterator[str]:
     """Train and test the runs without scores; yield a line for each run. Raises RunError."""
+    inputs = {run.name: inputs_of(run, data, tests, model) for run in runs}
     for run in runs:  # before the first training
-        check_settings(metrics / f"{run.name}.json", run)
+        check_scores(metrics / f"{run.name}.json", run, inputs[run.name])
     for run in runs:
         file = metrics / f"{run.name}.json"
         if not file.exists():
@@ -202,9 +213,8 @@ def run_all(
                 paths += ["--paths.cache", str(output / "cache")]
             seconds, peak = train(run, config, output / run.name, paths)
             scores = evaluate(output / run.name, data / "dev.json", tests)
-            write_json(
-                file, {**scores, "training_seconds": seconds, "peak_mb": peak, "settings": run.settings}
-            )
+            costs = {"training_seconds": seconds, "peak_mb": peak}
+            write_json(file, {**scores, **costs, "settings": run.settings, "inputs": inputs[run.name]})
         scores = read_json(file)
         results = ", ".join(f"{test.stem} F1 {100 * scores[test.stem]['all']['f']:.2f}" for test in tests)
         yield f"{run.name}: {results}"

@@ -7,6 +7,7 @@ answers. Simplified text is not changed.
 import copy
 import json
 import random
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,10 @@ def main(
     output: Path = typer.Argument(
         ..., help="Folder to write train.json, dev.json, the tests and passages.txt to."
     ),
-    train: list[Path] = typer.Option(..., help="Files to train on; a part of them is for development."),
-    test: list[Path] = typer.Option(..., help="Files to test on."),
+    train: str = typer.Option(
+        ..., help="Files to train on, as one argument; a part of them is for development."
+    ),
+    test: str = typer.Option(..., help="Files to test on, as one argument."),
     dev_share: float = typer.Option(0.1, min=0.01, max=0.5, help="Share of passages for development."),
     seed: int = typer.Option(0, help="Seed of the development part."),
 ) -> None:
@@ -113,9 +116,9 @@ def main(
     """
     try:
         convert = load_converter().convert
-        tests = {path: _paragraphs(read_data(path, convert)) for path in test}
+        tests = {path: _paragraphs(read_data(path, convert)) for path in test_files(test)}
         tested = {paragraph["context"] for paragraphs in tests.values() for paragraph in paragraphs}
-        known = [p for path in train for p in _paragraphs(read_data(path, convert))]
+        known = [p for path in _paths(train) for p in _paragraphs(read_data(path, convert))]
         parts = split([p for p in known if p["context"] not in tested], dev_share, seed)
         for name, part in zip(("train", "dev"), parts, strict=True):
             typer.echo(write_part(output / f"{name}.json", part))
@@ -125,6 +128,21 @@ def main(
         typer.echo(write_passages(output / "passages.txt", everything))
     except (DataError, OSError) as error:
         fail(str(error))
+
+
+def test_files(text: str) -> list[Path]:
+    """Return the files of a test option. Raises DataError if two would be written to one file."""
+    paths = _paths(text)
+    names = [path.stem for path in paths]
+    for name in names:
+        if name in ("train", "dev") or names.count(name) > 1:
+            raise DataError(f"A test cannot be named {name}: {name}.json is another part. Rename the file.")
+    return paths
+
+
+def _paths(text: str) -> list[Path]:
+    """Return the files of an option, which white space separates, as in a shell."""
+    return [Path(each) for each in shlex.split(text)]
 
 
 def _paragraphs(data: Squad) -> list[dict]:

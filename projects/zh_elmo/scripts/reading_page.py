@@ -86,11 +86,17 @@ def _map(weights: Any, text: str, question: str, start: int, end: int) -> str:
 
 
 def find_pipeline(training: Path) -> Path | None:
-    """Find a reader to show: that of the first of SYSTEMS that was trained on all questions, if any."""
+    """Find a reader to show: the first of SYSTEMS, with the most training questions; None: there is none."""
     for system in SYSTEMS:
-        for folder in sorted(training.glob(f"{system}_all_*/model-best")):
-            return folder
+        found = sorted(training.glob(f"{system}_*_*/model-best"), key=_questions, reverse=True)
+        if found:
+            return found[0]
     return None
+
+
+def _questions(folder: Path) -> tuple[float, str]:
+    questions = folder.parent.name.split("_")[-2]
+    return (float(questions) if questions.isdecimal() else float("inf"), folder.parent.name)
 
 
 def main(
@@ -103,7 +109,7 @@ def main(
     try:
         pipeline = find_pipeline(training)
         if pipeline is None:
-            fail(f"There is no reader in {training} that was trained on all questions: train one first.")
+            fail(f"There is no reader in {training}: train one first.")
         write_atomic(output, page(pipeline, test, count).encode("utf8"))
         typer.echo(f"{output}: {count} passages with answers and attention, by {pipeline.parent.name}")
     except (OSError, ValueError) as error:

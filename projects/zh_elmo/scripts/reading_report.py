@@ -30,9 +30,11 @@ def table(metrics: Path) -> str:
         groups.setdefault((system, questions), {})[int(seed)] = read_json(path)
     if not groups:
         raise ValueError(f"There are no scores in {metrics}: run `spacy project run reading` first.")
+    check_groups(groups)
     order = {name: i for i, name in enumerate(NAMES)}
+    rows = sorted(groups.items(), key=lambda g: (_number(g[0][1]), order.get(g[0][0], 9), g[0][0]))
     some = next(iter(next(iter(groups.values())).values()))
-    tests = [name for name, value in some.items() if isinstance(value, dict) and "all" in value]
+    tests = _tests(some)
     lines = ["# Reading comprehension", ""]
     for test in tests:
         lengths = [name for name in some[test] if name not in ("all", "no_answer_acc")]
@@ -44,9 +46,7 @@ def table(metrics: Path) -> str:
         ]
         lines += [f"## {test}", "", "| system | training questions | " + " | ".join(heads) + " |"]
         lines += ["|---|---|" + "---|" * len(heads)]
-        for (system, questions), runs in sorted(
-            groups.items(), key=lambda g: (g[0][1], order.get(g[0][0], 9))
-        ):
+        for (system, questions), runs in rows:
             cells = [_mean([run[test]["all"][name] for run in runs.values()]) for name in METRICS]
             cells += [_mean([run[test][name]["f"] for run in runs.values()]) for name in lengths]
             cells += [_mean([run[test]["no_answer_acc"] for run in runs.values()])]
@@ -59,7 +59,7 @@ def table(metrics: Path) -> str:
         "| system | training questions | questions/s | training, processor minutes | peak memory, MB |",
     ]
     lines += ["|---|---|---|---|---|"]
-    for (system, questions), runs in sorted(groups.items(), key=lambda g: (g[0][1], order.get(g[0][0], 9))):
+    for (system, questions), runs in rows:
         own = runs.values()
         costs = " | ".join(
             [
@@ -70,6 +70,30 @@ def table(metrics: Path) -> str:
         )
         lines += [f"| {name_of(system)} | {questions} | {costs} |"]
     return "\n".join(lines) + "\n"
+
+
+def check_groups(groups: dict[tuple[str, str], dict[int, dict[str, Any]]]) -> None:
+    """Raise a ValueError if seeds of one row differ in settings, data or biLM, or if a test is missing."""
+    tests = {name for runs in groups.values() for run in runs.values() for name in _tests(run)}
+    for (system, questions), runs in groups.items():
+        for key in ("settings", "inputs"):
+            if len({str(run.get(key)) for run in runs.values()}) > 1:
+                raise ValueError(
+                    f"The seeds of {system}_{questions} differ in their {key}: delete some scores."
+                )
+        missing = sorted({name for run in runs.values() for name in tests - set(_tests(run))})
+        if missing:
+            raise ValueError(
+                f"{system}_{questions} has no scores of {', '.join(missing)}: delete it, train again."
+            )
+
+
+def _tests(run: dict[str, Any]) -> list[str]:
+    return [name for name, value in run.items() if isinstance(value, dict) and "all" in value]
+
+
+def _number(questions: str) -> float:
+    return float("inf") if questions == "all" else int(questions)
 
 
 def _cost(values: list[float | None], form: str, unit: float = 1.0) -> str:

@@ -33,10 +33,31 @@ def read_cells(metrics: Path, study: str) -> list[Row]:
 
 
 def groups(cells: list[Row]) -> dict[tuple[str, int, str], list[Row]]:
-    """Group cells that differ in their seed only, by task, sentences and system."""
+    """Group cells that differ in their seed only, by task, sentences and system.
+
+    Raises a StudyError if the cells of a group differ in something else, or those of a task and number of
+    sentences in their steps, their test sentences or the bundled model.
+    """
     found: dict[tuple[str, int, str], list[Row]] = {}
     for cell in cells:
         found.setdefault((cell["task"], cell["sentences"] or 10**9, cell["system"]), []).append(cell)
+    for name in ("settings", "alone", "bilm"):
+        for (task, _, system), same in found.items():
+            if len({str(each.get(name)) for each in same}) > 1:
+                raise StudyError(
+                    f"The seeds of {task}, {system}, differ in {name}: measure some of them again."
+                )
+    compared: dict[tuple[str, int], list[Row]] = {}
+    for (task, sentences, _), same in found.items():
+        compared.setdefault((task, sentences), []).extend(same)
+    for (task, _), same in compared.items():
+        bundled = {each.get("bilm") for each in same if each.get("bilm") and not each.get("model")}
+        others = [{each.get(name) for each in same} for name in ("steps", "test_sentences")]
+        if max(map(len, [bundled, *others])) > 1:
+            raise StudyError(
+                f"The cells of {task} in {same[0]['study']} differ in steps, test sentences or bundled "
+                "model: measure some of them again."
+            )
     return dict(sorted(found.items(), key=lambda item: item[0][:2]))
 
 
@@ -84,7 +105,8 @@ def length_table(metrics: Path) -> Table:
         for row in read_json(path):
             without, elmo = 100 * row[WITHOUT], 100 * row[BUNDLED]
             scores = [f"{without:.2f}", f"{elmo:.2f}", f"{elmo - without:+.2f}"]
-            head = [f"{NAMES[task]}, {sentences}", row["kind"], row["length"], f"{row['all']:,}"]
+            size = "all" if sentences == "0" else f"{int(sentences):,}"
+            head = [f"{NAMES[task]}, {size}", row["kind"], row["length"], f"{row['all']:,}"]
             rows.append(head + scores)
     return rows
 

@@ -1,6 +1,7 @@
 """Draw the results of the studies on one page of HTML, with pictures and examples inside it."""
 
 import html
+import math
 import re
 from collections.abc import Sequence
 from io import BytesIO
@@ -31,7 +32,8 @@ td,th{{padding:.2em .8em;border-bottom:1px solid #ddd;text-align:left}}
 svg{{max-width:100%;height:auto}} .facts{{color:#555}} .scroll{{overflow-x:auto}}
 </style>
 <h1>Gains from ELMo</h1>
-<p>Scores in percent on test data that chose nothing; mean ± standard deviation over seeds.</p>
+<p>Scores in percent, mean ± standard deviation over seeds. No choice was made on the test data.
+The peaks of the quick check are scores on development data.</p>
 {sections}
 </html>
 """
@@ -86,11 +88,11 @@ def curve_picture(cells: list[Row]) -> str:
 
 
 def weights_picture(cells: list[Row]) -> str:
-    """Draw the layer weights of each setting, the mean over its seeds; "" without cells."""
+    """Draw the layer weights of each setting and number of sentences, a mean over seeds; "" without cells."""
     mixes: dict[str, list[list[float]]] = {}
     for cell in cells:
         if cell["mixes"]:
-            label = f"{cell['task']}, {cell['system']}"
+            label = f"{cell['task']}, {_size(cell)}, {cell['system']}"
             mixes.setdefault(label, []).append(cell["mixes"][0]["weights"])
     if not mixes:
         return ""
@@ -113,18 +115,28 @@ def weights_picture(cells: list[Row]) -> str:
 
 
 def examples_html(cells: list[Row]) -> str:
-    """Show the sentences that a cell has kept, as found by it and as annotated; by spaCy's displaCy."""
+    """Show the sentences that a cell has kept, as found by it and as annotated; by spaCy's displaCy.
+
+    The cell is the one with the most training sentences, of those the first by system and seed: not the best
+    one, because the examples are test sentences.
+    """
     with_entities = [cell for cell in cells if cell["task"] == "ner" and cell["examples"] and cell["mixes"]]
     if not with_entities:
         return "<p>None yet: they come with a study of entities (<code>--vars.study_task ner</code>).</p>"
-    cell = max(with_entities, key=lambda each: each["score"])
-    facts = f"{cell['system']}, {cell['sentences'] or 'all'} sentences, seed {cell['seed']}"
+    cell = min(
+        with_entities, key=lambda each: (-(each["sentences"] or math.inf), each["system"], each["seed"])
+    )
+    facts = f"{cell['system']}, {_size(cell)} sentences, seed {cell['seed']}"
     parts = [f'<p class="facts">{html.escape(facts)}. First as found, then as annotated.</p>']
     for each in cell["examples"]:
         for spans in (each["ents"], each["gold"]):
             shown = {"text": each["text"], "ents": spans, "title": None}
             parts.append(displacy.render(shown, style="ent", manual=True, jupyter=False))
     return "\n".join(parts)
+
+
+def _size(cell: Row) -> str:
+    return f"{cell['sentences']:,}" if cell["sentences"] else "all"
 
 
 def _code(text: str) -> str:

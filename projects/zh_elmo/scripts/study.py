@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from io_utils import read_json, read_numbers, write_json
+from io_utils import fingerprint_of_bilm, read_json, read_numbers, write_json
 from lengths import count_entities, count_tags
 from probe import copies, minibatches, training_settings
 from spacy.language import Language
@@ -29,6 +29,7 @@ from spacy_elmo.pipeline.layer_weights import collect_layer_weights
 SCORES = {"tagger": "tag_acc", "ner": "ents_f"}
 NAMES = {"tagger": "tagging accuracy", "ner": "entities F1"}  # in the tables
 WITHOUT = "without ELMo"
+OTHER_ENCODERS = ("e5 frozen", "e5 fine-tuned")  # systems without a biLM, see study_encoders
 SHOWN = 6  # sentences with entities that a cell keeps for the page
 
 
@@ -57,6 +58,12 @@ class Cell:
         system = "".join(c if c.isalnum() or c in ".-" else "_" for c in self.system)
         return f"{self.task}_{self.sentences}_{system}_{self.seed}"
 
+    def describe(self) -> dict[str, Any]:
+        """Return what identifies the cell in its file: its fields, and the fingerprint of its biLM."""
+        model = None if self.model is None else Path(self.model)
+        reads_bilm = self.system not in (WITHOUT, *OTHER_ENCODERS)
+        return {**asdict(self), "bilm": fingerprint_of_bilm(model) if reads_bilm else None}
+
 
 @dataclass(frozen=True)
 class Data:
@@ -68,6 +75,10 @@ class Data:
     test_sentences: int
     cache: Path
     configs: Path = Path("../../configs")
+
+    def describe(self) -> dict[str, int]:
+        """Return the settings that all cells of a table share. test_limit: sentences to score, 0: all."""
+        return {"steps": self.steps, "test_limit": self.test_sentences}
 
 
 def make_config(cell: Cell, data: Data) -> Config:
@@ -157,9 +168,9 @@ def run_cell(
         mixes = [{"weights": m.weights.tolist(), "gamma": m.gamma} for m in collect_layer_weights(nlp)]
     count = count_tags if cell.task == "tagger" else count_entities
     return {
-        **asdict(cell),
+        **cell.describe(),
         **spent,
-        "steps": data.steps,
+        **data.describe(),
         "score": scores[SCORES[cell.task]],
         "test_sentences": len(test),
         "mixes": mixes,
@@ -198,18 +209,34 @@ def numbers(text: str) -> list[int]:
         raise StudyError(str(error)) from error
 
 
+def check_file(path: Path, wanted: dict[str, Any]) -> None:
+    """Raise a StudyError if a file has other values than those wanted. The biLM's folder may differ."""
+    if not path.exists():
+        return
+    found = read_json(path)
+    for name, value in wanted.items():
+        if name != "model" and found.get(name) != value:
+            raise StudyError(
+                f"{path} was measured with {name} {found.get(name)}, not {value}: delete it to measure again."
+            )
+
+
 def run_all(
     cells: Iterable[Cell], data: Data, metrics: Path, run: Callable[[Cell, Data], dict[str, Any]] = run_cell
 ) -> None:
-    """Run the cells that have no file yet, and print a line for each."""
+    """Run the cells that have no file yet, and print a line for each.
+
+    Raises a StudyError, before the first training, if a file has results of other settings.
+    """
     cells = list(cells)
-    for number, cell in enumerate(cells, 1):
-        path = metrics / cell.study / f"{cell.name}.json"
+    check_known({cell.task for cell in cells}, SCORES, "task")
+    paths = [metrics / cell.study / f"{cell.name}.json" for cell in cells]
+    for path, cell in zip(paths, cells, strict=True):
+        check_file(path, {**cell.describe(), **data.describe()})
+    for number, (path, cell) in enumerate(zip(paths, cells, strict=True), 1):
         if not path.exists():
             write_json(path, run(cell, data))
         found = read_json(path)
-        if found["steps"] != data.steps:
-            raise StudyError(f"{path} has {found['steps']} steps: delete it, or ask for so many.")
         typer.echo(
             f"[{number}/{len(cells)}] {cell.name}: {100 * found['score']:.2f}, {found['seconds']:.0f} s"
         )

@@ -17,6 +17,7 @@ from io_utils import fail
 from spacy.language import Language
 from spacy.tokens import Doc
 from study import (
+    OTHER_ENCODERS,
     WITHOUT,
     Cell,
     Data,
@@ -32,7 +33,7 @@ from study_curve import BUNDLED
 from thinc.api import Config
 
 STUDY = "encoders"
-FROZEN, TUNED = "e5 frozen", "e5 fine-tuned"
+FROZEN, TUNED = OTHER_ENCODERS
 SYSTEMS = {"without": WITHOUT, "elmo": BUNDLED, "e5": FROZEN, "e5-tuned": TUNED}
 WARMUP = 50  # updates until the learning rate of a fine-tuned encoder is reached
 MIX = ("mix_dropout", "weight_penalty", "layer_norm")  # settings that e5's mix has from ELMo's

@@ -3,7 +3,7 @@
 import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -71,9 +71,9 @@ def run_cell(cell: Cell, data: Data) -> dict[str, Any]:
     scored = predict(saved, test)
     seconds = time.process_time() - start
     return {
-        **asdict(cell),
+        **cell.describe(),
         **spent,
-        "steps": data.steps,
+        **data.describe(),
         "score": Scorer(nlp=saved).score(scored)[SCORES[cell.task]],
         "test_sentences": len(test),
         "predicted_words_per_second": sum(len(each.reference) for each in scored) / seconds,
@@ -85,6 +85,7 @@ def run_cell(cell: Cell, data: Data) -> dict[str, Any]:
 def run_apart(cell: Cell, data: Data) -> dict[str, Any]:
     """Run a cell in a process of its own that reads only its sentences, so that all memory is the cell's."""
     sentences = [each.reference for each in sample(spacy.blank("zh"), data.train, cell.sentences)]
+    sample(spacy.blank("zh"), data.test, data.test_sentences)  # too few are an error before the training
     try:
         with TemporaryDirectory() as folder, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             DocBin(docs=sentences).to_disk(Path(folder) / "train.spacy")
@@ -95,7 +96,10 @@ def run_apart(cell: Cell, data: Data) -> dict[str, Any]:
 
 
 def choose(task: str, sentences: int, factors: list[float], data: Data, metrics: Path) -> float:
-    """Return the factor of the learning rate that is best on the development data, with seed 0."""
+    """Return the factor of the learning rate that is best on all test sentences of `data`, with seed 0.
+
+    sentences: of training. data: its test sentences are those of the development data.
+    """
     cells = {
         factor: Cell(CHOICE, f"{TUNED}, factor {factor}", task, sentences, 0, {**PLAIN, FACTOR: factor})
         for factor in factors
@@ -138,14 +142,15 @@ def main(
     seeds: str = typer.Option("0 1 2", help="Seeds, as one argument."),
     steps: int = typer.Option(500, min=1, help="Steps of each training."),
     factors: str = typer.Option("0.03 0.1 0.3", help="Factors of the biLM's learning rate to choose from."),
-    dev_sentences: int = typer.Option(500, min=1, help="Training sentences with which it is chosen."),
+    choice_sentences: int = typer.Option(500, min=1, help="Training sentences with which it is chosen."),
     test_sentences: int = typer.Option(0, min=0, help="Test sentences, 0: all."),
     configs: Path = typer.Option(Path("../../configs"), help="Folder of the configs."),
 ) -> None:
     """Choose the factor on the development data, then run the cells that are missing."""
     try:
         data = Data(train, test, steps, test_sentences, Path(), configs)
-        chosen = choose(task, dev_sentences, rates(factors), replace(data, test=dev), metrics)
+        on_dev = replace(data, test=dev, test_sentences=0)
+        chosen = choose(task, choice_sentences, rates(factors), on_dev, metrics)
         run_all(plan(task, numbers(sizes), numbers(seeds), chosen), data, metrics, run_apart)
     except (StudyError, OSError, ValueError) as error:
         fail(str(error))

@@ -14,8 +14,10 @@ STUDY = "length"
 
 
 def gains(cells: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row for each kind and class of length: the scores of both sides, over all seeds together."""
+    """Return a row for each kind and class of length: the scores of both sides, over their common seeds."""
     cells = list(cells)
+    seeds = [{each["seed"] for each in cells if each["system"] == name} for name in (WITHOUT, BUNDLED)]
+    cells = [each for each in cells if each["seed"] in seeds[0] & seeds[1]]
     sides = {name: pooled([each for each in cells if each["system"] == name]) for name in (WITHOUT, BUNDLED)}
     rows = []
     for key, count in sorted(sides[WITHOUT].items(), key=lambda item: (item[0][0], _first(item[0][1]))):

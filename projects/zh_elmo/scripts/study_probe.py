@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from study import (
     Cell,
     Data,
     StudyError,
+    check_file,
     check_known,
     complete,
     make_config,
@@ -107,7 +107,8 @@ def run_probe(cell: Cell, data: Data, seconds: float) -> dict[str, Any]:
     )
     *_, measured = growing  # the last one is complete
     return {
-        **asdict(cell),
+        **cell.describe(),
+        "limit_seconds": seconds,
         "peak": measured.peak,
         "fitted": measured.fitted,
         "rows": measured.rows,
@@ -150,6 +151,7 @@ def main(
         probed = Data(train, dev, 0, 0, cache, configs)
         for cell in plan(STUDY, task, probe_sentences, _numbers(probe_seeds), system):
             path = metrics / STUDY / f"{cell.name}.json"
+            check_file(path, {**cell.describe(), "limit_seconds": seconds})
             if not path.exists():
                 write_json(path, run_probe(cell, probed, seconds))
             found = read_json(path)
