@@ -1,6 +1,22 @@
 """The arithmetic of the comparison of lexical analyzers."""
 
 from compare_lexical import f1, merge_names, of_words, scores
+from spacy.tokens import DocBin
+from test_comparison import script
+
+
+def test_what_is_missing_is_one_sentence(tmp_path):
+    DocBin().to_disk(tmp_path / "test.spacy")
+    calls = {
+        "No such file": [tmp_path / "nothing.spacy", tmp_path / "out.json", "--systems", ""],
+        "Can't find model": [tmp_path / "test.spacy", tmp_path / "out.json", "--pipeline", f"a={tmp_path}/b"],
+        "is not known": [tmp_path / "test.spacy", tmp_path / "out.json", "--systems", "lacc"],
+    }
+    for words, arguments in calls.items():
+        done = script("compare_lexical", *arguments)
+        assert done.returncode == 1
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_names_in_a_row_are_one_word():

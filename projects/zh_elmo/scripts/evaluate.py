@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import features  # noqa: F401  registers what the pipelines may name
-import numpy
 import spacy
 import typer
 from io_utils import fail, write_json
@@ -16,19 +15,17 @@ from spacy.language import Language
 from spacy.training import Corpus
 from train_seeds import TASKS, Run, TrainError, plan
 
+from spacy_elmo.pipeline.layer_weights import collect_layer_weights
+
 # The first of each is the one that counts.
 SCORES = {"tagger": ["tag_acc"], "ner": ["ents_f", "ents_p", "ents_r", "ents_per_type"]}
 
 
 def mix(nlp: Language, task: str) -> dict[str, Any] | None:
-    """Return the layer weights of a component, softmax(w), and gamma. None without ELMo."""
-    for node in nlp.get_pipe(task).model.walk():
-        if node.name == "elmo-scalar-mix":
-            weights = numpy.exp(node.get_param("w"))
-            return {
-                "weights": [float(w) for w in weights / weights.sum()],
-                "gamma": float(node.get_param("gamma")[0]),
-            }
+    """Return the layer weights of a component's first mix, softmax(w), and gamma. None without ELMo."""
+    for found in collect_layer_weights(nlp):
+        if found.component.split(" ")[0] == task:
+            return {"weights": found.weights.tolist(), "gamma": found.gamma}
     return None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean
 
 import typer
-from io_utils import fail, read_json, write_atomic
+from io_utils import fail, read_json, read_numbers, write_atomic
 from report import Scores, fewer_errors, markdown_table, percent
 from train_seeds import SYSTEMS, TrainError
 
@@ -15,14 +15,14 @@ PREFIX = "bundled_"
 MEASURES = (("tagging accuracy", "tagger", "tag_acc"), ("entities F1", "ner", "ents_f"))
 
 
-def read_all(metrics: Path) -> dict[int, list[Scores]]:
-    """Read the scores of every run, by the number of training sentences."""
+def read_all(metrics: Path, seeds: Sequence[int]) -> dict[int, list[Scores]]:
+    """Read the scores of the runs with some seeds, by the number of training sentences."""
     found = {}
     for folder in metrics.glob(f"{PREFIX}*"):
         size = folder.name.removeprefix(PREFIX)
         if size.isdigit():
             files = [path for path in sorted(folder.glob("*.json")) if path.name != "perplexity.json"]
-            found[int(size)] = [read_json(path) for path in files]
+            found[int(size)] = [run for path in files if (run := read_json(path))["seed"] in seeds]
     if not any(found.values()):
         raise TrainError(
             f"There is no comparison of the bundled model in {metrics}: run `evaluate-bundled` first."
@@ -36,7 +36,7 @@ def of_system(scores: Sequence[Scores], task: str, system: str, key: str) -> lis
 
 
 def crossing(points: Sequence[tuple[int, float]], level: float) -> int | None:
-    """Return where the points (sentences, score) reach `level`; None if they do not.
+    """Return where the points (sentences, score) reach `level`; None if all are below, or the first is above.
 
     Between two points, the log of the error is interpolated linearly over the log of the sentences.
     """
@@ -71,7 +71,10 @@ def meetings(found: dict[int, list[Scores]]) -> list[str]:
             continue
         most, level = means["baseline"][-1]
         where = crossing(means["elmo"], level)
-        if where is not None:
+        least, lowest = means["elmo"][0]
+        if lowest >= level:
+            lines.append(f"- {name}: + ELMo with {least:,} sentences is above the baseline with {most:,}.")
+        elif where is not None:
             lines.append(
                 f"- {name}: + ELMo with about {where:,} sentences equals the baseline with {most:,}."
             )
@@ -83,14 +86,15 @@ def main(
         ..., help="Folder of folders of scores, one for each number of sentences."
     ),
     output: Path = typer.Argument(..., help="Where to write the table, Markdown."),
+    seeds: str = typer.Option("0 1 2", help="Seeds, as one argument."),
 ) -> None:
     """Write and print the table."""
     try:
-        found = read_all(metrics)
+        found = read_all(metrics, read_numbers(seeds))
         text = "\n".join([table(found), "", *meetings(found)]).rstrip() + "\n"
         write_atomic(output, text.encode("utf8"))
         typer.echo(text)
-    except (TrainError, OSError) as error:
+    except (TrainError, OSError, ValueError) as error:
         fail(str(error))
 
 

@@ -147,8 +147,10 @@ def main(
     configs: Path = typer.Option(Path("../../configs"), help="Folder of the configs."),
     seeds: str = typer.Option("0 1 2", help="Seeds, as one argument."),
     tasks: str = typer.Option(" ".join(TASKS), help="Tasks, as one argument."),
-    max_steps: int = typer.Option(600, help="Steps of each training."),
-    eval_frequency: int = typer.Option(100, help="Steps between evaluations; the best one is kept."),
+    max_steps: int = typer.Option(600, min=1, help="Steps of each training."),
+    eval_frequency: int = typer.Option(
+        100, min=1, help="Steps between evaluations; the best one is kept. It divides --max-steps."
+    ),
     dropout: float = typer.Option(
         0.4, min=0.0, max=0.95, help="Dropout of the tasks' own layers, on both sides."
     ),
@@ -164,6 +166,11 @@ def main(
     options += features.options(suffix)
     try:
         runs = plan(seeds, tasks)
+        if max_steps % eval_frequency:
+            raise TrainError(
+                f"--max-steps {max_steps} is no multiple of --eval-frequency {eval_frequency}, so the last "
+                "steps would never be chosen: change one of them."
+            )
         configs = configs_for(model, configs, output)
         typer.echo(f"{len(runs)} trainings, {jobs} at a time; logs in {output / 'logs'}")
         calls = [
@@ -172,7 +179,7 @@ def main(
         ]
         for line in train_all(runs, calls, output, jobs):
             typer.echo(line)
-    except (TrainError, OSError) as error:
+    except (TrainError, OSError, ValueError) as error:
         fail(str(error))
 
 
