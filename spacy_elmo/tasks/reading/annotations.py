@@ -10,6 +10,8 @@ from typing import Any
 
 from spacy.tokens import Doc
 
+from ...errors import ElmoError
+
 QUESTIONS_KEY = "spacy_elmo.questions"
 ANSWERS_KEY = "spacy_elmo.answers"
 
@@ -58,9 +60,26 @@ class Answers(list[Answer]):
 
 
 def set_questions(doc: Doc, questions: Sequence[str | Question]) -> None:
-    """Set the questions that a reader answers when its pipeline runs on the Doc, see get_answers."""
+    """Set the questions that a reader answers when its pipeline runs on the Doc, see get_answers.
+
+    Answers to earlier questions are removed. Raises an ElmoError if `questions` is one string, if the answers
+    of a Question are, or if a span is not inside the Doc.
+    """
+    if isinstance(questions, str):
+        raise ElmoError(f"Give a list of questions, not the string {questions!r}.")
     entries = [Question(question) if isinstance(question, str) else question for question in questions]
+    length = len(doc.text)
+    for entry in entries:
+        if isinstance(entry.answers, str):
+            raise ElmoError(f"The answers of the question {entry.text!r} are one string: give a list.")
+        for start, end in entry.spans:
+            if not 0 <= start < end <= length:
+                raise ElmoError(
+                    f"The answer ({start}, {end}) of the question {entry.text!r} is not inside the Doc, "
+                    f"which has {length} characters."
+                )
     _user_data(doc)[QUESTIONS_KEY] = [asdict(entry) for entry in entries]
+    _user_data(doc).pop(ANSWERS_KEY, None)
 
 
 def get_questions(doc: Doc) -> list[Question]:

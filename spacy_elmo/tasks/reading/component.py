@@ -1,6 +1,7 @@
 """The component "reader": answers questions from passages."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from spacy.language import Language
@@ -160,10 +161,7 @@ class Reader(TrainablePipe):
         return self.answer_batch([(question, passage)], top_k)[0]
 
     def answer_batch(self, pairs: Iterable[tuple[str, str | Doc]], top_k: int = 1) -> list[Answers]:
-        """Answer pairs of a question and a passage; several questions about one passage share its encoding.
-
-        See answer.
-        """
+        """Answer pairs of a question and a passage as `answer` does; a passage is encoded once."""
         if top_k < 1:
             raise ValueError(f"top_k = {top_k} is too small: ask for at least 1 answer.")
         register_reader(self, self.extension)  # in a process of nlp.pipe, too
@@ -205,6 +203,10 @@ class Reader(TrainablePipe):
         for doc, answers in zip(docs, scores, strict=True):
             if answers:
                 set_answers(doc, answers)
+
+    def memory_zone(self, mem: Any = None) -> AbstractContextManager[Any]:
+        """Forget the last passages at the end of `nlp.memory_zone`. spaCy calls this method."""
+        return self._docs.memory_zone(mem)
 
     def _scores(self, pairs: Sequence[Pair]) -> Iterable[Any]:
         scorer = PairScorer(

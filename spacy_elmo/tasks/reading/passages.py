@@ -1,7 +1,8 @@
 """Convert texts to Docs of characters, with the vectors of the components that the reader listens to."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from spacy.tokens import Doc
@@ -26,7 +27,7 @@ class CharacterDocs:
 
     def __init__(self) -> None:
         self._upstream: dict[str, Any] = {}  # the components that the model listens to, by name
-        self._recent: OrderedDict[str, tuple[Doc, list[Any]]] = OrderedDict()
+        self._recent: OrderedDict[str, tuple[Doc, list[tuple[str, Any]]]] = OrderedDict()
 
     def connect(self, model: Model[Any, Any]) -> None:
         """Find the components that a model currently listens to.
@@ -56,7 +57,7 @@ class CharacterDocs:
         if keep:
             for text, doc in list(zip(texts, docs, strict=True))[-RECENT_PASSAGES:]:
                 self._recent.pop(text, None)
-                self._recent[text] = doc, self._weights()
+                self._recent[text] = doc, self._sources()
             while len(self._recent) > RECENT_PASSAGES:
                 self._recent.popitem(last=False)
         return docs
@@ -69,14 +70,23 @@ class CharacterDocs:
         """Drop the last passages."""
         self._recent.clear()
 
+    @contextmanager
+    def memory_zone(self, mem: Any = None) -> Iterator[Any]:
+        """Drop the last passages at the end of a memory zone, which frees the strings of their Docs."""
+        try:
+            yield mem
+        finally:
+            self.clear()
+
     def _get_recent(self, text: str) -> Doc | None:
-        doc, weights = self._recent.get(text, (None, None))
-        same = weights is not None and list(map(id, weights)) == list(map(id, self._weights()))
+        doc, sources = self._recent.get(text, (None, []))
+        # The biLMs are compared by identity: a component that is loaded again has a new one.
+        same = [(name, id(bilm)) for name, bilm in sources] == [(n, id(bilm)) for n, bilm in self._sources()]
         return doc if same else None
 
-    def _weights(self) -> list[Any]:
-        """Return the biLMs of the vectors: a component that is loaded again has a new one."""
-        return [get_bilm_shim(component.model).bilm for component in self._upstream.values()]
+    def _sources(self) -> list[tuple[str, Any]]:
+        """Return the names under which the vectors are stored, and the biLMs that compute them."""
+        return [(name, get_bilm_shim(c.model).bilm) for name, c in self._upstream.items()]
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_upstream": self._upstream, "_recent": OrderedDict()}

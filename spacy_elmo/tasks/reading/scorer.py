@@ -33,8 +33,16 @@ def score_reader(examples: Iterable[Example], **kwargs: Any) -> dict[str, float 
 
 
 def _pairs(example: Example) -> list[tuple[Question, Answers]]:
-    """Return the questions with known answers, each with the predicted answers."""
-    questions = get_questions(example.reference)
+    """Return the questions with known answers, each with the predicted answers.
+
+    Raises a ValueError if the predicted Doc has other questions.
+    """
+    questions, asked = get_questions(example.reference), get_questions(example.predicted)
+    if [q.text for q in asked] != [q.text for q in questions]:
+        raise ValueError(
+            f"The questions of the predicted Doc ({len(asked)}) are not those of the reference Doc "
+            f"({len(questions)}): set the same on both with set_questions."
+        )
     found = get_answers(example.predicted) or [Answers() for _ in questions]
     known = zip(questions, found, strict=True)
     return [(question, gold) for question, gold in known if question.answers or question.is_impossible]

@@ -8,10 +8,21 @@ from hypothesis import strategies as st
 from spacy.tokens import Doc
 from spacy.training import Example
 
+from spacy_elmo.errors import ElmoError
 from spacy_elmo.tasks.reading.annotations import Question, get_answers, get_questions, set_questions
 from spacy_elmo.tasks.reading.features import character_doc
 
-from .helpers import N_QUESTIONS, PASSAGES, all_answers, blank, examples, train
+from .helpers import (
+    BASELINE,
+    LISTENER,
+    N_QUESTIONS,
+    PASSAGES,
+    WITH_ELMO,
+    all_answers,
+    blank,
+    examples,
+    train,
+)
 
 
 @pytest.mark.parametrize("pipeline", ["trained", "trained_elmo"])
@@ -195,6 +206,61 @@ def test_pipe_answers_the_questions_of_docs(trained_elmo):
     for doc, (_, asked) in zip(trained_elmo.pipe([*docs, "没有问题"]), PASSAGES, strict=False):
         assert [own[0].text for own in get_answers(doc)] == [right for _, right in asked]
     assert get_answers(trained_elmo("没有问题")) == []
+
+
+def test_the_last_passages_follow_a_renamed_elmo(bilm):
+    nlp = blank(WITH_ELMO, bilm=bilm)
+    train(nlp, 2)
+    passage, asked = PASSAGES[0]
+    expected = nlp.get_pipe("reader").answer(asked[0][0], passage)
+    nlp.rename_pipe("elmo", "other")
+    assert nlp.get_pipe("reader").answer(asked[0][0], passage) == expected
+
+
+def test_the_last_passages_do_not_outlive_a_memory_zone(bilm):
+    """A Doc of a memory zone loses its strings at the end of the zone."""
+    lexicon = {"@architectures": "spacy-elmo.LexiconFeatures.v1"}
+    tok2vec = {"@layers": "concatenate.v1", "*": {"elmo": LISTENER, "lexicon": lexicon}}
+    nlp = blank({**BASELINE, "tok2vec": tok2vec}, bilm=bilm)
+    train(nlp, 2)
+    reader = nlp.get_pipe("reader")
+    passage = (
+        "".join(chr(0x20000 + i) for i in range(50)) + PASSAGES[0][0]
+    )  # characters that are new to the vocab
+    question = PASSAGES[0][1][0][0]
+    with nlp.memory_zone():
+        expected = reader.answer(question, passage)
+    with nlp.memory_zone():
+        nlp.make_doc("".join(chr(0x30000 + i) for i in range(4000)))
+    assert reader.answer(question, passage) == expected
+
+
+def test_questions_that_cannot_be_meant_are_refused():
+    doc = spacy.blank("zh")("张三在北京。")
+    with pytest.raises(ElmoError, match="Give a list of questions, not the string '谁在北京'"):
+        set_questions(doc, "谁在北京")
+    with pytest.raises(ElmoError, match="are one string: give a list"):
+        set_questions(doc, [Question("谁", "张三", ((0, 2),))])
+    for span in ((2, 0), (0, 0), (5, 7), (-1, 2)):
+        with pytest.raises(ElmoError, match=r"is not inside the Doc, which has 6 characters"):
+            set_questions(doc, [Question("谁", ("张三",), (span,))])
+
+
+def test_new_questions_remove_old_answers(trained_elmo):
+    doc = trained_elmo.make_doc(PASSAGES[0][0])
+    set_questions(doc, [PASSAGES[0][1][0][0]])
+    doc = trained_elmo(doc)
+    assert get_answers(doc)
+    set_questions(doc, [])
+    assert get_answers(trained_elmo(doc)) == []
+
+
+def test_the_scorer_refuses_other_questions(trained_elmo):
+    (example, *_) = examples(trained_elmo)
+    plain = trained_elmo.make_doc(example.reference.text)
+    for pair in ((plain, example.reference), (example.reference, plain)):
+        with pytest.raises(ValueError, match="set the same on both"):
+            trained_elmo.evaluate([Example(*pair)])
 
 
 def test_what_is_missing_is_told():

@@ -57,7 +57,7 @@ def test_questions_without_a_window_that_has_the_answer():
 
 def test_the_longest_passages_come_first():
     asked = [Question("问", spans=((0, 1),))]
-    batch, _ = batch_of((SHORT, asked), (TEXT, asked), ("", asked), unanswered=0.0)
+    batch, _ = batch_of((SHORT, asked), (TEXT, asked), ("", [Question("问")]), unanswered=0.0)
     assert batch.passage_texts == [TEXT, SHORT]
     lengths = [batch.windows[w].end - batch.windows[w].start for w, _ in batch.pairs]
     assert lengths == sorted(lengths, reverse=True)
