@@ -20,6 +20,8 @@ class ListenedTo:
 
     listener_map: dict[str, list[Model[Any, Any]]]
     """Listener layers by the name of their component."""
+    linked_names: dict[int, str]
+    """The name of this component that each listener knows, by the listener's model id."""
 
     if TYPE_CHECKING:
         accelerate_listeners: bool
@@ -28,6 +30,7 @@ class ListenedTo:
 
     def __init__(self) -> None:
         self.listener_map = {}
+        self.linked_names = {}
         self._former_names: list[str] = []
         self._last_name = self.name
         self._training_checked = False
@@ -54,8 +57,11 @@ class ListenedTo:
     def find_listeners(self, component: Any) -> None:
         """Add the listeners in a later component, and accelerate that component if the setting says so.
 
-        spaCy calls this method whenever the pipeline changes.
+        spaCy calls this method whenever the pipeline changes. A component that makes new Docs of other tokens
+        has a method add_upstream, which gets this one.
         """
+        if hasattr(component, "add_upstream"):
+            component.add_upstream(self)
         if not isinstance(getattr(component, "model", None), Model):
             return
         listeners = [node for node in component.model.walk() if listens_to(node, self)]

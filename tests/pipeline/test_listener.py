@@ -9,7 +9,7 @@ from spacy.training import Example
 from spacy.training.initialize import init_nlp
 from spacy.util import fix_random_seed
 
-from .helpers import blank, examples, parser_config, tagger_config, train
+from .helpers import blank, examples, make_bilm, parser_config, tagger_config, train
 
 TEXT = "我去银行取钱。"
 
@@ -134,6 +134,24 @@ def test_consumer_follows_a_renamed_elmo(tagger_nlp):
     expected = [t.tag_ for t in tagger_nlp(TEXT)]
     tagger_nlp.rename_pipe("elmo", "elmo_renamed")
     assert [t.tag_ for t in tagger_nlp(TEXT)] == expected
+
+
+@pytest.mark.parametrize("second", ["other_model", "wide_model"])
+def test_two_elmos_that_swap_their_names_are_saved(char_model, wide_model, second, tmp_path):
+    make_bilm("char", seed=5).save(tmp_path / "other_model")
+    path = {"other_model": tmp_path / "other_model", "wide_model": wide_model}[second]
+    nlp = blank(char_model)
+    nlp.add_pipe("elmo", name="law", config={"model": {"path": str(path)}})
+    nlp.add_pipe("tagger", config=tagger_config(upstream="elmo"))
+    nlp.add_pipe("tagger", name="law_tagger", config=tagger_config(upstream="law"))
+    train(nlp, steps=2)
+    expected = [scores(nlp, nlp(TEXT), name) for name in ("tagger", "law_tagger")]
+    for old, new in (("elmo", "former"), ("law", "elmo"), ("former", "law")):
+        nlp.rename_pipe(old, new)
+    nlp.to_disk(tmp_path / "saved")
+    for each in (nlp, spacy.load(tmp_path / "saved")):
+        found = [scores(each, each(TEXT), name) for name in ("tagger", "law_tagger")]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_listeners_are_counted_once(tagger_nlp):

@@ -99,14 +99,22 @@ def connect(
     if model.attrs["upstream"] != "*":
         model.attrs["upstream"] = source.name  # the component may have been renamed
     _upstreams[model.id] = source
+    source.linked_names[model.id] = model.attrs["upstream"]
     _init_docs.pop(model.id, None)
 
 
 def listens_to(model: Model[Any, Any], source: Any) -> bool:
-    """Return whether a layer is a listener to a component, by its current or previous name."""
+    """Return whether a layer is a listener to a component, by its current or previous name.
+
+    The previous name counts only until other attributes are loaded: a config keeps the names from before a
+    renaming, and what was saved after it is right.
+    """
     if model.name != NAME:
         return False
-    return model.attrs["upstream"] in ("*", source.name) or _upstreams.get(model.id) is source
+    upstream = model.attrs["upstream"]
+    if upstream in ("*", source.name):
+        return True
+    return upstream_of(model) is source and source.linked_names.get(model.id) == upstream
 
 
 def upstream_of(model: Model[Any, Any]) -> Any:

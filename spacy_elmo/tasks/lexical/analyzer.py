@@ -1,6 +1,5 @@
 """The component "lexical_analysis": finds words, tags and entities in characters; returns a Doc of words."""
 
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -58,15 +57,23 @@ class LexicalAnalyzer(TrainablePipe):
         name: str = "lexical_analysis",
         *,
         dictionary: Iterable[str | tuple[Any, ...]] = (),
-        nlp: Language | None = None,
     ):
         self.vocab = vocab
         self.model = model
         self.name = name
         self.cfg: dict[str, Any] = {"tags": [], "entities": [], "dictionary": []}
-        self._nlp = None if nlp is None else weakref.ref(nlp)
+        self._upstream: list[TrainablePipe] = []
         self._dictionary = Dictionary()
         self.add_words(dictionary)
+
+    def add_upstream(self, component: TrainablePipe) -> None:
+        """Add a component "elmo" that runs before this one: it computes the static vectors of the words.
+
+        The component calls this whenever spaCy links the pipeline. The last one of a name counts, because a
+        component that was sourced from another pipeline knows that one's components, too.
+        """
+        others = [each for each in self._upstream if each is not component and each.name != component.name]
+        self._upstream = [*others, component]
 
     # --- Labels and words ---
 
@@ -177,7 +184,7 @@ class LexicalAnalyzer(TrainablePipe):
         return tags, entities
 
     def _build(self, doc: Doc, analysis: Analysis) -> Doc:
-        merged = merge_tokens(doc, analysis.words, None if self._nlp is None else self._nlp())
+        merged = merge_tokens(doc, analysis.words, self._upstream)
         for token, tag in zip(merged, analysis.tags, strict=True):
             token.tag_ = tag
         merged.set_ents([Span(merged, *entity) for entity in analysis.entities])

@@ -57,4 +57,4 @@ def make_lexical_analyzer(
     word, its tag and the label of its entity; see LexicalAnalyzer.add_words.
     """
     entries = [each if isinstance(each, str) else tuple(each) for each in dictionary]
-    return LexicalAnalyzer(nlp.vocab, model, name, dictionary=entries, nlp=nlp)
+    return LexicalAnalyzer(nlp.vocab, model, name, dictionary=entries)

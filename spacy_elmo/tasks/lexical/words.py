@@ -1,11 +1,9 @@
 """Make a Doc of words from a Doc of smaller tokens, with text, annotations and ELMo's vectors."""
 
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 from spacy.attrs import IDX, LENGTH, SPACY
-from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
 from thinc.api import get_current_ops
@@ -14,18 +12,18 @@ from ...pipeline.annotations.doc_tensor import may_set_tensor, set_tensor
 from ...pipeline.annotations.doc_vectors import drop_vectors, find_vectors, vector_names, write_vectors
 from ...pipeline.annotations.output import mean_layer
 from ...pipeline.annotations.static_vectors import compute_static_vectors
-from ...pipeline.layers.bilm import BiLMShim
+from ...pipeline.layers.bilm import get_bilm_shim
 
 Spans = list[tuple[int, int]]
 
 
-def merge_tokens(doc: Doc, spans: Spans, nlp: Language | None = None) -> Doc:
+def merge_tokens(doc: Doc, spans: Spans, upstream: Sequence[TrainablePipe] = ()) -> Doc:
     """Return a new Doc of the same text whose tokens are the given spans of the old ones, in order.
 
     The spans cover all old tokens. Custom attributes, hooks, categories, groups of spans and the context of
     `nlp.pipe(as_tuples=True)` are kept; annotations of tokens are not. ELMo's layers become those of the
-    words (see pipeline.annotations.alignment). nlp: the pipeline, whose components compute the static vectors
-    of the words; None: they have none.
+    words (see pipeline.annotations.alignment). upstream: components "elmo" that compute the static vectors of
+    the words; words whose layers another component has set have none.
     """
     text = doc.text
     places = doc.to_array([IDX, LENGTH, SPACY]).reshape(-1, 3).astype(np.int64)
@@ -50,7 +48,9 @@ def merge_tokens(doc: Doc, spans: Spans, nlp: Language | None = None) -> Doc:
         drop_vectors(merged, name)
         vectors = find_vectors(doc, name)
         if vectors is not None and len(vectors.orths) == len(doc):
-            _write(merged, name, word_layers(vectors.layers, spans), static_vectors_of(merged, name, nlp))
+            _write(
+                merged, name, word_layers(vectors.layers, spans), static_vectors_of(merged, name, upstream)
+            )
     return merged
 
 
@@ -61,16 +61,15 @@ def _write(doc: Doc, name: str, layers: np.ndarray, static: np.ndarray | None) -
         set_tensor(doc, mean_layer(layers), get_current_ops(), name)
 
 
-def static_vectors_of(doc: Doc, name: str, nlp: Language | None) -> np.ndarray | None:
-    """Compute the static vectors of a Doc's tokens with the component `name` of a pipeline: (n, S).
+def static_vectors_of(doc: Doc, name: str, upstream: Sequence[TrainablePipe]) -> np.ndarray | None:
+    """Compute the static vectors of a Doc's tokens with the component that has a name: (n, S).
 
-    None if the pipeline has no such component.
+    None if there is no such component.
     """
-    if nlp is None or name not in nlp.component_names:
-        return None
-    model = cast(TrainablePipe, nlp.get_pipe(name)).model
-    shims = [shim for shim in model.shims if isinstance(shim, BiLMShim)]
-    return compute_static_vectors(shims[0].bilm, doc) if shims else None
+    for component in upstream:
+        if component.name == name:
+            return compute_static_vectors(get_bilm_shim(component.model).bilm, doc)
+    return None
 
 
 def word_layers(layers: np.ndarray, spans: Sequence[tuple[int, int]]) -> np.ndarray:

@@ -1,5 +1,8 @@
 """The component "lexical_analysis": characters in, a Doc of words with tags and entities out."""
 
+import gc
+import pickle
+
 import numpy as np
 import pytest
 import spacy
@@ -164,3 +167,26 @@ def test_elmo_vectors_of_words(nlp):
     assert len(doc._.elmo.static_vectors) == len(doc) < 7
     np.testing.assert_allclose(doc.tensor, expected.mean(0), atol=1e-5)
     assert pipe.labels
+
+
+def test_a_sourced_analyzer_reads_the_static_vectors_of_its_own_pipeline():
+    """The bundled model has static vectors, those of the words among them."""
+    nlp = spacy.blank("zh")
+    nlp.add_pipe("elmo")
+    nlp.add_pipe("lexical_analysis", config=CONFIG)
+    train(nlp, make_examples(nlp), 40)
+    expected = nlp("张三在北京。")._.elmo.static_vectors
+    assert expected.any()
+    other = spacy.blank("zh")
+    for name in nlp.pipe_names:
+        other.add_pipe(name, source=nlp)
+    del nlp
+    gc.collect()
+    np.testing.assert_array_equal(other("张三在北京。")._.elmo.static_vectors, expected)
+    other.rename_pipe("elmo", "bilm")
+    np.testing.assert_array_equal(other("张三在北京。")._.bilm.static_vectors, expected)
+    copy = pickle.loads(pickle.dumps(dict(other.pipeline)))  # a process of nlp.pipe that is spawned
+    doc = other.make_doc("张三在北京。")
+    for component in copy.values():
+        doc = component(doc)
+    np.testing.assert_array_equal(doc._.bilm.static_vectors, expected)
