@@ -258,7 +258,7 @@ def test_only_the_seeds_that_were_asked_for_are_in_the_summary(tmp_path):
 def test_steps_that_no_evaluation_follows_are_refused(tmp_path):
     done = script("train_seeds", "train", "dev", bundled_model_path(), tmp_path, "--max-steps", 250)
     assert done.returncode == 1
-    assert "--max-steps 250 is no multiple of --eval-frequency 100" in done.stderr
+    assert "--max-steps 250 is not a multiple of --eval-frequency 100" in done.stderr
 
 
 def test_curve_without_scores_is_one_sentence(tmp_path):

@@ -168,8 +168,8 @@ def main(
         runs = plan(seeds, tasks)
         if max_steps % eval_frequency:
             raise TrainError(
-                f"--max-steps {max_steps} is no multiple of --eval-frequency {eval_frequency}, so the last "
-                "steps would never be chosen: change one of them."
+                f"--max-steps {max_steps} is not a multiple of --eval-frequency {eval_frequency}, so the "
+                "last steps would never be chosen: change one of them."
             )
         configs = configs_for(model, configs, output)
         typer.echo(f"{len(runs)} trainings, {jobs} at a time; logs in {output / 'logs'}")
