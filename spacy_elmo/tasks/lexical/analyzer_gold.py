@@ -10,7 +10,7 @@ from spacy.training import Example
 
 from .dictionary import Dictionary, Entry
 from .labels import SpanLabels
-from .segmentation import Spans, gold_words, labels_of, visible_runs
+from .segmentation import Spans, crosses_space, gold_words, labels_of, visible_runs
 
 Matches = dict[tuple[int, int], Entry]
 """The dictionary's words in a Doc, by first token and token after the last."""
@@ -35,11 +35,16 @@ def gold_of(example: Example, tags: Sequence[str], scheme: SpanLabels) -> Gold:
     """Read an example's annotation. tags: names of tags by id. scheme: the entity labels."""
     words, tokens, complete = gold_words(example)
     reference, predicted = example.reference, example.predicted
+    runs = visible_runs(predicted)
+    crossing = crosses_space(words, runs)
     segments = labels_of(words, len(predicted))
+    for (start, end), crossed in zip(words, crossing, strict=True):
+        if crossed:  # no prediction has such a word
+            segments[start:end] = -1
     if not complete:
-        words, tokens = [], []
+        words, tokens, crossing = [], [], crossing[:0]
     ids = {tag: i for i, tag in enumerate(tags)}
-    tag_ids = [ids.get(reference[i].tag_, -1) for i in tokens]
+    tag_ids = np.array([ids.get(reference[i].tag_, -1) for i in tokens], dtype=np.int64)
     position = {token: word for word, token in enumerate(tokens)}
     entities = np.full(len(words), -1, dtype=np.int64)
     if reference.has_annotation("ENT_IOB") and words:
@@ -48,7 +53,8 @@ def gold_of(example: Example, tags: Sequence[str], scheme: SpanLabels) -> Gold:
             (first, last + 1, label) for first, last, label in spans if first is not None and last is not None
         ]
         entities = scheme.encode_spans(known, len(words))
-    return Gold(visible_runs(predicted), segments, words, np.array(tag_ids, dtype=np.int64), entities)
+    tag_ids[crossing] = entities[crossing] = -1
+    return Gold(runs, segments, words, tag_ids, entities)
 
 
 def dictionary_words(dictionary: Dictionary, doc: Doc) -> Matches:

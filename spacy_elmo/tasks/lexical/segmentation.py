@@ -8,6 +8,7 @@ from spacy.attrs import IS_SPACE, LENGTH, SPACY
 from spacy.tokens import Doc
 from spacy.training import Example
 
+from ...errors import ElmoError
 from ...text import normalize
 from .crf import FORBIDDEN
 from .sequence import Constraints
@@ -99,7 +100,11 @@ class GoldWords(NamedTuple):
 
 
 def gold_words(example: Example) -> GoldWords:
-    """Find the words of an example's reference in its predicted Doc; white space does not count."""
+    """Find the words of an example's reference in its predicted Doc; white space does not count.
+
+    Raises an ElmoError if the texts of both differ in more than white space and capitals.
+    """
+    _check_texts(example)
     starts, ends = _visible_offsets(example.predicted)
     first = {offset: i for i, offset in enumerate(starts) if ends[i] > offset}
     last = {offset: i + 1 for i, offset in enumerate(ends) if offset > starts[i]}
@@ -114,10 +119,35 @@ def gold_words(example: Example) -> GoldWords:
     return GoldWords(words, tokens, len(words) == visible)
 
 
+def crosses_space(words: Spans, runs: Spans) -> np.ndarray:
+    """Return whether each word has white space inside, (n_words,). runs: those of visible_runs."""
+    ends = np.array([end for _, end in runs], dtype=np.int64)
+    first, last = np.array(words, dtype=np.int64).reshape(-1, 2).T
+    crossed: np.ndarray = np.searchsorted(ends, first, "right") != np.searchsorted(ends, last - 1, "right")
+    return crossed
+
+
 def _visible_offsets(doc: Doc) -> tuple[list[int], list[int]]:
     """Return the offsets of each token in the text without white space; white-space tokens are empty."""
     lengths = doc.to_array(LENGTH).astype(np.int64)
-    if "".join(doc.text.split()) != doc.text:
-        lengths = np.array([0 if token.is_space else len(token) for token in doc], dtype=np.int64)
+    if _visible(doc.text) != doc.text:
+        lengths = np.array([len(_visible(token.text)) for token in doc], dtype=np.int64)
     ends = np.cumsum(lengths)
     return (ends - lengths).tolist(), ends.tolist()
+
+
+def _check_texts(example: Example) -> None:
+    texts = _visible(example.predicted.text), _visible(example.reference.text)
+    predicted, reference = (text.lower() for text in texts)
+    if texts[0] != texts[1] and (predicted != reference or len(texts[0]) != len(texts[1])):
+        pairs = enumerate(zip(predicted, reference, strict=False))
+        place = next((i for i, (a, b) in pairs if a != b), min(map(len, texts)))
+        a, b = (text[max(0, place - 10) : place + 10] for text in texts)
+        raise ElmoError(
+            f"The docs of an example have different texts, {a!r} and in the reference {b!r}: give both the "
+            "same text, apart from white space and capitals."
+        )
+
+
+def _visible(text: str) -> str:
+    return "".join(text.split())
