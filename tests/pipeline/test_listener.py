@@ -45,6 +45,14 @@ def test_training_moves_the_mix_and_nothing_of_the_bilm(tagger_nlp):
     assert [token.tag_ for token in doc][:2] == ["PN", "VV"]
 
 
+def test_a_second_initialization_resets_the_mix(tagger_nlp):
+    train(tagger_nlp, steps=5)
+    assert mix_of(tagger_nlp).get_param("w").any()
+    train(tagger_nlp, steps=0)
+    assert not mix_of(tagger_nlp).get_param("w").any()
+    assert mix_of(tagger_nlp).get_param("gamma") == 1.0
+
+
 def test_training_is_reproducible(char_model):
     runs = []
     for _ in range(2):

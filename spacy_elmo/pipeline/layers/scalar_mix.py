@@ -119,9 +119,7 @@ def forward(
 
 
 def init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
-    """Allocate w and gamma."""
-    if model.has_param("w") is not None:
-        return
+    """Set w and gamma to their initial values, again in a second initialization."""
     w = model.ops.alloc1f(model.get_dim("nL"))
     fixed, gamma = model.attrs["fixed_weights"], model.attrs["fixed_gamma"]
     if fixed is not None:

@@ -15,6 +15,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
+from ...errors import ElmoError
 from .analyzer_gold import (
     Gold,
     Matches,
@@ -26,8 +27,9 @@ from .analyzer_gold import (
     with_spaces,
 )
 from .analyzer_model import HEADS, add_gradient, word_vectors
+from .crf_layer import set_labels
 from .dictionary import Dictionary, Entry, read_dictionary
-from .labels import SpanLabels
+from .labels import SpanLabels, check_labels
 from .segmentation import Spans, forbid_cuts, labels_of, segment_constraints, visible_runs, words_of
 from .sequence import Constraints, best_labels, predict_in_batches, sequence_loss
 from .words import merge_tokens
@@ -202,22 +204,29 @@ class LexicalAnalyzer(TrainablePipe):
     ) -> None:
         """Collect the labels of the examples, unless `labels` are given, and initialize the model.
 
-        dictionary_path: a file of words to keep whole, see dictionary.read_dictionary.
+        A second initialization replaces the labels and draws all weights again; the dictionary stays. labels:
+        lists of names, as label_data has them. dictionary_path: a file of words to keep whole, see
+        dictionary.read_dictionary. Raises an ElmoError for invalid labels or words.
         """
         validate_get_examples(get_examples, "LexicalAnalyzer.initialize")
         if labels is None:
             docs = [example.reference for example in get_examples()]
             tags = sorted({token.tag_ for doc in docs for token in doc if token.tag_})
             labels = {"tags": tags, "entities": sorted({span.label_ for doc in docs for span in doc.ents})}
-        if not labels["tags"]:
+        if not isinstance(labels, dict) or set(labels) != {"tags", "entities"}:
+            raise ElmoError(
+                f'"{self.name}" has no such labels as {labels!r}: give {{"tags": [...], "entities": [...]}}.'
+            )
+        names = {kind: check_labels(each) for kind, each in labels.items()}
+        if not names["tags"]:
             raise ValueError(f'The examples have no tags for "{self.name}": give tokens with token.tag.')
-        self.cfg.update({kind: list(labels[kind]) for kind in ("tags", "entities")})
-        for label in self.labels:
-            self.vocab.strings.add(label)
         if dictionary_path is not None:
             self.add_words(read_dictionary(dictionary_path))
+        self.cfg.update(names)
+        for label in self.labels:
+            self.vocab.strings.add(label)
         for head, constraints in self.constraints().items():
-            self.model.get_ref(head).set_dim("nO", len(constraints[1]))
+            set_labels(self.model, self.model.get_ref(head), len(constraints[1]))
         self.model.initialize(X=[example.x for example in islice(get_examples(), INIT_EXAMPLES)])
 
     def update(

@@ -78,11 +78,9 @@ def forward(
 
 
 def init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
-    """Draw the weights."""
+    """Draw the weights, again in a second initialization."""
     if X is not None and model.has_dim("nI") is None:
         model.set_dim("nI", X[0].shape[1])
-    if model.has_param(f"{DIRECTIONS[0]}_b"):
-        return
     hidden, inputs = model.get_dim("nO") // 2, model.get_dim("nI")
     ops: Any = model.ops
     for direction in DIRECTIONS:

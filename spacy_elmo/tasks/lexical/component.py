@@ -13,8 +13,11 @@ from spacy.vocab import Vocab
 from thinc.api import Model
 from thinc.types import Floats2d
 
+from ...errors import ElmoError
 from . import crf
 from .crf import Lattice, Packing
+from .crf_layer import set_labels
+from .labels import check_labels
 from .sequence import Constraints, best_labels, potentials_with, predict_in_batches, sequence_loss
 
 INIT_EXAMPLES = 10  # from which the model infers its dimensions
@@ -34,6 +37,7 @@ class CRFPipe(TrainablePipe):
         self.name = name
         self.scorer = scorer
         self.cfg: dict[str, Any] = {"labels": []}
+        self._collected: list[str] = []  # labels of the last initialization
 
     # --- What a subclass says ---
 
@@ -72,8 +76,8 @@ class CRFPipe(TrainablePipe):
 
     def add_label(self, label: str) -> int:
         """Add a label before the initialization; return whether it is new. Raises a ValueError later."""
-        if not isinstance(label, str):
-            raise ValueError(f"{label!r} is not a label: give a string.")
+        if not isinstance(label, str) or not label:
+            raise ElmoError(f"{label!r} is not a label: give a name.")
         if label in self.labels:
             return 0
         if self.model.get_ref("crf").has_dim("nO"):
@@ -129,18 +133,24 @@ class CRFPipe(TrainablePipe):
         nlp: Language | None = None,
         labels: Sequence[str] | None = None,
     ) -> None:
-        """Collect the labels of the examples, unless `labels` are given, and initialize the model."""
+        """Collect the labels of the examples, unless `labels` are given, and initialize the model.
+
+        They are added to those of `add_label` and of a loaded pipeline, and replace those that an earlier
+        initialization of this object added. All weights are drawn again. Raises an ElmoError for `labels` that
+        are not names.
+        """
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
-        if labels is not None:
-            for label in labels:
-                self.add_label(label)
-        else:
-            for label in sorted({label for e in get_examples() for label in self.example_labels(e)}):
-                self.add_label(label)
-        if not self.labels:
+        if labels is None:
+            labels = sorted({label for e in get_examples() for label in self.example_labels(e)})
+        kept = [label for label in self.labels if label not in self._collected]
+        found = list(dict.fromkeys([*kept, *check_labels(labels)]))
+        if not found:
             raise ValueError(f'The examples have no labels for "{self.name}": give annotated examples.')
+        self.cfg["labels"], self._collected = found, found[len(kept) :]
+        for label in found:
+            self.vocab.strings.add(label)
         docs = [example.x for example in islice(get_examples(), INIT_EXAMPLES)]
-        self.model.get_ref("crf").set_dim("nO", len(self.label_names))
+        set_labels(self.model, self.layer, len(self.label_names))
         self.model.initialize(X=docs)
 
     def get_loss(

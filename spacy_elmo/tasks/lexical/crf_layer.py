@@ -50,17 +50,34 @@ def forward(
 
 
 def init(model: Model[Any, Any], X: Any = None, Y: Any = None) -> None:
-    """Allocate the parameters."""
+    """Draw the parameters, again in a second initialization."""
     if X is not None and model.has_dim("nI") is None:
         model.set_dim("nI", X[0].shape[1])
-    if model.has_param("W"):
-        return
     n_labels, width = model.get_dim("nO"), model.get_dim("nI")
-    model.set_param("W", glorot_uniform_init(model.ops, (n_labels, width)))
-    model.set_param("b", model.ops.alloc1f(n_labels))
-    model.set_param("transitions", model.ops.alloc2f(n_labels, n_labels))
-    model.set_param("start", model.ops.alloc1f(n_labels))
-    model.set_param("end", model.ops.alloc1f(n_labels))
+    params: dict[str, Any] = {
+        "W": glorot_uniform_init(model.ops, (n_labels, width)),
+        "b": model.ops.alloc1f(n_labels),
+        "transitions": model.ops.alloc2f(n_labels, n_labels),
+        "start": model.ops.alloc1f(n_labels),
+        "end": model.ops.alloc1f(n_labels),
+    }
+    for name, value in params.items():
+        model.set_param(name, value)
+        if model.has_grad(name):  # of an earlier training, perhaps of another number of labels
+            model.set_grad(name, model.ops.xp.zeros_like(value))
+
+
+def set_labels(model: Model[Any, Any], layer: Model[Any, Any], n_labels: int) -> None:
+    """Set the number of labels of a model and its CRFLayer before they are initialized, also a second time.
+
+    If the number changes, the layer loses its weights.
+    """
+    if layer.has_dim("nO") and layer.get_dim("nO") != n_labels:
+        for name in layer.param_names:
+            layer.set_param(name, None)  # thinc keeps the dimensions of a layer with weights
+    for each in (layer, model):
+        if each.has_dim("nO") is not False:
+            each.set_dim("nO", n_labels, force=True)
 
 
 def potentials_of(model: Model[Any, Any], constraints: Sequence[Any]) -> Potentials:

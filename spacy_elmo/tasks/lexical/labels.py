@@ -1,9 +1,10 @@
 """BIOES labels of spans: transition constraints, and conversion between spans and label ids."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from ...errors import ElmoError
 from .crf import FORBIDDEN
 
 OUTSIDE = "O"
@@ -14,6 +15,15 @@ SPACY_PREFIXES = {"B": "B", "I": "I", "L": "E", "U": "S"}
 
 SpanTuple = tuple[int, int, str]
 """First token, token after the last, label."""
+
+
+def check_labels(labels: object) -> list[str]:
+    """Return the different names in a list of labels. Raises an ElmoError for anything but names."""
+    known = isinstance(labels, Iterable) and not isinstance(labels, str | Mapping)
+    names = list(labels) if isinstance(labels, Iterable) else []
+    if not known or not all(isinstance(name, str) and name for name in names):
+        raise ElmoError(f"{labels!r} are not labels: give a list of names.")
+    return list(dict.fromkeys(names))
 
 
 class SpanLabels:
