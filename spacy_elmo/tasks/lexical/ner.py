@@ -1,6 +1,7 @@
 """The component "crf_ner": named entities by a CRF over BIOES labels."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from spacy.training import Example
 from spacy.vocab import Vocab
 from thinc.api import Config, Model
 
+from ...errors import ElmoError
 from . import crf
 from .component import CRFPipe, same_tokens
 from .labels import SpanLabels, SpanTuple
@@ -91,15 +93,31 @@ class CRFEntityRecognizer(CRFPipe):
         return self.scheme.constraints()
 
     def gold_labels(self, example: Example) -> np.ndarray:
-        """Return the labels of an example, see CRFPipe; -1 for tokens without an aligned reference token."""
-        reference, predicted = example.reference, example.predicted
-        complete = self.spans_key is not None or reference.has_annotation("ENT_IOB", require_complete=True)
-        if complete and same_tokens(example):
-            return self.scheme.encode_spans(map(_as_tuple, self._spans(reference)), len(reference))
-        if self.spans_key is None:
-            return self.scheme.encode(example.get_aligned_ner())
-        spans = example.get_aligned_spans_y2x(self._spans(reference))
-        return self.scheme.encode_spans(map(_as_tuple, spans), len(predicted))
+        """Return the labels of an example, see CRFPipe.
+
+        -1 for tokens without an aligned reference token, and for those that a span covers in part. Raises an
+        ElmoError for spans that overlap.
+        """
+        if self.spans_key is not None:
+            return self._labels_of_group(example, self.spans_key)
+        reference = example.reference
+        if reference.has_annotation("ENT_IOB", require_complete=True) and same_tokens(example):
+            return self.scheme.encode_spans(map(_as_tuple, reference.ents), len(reference))
+        return self.scheme.encode(example.get_aligned_ner())
+
+    def _labels_of_group(self, example: Example, key: str) -> np.ndarray:
+        reference, n_tokens = example.reference, len(example.predicted)
+        if key not in reference.spans:
+            return np.full(n_tokens, -1, dtype=np.int64)
+        spans = _distinct_spans(reference.spans[key], key)
+        if same_tokens(example):
+            return self.scheme.encode_spans(map(_as_tuple, spans), n_tokens)
+        aligned = [example.get_aligned_spans_y2x([span]) for span in spans]
+        labels = self.scheme.encode_spans((_as_tuple(s) for found in aligned for s in found), n_tokens)
+        for span, found in zip(spans, aligned, strict=True):
+            if not found:
+                labels[example.alignment.y2x[span.start : span.end]] = -1
+        return labels
 
     def example_labels(self, example: Example) -> Iterable[str]:
         """Return the labels in an example, see CRFPipe."""
@@ -158,6 +176,18 @@ class CRFEntityRecognizer(CRFPipe):
             scores: dict[str, Any] = super().score(examples, **kwargs)
             return scores
         return spancat_score(examples, spans_key=self.spans_key, **kwargs)
+
+
+def _distinct_spans(spans: Iterable[Span], key: str) -> list[Span]:
+    """Return the spans of a group in order, each once, without empty ones. Raises an ElmoError."""
+    found = sorted({_as_tuple(span): span for span in spans if len(span)}.values(), key=_as_tuple)
+    for a, b in pairwise(found):
+        if b.start < a.end:
+            raise ElmoError(
+                f'{a.text!r} ({a.label_}) and {b.text!r} ({b.label_}) in doc.spans["{key}"] overlap, but a '
+                "CRF gives each token one label: remove one of them, or train spaCy's spancat instead."
+            )
+    return found
 
 
 def _as_tuple(span: Span) -> SpanTuple:
