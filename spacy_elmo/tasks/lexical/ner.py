@@ -154,7 +154,11 @@ class CRFEntityRecognizer(CRFPipe):
     def probabilities(
         self, docs: Sequence[Doc], spans: Sequence[Sequence[Span]] | None = None
     ) -> list[list[float]]:
-        """Return the probability of each span of each Doc, with its label. spans: None for doc.ents."""
+        """Return the probability of each span of each Doc, with its label.
+
+        It is 0.0 for a label that the model lacks, as an entity of another component may have. spans: None
+        for doc.ents, or the group of spans.
+        """
         spans = [self._spans(doc) for doc in docs] if spans is None else spans
         packing, lattice = self.lattice(docs)
         first = np.cumsum(packing.lengths) - packing.lengths
@@ -165,6 +169,8 @@ class CRFEntityRecognizer(CRFPipe):
                     packing.rows[begin + span.start : begin + span.end],
                     self.scheme.encode_spans([(0, len(span), span.label_)], len(span)),
                 )
+                if span.label_ in self.labels
+                else 0.0
                 for span in doc_spans
             ]
             for begin, doc_spans in zip(first, spans, strict=True)

@@ -72,6 +72,17 @@ def test_probabilities(nlp):
         np.testing.assert_allclose(part.sum(1), 1.0)
 
 
+@pytest.mark.parametrize("end", [1, 2])
+def test_an_entity_of_a_label_that_the_model_lacks_has_probability_zero(nlp, end):
+    ruler = spacy.blank("zh")
+    ruler.add_pipe("entity_ruler").add_patterns([{"label": "RULE", "pattern": "张三"[:end]}])
+    pipe = nlp.get_pipe("crf_ner")
+    doc = pipe(ruler("张三在北京。"))
+    found = dict(zip([e.label_ for e in doc.ents], pipe.probabilities([doc])[0], strict=True))
+    assert found["RULE"] == 0.0
+    assert 0.0 < found["LOC"] <= 1.0
+
+
 def test_a_single_character_entity_has_the_marginal_of_its_label(nlp):
     pipe = nlp.get_pipe("crf_ner")
     doc = nlp("京")
