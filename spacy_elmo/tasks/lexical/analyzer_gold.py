@@ -9,7 +9,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from .dictionary import Dictionary, Entry
-from .labels import SpanLabels
+from .labels import SpanLabels, SpanTuple
 from .segmentation import Spans, crosses_space, gold_words, labels_of, visible_runs
 
 Matches = dict[tuple[int, int], Entry]
@@ -45,16 +45,20 @@ def gold_of(example: Example, tags: Sequence[str], scheme: SpanLabels) -> Gold:
         words, tokens, crossing = [], [], crossing[:0]
     ids = {tag: i for i, tag in enumerate(tags)}
     tag_ids = np.array([ids.get(reference[i].tag_, -1) for i in tokens], dtype=np.int64)
-    position = {token: word for word, token in enumerate(tokens)}
-    entities = np.full(len(words), -1, dtype=np.int64)
-    if reference.has_annotation("ENT_IOB") and words:
-        spans = [(position.get(e.start), position.get(e.end - 1), e.label_) for e in reference.ents]
-        known = [
-            (first, last + 1, label) for first, last, label in spans if first is not None and last is not None
-        ]
-        entities = scheme.encode_spans(known, len(words))
+    entities = scheme.encode_spans(_entities(reference, tokens), len(words))
+    entities[[reference[i].ent_iob == 0 for i in tokens]] = -1  # not annotated
     tag_ids[crossing] = entities[crossing] = -1
     return Gold(runs, segments, words, tag_ids, entities)
+
+
+def _entities(reference: Doc, tokens: Sequence[int]) -> list[SpanTuple]:
+    """Return the entities of a reference in words. tokens: that of each word; white space has none."""
+    position = {token: word for word, token in enumerate(tokens)}
+    spans = [
+        ([position[i] for i in range(entity.start, entity.end) if i in position], entity.label_)
+        for entity in reference.ents
+    ]
+    return [(inside[0], inside[-1] + 1, label) for inside, label in spans if inside]
 
 
 def dictionary_words(dictionary: Dictionary, doc: Doc) -> Matches:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import spacy
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from spacy_elmo.errors import ElmoError
@@ -62,3 +62,24 @@ def test_capitals_and_white_space_may_differ():
     train(nlp, [example(nlp, ["北京", "是", "城市"], ["ns", "v", "n"])], 1)
     other = example(nlp, ["abc", "是", "城市"], ["ns", "v", "n"], "ABc 是城\n市")
     assert nlp.update([other])["lexical_analysis"] < 1e6
+
+
+def test_tokens_without_annotation_of_entities_are_not_outside():
+    nlp = blank()
+    cities = ["北京", "上海", "天津", "广州"]
+    examples = [example(nlp, ["在", city, "。"], ["p", "ns", "w"]) for city in cities]
+    for each in examples[:1]:
+        each.reference.set_ents([Span(each.reference, 1, 2, "LOC")])
+    for each in examples[1:]:  # the city is not annotated
+        each.reference.set_ents([], outside=[each.reference[0:1]], default="missing")
+    train(nlp, examples)
+    for city in cities:
+        assert [(e.text, e.label_) for e in nlp(f"在{city}。").ents] == [(city, "LOC")]
+
+
+def test_an_entity_may_end_with_white_space():
+    nlp = blank()
+    examples = [example(nlp, ["在", "北京", " ", "。"], ["p", "ns", "", "w"])]
+    examples[0].reference.set_ents([Span(examples[0].reference, 1, 3, "LOC")])
+    train(nlp, examples)
+    assert [(e.text, e.label_) for e in nlp("在北京 。").ents] == [("北京", "LOC")]
