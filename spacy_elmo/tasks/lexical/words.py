@@ -1,11 +1,12 @@
 """Make a Doc of words from a Doc of smaller tokens, with text, annotations and ELMo's vectors."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from spacy.attrs import IDX, LENGTH, SPACY
 from spacy.pipeline import TrainablePipe
-from spacy.tokens import Doc
+from spacy.tokens import Doc, SpanGroup
 from thinc.api import get_current_ops
 
 from ...pipeline.annotations.doc_tensor import may_set_tensor, set_tensor
@@ -39,11 +40,7 @@ def merge_tokens(doc: Doc, spans: Spans, upstream: Sequence[TrainablePipe] = ())
     merged.cats = dict(doc.cats)
     merged._context = doc._context
     for key, group in doc.spans.items():
-        moved = [
-            merged.char_span(s.start_char, s.end_char, s.label_, s.kb_id_, alignment_mode="expand")
-            for s in group
-        ]
-        merged.spans[key] = [span for span in moved if span is not None]
+        merged.spans[key] = _moved_group(group, merged)
     for name in vector_names(doc):
         drop_vectors(merged, name)
         vectors = find_vectors(doc, name)
@@ -52,6 +49,28 @@ def merge_tokens(doc: Doc, spans: Spans, upstream: Sequence[TrainablePipe] = ())
                 merged, name, word_layers(vectors.layers, spans), static_vectors_of(merged, name, upstream)
             )
     return merged
+
+
+def _moved_group(group: SpanGroup, merged: Doc) -> SpanGroup:
+    """Return a group of spans for a Doc of words. Spans without a place in it are lost."""
+    moved = [
+        merged.char_span(s.start_char, s.end_char, s.label_, s.kb_id_, alignment_mode="expand", span_id=s.id_)
+        for s in group
+    ]
+    spans = [span for span in moved if span is not None]
+    kept = [i for i, span in enumerate(moved) if span is not None]
+    attrs = {name: _values_of(value, kept, len(group)) for name, value in group.attrs.items()}
+    return SpanGroup(merged, name=group.name, attrs=attrs, spans=spans)
+
+
+def _values_of(value: Any, kept: Sequence[int], n_spans: int) -> Any:
+    """Return an attribute of a group for the spans that are kept, if it has one value for each span."""
+    if isinstance(value, np.ndarray) and value.shape[:1] == (n_spans,):
+        return value[list(kept)]
+    if isinstance(value, list | tuple) and len(value) == n_spans:
+        values = [value[i] for i in kept]
+        return values if isinstance(value, list) else tuple(values)
+    return value
 
 
 def _write(doc: Doc, name: str, layers: np.ndarray, static: np.ndarray | None) -> None:
