@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from spacy.attrs import ENT_IOB
 from spacy.language import Language
 from spacy.pipeline.ner import ner_score
 from spacy.pipeline.spancat import spancat_score
@@ -18,6 +19,8 @@ from . import crf
 from .component import CRFPipe, same_tokens
 from .labels import SpanLabels, SpanTuple
 from .sequence import Constraints
+
+INSIDE, BEGIN = 1, 3  # of spaCy's ENT_IOB; a blocked token is BEGIN without a type
 
 DEFAULT_MODEL = """
 [model]
@@ -61,7 +64,10 @@ def make_crf_ner(
 
 
 class CRFEntityRecognizer(CRFPipe):
-    """Sets `doc.ents`, or a group of spans without overlap. Existing entities of a Doc are kept."""
+    """Sets `doc.ents`, or a group of spans without overlap.
+
+    Existing entities of a Doc are kept, and tokens that `doc.set_ents` has blocked get none.
+    """
 
     def __init__(
         self,
@@ -128,13 +134,11 @@ class CRFEntityRecognizer(CRFPipe):
         return spans
 
     def fixed_labels(self, doc: Doc) -> np.ndarray | None:
-        """Return the labels of existing entities, which must be kept: they belong to other components."""
-        if not doc.ents or self.spans_key is not None:
+        """Return "O" for tokens of existing entities, which must be kept, and for blocked tokens."""
+        if self.spans_key is not None:
             return None
-        ids = np.full(len(doc), -1, dtype=np.int64)
-        for span in doc.ents:
-            ids[span.start : span.end] = 0
-        return ids
+        taken = np.isin(doc.to_array(ENT_IOB), (INSIDE, BEGIN))
+        return np.where(taken, 0, -1) if taken.any() else None
 
     def set_annotations(self, docs: Iterable[Doc], scores: Sequence[np.ndarray]) -> None:
         """Set the spans of predicted labels."""
@@ -145,7 +149,8 @@ class CRFEntityRecognizer(CRFPipe):
         ]
         if self.spans_key is None:
             for doc, spans in zip(docs, found, strict=True):
-                doc.set_ents([*doc.ents, *spans])
+                blocked = [doc[t.i : t.i + 1] for t in doc if t.ent_iob == BEGIN and not t.ent_type]
+                doc.set_ents([*doc.ents, *spans], blocked=blocked)
             return
         for doc, spans, each in zip(docs, found, self.probabilities(docs, found), strict=True):
             doc.spans[self.spans_key] = spans

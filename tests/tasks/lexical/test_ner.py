@@ -59,6 +59,19 @@ def test_entities_of_other_components_are_kept(nlp):
     assert all(span == (1, 4, "RULE") or span[1] <= 1 or span[0] >= 4 for span in spans)
 
 
+def test_blocked_tokens_get_no_entity_and_stay_blocked(nlp):
+    doc = make_doc(nlp, "张三在北京。")
+    doc.set_ents([], blocked=[doc[0:1]], default="missing")
+    blocked = (doc[0].ent_iob, doc[0].ent_type)
+    doc = nlp.get_pipe("crf_ner")(doc)
+    assert (doc[0].ent_iob, doc[0].ent_type) == blocked == (3, 0)
+    assert spans_of(doc) == [(3, 5, "LOC")]
+    doc.set_ents([Span(doc, 3, 6, "RULE")], blocked=[doc[0:2]])
+    doc = nlp.get_pipe("crf_ner")(doc)
+    assert spans_of(doc) == [(3, 6, "RULE")]
+    assert [(t.ent_iob, t.ent_type) for t in doc[:2]] == [(3, 0)] * 2
+
+
 def test_probabilities(nlp):
     pipe = nlp.get_pipe("crf_ner")
     docs = [nlp(text) for text, _ in SENTENCES]
