@@ -28,7 +28,7 @@ from .analyzer_gold import (
 )
 from .analyzer_model import HEADS, add_gradient, word_vectors
 from .crf_layer import set_labels
-from .dictionary import Dictionary, Entry, read_dictionary
+from .dictionary import Dictionary, Entry, Word, read_dictionary, read_entries
 from .labels import SpanLabels, check_labels
 from .segmentation import Spans, forbid_cuts, labels_of, segment_constraints, visible_runs, words_of
 from .sequence import Constraints, best_labels, predict_in_batches, sequence_loss
@@ -58,7 +58,7 @@ class LexicalAnalyzer(TrainablePipe):
         model: Model[Any, Any],
         name: str = "lexical_analysis",
         *,
-        dictionary: Iterable[str | tuple[Any, ...]] = (),
+        dictionary: Iterable[Word] = (),
     ):
         self.vocab = vocab
         self.model = model
@@ -94,13 +94,13 @@ class LexicalAnalyzer(TrainablePipe):
         """Words that are kept whole."""
         return self._dictionary.entries
 
-    def add_words(self, words: Iterable[str | tuple[Any, ...]]) -> None:
+    def add_words(self, words: Iterable[Word]) -> None:
         """Add words to keep whole from now on. They are saved with the pipeline.
 
         words: strings, or tuples of the word, its tag and the label of its entity; None: the model decides.
         The longest match from the left wins. Raises an ElmoError for an invalid word.
         """
-        self._dictionary = Dictionary([*self._dictionary.entries, *words])
+        self._dictionary = Dictionary([*self._dictionary.entries, *read_entries(words)])
         self.cfg["dictionary"] = [list(entry) for entry in self._dictionary.entries]
 
     def constraints(self) -> dict[str, Constraints]:
@@ -301,5 +301,5 @@ class LexicalAnalyzer(TrainablePipe):
         return self._restore_dictionary()
 
     def _restore_dictionary(self) -> "LexicalAnalyzer":
-        self._dictionary = Dictionary(tuple(entry) for entry in self.cfg["dictionary"])
+        self._dictionary = Dictionary(read_entries(self.cfg["dictionary"]))
         return self

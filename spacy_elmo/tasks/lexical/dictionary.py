@@ -1,8 +1,8 @@
 """A user dictionary: words that a segmenter keeps whole, regardless of its model."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ...errors import ElmoError
 from ...text import normalize
@@ -19,19 +19,18 @@ class Entry(NamedTuple):
     """Label of the entity that the word is; None: the model decides."""
 
 
+Word = str | Sequence[str | None]
+"""A word, or a list or tuple of the fields of an Entry."""
+
+
 class Dictionary:
     """Finds the words of a dictionary in a text, longest first from the left, without overlap.
 
-    entries: words, or (word, tag), or (word, tag, entity); the last entry of a word counts. Full-width
-    letters and digits are folded. Raises an ElmoError for a word that is empty or has white space.
+    entries: the last entry of a word counts. Full-width letters and digits are folded.
     """
 
-    def __init__(self, entries: Iterable[str | tuple[Any, ...]] = ()):
-        listed = [Entry(each) if isinstance(each, str) else Entry(*each) for each in entries]
-        for entry in listed:
-            if not entry.word or entry.word.split() != [entry.word]:
-                raise ElmoError(f"{entry.word!r} is not a word: give words without white space.")
-        self.entries = list({normalize(entry.word): entry for entry in listed}.values())
+    def __init__(self, entries: Iterable[Entry] = ()):
+        self.entries = list({normalize(entry.word): entry for entry in entries}.values())
         self._trie = Trie([normalize(entry.word) for entry in self.entries])
 
     def __len__(self) -> int:
@@ -49,6 +48,28 @@ class Dictionary:
                 free = start - minus_length
                 found.append((start, free, self.entries[row]))
         return found
+
+
+def read_entries(words: Iterable[Word]) -> list[Entry]:
+    """Return the entries for words, (word, tag) or (word, tag, entity). Raises an ElmoError for others."""
+    if not isinstance(words, Iterable) or isinstance(words, str | Mapping):
+        raise ElmoError(f"{words!r} is not a list of words: give a list, also for a single word.")
+    return [_read_entry(each) for each in words]
+
+
+def _read_entry(word: Word) -> Entry:
+    fields = (word,) if isinstance(word, str) else word
+    if not isinstance(fields, tuple | list) or not 1 <= len(fields) <= len(Entry._fields):
+        fields = (None,)
+    if fields[0] is None or not all(field is None or isinstance(field, str) for field in fields):
+        raise ElmoError(
+            f"{word!r} is not an entry of a dictionary: give a word, or a tuple of a word, its tag and the "
+            "label of its entity."
+        )
+    entry = Entry(*fields)
+    if entry.word.split() != [entry.word]:
+        raise ElmoError(f"{entry.word!r} is not a word: give words without white space.")
+    return entry
 
 
 def read_dictionary(path: str | Path) -> list[Entry]:

@@ -7,6 +7,7 @@ from spacy.language import Language
 from thinc.api import Config, Model
 
 from .analyzer import LexicalAnalyzer
+from .dictionary import Word
 
 DEFAULT_MODEL = """
 [model]
@@ -49,12 +50,11 @@ width = 300
     default_score_weights={"token_f": 0.4, "tag_acc": 0.3, "ents_f": 0.3, "token_acc": None},
 )
 def make_lexical_analyzer(
-    nlp: Language, name: str, model: Model[Any, Any], dictionary: Sequence[str | Sequence[str]]
+    nlp: Language, name: str, model: Model[Any, Any], dictionary: Sequence[Word]
 ) -> LexicalAnalyzer:
     """Create the component "lexical_analysis".
 
     model: a spacy-elmo.LexicalAnalyzer.v1. dictionary: words to keep whole, each a string or a list of the
     word, its tag and the label of its entity; see LexicalAnalyzer.add_words.
     """
-    entries = [each if isinstance(each, str) else tuple(each) for each in dictionary]
-    return LexicalAnalyzer(nlp.vocab, model, name, dictionary=entries)
+    return LexicalAnalyzer(nlp.vocab, model, name, dictionary=dictionary)
