@@ -154,7 +154,7 @@ class LexicalAnalyzer(TrainablePipe):
         fixed = [
             labels_of(list(doc_matches), len(doc)) for doc_matches, doc in zip(matches, docs, strict=True)
         ]
-        kept = [forbid_cuts(*each) for each in zip(docs, map(ops.to_numpy, scores), fixed, strict=True)]
+        kept = [forbid_cuts(*each) for each in zip(docs, map(ops.to_numpy, scores), strict=True)]
         labels = best_labels(
             layer,
             [ops.asarray2f(kept[i][start:end]) for i, start, end in runs],

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ...errors import ElmoError
 from ...text import normalize
 from .lexicon import Trie
+from .whole_runs import inside_runs
 
 
 class Entry(NamedTuple):
@@ -37,16 +38,18 @@ class Dictionary:
         return len(self.entries)
 
     def find(self, text: str) -> list[tuple[int, int, Entry]]:
-        """Return start, end and entry of each word found."""
+        """Return start, end and entry of each word found. None splits a run, see whole_runs."""
+        inside = inside_runs(text)
         matches = self._trie.find(normalize(text))
         order = sorted(
             zip(matches.starts.tolist(), (-matches.lengths).tolist(), matches.rows.tolist(), strict=True)
         )
         found, free = [], 0
         for start, minus_length, row in order:
-            if start >= free:
-                free = start - minus_length
-                found.append((start, free, self.entries[row]))
+            end = start - minus_length
+            if start >= free and not inside[start] and not inside[end]:
+                free = end
+                found.append((start, end, self.entries[row]))
         return found
 
 

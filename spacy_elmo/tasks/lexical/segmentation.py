@@ -1,17 +1,16 @@
 """Convert between words and BMES labels of their tokens: begin, middle, end, single."""
 
-import re
 from typing import NamedTuple
 
 import numpy as np
-from spacy.attrs import IS_SPACE, LENGTH, SPACY
+from spacy.attrs import IDX, IS_SPACE, LENGTH, SPACY
 from spacy.tokens import Doc
 from spacy.training import Example
 
 from ...errors import ElmoError
-from ...text import normalize
 from .crf import FORBIDDEN
 from .sequence import Constraints
+from .whole_runs import inside_runs
 
 BEGIN, MIDDLE, END, SINGLE = range(4)
 
@@ -59,33 +58,16 @@ def labels_of(words: Spans, n_tokens: int) -> np.ndarray:
     return labels
 
 
-def forbid_cuts(doc: Doc, scores: np.ndarray, fixed: np.ndarray) -> np.ndarray:
-    """Return scores of BMES labels (n_tokens, 4) that keep runs of Latin letters, and of digits, whole.
-
-    fixed: (n_tokens,) label ids of a dictionary, -1 for free tokens; the dictionary has precedence.
-    """
-    if not _LATIN.search(doc.text):
+def forbid_cuts(doc: Doc, scores: np.ndarray) -> np.ndarray:
+    """Return scores of BMES labels (n_tokens, 4) with which no run is split, see whole_runs."""
+    inside = inside_runs(doc.text)
+    if not inside.any():
         return scores
-    kinds = np.array([_kind(token.text) for token in doc], dtype=np.int64)
-    spaces = np.array([bool(token.whitespace_) for token in doc], dtype=bool)
-    joined = (kinds[:-1] == kinds[1:]) & (kinds[1:] > 0) & ~spaces[:-1] & (fixed[:-1] < 0) & (fixed[1:] < 0)
-    before = np.flatnonzero(joined)
-    if len(before):
-        scores = scores.copy()
-        scores[before[:, None], [END, SINGLE]] = FORBIDDEN
-        scores[before[:, None] + 1, [BEGIN, SINGLE]] = FORBIDDEN
+    before = np.flatnonzero(inside[doc.to_array(IDX).astype(np.int64)[1:]])
+    scores = scores.copy()
+    scores[before[:, None], [END, SINGLE]] = FORBIDDEN
+    scores[before[:, None] + 1, [BEGIN, SINGLE]] = FORBIDDEN
     return scores
-
-
-def _kind(text: str) -> int:
-    """Return 1 for a digit, 2 for a Latin letter, 0 for anything else; full-width ones count too."""
-    text = normalize(text)
-    if len(text) != 1 or not text.isascii():
-        return 0
-    return 1 if text.isdigit() else 2 if text.isalpha() else 0
-
-
-_LATIN = re.compile("[0-9A-Za-z０-９Ａ-Ｚａ-ｚ]{2}")
 
 
 class GoldWords(NamedTuple):
