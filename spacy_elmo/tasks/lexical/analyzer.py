@@ -69,11 +69,7 @@ class LexicalAnalyzer(TrainablePipe):
         self.add_words(dictionary)
 
     def add_upstream(self, component: TrainablePipe) -> None:
-        """Add a component "elmo" that runs before this one: it computes the static vectors of the words.
-
-        The component calls this whenever spaCy links the pipeline. The last one of a name counts, because a
-        component that was sourced from another pipeline knows that one's components, too.
-        """
+        """Add a component "elmo" that runs before: it computes static vectors. The last of a name counts."""
         others = [each for each in self._upstream if each is not component and each.name != component.name]
         self._upstream = [*others, component]
 

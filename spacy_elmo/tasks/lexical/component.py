@@ -136,8 +136,8 @@ class CRFPipe(TrainablePipe):
         """Collect the labels of the examples, unless `labels` are given, and initialize the model.
 
         They are added to those of `add_label` and of a loaded pipeline, and replace those that an earlier
-        initialization of this object added. All weights are drawn again. Raises an ElmoError for `labels` that
-        are not names.
+        initialization of this object added. All weights are drawn again. Raises an ElmoError for `labels`
+        that are not names.
         """
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
         if labels is None:
