@@ -200,9 +200,8 @@ class LexicalAnalyzer(TrainablePipe):
     ) -> None:
         """Collect the labels of the examples, unless `labels` are given, and initialize the model.
 
-        A second initialization replaces the labels and draws all weights again; the dictionary stays. labels:
-        lists of names, as label_data has them. dictionary_path: a file of words to keep whole, see
-        dictionary.read_dictionary. Raises an ElmoError for invalid labels or words.
+        A second initialization replaces the labels and draws all weights again, but keeps the dictionary.
+        labels: as label_data. dictionary_path: see read_dictionary. Raises an ElmoError for invalid ones.
         """
         validate_get_examples(get_examples, "LexicalAnalyzer.initialize")
         if labels is None:
