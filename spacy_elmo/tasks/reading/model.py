@@ -76,7 +76,7 @@ def forward(model: Model[Any, Any], batch: Batch, is_train: bool) -> tuple[SpanS
 def init(model: Model[Any, Any], X: Batch | None = None, Y: Any = None) -> None:
     """Initialize the layers that provide vectors, then create a network for their widths.
 
-    Its weights come from torch's generator, which spaCy seeds. An existing network of these sizes is kept.
+    Its weights come from torch's generator, which spaCy seeds. A second initialization makes a new network.
     """
     docs = None if X is None else [*X.passages, *X.questions]
     widths = {INPUT: 0, OUTPUT: 0}
@@ -85,15 +85,13 @@ def init(model: Model[Any, Any], X: Batch | None = None, Y: Any = None) -> None:
         if layer is not None:
             layer.initialize(X=docs)
             widths[name] = layer.get_dim("nO")
-    shim = get_shim(model)
     config = BiDAFConfig(
         characters=model.attrs["characters"],
         input_dim=widths[INPUT],
         output_dim=widths[OUTPUT],
         **{size: model.attrs[size] for size in SIZES},
     )
-    if not shim.is_initialized or shim.network.config != config:
-        shim.network = BiDAF(config)
+    get_shim(model).network = BiDAF(config)
 
 
 def attention_map(model: Model[Any, Any], batch: Batch) -> np.ndarray:

@@ -42,11 +42,6 @@ class NetworkShim(Shim):
     def network(self, network: BiDAF) -> None:
         self._model = network.to(self._device)
 
-    @property
-    def is_initialized(self) -> bool:
-        """Whether the network exists."""
-        return self._model is not None
-
     def finish_update(self, optimizer: Any) -> None:
         """Clip the gradients and let thinc's optimizer step."""
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.max_grad_norm)

@@ -263,6 +263,15 @@ def test_the_scorer_refuses_other_questions(trained_elmo):
             trained_elmo.evaluate([Example(*pair)])
 
 
+def test_a_second_initialization_draws_the_weights_again(bilm):
+    nlp = blank(WITH_ELMO, bilm=bilm)
+    losses = []
+    for _ in range(2):
+        spacy.util.fix_random_seed(0)
+        losses.append(train(nlp, 2))
+    assert losses[0] == losses[1]
+
+
 def test_what_is_missing_is_told():
     with pytest.raises(ValueError, match="not initialized"):
         blank().get_pipe("reader").answer("谁", "张三")
