@@ -15,39 +15,13 @@ from spacy_elmo.errors import ElmoError
 from spacy_elmo.tasks.lexical.dictionary import Dictionary, Entry, read_dictionary
 from spacy_elmo.tasks.lexical.segmentation import labels_of, words_of
 
-from .helpers import MODEL, train
-
-SENTENCES = [
-    ("张三 在 北京 。", "nr p ns w", [(0, 1, "PER"), (2, 3, "LOC")]),
-    ("李四 爱 上海 银行 ！", "nr v ns n w", [(0, 1, "PER"), (2, 4, "ORG")]),
-    ("他 去 北京", "r v ns", [(2, 3, "LOC")]),
-    ("没有 人", "v n", []),
-]
-CONFIG = {"model": {**MODEL, "@architectures": "spacy-elmo.LexicalAnalyzer.v1"}}
-
-
-def reference(nlp, text, tags, entities):
-    words = text.split()
-    doc = Doc(nlp.vocab, words=words, spaces=[False] * len(words), tags=tags.split())
-    doc.set_ents([Span(doc, *entity) for entity in entities])
-    return doc
-
-
-def make_examples(nlp):
-    docs = [reference(nlp, *sentence) for sentence in SENTENCES]
-    return [Example(nlp.make_doc(doc.text), doc) for doc in docs]
+from .analyzer_helpers import CONFIG, SENTENCES, make_examples, reference, trained_analyzer, words
+from .helpers import train
 
 
 @pytest.fixture(scope="module")
 def nlp():
-    nlp = spacy.blank("zh")
-    nlp.add_pipe("lexical_analysis", config=CONFIG)
-    train(nlp, make_examples(nlp))
-    return nlp
-
-
-def words(doc):
-    return [token.text for token in doc]
+    return trained_analyzer()
 
 
 def test_learns_its_examples(nlp):

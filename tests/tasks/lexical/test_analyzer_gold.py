@@ -8,8 +8,8 @@ from spacy.training import Example
 
 from spacy_elmo.errors import ElmoError
 
+from .analyzer_helpers import CONFIG, words
 from .helpers import train
-from .test_analyzer import CONFIG, words
 
 
 def blank():

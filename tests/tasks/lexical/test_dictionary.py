@@ -5,7 +5,7 @@ import spacy
 
 from spacy_elmo.errors import ElmoError
 
-from .test_analyzer import CONFIG
+from .analyzer_helpers import CONFIG
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from .helpers import train
-from .test_analyzer import CONFIG, make_examples, words
+from .analyzer_helpers import CONFIG, trained_analyzer, words
 
 FAMILY = "👨\u200d👩\u200d👧"
 KEPT = [
@@ -43,10 +42,7 @@ SPLIT = ["北京", "日本", "ひらがな", "ภาษา", "ｶﾅ", "한국",
 
 @pytest.fixture(scope="module")
 def nlp():
-    nlp = spacy.blank("zh")
-    nlp.add_pipe("lexical_analysis", config=CONFIG)
-    train(nlp, make_examples(nlp))
-    return nlp
+    return trained_analyzer()
 
 
 def with_words(nlp, entries):

@@ -2,21 +2,16 @@
 
 import numpy as np
 import pytest
-import spacy
 from spacy.tokens import Span
 
-from .helpers import train
-from .test_analyzer import CONFIG, make_examples
+from .analyzer_helpers import trained_analyzer
 
 TEXT = "张三在北京。"
 
 
 @pytest.fixture(scope="module")
 def nlp():
-    nlp = spacy.blank("zh")
-    nlp.add_pipe("lexical_analysis", config=CONFIG)
-    train(nlp, make_examples(nlp))
-    return nlp
+    return trained_analyzer()
 
 
 def with_group(nlp, spans, attrs):
