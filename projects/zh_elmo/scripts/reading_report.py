@@ -32,7 +32,9 @@ def table(metrics: Path) -> str:
         raise ValueError(f"There are no scores in {metrics}: run `spacy project run reading` first.")
     check_groups(groups)
     order = {name: i for i, name in enumerate(NAMES)}
-    rows = sorted(groups.items(), key=lambda g: (_number(g[0][1]), order.get(g[0][0], 9), g[0][0]))
+    rows = sorted(
+        groups.items(), key=lambda g: (_number(g[0][1]), order.get(g[0][0].partition("-")[0], 9), g[0][0])
+    )
     some = next(iter(next(iter(groups.values())).values()))
     tests = _tests(some)
     lines = ["# Reading comprehension", ""]
