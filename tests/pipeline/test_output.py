@@ -126,10 +126,19 @@ def test_after_retokenization(docs):
     doc._.elmo = None
 
 
-@pytest.mark.parametrize("value", [np.zeros((3, 8)), 1, np.zeros((3, 7, 16))])
+@pytest.mark.parametrize(
+    "value",
+    [np.zeros((3, 8)), 1, np.zeros((3, 7, 16)), np.zeros((3, 8, 16), "c16"), np.zeros((3, 8, 16), "O")],
+)
 def test_setting_something_else(docs, value):
     with pytest.raises(ValueError, match=r"doc\._\.elmo"):
         docs[0]._.elmo = value
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f2", "i4"])
+def test_numbers_of_another_type_become_float32(docs, dtype):
+    docs[0]._.elmo = np.ones((3, 8, 16), dtype)
+    assert docs[0]._.elmo.layers.dtype == np.float32
 
 
 def test_setting_an_output(docs):

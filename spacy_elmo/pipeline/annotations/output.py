@@ -250,8 +250,9 @@ def get_part_output(item: Token | Span, *, name: str) -> PartOutput | None:
 def set_layers(doc: Doc, value: np.ndarray | ElmoOutput | None, *, name: str) -> None:
     """Set `doc._.<name>`. value: (L, n_tokens, D); None removes the vectors, as `doc_cleaner` does.
 
-    Existing static vectors are removed, because they belong to another model or other tokens. Raises a
-    ValueError for an array of another shape, or an ElmoOutput of other tokens.
+    Numbers of another type become float32, which components compute with. Existing static vectors are
+    removed, because they belong to another model or other tokens. Raises a ValueError for an array of another
+    shape, or not of real numbers, or an ElmoOutput of other tokens.
     """
     if value is None:
         drop_vectors(doc, name)
@@ -261,13 +262,15 @@ def set_layers(doc: Doc, value: np.ndarray | ElmoOutput | None, *, name: str) ->
         layers, static = value.layers, value.static_vectors
         write_vectors(doc, name, layers, static)
         return
-    if getattr(value, "ndim", None) != 3:
-        raise ValueError(f"doc._.{name} takes an array of (layers, tokens, width), or None to drop it.")
+    if getattr(value, "ndim", None) != 3 or value.dtype.kind not in "fiu":
+        raise ValueError(
+            f"doc._.{name} takes an array of real numbers, (layers, tokens, width), or None to drop it."
+        )
     if value.shape[1] != len(doc):
         raise ValueError(
             f"doc._.{name} takes vectors of the Doc's {len(doc)} tokens, not of {value.shape[1]}."
         )
-    write_vectors(doc, name, value)
+    write_vectors(doc, name, value.astype(np.float32, copy=False))
 
 
 def register_extension(name: str = "elmo") -> None:
