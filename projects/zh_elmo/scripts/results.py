@@ -100,7 +100,7 @@ def curve_table(cells: list[Row]) -> Table:
 def length_table(metrics: Path) -> Table:
     """Return a row for each class of length."""
     rows = [["task, sentences", "length of", "words", "cases", WITHOUT, BUNDLED, "difference"]]
-    for path in sorted((metrics / "length").glob("*.json")):
+    for path in sorted((metrics / "length").glob("*.json"), key=_task_and_size):
         task, _, sentences = path.stem.partition("_")
         for row in read_json(path):
             without, elmo = 100 * row[WITHOUT], 100 * row[BUNDLED]
@@ -109,6 +109,11 @@ def length_table(metrics: Path) -> Table:
             head = [f"{NAMES[task]}, {size}", row["kind"], row["length"], f"{row['all']:,}"]
             rows.append(head + scores)
     return rows
+
+
+def _task_and_size(path: Path) -> tuple[str, int]:
+    task, _, sentences = path.stem.partition("_")
+    return task, int(sentences) or 10**9
 
 
 def costs_table(metrics: Path) -> Table:
