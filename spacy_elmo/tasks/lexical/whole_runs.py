@@ -14,6 +14,9 @@ SPACE, LETTER, DIGIT, MARK, JOINER, SYMBOL, FLAG, OTHER = " LDMJSFO"
 # scripts that put no spaces between words, as Chinese, Japanese and Thai, are OTHER: there the model decides.
 _RUN = re.compile("(?:L[MJ]*)+|(?:D[MJ]*)+|FF[MJ]*|S[MJ]*(?:(?<=J)S[MJ]*)*|[^ ][MJ]+")
 
+# Ideographs and Chinese punctuation: most sentences have nothing else, and none of these joins another.
+_PLAIN = re.compile("[\u4e00-\u9fff\u3001-\u3011，。！？；：（）“”‘’]*")
+
 _JOINER = "\u200d"
 _FLAG = re.compile("[\U0001f1e6-\U0001f1ff]")
 # The zero-width non-joiner of Persian, skin tones, and the tags in flags of regions: marks by their use.
@@ -28,6 +31,8 @@ def inside_runs(text: str) -> np.ndarray:
     array([False, False,  True,  True,  True,  True, False])
     """
     inside = np.zeros(len(text) + 1, dtype=bool)
+    if _PLAIN.fullmatch(text):
+        return inside
     for match in _RUN.finditer(normalize(text).translate(_kinds)):
         inside[match.start() + 1 : match.end()] = True
     return inside
