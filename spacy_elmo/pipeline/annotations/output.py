@@ -250,9 +250,8 @@ def get_part_output(item: Token | Span, *, name: str) -> PartOutput | None:
 def set_layers(doc: Doc, value: np.ndarray | ElmoOutput | None, *, name: str) -> None:
     """Set `doc._.<name>`. value: (L, n_tokens, D); None removes the vectors, as `doc_cleaner` does.
 
-    Numbers of another type become float32, which components compute with. Existing static vectors are
-    removed, because they belong to another model or other tokens. Raises a ValueError for an array of another
-    shape, or not of real numbers, or an ElmoOutput of other tokens.
+    The type becomes float32. Static vectors are removed: they belong to another model or other tokens.
+    Raises a ValueError for another shape, what is not a real number, or an ElmoOutput of other tokens.
     """
     if value is None:
         drop_vectors(doc, name)
