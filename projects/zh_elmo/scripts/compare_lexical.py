@@ -123,13 +123,14 @@ def main(
     limit: int = typer.Option(0, help="Read this many sentences; 0: all."),
 ) -> None:
     """Print and write a row for each system."""
+    for name in systems.split():
+        if name not in SYSTEMS:
+            fail(f"'{name}' is not known; name some of {', '.join(SYSTEMS)}.")
     try:
         docs = list(DocBin().from_disk(test_data).get_docs(Vocab()))[: limit or None]
         # All are loaded before the first one runs, so that a missing one costs no time.
         loaded = {name: ours(folder) for name, _, folder in (p.partition("=") for p in pipelines)}
         loaded |= {name: SYSTEMS[name]() for name in systems.split()}
-    except KeyError as error:
-        fail(f"{error} is not known; name some of {', '.join(SYSTEMS)}.")
     except ImportError as error:
         fail(f"{error}: install that package, or leave the system out of --systems.")
     except (OSError, ValueError) as error:

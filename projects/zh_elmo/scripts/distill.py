@@ -16,7 +16,7 @@ import numpy as np
 import spacy
 import torch
 import typer
-from io_utils import fail
+from io_utils import fail, write_atomic
 from spacy.language import Language
 from spacy.tokens import Doc
 from torch import nn
@@ -52,16 +52,16 @@ def label(
         fail(f"{output} exists: give another name, or delete it.")
     lac = LAC()
     random.Random(seed).shuffle(lines)
-    partial = output.with_name(f"{output.name}.partial")
-    with partial.open("w", encoding="utf8") as file, tqdm(total=characters, unit="characters") as bar:
+    labelled = []
+    with tqdm(total=characters, unit="characters") as bar:
         for line in lines:
             if bar.n >= characters:
                 break
             words = [(str(word), str(tag)) for word, tag in lac.run(line)] if len(line) > 3 else []
             if words and "".join(word for word, _ in words) == line:
-                file.write(json.dumps(words, ensure_ascii=False) + "\n")
+                labelled.append(json.dumps(words, ensure_ascii=False) + "\n")
                 bar.update(len(line))
-    partial.rename(output)
+    write_atomic(output, "".join(labelled).encode("utf8"))
 
 
 @app.command()
@@ -113,7 +113,8 @@ def train(
 def read_lines(path: Path) -> list[str]:
     """Return the lines of a UTF-8 file. Ends the script if it cannot be read."""
     try:
-        return path.read_text(encoding="utf8").splitlines()
+        with path.open(encoding="utf8") as file:
+            return list(file)  # str.splitlines would also split at U+2028 and others inside a line
     except (OSError, UnicodeDecodeError) as error:
         fail(f"{path} cannot be read: {error}")
 
