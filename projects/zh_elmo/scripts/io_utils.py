@@ -1,4 +1,4 @@
-"""Share helpers of this project's scripts: atomic files, lists of numbers, errors in one sentence."""
+"""Share helpers of this project's scripts: files, fingerprints, numbers, errors in one sentence."""
 
 import hashlib
 import json

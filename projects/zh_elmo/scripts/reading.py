@@ -201,9 +201,10 @@ def run_all(
     model: Path | None,
 ) -> Iterator[str]:
     """Train and test the runs without scores; yield a line for each run. Raises RunError."""
-    inputs = {run.name: inputs_of(run, data, tests, model) for run in runs}
+    kinds = {run.system == "baseline": run for run in runs}  # each file is read once, not for every run
+    inputs = {baseline: inputs_of(run, data, tests, model) for baseline, run in kinds.items()}
     for run in runs:  # before the first training
-        check_scores(metrics / f"{run.name}.json", run, inputs[run.name])
+        check_scores(metrics / f"{run.name}.json", run, inputs[run.system == "baseline"])
     for run in runs:
         file = metrics / f"{run.name}.json"
         if not file.exists():
@@ -214,7 +215,8 @@ def run_all(
             seconds, peak = train(run, config, output / run.name, paths)
             scores = evaluate(output / run.name, data / "dev.json", tests)
             costs = {"training_seconds": seconds, "peak_mb": peak}
-            write_json(file, {**scores, **costs, "settings": run.settings, "inputs": inputs[run.name]})
+            made_with = {"settings": run.settings, "inputs": inputs[run.system == "baseline"]}
+            write_json(file, {**scores, **costs, **made_with})
         scores = read_json(file)
         results = ", ".join(f"{test.stem} F1 {100 * scores[test.stem]['all']['f']:.2f}" for test in tests)
         yield f"{run.name}: {results}"

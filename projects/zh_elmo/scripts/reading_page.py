@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 from io_utils import fail, write_atomic
+from reading_report import number_of
 
 AROUND, MOST = 6, 24  # characters of the attention map: on either side of an answer, and of the answer
 SYSTEMS = ("elmo", "elmo_twice", "elmo_lexicon", "baseline")  # the first of them with a reader is shown
@@ -88,15 +89,10 @@ def _map(weights: Any, text: str, question: str, start: int, end: int) -> str:
 def find_pipeline(training: Path) -> Path | None:
     """Find a reader to show: the first of SYSTEMS, with the most training questions; None: there is none."""
     for system in SYSTEMS:
-        found = sorted(training.glob(f"{system}_*_*/model-best"), key=_questions, reverse=True)
+        found = sorted(training.glob(f"{system}_*_*/model-best"))
         if found:
-            return found[0]
+            return max(found, key=lambda folder: number_of(folder.parent.name.rsplit("_", 2)[1]))
     return None
-
-
-def _questions(folder: Path) -> tuple[float, str]:
-    questions = folder.parent.name.split("_")[-2]
-    return (float(questions) if questions.isdecimal() else float("inf"), folder.parent.name)
 
 
 def main(
@@ -109,7 +105,7 @@ def main(
     try:
         pipeline = find_pipeline(training)
         if pipeline is None:
-            fail(f"There is no reader in {training}: train one first.")
+            fail(f"{training} contains no trained reader: run `spacy project run reading` first.")
         write_atomic(output, page(pipeline, test, count).encode("utf8"))
         typer.echo(f"{output}: {count} passages with answers and attention, by {pipeline.parent.name}")
     except (OSError, ValueError) as error:

@@ -33,7 +33,7 @@ def table(metrics: Path) -> str:
     check_groups(groups)
     order = {name: i for i, name in enumerate(NAMES)}
     rows = sorted(
-        groups.items(), key=lambda g: (_number(g[0][1]), order.get(g[0][0].partition("-")[0], 9), g[0][0])
+        groups.items(), key=lambda g: (number_of(g[0][1]), order.get(g[0][0].partition("-")[0], 9), g[0][0])
     )
     some = next(iter(next(iter(groups.values())).values()))
     tests = _tests(some)
@@ -94,7 +94,8 @@ def _tests(run: dict[str, Any]) -> list[str]:
     return [name for name, value in run.items() if isinstance(value, dict) and "all" in value]
 
 
-def _number(questions: str) -> float:
+def number_of(questions: str) -> float:
+    """Return the number of questions in the name of a run; infinity for "all"."""
     return float("inf") if questions == "all" else int(questions)
 
 

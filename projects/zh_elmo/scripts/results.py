@@ -1,5 +1,6 @@
 """Render the studies in metrics/ as tables of docs/results.md and as a page that opens from disk."""
 
+import math
 import re
 from pathlib import Path
 from statistics import mean
@@ -9,7 +10,7 @@ import typer
 from io_utils import fail, read_json, write_atomic
 from probe_results import probe_table
 from report import markdown_table, percent
-from results_page import page
+from results_page import page, size_name
 from study import NAMES, WITHOUT, StudyError
 from study_curve import BUNDLED
 from study_finetune import FACTOR
@@ -40,7 +41,7 @@ def groups(cells: list[Row]) -> dict[tuple[str, int, str], list[Row]]:
     """
     found: dict[tuple[str, int, str], list[Row]] = {}
     for cell in cells:
-        found.setdefault((cell["task"], cell["sentences"] or 10**9, cell["system"]), []).append(cell)
+        found.setdefault((cell["task"], cell["sentences"], cell["system"]), []).append(cell)
     for name in ("settings", "alone", "bilm"):
         for (task, _, system), same in found.items():
             if len({str(each.get(name)) for each in same}) > 1:
@@ -58,7 +59,12 @@ def groups(cells: list[Row]) -> dict[tuple[str, int, str], list[Row]]:
                 f"The cells of {task} in {same[0]['study']} differ in steps, test sentences or bundled "
                 "model: measure some of them again."
             )
-    return dict(sorted(found.items(), key=lambda item: item[0][:2]))
+    return dict(sorted(found.items(), key=lambda item: task_and_size(*item[0][:2])))
+
+
+def task_and_size(task: str, sentences: int) -> tuple[str, float]:
+    """Return the key by which rows are sorted: 0, all sentences, comes last."""
+    return task, sentences or math.inf
 
 
 def knobs_table(cells: list[Row]) -> Table:
@@ -71,7 +77,15 @@ def knobs_table(cells: list[Row]) -> Table:
         change = f"{100 * (mean(scores) - mean(p['score'] for p in plain)):+.2f}" if plain else "-"
         weights, gamma = mix_of(same)
         rows.append(
-            [f"{NAMES[task]}, {sentences:,}", system, percent(scores), change, f"{len(same)}", weights, gamma]
+            [
+                f"{NAMES[task]}, {size_name(sentences)}",
+                system,
+                percent(scores),
+                change,
+                f"{len(same)}",
+                weights,
+                gamma,
+            ]
         )
     return rows
 
@@ -89,31 +103,27 @@ def curve_table(cells: list[Row]) -> Table:
     """Return a row for each number of sentences and system, with its time and speed of training."""
     rows = [["task", "sentences", "system", "score", "seeds", "training", "words/s"]]
     for (task, sentences, system), same in groups(cells).items():
-        size = "all" if sentences == 10**9 else f"{sentences:,}"
         seconds = f"{mean(each['seconds'] for each in same):.0f} s"
         speed = f"{mean(each['words_per_second'] for each in same):,.0f}"
         scores = percent([each["score"] for each in same])
-        rows.append([NAMES[task], size, system, scores, f"{len(same)}", seconds, speed])
+        rows.append([NAMES[task], size_name(sentences), system, scores, f"{len(same)}", seconds, speed])
     return rows
 
 
 def length_table(metrics: Path) -> Table:
     """Return a row for each class of length."""
     rows = [["task, sentences", "length of", "words", "cases", WITHOUT, BUNDLED, "difference"]]
-    for path in sorted((metrics / "length").glob("*.json"), key=_task_and_size):
+    files = {}
+    for path in (metrics / "length").glob("*.json"):
         task, _, sentences = path.stem.partition("_")
-        for row in read_json(path):
+        files[task, int(sentences)] = path
+    for task, sentences in sorted(files, key=lambda each: task_and_size(*each)):
+        for row in read_json(files[task, sentences]):
             without, elmo = 100 * row[WITHOUT], 100 * row[BUNDLED]
             scores = [f"{without:.2f}", f"{elmo:.2f}", f"{elmo - without:+.2f}"]
-            size = "all" if sentences == "0" else f"{int(sentences):,}"
-            head = [f"{NAMES[task]}, {size}", row["kind"], row["length"], f"{row['all']:,}"]
+            head = [f"{NAMES[task]}, {size_name(sentences)}", row["kind"], row["length"], f"{row['all']:,}"]
             rows.append(head + scores)
     return rows
-
-
-def _task_and_size(path: Path) -> tuple[str, int]:
-    task, _, sentences = path.stem.partition("_")
-    return task, int(sentences) or 10**9
 
 
 def costs_table(metrics: Path) -> Table:
@@ -134,9 +144,8 @@ def finetune_table(cells: list[Row]) -> Table:
     rows = [["task, sentences", "biLM", "factor", "score", "seeds"]]
     rows[0] += ["training", "words/s in prediction", "memory", "size"]
     for (task, sentences, system), same in groups(cells).items():
-        size = "all" if sentences == 10**9 else f"{sentences:,}"
         factor = same[0]["settings"].get(FACTOR)
-        head = [f"{NAMES[task]}, {size}", system, "-" if factor is None else f"{factor:g}"]
+        head = [f"{NAMES[task]}, {size_name(sentences)}", system, "-" if factor is None else f"{factor:g}"]
         costs = [
             f"{mean(each['processor_seconds'] for each in same):,.0f} s",
             f"{mean(each['predicted_words_per_second'] for each in same):,.0f}",

@@ -92,7 +92,7 @@ def weights_picture(cells: list[Row]) -> str:
     mixes: dict[str, list[list[float]]] = {}
     for cell in cells:
         if cell["mixes"]:
-            label = f"{cell['task']}, {_size(cell)}, {cell['system']}"
+            label = f"{cell['task']}, {size_name(cell['sentences'])}, {cell['system']}"
             mixes.setdefault(label, []).append(cell["mixes"][0]["weights"])
     if not mixes:
         return ""
@@ -126,7 +126,7 @@ def examples_html(cells: list[Row]) -> str:
     cell = min(
         with_entities, key=lambda each: (-(each["sentences"] or math.inf), each["system"], each["seed"])
     )
-    facts = f"{cell['system']}, {_size(cell)} sentences, seed {cell['seed']}"
+    facts = f"{cell['system']}, {size_name(cell['sentences'])} sentences, seed {cell['seed']}"
     parts = [f'<p class="facts">{html.escape(facts)}. First as found, then as annotated.</p>']
     for each in cell["examples"]:
         for spans in (each["ents"], each["gold"]):
@@ -135,8 +135,9 @@ def examples_html(cells: list[Row]) -> str:
     return "\n".join(parts)
 
 
-def _size(cell: Row) -> str:
-    return f"{cell['sentences']:,}" if cell["sentences"] else "all"
+def size_name(sentences: int) -> str:
+    """Return a number of training sentences as it is shown; 0 is "all"."""
+    return f"{sentences:,}" if sentences else "all"
 
 
 def _code(text: str) -> str:

@@ -38,7 +38,7 @@ class Dictionary:
         return len(self.entries)
 
     def find(self, text: str) -> list[tuple[int, int, Entry]]:
-        """Return start, end and entry of each word found. None splits a run, see whole_runs."""
+        """Return start, end and entry of each word found. A match never splits a run, see whole_runs."""
         inside = inside_runs(text)
         matches = self._trie.find(normalize(text))
         order = sorted(

@@ -81,9 +81,9 @@ def _write(doc: Doc, name: str, layers: np.ndarray, static: np.ndarray | None) -
 
 
 def static_vectors_of(doc: Doc, name: str, upstream: Sequence[TrainablePipe]) -> np.ndarray | None:
-    """Compute the static vectors of a Doc's tokens with the component that has a name: (n, S).
+    """Compute the static vectors (n, S) of a Doc's tokens with the component `name` of `upstream`.
 
-    None if there is no such component.
+    Return None if no component in `upstream` has that name.
     """
     for component in upstream:
         if component.name == name:
