@@ -1,4 +1,4 @@
-"""What the training of the distilled tagger reads."""
+"""Files that the training of the distilled tagger reads: lines of any text, and what cannot be used."""
 
 import distill
 import pytest
