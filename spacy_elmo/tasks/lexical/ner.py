@@ -162,9 +162,17 @@ class CRFEntityRecognizer(CRFPipe):
         """Return the probability of each span of each Doc, with its label.
 
         It is 0.0 for a label that the model lacks, as an entity of another component may have. spans: None
-        for doc.ents, or the group of spans.
+        for doc.ents, or the group of spans. Raises an ElmoError for a span that is
+        empty or outside its Doc.
         """
         spans = [self._spans(doc) for doc in docs] if spans is None else spans
+        for doc, doc_spans in zip(docs, spans, strict=True):
+            for span in doc_spans:
+                if not 0 <= span.start < span.end <= len(doc):
+                    raise ElmoError(
+                        f"The span [{span.start}:{span.end}] has no probability, because it is empty or not "
+                        f"inside its Doc of {len(doc)} tokens: give spans with at least one token of the Doc."
+                    )
         packing, lattice = self.lattice(docs)
         first = np.cumsum(packing.lengths) - packing.lengths
         return [
