@@ -12,7 +12,7 @@ from spacy.tokens import Doc, DocBin
 from spacy.vocab import Vocab as SpacyVocab
 from summarize import crossing
 from thinc.api import Config
-from train_seeds import Run, TrainError, command, configs_for, plan, train
+from train_seeds import Run, RunError, command, configs_for, plan, train
 
 from spacy_elmo.inference.bilm import BiLM
 from spacy_elmo.inference.loading import bundled_model_path
@@ -58,7 +58,7 @@ def test_one_task_of_the_comparison():
 
 @pytest.mark.parametrize("tasks", ["", "parser", "ner parser", "ner,tagger"])
 def test_tasks_that_are_none(tasks):
-    with pytest.raises(TrainError, match="choose from tagger, ner"):
+    with pytest.raises(RunError, match="choose from tagger, ner"):
         plan("0", tasks)
 
 
@@ -105,13 +105,13 @@ def test_the_two_commands_differ_in_config_and_model_only():
 
 @pytest.mark.parametrize("seeds", ["", "one", "0;1"])
 def test_seeds_that_are_none(seeds):
-    with pytest.raises(TrainError, match="whole numbers"):
+    with pytest.raises(RunError, match="whole numbers"):
         plan(seeds)
 
 
 def test_a_failing_run_shows_the_end_of_its_log(tmp_path):
     call = [sys.executable, "-c", "print('first'); raise SystemExit('the reason')"]
-    with pytest.raises(TrainError, match="ner_elmo_0 failed with status 1") as error:
+    with pytest.raises(RunError, match="ner_elmo_0 failed with status 1") as error:
         train(Run("ner", "elmo", 0), call, tmp_path / "run.log")
     assert str(error.value).endswith("the reason")
 
@@ -185,6 +185,19 @@ def test_report_without_scores_is_one_sentence(tmp_path):
     assert not (tmp_path / "report.md").exists()
 
 
+@pytest.mark.parametrize("name", ["report", "summarize"])
+def test_runs_with_different_settings_are_not_compared(tmp_path, name):
+    folder = tmp_path / "bundled_500"
+    for run, scores in runs_with_scores():
+        steps = 600 if run.name == "ner_elmo_1" else 300
+        write_json(folder / f"{run.name}.json", {**scores, "settings": {"max_steps": steps, "dropout": 0.4}})
+    metrics = folder if name == "report" else tmp_path
+    done = script(name, metrics, tmp_path / "table.md", "--seeds", "0 1")
+    assert done.returncode == 1
+    assert "the runs of ner were trained with different settings, {'max_steps': 300" in done.stderr
+    assert not (tmp_path / "table.md").exists()
+
+
 # --- All together, small ---
 
 
@@ -212,6 +225,7 @@ def test_train_and_evaluate(tmp_path):
     metrics = {path.stem: srsly.read_json(path) for path in (tmp_path / "metrics").iterdir()}
     assert set(metrics) == names
     assert all(bool(scores["mix"]) == ("elmo" in name) for name, scores in metrics.items())
+    assert {scores["settings"]["max_steps"] for scores in metrics.values()} == {2}
     assert sum(metrics["tagger_elmo_5"]["mix"]["weights"]) == pytest.approx(1.0)
     assert 0.0 <= metrics["tagger_baseline_5"]["tag_acc"] <= 1.0
 

@@ -13,12 +13,14 @@ import typer
 from io_utils import fail, write_json
 from spacy.language import Language
 from spacy.training import Corpus
-from train_seeds import TASKS, Run, TrainError, plan
+from train_seeds import TASKS, Run, RunError, plan
 
 from spacy_elmo.pipeline.layer_weights import collect_layer_weights
 
 # The first of each is the one that counts.
 SCORES = {"tagger": ["tag_acc"], "ner": ["ents_f", "ents_p", "ents_r", "ents_per_type"]}
+
+SETTINGS = ("max_steps", "dropout")  # of the training, which compared runs share
 
 
 def mix(nlp: Language, task: str) -> dict[str, Any] | None:
@@ -30,12 +32,13 @@ def mix(nlp: Language, task: str) -> dict[str, Any] | None:
 
 
 def evaluate(run: Run, pipeline: Path, test_data: Path, gpu: int) -> dict[str, Any]:
-    """Return all scores of one run (fractions of one), and its mix."""
+    """Return all scores of one run (fractions of one), its mix, and the settings of its training."""
     if gpu >= 0:
         spacy.require_gpu(gpu)
     nlp = spacy.load(pipeline)
     scores = nlp.evaluate(Corpus(test_data, gold_preproc=True)(nlp))
     result = {"task": run.task, "system": run.system, "seed": run.seed}
+    result["settings"] = {name: nlp.config["training"][name] for name in SETTINGS}
     return {**result, **{key: scores[key] for key in SCORES[run.task]}, "mix": mix(nlp, run.task)}
 
 
@@ -73,7 +76,7 @@ def main(
     """Score all runs of the comparison on the test part."""
     try:
         evaluate_all(plan(seeds, tasks), training, test_data, output, jobs, gpu)
-    except (TrainError, OSError, ValueError) as error:
+    except (RunError, OSError, ValueError) as error:
         fail(str(error))
 
 

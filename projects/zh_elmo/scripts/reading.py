@@ -4,9 +4,7 @@ A run is one system, one seed and one number of training questions; it writes a 
 with such a file is not repeated, so an interrupted comparison continues where it stopped.
 """
 
-import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -17,15 +15,12 @@ from typing import Any
 import typer
 from io_utils import fail, fingerprint, fingerprint_of_bilm, read_json, read_numbers, write_json
 from thinc.api import Config
+from training_process import RunError, run_training
 
 SYSTEMS = ("baseline", "elmo", "elmo_twice", "elmo_lexicon")
 LENGTHS = {"1-4": (1, 4), "5-10": (5, 10), "11-": (11, 10**6)}  # characters of the first answer
 NEGATIVES = 0.25  # questions of other passages, relative to the number of a test's questions
 SPEED_CHARACTERS, SPEED_QUESTIONS = 500, 64
-
-
-class RunError(Exception):
-    """A run failed; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,7 @@ def make_config(run: Run, configs: Path, model: Path | None) -> Config:
 
 
 def train(run: Run, config: Config, folder: Path, paths: list[str]) -> tuple[float, float]:
-    """Train one run in one thread. Return processor seconds and peak memory in MB. Raises RunError.
+    """Train one run in one thread. Return processor seconds and peak memory in MB. Raises a RunError.
 
     paths: of the data, as arguments.
     """
@@ -89,12 +84,7 @@ def train(run: Run, config: Config, folder: Path, paths: list[str]) -> tuple[flo
     call += run.settings
     log, costs = folder / "log.txt", folder / "costs.json"
     call = [sys.executable, str(Path(__file__).with_name("measure_process.py")), str(costs), *call]
-    with log.open("wb") as file:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-        status = subprocess.run(call, stdout=file, stderr=subprocess.STDOUT, env=environment).returncode
-    if status:
-        tail = "\n".join(log.read_text(encoding="utf8", errors="replace").rstrip().split("\n")[-8:])
-        raise RunError(f"The training {run.name} failed with status {status}; {log} ends with:\n{tail}")
+    run_training(run.name, call, log)
     found = read_json(costs)
     return found["seconds"], found["peak_mb"]
 

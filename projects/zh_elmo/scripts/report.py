@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 from io_utils import fail, read_json, write_atomic
-from train_seeds import SYSTEMS, TASKS, Run, TrainError, plan
+from train_seeds import SYSTEMS, TASKS, Run, RunError, plan
 
 Scores = dict[str, Any]
 """Scores of one run, written by evaluate.py."""
@@ -90,9 +90,22 @@ def perplexities(path: Path) -> str:
     return markdown_table(rows)
 
 
+def check_settings(scores: Sequence[Scores]) -> None:
+    """Raise a RunError if the runs of a task have other steps or another dropout than one another."""
+    for task in TASKS:
+        settings = [s.get("settings") for s in scores if s["task"] == task]
+        if any(each != settings[0] for each in settings):
+            raise RunError(
+                f"the runs of {task} were trained with different settings, {settings[0]} and "
+                f"{next(each for each in settings if each != settings[0])}: train and evaluate them again"
+            )
+
+
 def load(metrics: Path, runs: Sequence[Run]) -> list[Scores]:
-    """Load the scores of all runs. Raises OSError or ValueError for a missing or damaged file."""
-    return [read_json(metrics / f"{run.name}.json") for run in runs]
+    """Load the scores of all runs. Raises an OSError, a ValueError or a RunError."""
+    scores = [read_json(metrics / f"{run.name}.json") for run in runs]
+    check_settings(scores)
+    return scores
 
 
 def main(
@@ -110,7 +123,7 @@ def main(
         tables = [comparison(scores), mixes(scores)]
         if perplexity:
             tables.append(perplexities(metrics / "perplexity.json"))
-    except (TrainError, OSError, ValueError) as error:
+    except (RunError, OSError, ValueError) as error:
         fail(f"The scores cannot be read ({error}); run the command 'evaluate' first.")
     text = "\n\n".join([title, *tables])
     write_atomic(output, (text + "\n").encode("utf8"))

@@ -5,12 +5,13 @@ import math
 import re
 from collections.abc import Sequence
 from io import BytesIO
-from statistics import mean
+from statistics import mean, stdev
 from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from spacy import displacy
+from study import NAMES
 
 Row = dict[str, Any]
 LEGEND_ROWS = 7
@@ -66,6 +67,8 @@ def table_html(rows: Sequence[Sequence[str]]) -> str:
 def curve_picture(cells: list[Row]) -> str:
     """Draw the mean score over the number of sentences, a line for each system; "" without cells.
 
+    Bars show the standard deviation over the seeds.
+
     Cells of all sentences, whose number a cell does not know, are in the table only.
     """
     cells = [cell for cell in cells if cell["sentences"]]
@@ -81,8 +84,10 @@ def curve_picture(cells: list[Row]) -> str:
                 if cell["system"] == system:
                     points.setdefault(cell["sentences"], []).append(100 * cell["score"])
             sizes = sorted(points)
-            axes.plot(sizes, [mean(points[size]) for size in sizes], marker="o", label=system)
-        axes.set(xscale="log", xlabel="training sentences", ylabel="score, %", title=task)
+            means = [mean(points[size]) for size in sizes]
+            deviations = [stdev(points[size]) if len(points[size]) > 1 else 0.0 for size in sizes]
+            axes.errorbar(sizes, means, deviations, marker="o", capsize=2, label=system)
+        axes.set(xscale="log", xlabel="training sentences", ylabel=f"{NAMES[task]}, %")
         axes.legend()
     return _svg(figure)
 

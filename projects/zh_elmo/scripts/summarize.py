@@ -8,23 +8,27 @@ from statistics import mean
 
 import typer
 from io_utils import fail, read_json, read_numbers, write_atomic
-from report import Scores, fewer_errors, markdown_table, percent
-from train_seeds import SYSTEMS, TrainError
+from report import Scores, check_settings, fewer_errors, markdown_table, percent
+from train_seeds import SYSTEMS, RunError
 
 PREFIX = "bundled_"
 MEASURES = (("tagging accuracy", "tagger", "tag_acc"), ("entities F1", "ner", "ents_f"))
 
 
 def read_all(metrics: Path, seeds: Sequence[int]) -> dict[int, list[Scores]]:
-    """Read the scores of the runs with some seeds, by the number of training sentences."""
+    """Read the scores of the runs with some seeds, by the number of training sentences.
+
+    Raises a RunError if there are none, or if runs of one number were trained with different settings.
+    """
     found = {}
     for folder in metrics.glob(f"{PREFIX}*"):
         size = folder.name.removeprefix(PREFIX)
         if size.isdigit():
             files = [path for path in sorted(folder.glob("*.json")) if path.name != "perplexity.json"]
             found[int(size)] = [run for path in files if (run := read_json(path))["seed"] in seeds]
+            check_settings(found[int(size)])
     if not any(found.values()):
-        raise TrainError(
+        raise RunError(
             f"There is no comparison of the bundled model in {metrics}: run `evaluate-bundled` first."
         )
     return dict(sorted(found.items()))
@@ -94,7 +98,7 @@ def main(
         text = "\n".join([table(found), "", *meetings(found)]).rstrip() + "\n"
         write_atomic(output, text.encode("utf8"))
         typer.echo(text)
-    except (TrainError, OSError, ValueError) as error:
+    except (RunError, OSError, ValueError) as error:
         fail(str(error))
 
 

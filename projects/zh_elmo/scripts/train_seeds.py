@@ -4,8 +4,6 @@ Every run is a `spacy train` in its own process with one thread; several run at 
 comparison have the same seed, sentences and options.
 """
 
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,16 +15,13 @@ import features
 import typer
 from io_utils import fail, read_json, read_numbers
 from thinc.api import Config
+from training_process import RunError, run_training
 
 from spacy_elmo.inference.loading import bundled_model_path, read_config
 
 TASKS = ("tagger", "ner")
 SYSTEMS = ("baseline", "elmo")
 SCORES = {"tagger": "tag_acc", "ner": "ents_f"}
-
-
-class TrainError(Exception):
-    """A run failed; the message ends with the last lines of its log."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +46,15 @@ class Run:
 def plan(seeds: str, tasks: str = " ".join(TASKS)) -> list[Run]:
     """Return all runs of the comparison, slow ones first, so that all end together.
 
-    seeds: such as "0 1 2". tasks: names of TASKS. Raises TrainError for others.
+    seeds: such as "0 1 2". tasks: names of TASKS. Raises RunError for others.
     """
     try:
         numbers = read_numbers(seeds)
     except ValueError as error:
-        raise TrainError(f"The seeds are wrong: {error}") from error
+        raise RunError(f"The seeds are wrong: {error}") from error
     chosen = list(dict.fromkeys(tasks.split()))
     if not chosen or not set(chosen) <= set(TASKS):
-        raise TrainError(f"'{tasks}' is not a list of tasks: choose from {', '.join(TASKS)}.")
+        raise RunError(f"'{tasks}' is not a list of tasks: choose from {', '.join(TASKS)}.")
     systems = sorted(SYSTEMS, reverse=True)
     return [
         Run(task, system, seed) for system in systems for task in chosen for seed in dict.fromkeys(numbers)
@@ -103,19 +98,9 @@ def command(
 
 
 def train(run: Run, call: Sequence[str], log: Path) -> float:
-    """Run one training with its output in `log`; return its seconds. Raises TrainError if it fails."""
-    log.parent.mkdir(parents=True, exist_ok=True)
+    """Run one training with its output in `log`; return its seconds. Raises RunError if it fails."""
     start = time.monotonic()
-    with log.open("wb") as file:
-        # One thread each, because concurrent runs would compete for the cores.
-        # Unbuffered, so that the log ends with the error.
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-        status = subprocess.run(call, stdout=file, stderr=subprocess.STDOUT, env=environment).returncode
-    if status:
-        tail = "\n".join(log.read_text(encoding="utf8", errors="replace").rstrip().split("\n")[-8:])
-        raise TrainError(
-            f"The training {run.name} failed with status {status}; its log {log} ends with:\n{tail}"
-        )
+    run_training(run.name, call, log)
     return time.monotonic() - start
 
 
@@ -167,7 +152,7 @@ def main(
     try:
         runs = plan(seeds, tasks)
         if max_steps % eval_frequency:
-            raise TrainError(
+            raise RunError(
                 f"--max-steps {max_steps} is not a multiple of --eval-frequency {eval_frequency}, so the "
                 "last steps would never be chosen: change one of them."
             )
@@ -179,7 +164,7 @@ def main(
         ]
         for line in train_all(runs, calls, output, jobs):
             typer.echo(line)
-    except (TrainError, OSError, ValueError) as error:
+    except (RunError, OSError, ValueError) as error:
         fail(str(error))
 
 
