@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import srsly
@@ -25,12 +24,11 @@ from .layers.activation_cache import PATIENCE, ActivationCache
 from .layers.bilm import get_bilm_shim
 from .layers.disk_store import DiskStore
 from .layers.errors import as_config_error
+from .layers.upstreams import register_upstream
 from .listening import ListenedTo
+from .membership import free_names, pipeline_of, set_pipeline
 
 ANY_LANGUAGE = {"xx", "mul"}  # spaCy's codes for several languages; converted models have "xx"
-
-# The pipeline that a component was made for, or initialized with.
-_pipelines: WeakKeyDictionary["Elmo", ref[Language]] = WeakKeyDictionary()
 
 DEFAULT_CONFIG = {
     "model": {"@architectures": "spacy-elmo.BiLM.v1", "path": None, "precision": "auto"},
@@ -80,7 +78,7 @@ def make_elmo(
         segmenter=segmenter_of(nlp),
         lang=nlp.lang,
     )
-    _pipelines[elmo] = ref(nlp)
+    set_pipeline(elmo, nlp)
     return elmo
 
 
@@ -132,6 +130,10 @@ class Elmo(ListenedTo, TrainablePipe):
             )
         register_extension(name)
 
+    def __setstate__(self, state: Any) -> None:
+        super().__setstate__(state)
+        register_upstream(self)  # of the listeners that were copied with it
+
     # --- Prediction ---
 
     def predict(self, docs: Iterable[Doc]) -> list[np.ndarray]:
@@ -143,7 +145,7 @@ class Elmo(ListenedTo, TrainablePipe):
 
     def set_annotations(self, docs: Iterable[Doc], scores: Sequence[np.ndarray]) -> None:
         """Set the layers on the docs, in place of all that the component set on them before."""
-        former_names = self.former_names
+        former_names = free_names(self, self.former_names)
         register_extension(self.name)  # the component may have been renamed
         bilm = get_bilm_shim(self.model).bilm
         pairs = list(zip(docs, scores, strict=True))
@@ -211,14 +213,18 @@ class Elmo(ListenedTo, TrainablePipe):
         self._patience = PATIENCE
         if nlp is not None:
             self.segmenter, self.lang = segmenter_of(nlp), nlp.lang
-            _pipelines[self] = ref(nlp)
+            set_pipeline(self, nlp)
         self._weights_changed()
 
     def runs_before(self, consumer: str) -> bool:
-        """Return whether the component's pipeline runs it before the component `consumer`."""
-        known = _pipelines.get(self)
-        nlp = known() if known else None
-        running = [] if nlp is None else nlp.pipeline
+        """Return whether the component's pipeline runs it before the component `consumer`.
+
+        A copy, as of deepcopy or pickle, does not know its pipeline, but the components that listened to it.
+        """
+        nlp = pipeline_of(self)
+        if nlp is None:
+            return consumer in self.listener_map
+        running = nlp.pipeline
         position = next((i for i, (_, pipe) in enumerate(running) if pipe is self), None)
         return position is not None and consumer in [name for name, _ in running[position:]]
 

@@ -12,16 +12,21 @@ from .layers.bilm import get_bilm_shim
 from .layers.listener import connect, listens_to, whole_tok2vec_width
 from .layers.packed_maxout import set_fused
 from .layers.residual_widths import set_residual_widths
-from .onednn_ops import use_onednn
+from .layers.upstreams import register_upstream, upstream_of
+from .layers.weights_digest import weights_digest
+from .onednn_ops import restore_ops, use_onednn
 
 
 class ListenedTo:
     """Mix-in of the component "elmo" that finds its listeners and tells them its name and sizes."""
 
     listener_map: dict[str, list[Model[Any, Any]]]
-    """Listener layers by the name of their component."""
-    linked_names: dict[int, str]
-    """The name of this component that each listener knows, by the listener's model id."""
+    """Listener layers by the name of their component, also those that a nearer "elmo" has taken over."""
+    links: dict[int, tuple[Model[Any, Any], str]]
+    """Listeners by model id, with the name of this component that each knows.
+
+    spaCy empties listener_map before it links components, but not this.
+    """
 
     if TYPE_CHECKING:
         accelerate_listeners: bool
@@ -30,20 +35,29 @@ class ListenedTo:
 
     def __init__(self) -> None:
         self.listener_map = {}
-        self.linked_names = {}
+        self.links = {}
         self._former_names: list[str] = []
         self._last_name = self.name
         self._training_checked = False
+        self._checked_listeners: set[int] = set()
+        register_upstream(self)
 
     @property
     def listeners(self) -> list[Model[Any, Any]]:
         """Layers that listen to this component."""
-        return [listener for listeners in self.listener_map.values() for listener in listeners]
+        found = [listener for listeners in self.listener_map.values() for listener in listeners]
+        return list(filter(self.has_listener, found))
+
+    @property
+    def weights_digest(self) -> str | None:
+        """Digest of the biLM's weights, see layers.weights_digest; None while they cannot be found."""
+        shim = get_bilm_shim(self.model)
+        return None if shim.config is None else weights_digest(shim.bilm)
 
     @property
     def listening_components(self) -> list[str]:
         """Names of the components with listener layers."""
-        return list(self.listener_map)
+        return [name for name, found in self.listener_map.items() if any(map(self.has_listener, found))]
 
     @property
     def former_names(self) -> list[str]:
@@ -65,6 +79,9 @@ class ListenedTo:
         if not isinstance(getattr(component, "model", None), Model):
             return
         listeners = [node for node in component.model.walk() if listens_to(node, self)]
+        for node in component.model.walk():
+            if self.has_listener(node) and not any(node is listener for listener in listeners):
+                self.disconnect(node)  # other attributes were loaded, of a listener to another component
         for listener in listeners:
             self.add_listener(listener, component.name)
             # It scores itself by the sentences of copies of docs, see its use_gold_ents.
@@ -78,7 +95,9 @@ class ListenedTo:
     def _accelerate(self, model: Model[Any, Any], component_name: str) -> None:
         """Apply the setting accelerate_listeners, see `make_elmo`."""
         set_fused(model, self.accelerate_listeners)
-        if self.accelerate_listeners and use_onednn(model):
+        if not self.accelerate_listeners:
+            restore_ops(model)  # another "elmo" before the component may have set them
+        elif use_onednn(model):
             logger.info(
                 f'"{self.name}" has set the backend of the component "{component_name}" to oneDNN, which is '
                 f"faster and rounds differently: [components.{self.name}] accelerate_listeners = false turns "
@@ -86,16 +105,45 @@ class ListenedTo:
             )
 
     def add_listener(self, listener: Model[Any, Any], component_name: str) -> None:
-        """Add a listener, and set the name and the sizes of its source."""
+        """Add a listener, and set the name and the sizes of its source. It leaves any other component."""
+        previous = upstream_of(listener)
+        if previous is not None and previous is not self:
+            previous.disconnect(listener)
         listeners = self.listener_map.setdefault(component_name, [])
         if not any(known is listener for known in listeners):
             listeners.append(listener)
+        self.links[listener.id] = listener, self.name
+        self._checked_listeners.discard(listener.id)
         config = get_bilm_shim(self.model).config
         sizes = (config.total_layers, config.width, config.static_width) if config else (None, None, None)
         connect(listener, self, component_name, *sizes)
 
+    def has_listener(self, model: Model[Any, Any]) -> bool:
+        """Return whether a layer is connected to this component."""
+        known = self.links.get(model.id)
+        return known is not None and known[0] is model
+
+    def disconnect(self, listener: Model[Any, Any]) -> None:
+        """Let a listener go to another component. spaCy removes it from listener_map."""
+        if self.has_listener(listener):
+            self.links.pop(listener.id, None)
+
+    def check_listener(self, listener: Model[Any, Any]) -> None:
+        """Warn once if the component of a listener was trained on another biLM."""
+        if listener.id in self._checked_listeners or not get_bilm_shim(self.model).loaded:
+            return
+        self._checked_listeners.add(listener.id)
+        trained_on = listener.attrs["trained_on"]
+        if trained_on is not None and trained_on != self.weights_digest:
+            warnings.warn(
+                f'"{listener.attrs["consumer"]}" was trained on another model than that of "{self.name}", so '
+                "its predictions are wrong: use the model that it was trained on, or train it again.",
+                stacklevel=2,
+            )
+
     def remove_listener(self, listener: Model[Any, Any], component_name: str) -> bool:
         """Remove a listener. Return whether it was known."""
+        self.disconnect(listener)
         listeners = self.listener_map.get(component_name, [])
         kept = [known for known in listeners if known is not listener]
         if kept:
@@ -106,8 +154,9 @@ class ListenedTo:
 
     def _relink(self) -> None:
         """Set the sizes of new weights on all listeners."""
+        self._checked_listeners.clear()
         for component_name, listeners in list(self.listener_map.items()):
-            for listener in listeners:
+            for listener in filter(self.has_listener, listeners):
                 self.add_listener(listener, component_name)
 
     def _check_training(self) -> None:
@@ -116,7 +165,7 @@ class ListenedTo:
             return
         self._training_checked = True
         warn_when_busy()
-        if not self.listener_map:
+        if not self.listening_components:
             warnings.warn(
                 f'No component after "{self.name}" uses its vectors: put a spacy-elmo.ElmoListener.v1 into '
                 'the "tok2vec" of each component that should be trained on them (docs/usage.md).',

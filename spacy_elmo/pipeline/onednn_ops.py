@@ -21,6 +21,8 @@ class OneDnnOps(NumpyOps):
     """
 
     name = "onednn"
+    replaced: NumpyOps | None = None
+    """The backend before use_onednn, where that has set this one."""
 
     def gemm(self, x: Any, y: Any, *, out: Any = None, trans1: bool = False, trans2: bool = False) -> Any:
         """Return the product of x (M, K) and y (K, N) float32, each transposed first if requested: (M, N).
@@ -49,5 +51,14 @@ def use_onednn(model: Model[Any, Any]) -> int:
     """
     nodes = [node for node in model.walk() if type(node.ops) is NumpyOps]
     for node in nodes:
-        node.ops = OneDnnOps()
+        ops = OneDnnOps()
+        ops.replaced = node.ops
+        node.ops = ops
     return len(nodes)
+
+
+def restore_ops(model: Model[Any, Any]) -> None:
+    """Undo use_onednn."""
+    for node in model.walk():
+        if isinstance(node.ops, OneDnnOps) and node.ops.replaced is not None:
+            node.ops = node.ops.replaced

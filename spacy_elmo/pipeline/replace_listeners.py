@@ -8,8 +8,8 @@ from thinc.api import Model
 
 from .layers.bilm import get_bilm_shim
 from .layers.elmo_tok2vec import PRIVATE, WITH_TWO, ElmoTok2Vec
-from .layers.listener import upstream_of
 from .layers.shared_outputs import SharedOutputs
+from .layers.upstreams import upstream_of
 
 LISTENER = "spacy-elmo.ElmoListener.v1"
 TAGGER = "spacy-elmo.DistilledTagger.v1"  # a listener, or private if it has a [bilm]

@@ -14,8 +14,8 @@ from ...kernels.precision import DTYPE_NAMES, Precision, resolve_compute_dtype
 from ...kernels.token_ops import N_PIECES
 from .bilm import BiLMShim, get_bilm_shim
 from .listener import NAME as LISTENER
-from .listener import upstream_of
 from .packed_maxout import PackedMaxoutShim, get_shim, is_float_matrix, is_fused, no_gradient
+from .upstreams import upstream_of
 
 
 def FusedMaxout(*layers: Model[list[Doc], list[Floats2d]], width: int) -> Model[list[Doc], list[Floats2d]]:

@@ -6,7 +6,7 @@ multiprocessing. docs/usage.md explains how a listener and its component are con
 
 from collections.abc import Callable, Sequence
 from typing import Any
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakSet
 
 import numpy as np
 from spacy.tokens import Doc
@@ -15,6 +15,7 @@ from thinc.types import Floats2d
 
 from ..annotations.doc_vectors import Vectors, check_tokens, find_vectors
 from .scalar_mix import MixInputs
+from .upstreams import upstream_of
 
 NAME = "elmo-listener"
 
@@ -22,9 +23,6 @@ NAME = "elmo-listener"
 # consumers before any Doc is annotated, to infer widths. Only there the listener may return zeros. The entry
 # is removed after the initialization, when spaCy links components again.
 _init_docs: dict[int, WeakSet[Doc]] = {}
-
-# The component that a listener was linked to, by the listener's model id.
-_upstreams: WeakValueDictionary[int, Any] = WeakValueDictionary()
 
 
 def ElmoListener(
@@ -38,10 +36,11 @@ def ElmoListener(
         source     the component that the listener is connected to
         consumer   the component that the listener belongs to
         n_layers, width, static_width   L, D and S of the source, None while its weights cannot be found
+        trained_on  digest of the biLM that the consumer was initialized for, see weights_digest
         use_static_vectors  whether static vectors are wanted; a source without any has S = 0
         reads_parts  whether the consumer reads parts of copies of docs, from which no vectors can be found
     """
-    attrs = dict.fromkeys(("source", "consumer", "n_layers", "width", "static_width"))
+    attrs = dict.fromkeys(("source", "consumer", "n_layers", "width", "static_width", "trained_on"))
     attrs |= {"upstream": upstream, "use_static_vectors": use_static_vectors, "reads_parts": False}
     return Model(NAME, forward, init=init, layers=[mix], dims={"nO": None}, attrs=attrs)
 
@@ -50,12 +49,15 @@ def forward(
     model: Model[Any, Any], docs: Sequence[Doc], is_train: bool
 ) -> tuple[list[Floats2d], Callable[..., Any]]:
     """Return the mixed layers of the docs, and the backprop function of the mix."""
+    upstream = upstream_of(model)
+    if upstream is not None:
+        upstream.check_listener(model)
     if is_train:
         _annotate_missing(model, docs)
     vectors = [_read(model, doc, is_train) for doc in docs]
     X: list[np.ndarray] | MixInputs = [each.layers for each in vectors]  # (L, n, D) each
     if model.attrs["use_static_vectors"]:
-        X = MixInputs(X, [_static(model, each) for each in vectors])  # (n, S) each
+        X = MixInputs(X, [each.static for each in vectors])  # (n, S) each
     Y, backprop_mix = model.layers[0](X, is_train)
 
     def backprop(dY: list[Floats2d]) -> list[Any]:
@@ -66,7 +68,7 @@ def forward(
 
 
 def init(model: Model[Any, Any], X: Sequence[Doc] | None = None, Y: Any = None) -> None:
-    """Set the width of the output and initialize the mix."""
+    """Set the width of the output and initialize the mix. Raises a ValueError if another width is set."""
     if not model.attrs["source"]:
         raise ValueError(_no_source(model))
     if not model.attrs["width"]:
@@ -75,12 +77,20 @@ def init(model: Model[Any, Any], X: Sequence[Doc] | None = None, Y: Any = None) 
             f"unknown: correct [components.{model.attrs['source']}.model] path."
         )
     mix = model.layers[0]
+    fits = not model.has_dim("nO") or _expected_width(model) == sum(_widths(model))
+    if not fits or (mix.has_dim("nL") and mix.get_dim("nL") != model.attrs["n_layers"]):
+        raise ValueError(
+            f'"{model.attrs["consumer"]}" was initialized for a model of other sizes than that of '
+            f'"{model.attrs["source"]}": create the pipeline again, then initialize it.'
+        )
     mix.set_dim("nL", model.attrs["n_layers"])
     if mix.has_dim("nI") is None:
         mix.set_dim("nI", model.attrs["width"])
     mix.initialize()
     width = mix.get_dim("nO") if mix.has_dim("nO") else sum(_widths(model))
     model.set_dim("nO", width, force=True)
+    upstream = upstream_of(model)
+    model.attrs["trained_on"] = None if upstream is None else upstream.weights_digest
     if X is not None:
         _init_docs[model.id] = WeakSet(X)
 
@@ -98,8 +108,6 @@ def connect(
     model.attrs.update(source=source.name, consumer=consumer, **sizes)
     if model.attrs["upstream"] != "*":
         model.attrs["upstream"] = source.name  # the component may have been renamed
-    _upstreams[model.id] = source
-    source.linked_names[model.id] = model.attrs["upstream"]
     _init_docs.pop(model.id, None)
 
 
@@ -107,19 +115,17 @@ def listens_to(model: Model[Any, Any], source: Any) -> bool:
     """Return whether a layer is a listener to a component, by its current or previous name.
 
     The previous name counts only until other attributes are loaded: a config keeps the names from before a
-    renaming, and what was saved after it is right.
+    renaming, and what was saved after it is right. A listener to "*" that is initialized does not move to a
+    component with another biLM, as where its own is disabled.
     """
     if model.name != NAME:
         return False
-    upstream = model.attrs["upstream"]
-    if upstream in ("*", source.name):
+    if source.has_listener(model) and source.links[model.id][1] == model.attrs["source"]:
         return True
-    return upstream_of(model) is source and source.linked_names.get(model.id) == upstream
-
-
-def upstream_of(model: Model[Any, Any]) -> Any:
-    """Return the component that a listener is connected to; None if there is none."""
-    return _upstreams.get(model.id)
+    if model.attrs["upstream"] != "*":
+        return bool(model.attrs["upstream"] == source.name)
+    trained_on = model.attrs["trained_on"]
+    return trained_on is None or model.attrs["source"] == source.name or trained_on == source.weights_digest
 
 
 def whole_tok2vec_width(model: Model[Any, Any]) -> int | None:
@@ -132,7 +138,7 @@ def whole_tok2vec_width(model: Model[Any, Any]) -> int | None:
 
 def _annotate_missing(model: Model[Any, Any], docs: Sequence[Doc]) -> None:
     """Run the component if a consumer is updated without it, as `spacy debug model` does."""
-    upstream = _upstreams.get(model.id)
+    upstream = upstream_of(model)
     if upstream is not None:
         missing = [doc for doc in docs if find_vectors(doc, model.attrs["source"]) is None]
         if missing and upstream.runs_before(model.attrs["consumer"]):
@@ -147,7 +153,7 @@ def _read(model: Model[Any, Any], doc: Doc, is_train: bool) -> Vectors:
     if vectors is None:
         if not is_train and doc in _init_docs.get(model.id, ()):
             return _zeros(model, len(doc))
-        upstream = _upstreams.get(model.id)
+        upstream = upstream_of(model)
         if model.attrs.get("reads_parts") and upstream is not None and upstream.runs_before(consumer):
             upstream.set_annotations([doc], upstream.predict([doc]))
             vectors = find_vectors(doc, source)
@@ -165,7 +171,7 @@ def _read(model: Model[Any, Any], doc: Doc, is_train: bool) -> Vectors:
             f'"{consumer}" was made for {depth} layers, but "{source}" set {n_layers} '
             "on this Doc: use the model that it was trained with, or train it again."
         )
-    width += (model.attrs["static_width"] or 0) * model.attrs["use_static_vectors"]
+    width += vectors.static.shape[1] * model.attrs["use_static_vectors"]
     expected = _expected_width(model)
     if expected is not None and width != expected:
         raise ValueError(
@@ -177,14 +183,8 @@ def _read(model: Model[Any, Any], doc: Doc, is_train: bool) -> Vectors:
 
 def _zeros(model: Model[Any, Any], n: int) -> Vectors:
     layers = np.zeros((model.attrs["n_layers"], n, model.attrs["width"]), dtype=np.float32)
-    return Vectors(layers, np.zeros((n, 0), dtype=np.float32), *(np.zeros(n, dtype=np.uint64),) * 2)
-
-
-def _static(model: Model[Any, Any], vectors: Vectors) -> np.ndarray:
-    """Return static vectors (n, S); zeros for vectors that others have set, and in an initialization."""
-    width = model.attrs["static_width"] or 0
-    shape = len(vectors.orths), width
-    return vectors.static if vectors.static.shape == shape else np.zeros(shape, dtype=np.float32)
+    static = np.zeros((n, model.attrs["static_width"] or 0), dtype=np.float32)
+    return Vectors(layers, static, *(np.zeros(n, dtype=np.uint64),) * 2)
 
 
 def _widths(model: Model[Any, Any]) -> tuple[int, int]:

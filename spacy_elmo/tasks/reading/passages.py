@@ -12,7 +12,7 @@ from thinc.api import Model
 from ...pipeline.annotations.doc_vectors import find_vectors
 from ...pipeline.layers.bilm import get_bilm_shim
 from ...pipeline.layers.listener import NAME as LISTENER
-from ...pipeline.layers.listener import upstream_of
+from ...pipeline.layers.upstreams import upstream_of
 from .features import character_doc, is_character_doc
 
 RECENT_PASSAGES = 8  # passages to keep with their vectors, which take 6 kB per character
