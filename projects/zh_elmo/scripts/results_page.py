@@ -88,6 +88,9 @@ def curve_picture(cells: list[Row]) -> str:
             deviations = [stdev(points[size]) if len(points[size]) > 1 else 0.0 for size in sizes]
             axes.errorbar(sizes, means, deviations, marker="o", capsize=2, label=system)
         axes.set(xscale="log", xlabel="training sentences", ylabel=f"{NAMES[task]}, %")
+        sizes = sorted({cell["sentences"] for cell in of_task})
+        axes.minorticks_off()
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
         axes.legend()
     return _svg(figure)
 
