@@ -12,13 +12,14 @@ from .about import __version__
 if TYPE_CHECKING:
     from .inference.bilm import BiLM
     from .inference.loading import load
-    from .pipeline.annotations.output import register_extension, similarity
+    from .pipeline.annotations.output import register_extension
+    from .pipeline.annotations.similarity import similarity
 
 _LAZY = {
     "BiLM": "spacy_elmo.inference.bilm",
     "load": "spacy_elmo.inference.loading",
     "register_extension": "spacy_elmo.pipeline.annotations.output",
-    "similarity": "spacy_elmo.pipeline.annotations.output",
+    "similarity": "spacy_elmo.pipeline.annotations.similarity",
 }
 
 __all__ = ["BiLM", "__version__", "load", "register_extension", "similarity"]
