@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc
 
+from spacy_elmo.errors import ElmoError
+
 from .helpers import assert_tensor_is_mean, blank
 
 TEXT = "我去银行取钱。自行车很快。我去银行取钱。"
@@ -71,6 +73,27 @@ def test_a_part_of_a_retokenized_doc_is_an_error(nlp):
         retokenizer.merge(doc[0:2])
     with pytest.raises(ValueError, match="made for 20 tokens"):
         _ = doc[0:3].as_doc()._.elmo.layers
+
+
+def test_a_part_whose_tokens_occur_twice_needs_its_user_data(char_model):
+    nlp = blank(char_model, set_tensor=False)
+    doc = nlp("他打球，我打字。")
+    assert doc[1].text == doc[5].text
+    part = doc[5:6].as_doc()
+    for read in (lambda: part._.elmo.layers, lambda: part[0]._.elmo):
+        with pytest.raises(ElmoError, match=r"several places .*as_doc\(copy_user_data=True\)"):
+            read()
+    for tokens, copy_user_data in ((slice(5, 6), True), (slice(5, 7), False)):
+        part = doc[tokens].as_doc(copy_user_data=copy_user_data)
+        np.testing.assert_array_equal(part._.elmo.layers, doc._.elmo.layers[:, tokens])
+
+
+def test_vectors_of_a_whole_doc_do_not_fit_an_empty_part(nlp):
+    doc = nlp(TEXT)
+    part = doc[0:0].as_doc()
+    with pytest.raises(ElmoError, match="made for 20 tokens, but the Doc has 0 now"):
+        part._.elmo = doc._.elmo
+    assert part._.elmo.layers.shape == (3, 0, 16)
 
 
 SOME_TEXTS = st.lists(st.sampled_from(["我去银行取钱。", "", " ", "用 Linux", "自行车"]), min_size=1)

@@ -14,6 +14,8 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 from spacy.tokens import Doc, Token
 
+from ...errors import ElmoError
+
 Record = dict[str, Any]  # fields of Vectors, and `former_names`
 
 
@@ -93,7 +95,7 @@ def vector_names(doc: Doc) -> list[str]:
 
 
 def check_tokens(doc: Doc, vectors: Vectors, name: str) -> None:
-    """Raise a ValueError if the vectors were made for other tokens, as after retokenization."""
+    """Raise an ElmoError if the vectors were made for other tokens, as after retokenization."""
     if len(vectors.orths) == len(doc) and np.array_equal(vectors.starts, doc.to_array("IDX")):
         compared = _compared.setdefault(doc, {})
         if compared.get(name) is vectors.orths:
@@ -105,16 +107,22 @@ def check_tokens(doc: Doc, vectors: Vectors, name: str) -> None:
 
 
 def check_token(token: Token, vectors: Vectors, name: str) -> None:
-    """Raise a ValueError if the vectors at the token's index are not its own. Takes constant time."""
+    """Raise an ElmoError if the vectors at the token's index are not its own. Takes constant time."""
     i, orths, starts = token.i, vectors.orths, vectors.starts
     if len(orths) != len(token.doc) or int(orths[i]) != token.orth or int(starts[i]) != token.idx:
         raise _other_tokens(token.doc, vectors, name)
 
 
-def _other_tokens(doc: Doc, vectors: Vectors, name: str) -> ValueError:
+def _other_tokens(doc: Doc, vectors: Vectors, name: str) -> ElmoError:
+    owner = _owner(doc)
+    if owner is not None and len(_places(doc, owner, vectors._asdict())) > 1:
+        return ElmoError(
+            f"doc._.{name} of this part of a Doc is not known, because its tokens occur in several places of "
+            "the Doc: use span.as_doc(copy_user_data=True)."
+        )
     n = len(vectors.orths)
     now = f"the Doc has {len(doc)} now" if n != len(doc) else "the Doc has others now"
-    return ValueError(
+    return ElmoError(
         f"doc._.{name} was made for {n} tokens, but {now}: "
         f'run "{name}" after all components that merge or split tokens.'
     )
@@ -210,12 +218,20 @@ def _owner(doc: Doc) -> Doc | None:
 
 def _part(doc: Doc, owner: Doc, record: Record) -> Record | None:
     """Return the record of a part of a Doc; None if it is not found, or is in several places that differ."""
-    n = len(doc)
-    if not n:
-        return _cut(doc, record, slice(0, 0))
+    places = _places(doc, owner, record)
+    layers = [record["layers"][:, tokens] for tokens in places]
+    if not places or not all(np.array_equal(each, layers[0]) for each in layers[1:]):
+        return None
+    return _cut(doc, record, places[0])
+
+
+def _places(doc: Doc, owner: Doc, record: Record) -> list[slice]:
+    """Return the places in a Doc with vectors from which a part of it may have been made."""
+    if not len(doc):
+        return [slice(0, 0)]
     if not np.array_equal(record["starts"], owner.to_array("IDX")):
-        return None  # retokenized
-    orths, starts = doc.to_array("ORTH"), doc.to_array("IDX")
+        return []  # retokenized
+    n, orths, starts = len(doc), doc.to_array("ORTH"), doc.to_array("IDX")
     places = [
         slice(i, i + n)
         for i in np.flatnonzero(record["orths"] == orths[0]).tolist()
@@ -226,10 +242,7 @@ def _part(doc: Doc, owner: Doc, record: Record) -> Record | None:
         places = [
             tokens for tokens in places if np.may_share_memory(doc.tensor, owner.tensor[tokens])
         ] or places
-    layers = [record["layers"][:, tokens] for tokens in places]
-    if not places or not all(np.array_equal(each, layers[0]) for each in layers[1:]):
-        return None
-    return _cut(doc, record, places[0])
+    return places
 
 
 def _cut(doc: Doc, record: Record, tokens: slice) -> Record:
