@@ -1,6 +1,6 @@
 """Define BiLM, the network together with inference: the public class for models."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,8 +65,12 @@ class BiLM(BiLMNetwork):
             A float32 array (L, n, D) for each sentence.
 
         Raises:
-            ElmoError: The precision is not known, `out` does not fit, or the model cannot be stateful.
+            ElmoError: A sentence is not a list of strings, the precision is not known, `out` does not fit,
+                or the model cannot be stateful.
         """
+        for i, sentence in enumerate(sentences):
+            if not (isinstance(sentence, Collection) and all(isinstance(unit, str) for unit in sentence)):
+                raise ElmoError(f"sentences[{i}] is not a list of strings: give the units of each sentence.")
         if stateful:
             if out is not None:
                 raise ElmoError("stateful=True allocates its own arrays: omit the argument out.")
