@@ -5,6 +5,7 @@ import pytest
 from spacy.tokens import Doc, DocBin
 
 import spacy_elmo
+from spacy_elmo.errors import ElmoError
 
 from .helpers import SENTENCES
 
@@ -29,10 +30,18 @@ def test_layers_by_name(docs):
     assert "3 layers, 8 tokens, width 16" in repr(output)
 
 
-@pytest.mark.parametrize("layer", [3, -1, "lstm3", 1.0])
+@pytest.mark.parametrize("layer", [3, -1, "lstm3", 1.0, True, np.True_, np.int64(3), np.arange(2), [1]])
 def test_unknown_layer(docs, layer):
-    with pytest.raises(ValueError, match="The layer"):
-        docs[0]._.elmo.get_layer(layer)
+    for output in (docs[0]._.elmo, docs[0][0]._.elmo):
+        with pytest.raises(ElmoError, match=r"The layer .* does not exist"):
+            output.get_layer(layer)
+
+
+@pytest.mark.parametrize("layer", [np.int64(1), np.uint8(1), np.argmax([0, 1]), np.array(1)])
+def test_layer_numbers_of_numpy(docs, layer):
+    output = docs[0]._.elmo
+    np.testing.assert_array_equal(output.get_layer(layer), output.lstm1)
+    assert spacy_elmo.similarity(*docs[0][:2], layer=layer) == spacy_elmo.similarity(*docs[0][:2], layer=1)
 
 
 def test_tokens_and_spans(docs):

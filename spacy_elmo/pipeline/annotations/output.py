@@ -3,14 +3,17 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
+from operator import index
+from typing import Any, SupportsIndex
 
 import numpy as np
 from spacy.tokens import Doc, Span, Token
 
+from ...errors import ElmoError
 from ...kernels import token_ops
 from .doc_vectors import Vectors, check_token, check_tokens, drop_vectors, find_vectors, write_vectors
 
-LayerSpec = int | str | None
+LayerSpec = SupportsIndex | str | None  # an int of NumPy is a SupportsIndex, too
 
 
 class LayerAccess(ABC):
@@ -164,15 +167,23 @@ class PartOutput(LayerAccess):
 
 def select_layer(layers: np.ndarray, layer: LayerSpec = None) -> np.ndarray:
     """Return one of the layers, (L, ..., D) -> (..., D): 0, 1, 2 or its name; None or "mean": their mean."""
-    if layer is None or layer == "mean":
+    if layer is None or (isinstance(layer, str) and layer == "mean"):
         return mean_layer(layers) if layers.ndim == 3 else mean_layer(layers[:, None])[0]
     names = ["embedding", *(f"lstm{i}" for i in range(1, len(layers)))]
-    index = names.index(layer) if layer in names else layer
-    if not isinstance(index, int) or not 0 <= index < len(names):
+    i = names.index(layer) if isinstance(layer, str) and layer in names else _to_index(layer)
+    if i is None or not 0 <= i < len(names):
         known = ", ".join(f'{i} or "{name}"' for i, name in enumerate(names))
-        raise ValueError(f"The layer {layer!r} does not exist: use {known}, or None for the mean.")
-    selected: np.ndarray = layers[index]
+        raise ElmoError(f"The layer {layer!r} does not exist: use {known}, or None for the mean.")
+    selected: np.ndarray = layers[i]
     return selected
+
+
+def _to_index(value: Any) -> int | None:
+    """Return a whole number as an int, also one of NumPy; None for anything else, and for a bool."""
+    try:
+        return None if isinstance(value, bool) else index(value)
+    except TypeError:
+        return None
 
 
 def mean_layer(layers: np.ndarray) -> np.ndarray:
