@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from spacy.tokens import Doc, DocBin
 
 import spacy_elmo
@@ -53,6 +54,27 @@ def test_tokens_and_spans(docs):
     )
     np.testing.assert_allclose(output.span_vector(docs[0]), output.mean.mean(0), atol=1e-6)
     assert not output.span_vector(docs[0][3:3]).any()
+
+
+def test_the_span_of_one_token(docs):
+    doc = docs[1]
+    assert len(doc[2]) == 2  # characters of 银行
+    for token in doc:
+        np.testing.assert_array_equal(doc._.elmo.span_vector(token, 1), doc._.elmo.token_vector(token, 1))
+
+
+def test_vectors_of_something_else(elmo_nlp, docs):
+    output, lexeme = docs[0]._.elmo, elmo_nlp.vocab["打"]
+    for item in (lexeme, "打", 1, None, [docs[0][1]]):
+        with pytest.raises(ElmoError, match="a token, a span or a Doc, not"):
+            output.span_vector(item)
+        for pair in ((item, docs[0][1]), (docs[0][1], item)):
+            with pytest.raises(ElmoError, match="a token, a span or a Doc, not"):
+                spacy_elmo.similarity(*pair)
+    for item in (docs[0][1:3], docs[0], lexeme, "打", 1.0, None, True):
+        with pytest.raises(ElmoError, match="a token or its index, not"):
+            output.token_vector(item)
+    np.testing.assert_array_equal(output.token_vector(np.int64(2)), output.mean[2])
 
 
 def test_same_word_in_two_contexts(docs):
@@ -137,10 +159,18 @@ def test_after_retokenization(docs):
 
 @pytest.mark.parametrize(
     "value",
-    [np.zeros((3, 8)), 1, np.zeros((3, 7, 16)), np.zeros((3, 8, 16), "c16"), np.zeros((3, 8, 16), "O")],
+    [
+        1,
+        np.zeros((3, 8)),
+        np.zeros((0, 8, 16)),
+        np.zeros((3, 7, 16)),
+        np.zeros((3, 8, 16), "c16"),
+        np.zeros((3, 8, 16), "O"),
+        torch.zeros(3, 8, 16),
+    ],
 )
 def test_setting_something_else(docs, value):
-    with pytest.raises(ValueError, match=r"doc\._\.elmo"):
+    with pytest.raises(ElmoError, match=r"doc\._\.elmo"):
         docs[0]._.elmo = value
 
 

@@ -67,7 +67,7 @@ class LayerAccess(ABC):
 class ElmoOutput(LayerAccess):
     """The layers of a Doc's tokens: `doc._.elmo`.
 
-    Every access raises a ValueError if the Doc no longer has the tokens that the vectors belong to. The
+    Every access raises an ElmoError if the Doc no longer has the tokens that the vectors belong to. The
     arrays of `layers`, `embedding`, `lstm1` and `lstm2` are views of one array, so a row keeps all of it in
     memory. `token_vector` and `span_vector` return copies.
     """
@@ -93,7 +93,7 @@ class ElmoOutput(LayerAccess):
         check_tokens(self.doc, self._vectors, self.name)
         return self._vectors.static
 
-    def token_vector(self, token: Token | int, layer: LayerSpec = None) -> np.ndarray:
+    def token_vector(self, token: Token | SupportsIndex, layer: LayerSpec = None) -> np.ndarray:
         """Return the vector of a token (or of its index in the Doc), (D,), in constant time.
 
         Args:
@@ -101,45 +101,53 @@ class ElmoOutput(LayerAccess):
             layer: See get_layer.
 
         Raises:
-            ValueError: The token belongs to another Doc, or the vectors to other tokens.
+            ElmoError: The token belongs to another Doc, the vectors belong to other tokens, or `token` is
+                neither a token nor an index.
         """
-        token = token if isinstance(token, Token) else self.doc[token]
-        vector: np.ndarray = select_layer(self._part(token, token.i, token.i + 1), layer)[0].copy()
+        if not isinstance(token, Token):
+            i = _to_index(token)
+            if i is None:
+                raise ElmoError(
+                    f"token_vector takes a token or its index, not an object of type {type(token).__name__}: "
+                    "use span_vector for spans and docs."
+                )
+            token = self.doc[i]
+        vector: np.ndarray = select_layer(self._part(to_span(token)), layer)[0].copy()
         return vector
 
-    def span_vector(self, span: Span | Doc, layer: LayerSpec = None) -> np.ndarray:
+    def span_vector(self, span: Span | Doc | Token, layer: LayerSpec = None) -> np.ndarray:
         """Return the mean vector of the tokens of a span, (D,); zeros for an empty span.
 
         Args:
-            span: The span.
+            span: The span, the Doc, or a single token.
             layer: See get_layer.
 
         Raises:
-            ValueError: The span belongs to another Doc, or the vectors to other tokens.
+            ElmoError: The span belongs to another Doc, the vectors belong to other tokens, or `span` is
+                something else.
         """
-        start, end = (span.start, span.end) if isinstance(span, Span) else (0, len(span))
-        rows = select_layer(self._part(span, start, end), layer)
+        rows = select_layer(self._part(to_span(span)), layer)
         return rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1], dtype=np.float32)
 
     def of_token(self, token: Token) -> "PartOutput":
         """Return all layers of a token, (L, D), as a copy: `token._.elmo`."""
-        layers = self._part(token, token.i, token.i + 1)
+        layers = self._part(to_span(token))
         return PartOutput(layers[:, 0].copy(), self._vectors.static[token.i].copy())
 
     def of_span(self, span: Span) -> "PartOutput":
         """Return all layers of the tokens of a span, (L, n, D), as a copy: `span._.elmo`."""
-        layers = self._part(span, span.start, span.end)
+        layers = self._part(span)
         return PartOutput(layers.copy(), self._vectors.static[span.start : span.end].copy())
 
-    def _part(self, item: Token | Span | Doc, start: int, end: int) -> np.ndarray:
-        """Return a view (L, end - start, D) after checking that it belongs to these tokens."""
-        if item.doc is not self.doc:
-            raise ValueError(f"These tokens belong to another Doc: use the doc._.{self.name} of that Doc.")
-        if end - start == len(self.doc):
+    def _part(self, span: Span) -> np.ndarray:
+        """Return a view (L, n, D) after checking that it belongs to the tokens of the span."""
+        if span.doc is not self.doc:
+            raise ElmoError(f"These tokens belong to another Doc: use the doc._.{self.name} of that Doc.")
+        if len(span) == len(self.doc):
             return self.layers
-        for token in self.doc[start:end]:
+        for token in span:
             check_token(token, self._vectors, self.name)
-        return self._vectors.layers[:, start:end]
+        return self._vectors.layers[:, span.start : span.end]
 
 
 class PartOutput(LayerAccess):
@@ -186,6 +194,20 @@ def _to_index(value: Any) -> int | None:
         return None
 
 
+def to_span(item: Token | Span | Doc) -> Span:
+    """Return a token, a span or a whole Doc as a Span. Raises an ElmoError for anything else."""
+    if isinstance(item, Token):
+        return item.doc[item.i : item.i + 1]
+    if isinstance(item, Doc):
+        return item[:]
+    if isinstance(item, Span):
+        return item
+    raise ElmoError(
+        "Vectors belong to tokens: give a token, a span or a Doc, not an object of type "
+        f"{type(item).__name__}."
+    )
+
+
 def mean_layer(layers: np.ndarray) -> np.ndarray:
     """Return the mean (n_tokens, D) of layers (L, n_tokens, D)."""
     return mean_layers([layers])[0]
@@ -223,7 +245,7 @@ def set_layers(doc: Doc, value: np.ndarray | ElmoOutput | None, *, name: str) ->
     """Set `doc._.<name>`. value: (L, n_tokens, D); None removes the vectors, as `doc_cleaner` does.
 
     The type becomes float32. Static vectors are removed: they belong to another model or other tokens.
-    Raises a ValueError for another shape, what is not a real number, or an ElmoOutput of other tokens.
+    Raises an ElmoError for another shape, no layers, anything but real numbers, or an output of other tokens.
     """
     if value is None:
         drop_vectors(doc, name)
@@ -233,12 +255,18 @@ def set_layers(doc: Doc, value: np.ndarray | ElmoOutput | None, *, name: str) ->
         layers, static = value.layers, value.static_vectors
         write_vectors(doc, name, layers, static)
         return
-    if getattr(value, "ndim", None) != 3 or value.dtype.kind not in "fiu":
-        raise ValueError(
-            f"doc._.{name} takes an array of real numbers, (layers, tokens, width), or None to drop it."
+    if (
+        not isinstance(value, np.ndarray)
+        or value.ndim != 3
+        or not len(value)
+        or value.dtype.kind not in "fiu"
+    ):
+        raise ElmoError(
+            f"doc._.{name} takes a NumPy array of real numbers, (layers, tokens, width), with at least one "
+            "layer, or None to drop it."
         )
     if value.shape[1] != len(doc):
-        raise ValueError(
+        raise ElmoError(
             f"doc._.{name} takes vectors of the Doc's {len(doc)} tokens, not of {value.shape[1]}."
         )
     write_vectors(doc, name, value.astype(np.float32, copy=False))
@@ -254,7 +282,7 @@ def register_extension(name: str = "elmo") -> None:
         name: Name of the extension.
 
     Raises:
-        ValueError: Another extension has the name.
+        ElmoError: Another extension has the name.
     """
     setter = partial(set_layers, name=name)
     missing = []
@@ -264,7 +292,7 @@ def register_extension(name: str = "elmo") -> None:
             continue
         known = owner.get_extension(name)[2]
         if not (isinstance(known, partial) and known.func is getter):
-            raise ValueError(
+            raise ElmoError(
                 f"{owner.__name__.lower()}._.{name} is already used by another extension: give the component "
                 "another name."
             )

@@ -3,7 +3,8 @@
 import numpy as np
 from spacy.tokens import Doc, Span, Token
 
-from .output import LayerSpec, get_output
+from ...errors import ElmoError
+from .output import LayerSpec, get_output, to_span
 
 
 def similarity(
@@ -24,11 +25,12 @@ def similarity(
         A number from -1 to 1; 0.0 if one of the vectors is zero (white space).
 
     Raises:
-        ValueError: A Doc has no vectors of the component, or the two have different widths.
+        ElmoError: A Doc has no vectors of the component, the two have different widths, or one is not
+            a token, a span or a Doc.
     """
     x, y = _vector(a, layer, name), _vector(b, layer, name)
     if x.shape != y.shape:
-        raise ValueError(
+        raise ElmoError(
             f"These vectors cannot be compared: their widths are {len(x)} and {len(y)}, of two models."
         )
     norm = float(np.linalg.norm(x)) * float(np.linalg.norm(y))
@@ -36,9 +38,9 @@ def similarity(
 
 
 def _vector(item: Token | Span | Doc, layer: LayerSpec, name: str) -> np.ndarray:
-    output = get_output(item.doc, name=name)
+    output = get_output(to_span(item).doc, name=name)
     if output is None:
-        raise ValueError(
+        raise ElmoError(
             f'doc._.{name} is missing: process the text with a pipeline that has "{name}", '
             "and remove its vectors only afterwards."
         )
