@@ -13,7 +13,21 @@ SEGMENTERS = ("char", "jieba", "pkuseg")
 DECODERS = ("crf", "spacy")
 BUNDLED_LANG = "zh"
 SENTENCES = ["sentencizer", "senter", "parser"]
-"""Components that set sentences, one of which an entity_linker needs before it."""
+ENTITIES = ["ner", "crf_ner", "beam_ner", "lexical_analysis"]
+SPAN_CATEGORIZERS = ["spancat", "spancat_singlelabel"]
+# lexical_analysis makes new tokens, and keeps annotations of texts and spans alone.
+_OF_TOKENS = [
+    name
+    for name in COMPONENTS
+    if name not in ("lexical_analysis", "span_finder", "textcat", "textcat_multilabel", *SPAN_CATEGORIZERS)
+]
+NEEDS = [
+    ("tokens", ["lexical_analysis"], _OF_TOKENS),
+    ("spans", ["span_finder"], SPAN_CATEGORIZERS),
+    ("sentences", SENTENCES, ["entity_linker"]),
+    ("entities", ENTITIES, ["entity_linker"]),
+]
+"""Annotations, the components that set them, and those that need one of these before them."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +73,8 @@ class Options:
 
     @property
     def annotating(self) -> list[str]:
-        """The components that others need in training, too: the spans of spancat, the linker's sentences."""
-        needed = ["span_finder"] * ("spancat" in self.pipeline)
+        """The components that others need in training, too: spans of categorizers, the linker's sentences."""
+        needed = ["span_finder"] * any(name in self.pipeline for name in SPAN_CATEGORIZERS)
         needed += SENTENCES * ("entity_linker" in self.pipeline)
         return [name for name in self.pipeline if name in needed]
 
@@ -74,7 +88,7 @@ def parse_pipeline(names: str) -> list[str]:
     """Return the names in "tagger, ner".
 
     "elmo" is left out, since it is always there; an entity_linker gets a sentencizer where nothing else sets
-    sentences. Raises an ElmoError for other names.
+    sentences, after a lexical_analysis. Raises an ElmoError for other names.
     """
     pipeline = [name.strip() for name in names.split(",")]
     pipeline = [name for name in pipeline if name and name != "elmo"]
@@ -89,7 +103,8 @@ def parse_pipeline(names: str) -> list[str]:
         if pipeline.count(name) > 1:
             raise ElmoError(f'--pipeline names "{name}" twice: name it once.')
     if "entity_linker" in pipeline and not {*SENTENCES} & {*pipeline}:
-        pipeline.insert(0, "sentencizer")
+        at = pipeline.index("lexical_analysis") + 1 if "lexical_analysis" in pipeline else 0
+        pipeline.insert(at, "sentencizer")
     return pipeline
 
 
@@ -115,11 +130,27 @@ def check(options: Options) -> None:
         raise ElmoError(
             "reader is trained alone, since its data are questions: write a configuration for it."
         )
+    _check_order(options.pipeline)
     if options.elmo and options.model is None:
         check_bundled(options.lang)
     for name, value in (("--model", options.model), ("--lexicon", options.lexicon)):
         if value is not None and not options.elmo:
             raise ElmoError(f"{name} and --no-elmo exclude one another: leave one of them out.")
+
+
+def _check_order(pipeline: Sequence[str]) -> None:
+    """Raise an ElmoError where a component comes before all those whose annotations it needs."""
+    for annotations, setting, needing in NEEDS:
+        names = [name for name in pipeline if name in setting]
+        if not names:
+            continue
+        first = min(map(pipeline.index, names))
+        early = next((name for name in pipeline[:first] if name in needing), None)
+        if early is not None:
+            needed = " or ".join(names)
+            raise ElmoError(
+                f"--pipeline: {early} needs the {annotations} of {needed}: put {needed} before {early}."
+            )
 
 
 def check_bundled(lang: str) -> None:
