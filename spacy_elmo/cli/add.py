@@ -39,10 +39,12 @@ def add(
     from ..atomic_io import write_atomic
     from ..training_config.add_elmo import add_elmo, notes_of
     from ..training_config.config_text import ConfigText
+    from ..training_config.options import check_path
 
     source = _find(config)
     import_code(code)
     check_new_file(output, force=force)
+    check_path("--model", str(model) if model else None)
     try:
         text = ConfigText(source.read_text(encoding="utf8"))
         lang = text.parse().get("nlp", {}).get("lang", "zh")

@@ -130,7 +130,11 @@ def check(options: Options) -> None:
         raise ElmoError(
             "reader is trained alone, since its data are questions: write a configuration for it."
         )
+    if not options.trained:
+        raise ElmoError("--pipeline names no component that learns: add one, such as ner.")
     _check_order(options.pipeline)
+    for option in ("model", "lexicon", "train", "dev"):
+        check_path(f"--{option}", getattr(options, option))
     if options.elmo and options.model is None:
         check_bundled(options.lang)
     for name, value in (("--model", options.model), ("--lexicon", options.lexicon)):
@@ -151,6 +155,12 @@ def _check_order(pipeline: Sequence[str]) -> None:
             raise ElmoError(
                 f"--pipeline: {early} needs the {annotations} of {needed}: put {needed} before {early}."
             )
+
+
+def check_path(option: str, path: str | None) -> None:
+    """Raise an ElmoError where spaCy would not read a path as it is written."""
+    if path is not None and "$" in path:  # "$$" stands for it in some readings of a file, not in all
+        raise ElmoError(f"{option} {path}: a configuration cannot hold a $ in a path: give another path.")
 
 
 def check_bundled(lang: str) -> None:

@@ -244,6 +244,12 @@ def test_what_is_refused(change, message, tmp_path):
     refused(tmp_path, "add", path, tmp_path / "b.cfg", message=message)
 
 
+def test_a_model_whose_path_no_configuration_can_hold_is_refused(tmp_path):
+    path = quickstart(tmp_path / "a.cfg", "ner")
+    message = "--model a$b: a configuration cannot hold a $"
+    refused(tmp_path, "add", path, tmp_path / "b.cfg", "--model", "a$b", message=message)
+
+
 def test_a_file_is_replaced_only_when_wanted(tmp_path):
     path = quickstart(tmp_path / "a.cfg", "ner")
     refused(tmp_path, "add", path, path, message="give --force to replace it")
