@@ -1,5 +1,6 @@
 """`spacy elmo add`: add ELMo to the components of an existing configuration."""
 
+import configparser
 import logging
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,6 @@ def add(
     spacy elmo add config.cfg config_elmo.cfg
     """
     from spacy.cli._util import import_code
-    from thinc.api import Config
 
     from ..atomic_io import write_atomic
     from ..training_config.add_elmo import add_elmo, notes_of
@@ -47,8 +47,8 @@ def add(
     check_path("--model", str(model) if model else None)
     try:
         text = ConfigText(source.read_text(encoding="utf8"))
-        lang = text.parse().get("nlp", {}).get("lang", "zh")
-    except ValueError as error:
+        lang = text.resolve().get("nlp", {}).get("lang", "zh")
+    except (ValueError, configparser.Error) as error:
         raise ElmoError(f"{source} is not a configuration of spaCy: {error}") from error
     check_language(str(lang), model)
     changes = add_elmo(text, model=str(model) if model else None, output=not input_only)
@@ -56,7 +56,7 @@ def add(
     rows = [(change.component, change.before, change.after) for change in changes]
     print(table(rows, header=("component", "before", "after"), divider=True, max_col=60))
     msg.good(f"{output}: elmo before {', '.join(change.component for change in changes if change.changed)}")
-    for note in notes_of(Config(text.parse()).interpolate()):
+    for note in notes_of(text.resolve()):
         msg.info(note)
     _try(text.parse())
 

@@ -1,6 +1,6 @@
 """Add ELMo to the components of an existing configuration, and report each change with its reason."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from spacy.language import Language
@@ -35,7 +35,7 @@ def add_elmo(text: ConfigText, *, model: str | None = None, output: bool = True)
     model: a model folder; None: the bundled model. output: also at the output of a component (Peters et al.
     2018, section 5.2), not at its input alone. Raises an ElmoError where no component can learn on it.
     """
-    config = text.parse()
+    config = text.resolve()
     pipeline = config.get("nlp", {}).get("pipeline")
     if not isinstance(pipeline, list) or not isinstance(config.get("components"), dict):
         raise ElmoError("This configuration lacks [nlp] pipeline or [components]: give that of a pipeline.")
@@ -46,6 +46,7 @@ def add_elmo(text: ConfigText, *, model: str | None = None, output: bool = True)
         for name in pipeline
         if name != elmo
     ]
+    changes = _follow_references(changes, config["components"], text.resolve()["components"])
     changed = [change.component for change in changes if change.changed]
     if not changed:
         if any(has_listener(config["components"].get(name)) for name in pipeline):
@@ -87,6 +88,9 @@ def _name_of_elmo(config: Section) -> str:
 
 def _change(text: ConfigText, name: str, elmo: str, reason: str | None, *, output: bool) -> Change:
     path = ("components", name)
+    for part in (path, (*path, "model"), (*path, "model", "tok2vec")):
+        if get_section(text, part) is not None and not text.has_section(part):
+            return Change(name, "", f"unchanged: {'.'.join(part)} is not a section of its own", False)
     section: Section = get_section(text, path) or {}
     factory = section.get("factory")
     if "source" in section:
@@ -110,7 +114,7 @@ def _change_shared(text: ConfigText, name: str, elmo: str, model: Section) -> Ch
     if has_listener(model):
         return Change(name, describe(model), "unchanged: it has ELMo", False)
     if not add_at_input(text, ("components", name, "model"), elmo, name):
-        return Change(name, describe(model), "unchanged: it has no embed and encode", False)
+        return Change(name, describe(model), "unchanged: it has no sections embed and encode", False)
     return Change(name, describe(model), "ELMo at its input, for all that listen to it")
 
 
@@ -135,6 +139,23 @@ def _change_consumer(text: ConfigText, name: str, elmo: str, factory: str, *, ou
     if at_input:
         return Change(name, before, "ELMo at its input")
     return Change(name, before, "unchanged: it listens to the tok2vec, which has ELMo", False)
+
+
+def _follow_references(changes: list[Change], before: Section, after: Section) -> list[Change]:
+    """Return the changes, with those of components that refer to a section which has ELMo now.
+
+    before, after: [components], references replaced by what they refer to.
+    """
+
+    def gains(name: str) -> bool:
+        return has_listener(after.get(name)) and not has_listener(before.get(name))
+
+    return [
+        replace(change, after="ELMo by its reference", changed=True)
+        if not change.changed and gains(change.component)
+        else change
+        for change in changes
+    ]
 
 
 def _default_model(factory: str) -> Section | None:

@@ -11,17 +11,21 @@ from .writer import format_value, sections_of
 
 Path = tuple[str, ...]
 
-_HEADER = re.compile(r"^\[([^\[\]]+)\]\s*$")
+_HEADER = re.compile(r"^\[(.+)\](.*)$")  # as spaCy reads it: text after the bracket is a comment
 _SETTING = re.compile(r"^([^\s=:#;\[][^=:]*?)\s*[=:]")
 
 
 @dataclass
 class Block:
-    """A section: comments above it, header and settings. path: () for the lines before all sections."""
+    """A section: comments above and next to its header, and settings.
+
+    path: () for the lines before all sections.
+    """
 
     path: Path
     above: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    comment: str = ""
 
 
 class ConfigText:
@@ -35,12 +39,12 @@ class ConfigText:
                 self.blocks[-1].lines.append(line)
                 continue
             above = _pop_comments(self.blocks[-1].lines)
-            self.blocks.append(Block(tuple(header[1].strip().split(".")), above))
+            self.blocks.append(Block(tuple(header[1].split(".")), above, comment=header[2]))
 
     def __str__(self) -> str:
         lines: list[str] = []
         for block in self.blocks:
-            header = [f"[{'.'.join(block.path)}]"] if block.path else []
+            header = [f"[{'.'.join(block.path)}]{block.comment}"] if block.path else []
             lines += [*block.above, *header, *block.lines]
         return "\n".join(lines).rstrip("\n") + "\n"
 
@@ -48,21 +52,39 @@ class ConfigText:
         """Return the configuration, references left as they are."""
         return Config().from_str(str(self), interpolate=False)
 
+    def resolve(self) -> Config:
+        """Return the configuration, references replaced by what they refer to."""
+        return self.parse().interpolate()
+
+    def has_section(self, path: Path) -> bool:
+        """Return whether a section has a header, instead of standing in one line or being a reference."""
+        return any(block.path == path for block in self.blocks)
+
     def move(self, old: Path, new: Path) -> None:
-        """Give a section and all below it another place; references to it follow."""
+        """Give a section and all below it, or a setting, another place; references to it follow."""
         for block in self.blocks:
             if block.path[: len(old)] == old:
                 block.path = new + block.path[len(old) :]
         for block in self.blocks:
-            block.lines = [_moved_references(line, ".".join(old), ".".join(new)) for line in block.lines]
+            block.lines = [
+                re.sub(rf"{_reference(old)}(?=[.:}}])", f"${{{'.'.join(new)}", line) for line in block.lines
+            ]
+
+    def replace_references(self, path: Path, value: Any) -> None:
+        """Put a value in place of all references to a setting."""
+        for block in self.blocks:
+            block.lines = [
+                re.sub(rf"{_reference(path)}}}", lambda _: format_value(value), line) for line in block.lines
+            ]
 
     def wrap(self, path: Path, key: str, section: Mapping[str, Any]) -> None:
         """Put a new section where one is, which becomes its part `key`."""
         index = next(i for i, block in enumerate(self.blocks) if block.path == path)
-        above, self.blocks[index].above = self.blocks[index].above, []
+        old = self.blocks[index]
         self.move(path, (*path, key))
         new = _new_blocks(path, section)
-        new[0].above = above
+        new[0].above, new[0].comment = old.above, old.comment
+        old.above, old.comment = [], ""
         self.blocks[index:index] = new
 
     def put(self, path: Path, section: Mapping[str, Any]) -> None:
@@ -70,11 +92,11 @@ class ConfigText:
         old = [block for block in self.blocks if block.path[: len(path)] == path]
         new = _new_blocks(path, section)
         if old:
-            new[0].above = old[0].above
+            new[0].above, new[0].comment = old[0].above, old[0].comment
             index = self.blocks.index(old[0])
             self.blocks = [block for block in self.blocks if block not in old]
         else:
-            if not any(block.path == path[:-1] for block in self.blocks):
+            if not self.has_section(path[:-1]):
                 self.put(path[:-1], {})
             index = max(i for i, block in enumerate(self.blocks) if block.path == path[:-1]) + 1
         self.blocks[index:index] = new
@@ -117,5 +139,6 @@ def _new_blocks(path: Path, section: Mapping[str, Any]) -> list[Block]:
     return blocks
 
 
-def _moved_references(line: str, old: str, new: str) -> str:
-    return re.sub(rf"(\$\{{){re.escape(old)}(?=[.:}}])", lambda match: match[1] + new, line)
+def _reference(path: Path) -> str:
+    """Return a pattern of the beginning of references to a path, with a dot or a colon between its parts."""
+    return r"\$\{" + "[.:]".join(map(re.escape, path))

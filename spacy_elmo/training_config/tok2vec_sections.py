@@ -29,16 +29,16 @@ def has_listener(section: Any) -> bool:
 
 
 def add_at_input(text: ConfigText, path: Path, elmo: str, factory: str) -> bool:
-    """Concatenate ELMo to the embedding of a tok2vec at `path`. Returns whether it has one."""
-    section = get_section(text, path)
-    if section["@architectures"] in HASH_EMBED_CNN:
-        section = _embed_and_encode(section)
-        text.put(path, section)
-    if section["@architectures"] not in EMBED_AND_ENCODE or "width" not in section.get("encode", {}):
+    """Concatenate ELMo to the embedding of a tok2vec at `path`. Returns whether it has a section of one."""
+    if get_section(text, path)["@architectures"] in HASH_EMBED_CNN:
+        _put_embed_and_encode(text, path)
+    width = get_section(text, (*path, "encode", "width"))
+    has_embed = text.has_section((*path, "embed"))
+    if get_section(text, path)["@architectures"] not in EMBED_AND_ENCODE or width is None or not has_embed:
         return False
     joint = {
         "@architectures": "spacy-elmo.ConcatEmbed.v1",
-        "width": section["encode"]["width"],
+        "width": width,
         "elmo": _listener(elmo, factory),
     }
     text.wrap((*path, "embed"), "embed", joint)
@@ -56,8 +56,11 @@ def add_at_output(text: ConfigText, path: Path, elmo: str, factory: str) -> None
 
 
 def get_section(text: ConfigText, path: Path) -> Any:
-    """Return the section or value at a path; None if there is none."""
-    section: Any = text.parse()
+    """Return the section or value at a path, references left as they are; None if there is none."""
+    return _at(text.parse(), path)
+
+
+def _at(section: Any, path: Path) -> Any:
     for key in path:
         section = section.get(key) if isinstance(section, dict) else None
     return section
@@ -68,10 +71,20 @@ def _listener(elmo: str, factory: str) -> Section:
     return {"@architectures": LISTENER, "upstream": elmo, **asdict(settings)}
 
 
-def _embed_and_encode(cnn: Section) -> Section:
-    """Return the spacy.Tok2Vec.v2 that a spacy.HashEmbedCNN is short for."""
-    width, size = cnn["width"], cnn["embed_size"]
-    subwords = cnn.get("subword_features", True)
+def _put_embed_and_encode(text: ConfigText, path: Path) -> None:
+    """Replace a spacy.HashEmbedCNN by the spacy.Tok2Vec.v2 that it is short for."""
+    resolved = _at(text.resolve(), path)
+    for key in ("width", "depth", "window_size", "maxout_pieces"):
+        text.move((*path, key), (*path, "encode", key))
+    for key in ("embed_size", "subword_features", "pretrained_vectors"):
+        text.replace_references((*path, key), get_section(text, (*path, key)))
+    text.put(path, _embed_and_encode(get_section(text, path), resolved))
+
+
+def _embed_and_encode(cnn: Section, resolved: Section) -> Section:
+    """Return the spacy.Tok2Vec.v2 of a spacy.HashEmbedCNN. resolved: the same, without references."""
+    width, size = cnn["width"], resolved["embed_size"]
+    subwords = resolved.get("subword_features", True)
     return {
         "@architectures": "spacy.Tok2Vec.v2",
         "embed": {
@@ -79,7 +92,7 @@ def _embed_and_encode(cnn: Section) -> Section:
             "width": width,
             "attrs": ["NORM", "PREFIX", "SUFFIX", "SHAPE"] if subwords else ["NORM"],
             "rows": [size] + [size // 2] * 3 if subwords else [size],
-            "include_static_vectors": bool(cnn.get("pretrained_vectors")),
+            "include_static_vectors": bool(resolved.get("pretrained_vectors")),
         },
         "encode": {
             "@architectures": "spacy.MaxoutWindowEncoder.v2",

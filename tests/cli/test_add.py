@@ -218,6 +218,8 @@ def test_what_stays_as_it_is(model, tmp_path):  # noqa: F811
         ("lang", "The bundled model was trained on Chinese"),
         ("none", "There is no configuration"),
         ("text", "is not a configuration of spaCy"),
+        ("reference", "is not a configuration of spaCy"),
+        ("circle", "is not a configuration of spaCy"),
         ("empty", "lacks [nlp] pipeline or [components]"),
         ("name", 'has the name "elmo"'),
     ],
@@ -233,10 +235,12 @@ def test_what_is_refused(change, message, tmp_path):
         config["components"]["ner"]["model"]["tok2vec"] = tok2vec
         text = config.to_str(interpolate=False)
     texts = {
-        "lang": text.replace('lang = "zh"', 'lang = "de"'),
+        "lang": text.replace('lang = "zh"', "lang = ${mine.lang}") + '\n[mine]\nlang = "de"\n',
         "text": "no [config",
+        "reference": text + "\n[mine]\na = ${mine.b}\n",
+        "circle": text + "\n[mine]\na = ${mine.b}\nb = ${mine.a}\n",
         "empty": '[nlp]\nlang = "zh"\n',
-        "name": text.replace("[components.tok2vec", "[components.elmo"),
+        "name": text.replace("components.tok2vec", "components.elmo"),
     }
     path.write_text(texts.get(change, text), encoding="utf8")
     if change == "none":
