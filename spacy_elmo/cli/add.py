@@ -9,7 +9,7 @@ import typer
 from wasabi import msg, table
 
 from ..errors import ElmoError
-from .app import command
+from .app import command, one_line
 from .init_config import check_language, check_new_file
 
 OUTPUT_STANDS = "The configuration was written, but no pipeline could be built from it here:"
@@ -84,7 +84,6 @@ def _try(config: Any) -> None:
     try:
         load_model_from_config(config, auto_fill=True)
     except Exception as error:  # of whatever the configuration names
-        message = " ".join(str(error).split())[:300]
-        msg.warn(f"{OUTPUT_STANDS} {message}")
+        msg.warn(f"{OUTPUT_STANDS} {one_line(error)}")
     finally:
         logging.disable(disabled)

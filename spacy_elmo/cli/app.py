@@ -40,6 +40,11 @@ def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], Callab
     return register
 
 
+def one_line(error: Exception) -> str:
+    """Return the message of an error of others on one line, its first 300 characters; or its type."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
 def show_logs() -> None:
     """Print this package's messages, and warnings of others, to stderr, with the time.
 

@@ -7,7 +7,7 @@ import typer
 from wasabi import msg, table
 
 from ..errors import ElmoError
-from .app import command
+from .app import command, one_line
 from .pictures import check_file, make_figure, save_figure
 
 if TYPE_CHECKING:
@@ -36,6 +36,12 @@ def layer_weights(
         nlp = spacy.load(pipeline)
     except OSError as error:
         raise ElmoError(f"There is no pipeline {pipeline}: give the folder of a trained one.") from error
+    except ElmoError:
+        raise
+    except Exception as error:  # of whatever the pipeline names
+        raise ElmoError(
+            f"The pipeline {pipeline} cannot be loaded, give another one: {one_line(error)}"
+        ) from error
     mixes = collect_layer_weights(nlp)
     if not mixes:
         raise ElmoError(

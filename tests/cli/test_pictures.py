@@ -105,6 +105,29 @@ def test_layer_weights_of_no_listener(tmp_path):
     assert "There is no pipeline" in refused("layer-weights", tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("meta.json", "{}"),
+        ("meta.json", "{"),
+        ("config.cfg", "[nlp"),
+        ("config.cfg", '[nlp]\nlang = "zh"\npipeline = ["x"]\n\n[components.x]\nfactory = "x"\n'),
+    ],
+)
+def test_layer_weights_of_a_damaged_pipeline(tmp_path, file, text):
+    spacy.blank("zh").to_disk(tmp_path / "pl")
+    (tmp_path / "pl" / file).write_text(text)
+    said = refused("layer-weights", tmp_path / "pl")
+    assert "cannot be loaded" in said
+    assert said.count("✘") == 1
+
+
+def test_layer_weights_of_a_pipeline_without_its_model(pipeline, tmp_path):
+    pipeline.to_disk(tmp_path / "pl")
+    (tmp_path / "pl" / "elmo" / "model" / "config.json").write_text("{")
+    assert "config.json is damaged" in refused("layer-weights", tmp_path / "pl")
+
+
 class Page(HTMLParser):
     """Text of the cells, and every tag."""
 
