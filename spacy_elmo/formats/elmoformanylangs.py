@@ -31,6 +31,7 @@ from .gate_layout import padded_hidden_size
 from .tensor_mapping import LazyTensor, check_count, load_tensors, require
 
 MAX_RECORD_BYTES = 2**20  # of a torch file's record that is not a tensor: the version, names and shapes
+MAX_DIGITS = 18  # of an index: as many as always fit into int64
 SAFE_TORCH = (2, 10)  # the first whose torch.load(weights_only=True) has no known vulnerability
 
 # Architectures that ship with ELMoForManyLangs under these names, in case a model's `config_path` names one:
@@ -188,7 +189,7 @@ def _lexicon(source: ModelArchive, name: str, marks: tuple[str, ...]) -> Lexicon
         fields = line.strip().split("\t")
         if len(fields) == 1:  # ELMoForManyLangs reads white space as an ideographic space
             fields.insert(0, "\u3000")
-        if len(fields) != 2 or not fields[1].isdecimal():
+        if len(fields) != 2 or not fields[1].isdecimal() or len(fields[1]) > MAX_DIGITS:
             raise FormatError(
                 f'{source.describe(name)}, line {number}: expected "form<TAB>index". Download the file again.'
             )

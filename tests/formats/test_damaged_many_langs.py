@@ -137,6 +137,7 @@ def test_lexicons_of_many_langs(many_langs):
         (words.replace("<oov>", "oov"), r"word.dic lacks <oov>"),
         (words + "a\tb\n", 'word.dic, line 11: expected "form<TAB>index"'),
         (words + "a\tb\t3\n", "line 11"),
+        (words + f"a\t{'9' * 5000}\n", "line 11"),  # more digits than Python converts
         (words + "\n", "line 11"),
         (words + "new\t10\n", r"word_emb_layer.embedding.weight of shape \(10, 5\), expected \(11, 5\)"),
         ("", "lacks <pad>"),
