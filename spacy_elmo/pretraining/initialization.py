@@ -38,7 +38,7 @@ def build_model(corpus: Corpus, settings: PretrainConfig) -> BiLM:
     """Build a biLM for the units of a corpus, with the corpus's segmentation settings.
 
     With [paths] init_from it gets the weights of that model; see `init_from_parent`. Raises a ConfigError if
-    the settings contradict the corpus or the parent.
+    the settings contradict the corpus or the parent, or if the memory is too small.
     """
     corpus_settings = {key: corpus.manifest[key] for key in CORPUS_SETTINGS}
     for key in corpus_settings.keys() & settings.model.keys():
@@ -64,7 +64,7 @@ def build_model(corpus: Corpus, settings: PretrainConfig) -> BiLM:
         config, vocab, static = _with_static(corpus, config, vocab)
     if parent is not None:
         config, vocab = _merge_vocab(parent, config, vocab, settings.vocab.max_size)
-    bilm = BiLM(config, vocab)
+    bilm = _new_bilm(config, vocab)
     if parent is not None:
         known = init_from_parent(bilm, parent)
         log.info("%s knows %d of %d units", settings.paths.init_from, known, len(bilm.vocab.units))
@@ -79,6 +79,19 @@ def build_model(corpus: Corpus, settings: PretrainConfig) -> BiLM:
     if static is not None:
         bilm.static_vectors = static
     return bilm
+
+
+def _new_bilm(config: BiLMConfig, vocab: Vocab) -> BiLM:
+    """Return a biLM with random weights. Raises a ConfigError if the memory is too small."""
+    try:
+        return BiLM(config, vocab)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate" not in str(error):  # torch has no type for it
+            raise
+        raise ConfigError(
+            f"A model of hidden_size = {config.hidden_size}, projection_dim = {config.projection_dim} and "
+            f"{len(vocab):,} units does not fit into memory: choose smaller sizes."
+        ) from error
 
 
 def _with_static(corpus: Corpus, config: BiLMConfig, vocab: Vocab) -> tuple[BiLMConfig, Vocab, Tensor]:

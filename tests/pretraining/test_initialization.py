@@ -13,7 +13,7 @@ from spacy_elmo.inference import loading
 from spacy_elmo.inference.bilm import BiLM
 from spacy_elmo.modeling.config import BiLMConfig
 from spacy_elmo.modeling.vocab import BOS, EOS, UNK, Vocab
-from spacy_elmo.pretraining import auto_batch_size, memory, memory_model, trainer
+from spacy_elmo.pretraining import auto_batch_size, initialization, memory, memory_model, trainer
 from spacy_elmo.pretraining.checkpoint import find_checkpoints
 from spacy_elmo.pretraining.config import TrainingConfig
 from spacy_elmo.pretraining.data.corpus import Corpus
@@ -124,6 +124,29 @@ def test_a_parent_of_another_shape(whole, tmp_path, model, message):
     with pytest.raises(loading.ModelFolderError, match="model folder nowhere does not exist"):
         pretrain(replace(settings, paths=paths), tmp_path / "run")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:129] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 68719476736 bytes."),
+    ],
+    ids=str,
+)
+def test_a_model_that_is_too_large_for_the_memory(tmp_path, monkeypatch, error):
+    def failing(*_):
+        raise error
+
+    monkeypatch.setattr(initialization, "BiLM", failing)
+    settings = make_settings(tmp_path)
+    message = "hidden_size = 16, projection_dim = 8 and .* units does not fit into memory: choose smaller"
+    with pytest.raises(ConfigError, match=message):
+        pretrain(settings, tmp_path / "run")
+    error = RuntimeError("another fault")
+    with pytest.raises(RuntimeError, match="another fault"):
+        pretrain(settings, tmp_path / "run")
 
 
 # stopping early
