@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_elmo.errors import ConfigError
+from spacy_elmo.errors import ConfigError, ElmoError
 from spacy_elmo.inference import loading
 from spacy_elmo.inference.bilm import BiLM
 from spacy_elmo.modeling.collate import collate
@@ -87,6 +87,15 @@ def test_a_large_corpus_is_counted_in_part(tmp_path, monkeypatch):
     assert set(whole) == {"丙丁", "甲乙"}
     assert select_ngrams(corpus, vocab, 9, 3, units=20) == ["甲乙"]  # every third block
     assert select_ngrams(corpus, vocab, 9, 3, units=60) == whole
+
+
+def test_more_units_than_keys_of_ngrams_can_hold(tmp_path):
+    """A key is a number to the base of the number of units: four digits above 55,108 overflow int64."""
+    letters = [chr(0x20000 + i) for i in range(42_000)] + [chr(0x4E00 + i) for i in range(20_000)]
+    corpus = corpus_of(tmp_path, [letters])
+    with pytest.raises(ElmoError, match="62,000 units are too many for n-grams of 4: use fewer units"):
+        select_ngrams(corpus, corpus.vocab(), 9, 4)
+    assert len(select_ngrams(corpus, corpus.vocab(), 9, 3)) == 9
 
 
 @pytest.mark.parametrize("max_size", [None, 3], ids=["all known", "some unknown"])

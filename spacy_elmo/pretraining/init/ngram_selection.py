@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ...errors import ElmoError
 from ...modeling.config import BiLMConfig
 from ...modeling.serialization import vocab_of
 from ...modeling.vocab import Vocab
@@ -70,9 +71,16 @@ def select_ngrams(
         longest: Largest number of units of an n-gram.
         min_count: Least count of an n-gram.
         units: Of a larger corpus, count about this many, in blocks from all of it.
+
+    Raises:
+        ElmoError: The vocabulary has too many units for n-grams of that length.
     """
-    ids = read_ids(corpus, units)
     size = len(vocab.units)
+    if size**longest >= 2**63:  # n-grams are numbers of int64, see _counted
+        raise ElmoError(
+            f"{size:,} units are too many for n-grams of {longest}: use fewer units or shorter n-grams."
+        )
+    ids = read_ids(corpus, units)
     letters = np.array([unit.isalpha() for unit in vocab.units], dtype=bool)
     known = (ids != SENTENCE_BOUNDARY) & (ids < size)
     known[known] = letters[ids[known]]
