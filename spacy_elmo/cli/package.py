@@ -123,13 +123,18 @@ def write_project(source: Path, name: str, version: str, config: "BiLMConfig") -
     description = " ".join(str(config.meta.get("description", "A biLM of spacy-elmo")).split())
     fields = {"name": name, "version": version, "description": description}
     fields["licence"] = str(config.meta.get("licence", "not stated"))
-    quoted = {key: json.dumps(value) for key, value in fields.items()}  # also a string of TOML
+    quoted = {key: toml_string(value) for key, value in fields.items()}
     text = PYPROJECT.format(**quoted, required=__version__, group=GROUP)
     (source / "pyproject.toml").write_text(text, encoding="utf8")
     card = source / name / "README.md"
     readme = card.read_text(encoding="utf8") if card.is_file() else f"# {name}\n\n{description}\n"
     (source / "README.md").write_text(readme, encoding="utf8")
     (source / name / "__init__.py").write_text(INIT.format(name=name), encoding="utf8")
+
+
+def toml_string(text: str) -> str:
+    """Quote a string for TOML: as JSON does, but without surrogate pairs, and with U+007F escaped."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", r"\u007f")
 
 
 def build(source: Path, output: Path) -> str:

@@ -57,6 +57,16 @@ def test_found_by_its_name(model, tmp_path):
     assert subprocess.run(call, env=environment, cwd=tmp_path, capture_output=True).returncode == 0
 
 
+def test_a_description_of_any_characters(tmp_path):
+    description = 'Model 😀 𠮷\x7f "quoted" \\ \x01'
+    make_bilm(meta={"description": description}).save(tmp_path / "model")
+    result = run("package", tmp_path / "model", tmp_path / "out", "--name", "zh_elmo_tiny")
+    assert result.exit_code == 0, result.output
+    with ZipFile(tmp_path / "out" / "zh_elmo_tiny-0.1.0-py3-none-any.whl") as wheel:
+        metadata = wheel.read("zh_elmo_tiny-0.1.0.dist-info/METADATA").decode()
+    assert f"Summary: {description}\n" in metadata
+
+
 def test_a_folder_of_that_name_wins(model, tmp_path, monkeypatch):
     make_bilm().save(tmp_path / "mine")
     monkeypatch.chdir(tmp_path)
