@@ -8,7 +8,7 @@ from wasabi import msg, table
 
 from ..errors import ElmoError
 from .app import command, one_line
-from .pictures import check_file, make_figure, save_figure
+from .pictures import check_file, literal, make_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,7 +66,7 @@ def layer_names(n_layers: int) -> list[str]:
 def draw(figure: "Figure", mixes: "list[LayerWeights]", names: list[str]) -> None:
     """Draw one bar for each mix, divided into the layers' weights."""
     axes = figure.subplots()
-    labels = [f"{mix.component}\ngamma {mix.gamma:.2f}" for mix in mixes]
+    labels = [f"{literal(mix.component)}\ngamma {mix.gamma:.2f}" for mix in mixes]
     start = [0.0] * len(mixes)
     for j, name in enumerate(names):
         widths = [float(mix.weights[j]) if j < len(mix.weights) else 0.0 for mix in mixes]

@@ -37,6 +37,11 @@ def make_figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def literal(text: str) -> str:
+    """Return text that matplotlib draws as it is: two dollars would begin a formula."""
+    return text.replace("$", r"\$")
+
+
 def save_figure(figure: "Figure", path: Path) -> None:
     """Write a figure as SVG or PNG, as its name says, marked as ours and without a date."""
     from ..atomic_io import write_atomic

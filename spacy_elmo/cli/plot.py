@@ -1,5 +1,6 @@
 """`spacy elmo plot`: draw the learning curves of pretraining runs."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from wasabi import msg
 
 from ..errors import ElmoError
 from .app import command
-from .pictures import check_file, make_figure, save_figure
+from .pictures import check_file, literal, make_figure, save_figure
 
 
 @command("plot")
@@ -25,7 +26,7 @@ def plot(
         names = list(map(str, runs))
     records = {name: _read(run) for name, run in zip(names, runs, strict=True)}
     figure = make_figure(7, 4.5)
-    plot_perplexity(figure.subplots(), records)
+    plot_perplexity(figure.subplots(), {literal(name): record for name, record in records.items()})
     save_figure(figure, output)
     for name, record in records.items():
         last = record["log"][-1]
@@ -43,11 +44,13 @@ def _read(run: Path) -> dict[str, Any]:
         raise ElmoError(f"There is no {RUN} in {run}: name the folder that --output of pretrain named.")
     try:
         record: dict[str, Any] = parse_json(path.read_bytes())
-        sizes = [row["step"] + row["dev"]["forward"] + row["dev"]["backward"] for row in record["log"]]
-    except (ValueError, KeyError, TypeError) as error:
+        rows = record["log"]
+        for row in rows:  # fsum takes nothing but numbers
+            math.fsum((row["step"], row["dev"]["forward"], row["dev"]["backward"], row.get("loss", 0)))
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ElmoError(
             f"{path} is damaged, or not the record of a pretraining: name another folder."
         ) from error
-    if not sizes:
+    if not rows:
         raise ElmoError(f"{run} has no measurement yet: draw it after the first one.")
     return record

@@ -58,6 +58,31 @@ def test_plot_compares_runs(made, tmp_path):
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+@needs_matplotlib
+def test_dollars_in_names_begin_no_formula(made, tmp_path):
+    other = tmp_path / r"r$\frac$"
+    other.mkdir()
+    (other / "run.json").write_bytes((made / "run" / "run.json").read_bytes())
+    result = run("plot", made / "run", other, tmp_path / "curve.svg")
+    assert result.exit_code == 0, result.output
+    assert r"r$\frac$, forward" in texts(tmp_path / "curve.svg")
+    assert r"r$\frac$: held-out" in plain(result.output)
+
+
+def test_plot_of_damaged_numbers(made, tmp_path):
+    record = json.loads((made / "run" / "run.json").read_bytes())
+    for change in (
+        {"loss": "x"},
+        {"loss": None},
+        {"loss": [10**400]},
+        {"step": 10**400},
+        {"step": "a", "dev": {"forward": "b", "backward": "c"}},
+    ):
+        changed = {**record, "log": [*record["log"], {**record["log"][-1], **change}]}
+        (tmp_path / "run.json").write_text(json.dumps(changed))
+        assert "damaged" in refused("plot", tmp_path, tmp_path / "curve.svg")
+
+
 def test_plot_says_what_is_missing(made, tmp_path):
     picture = tmp_path / "curve.svg"
     assert "There is no run.json" in refused("plot", tmp_path, picture)
