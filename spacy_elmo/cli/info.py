@@ -1,5 +1,6 @@
 """`spacy elmo info`: describe a model folder, and the backend that runs it on this machine."""
 
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,9 +57,14 @@ def info(
         **{key: _plain(value) for key, value in config.meta.items()},
         "spacy-elmo": __version__,
     }
-    print(table([(key, str(value)) for key, value in rows.items()]))
+    print(table([(_printable(key), _printable(str(value))) for key, value in rows.items()]))
     if benchmark:
         _benchmark(bilm)
+
+
+def _printable(text: str) -> str:
+    """Return text with a space for each control character: a description could control the terminal."""
+    return "".join(" " if unicodedata.category(c) == "Cc" else c for c in text)
 
 
 def _plain(value: object) -> str:

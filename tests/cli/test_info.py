@@ -3,8 +3,10 @@
 import re
 import subprocess
 import sys
+import unicodedata
 
 import pytest
+from pipeline.helpers import make_bilm
 
 from spacy_elmo.cli import info
 from spacy_elmo.inference.backends import available_backends
@@ -33,6 +35,15 @@ def test_the_backend_has_a_reason(made):
 def test_the_description_of_the_bundled_model_is_text():
     said = plain(run("info").output)
     assert re.search(r"perplexity forward [\d.]+, backward [\d.]+ pretraining", said)
+
+
+def test_a_description_cannot_control_the_terminal(tmp_path):
+    meta = {"licence": "mine\x1b]0;title\x07\x9b2J", "sources": ["a\nb", "c"], "k\x1b[2J": {"x\r": 1}}
+    make_bilm(meta=meta).save(tmp_path / "model")
+    output = run("info", tmp_path / "model").output
+    assert not [c for c in output if c != "\n" and unicodedata.category(c) == "Cc"]
+    assert re.search(r"licence +mine ]0;title  2J +\n", output)
+    assert re.search(r"sources +a b, c +\n", output)
 
 
 @pytest.mark.parametrize(
