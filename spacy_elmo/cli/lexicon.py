@@ -1,7 +1,6 @@
 """`spacy elmo lexicon`: count the strings of a text and compute their vectors, for lexicon features."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import typer
 from wasabi import msg
@@ -26,7 +25,7 @@ def lexicon(
     The lexicon lists the strings that are most like words, with their counts and with vectors from the units
     next to them. 100 million characters take some minutes.
     """
-    from ..atomic_io import check_apart, locked, write_atomic
+    from ..atomic_io import END, check_apart, locked, remove_folder, write_atomic
     from ..pretraining.data.corpus import Corpus
     from ..pretraining.data.corpus_builder import SegmentationSettings, build_corpus
     from ..pretraining.lexicon import count_lexicon
@@ -34,12 +33,15 @@ def lexicon(
 
     check_lexicon_output(output)
     check_apart(inputs, output)
+    target = output.resolve()
+    # The corpus always has this name, so that it replaces one that a killed process left.
+    corpus = target.with_name(f".{target.name}.corpus{END}")
     # `locked` makes the folder of the output, and an error there one sentence.
-    with (
-        locked(output, "a lexicon"),
-        TemporaryDirectory(prefix=".lexicon.", dir=output.resolve().parent) as folder,
-    ):
-        build_corpus(inputs, Path(folder) / "corpus", SegmentationSettings(), n_process=n_process)
-        counted = count_lexicon(Corpus(Path(folder) / "corpus"), strings, width)
+    with locked(output, "a lexicon"):
+        build_corpus(inputs, corpus, SegmentationSettings(), n_process=n_process)
+        try:
+            counted = count_lexicon(Corpus(corpus), strings, width)
+        finally:
+            remove_folder(corpus)
     write_atomic(output, lexicon_bytes(rounded_lexicon(*counted)))
     msg.good(f"{output}: {len(counted[0]):,} strings with vectors of width {width}")

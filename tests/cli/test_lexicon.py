@@ -1,5 +1,10 @@
 """`spacy elmo lexicon`: a file that lexicon features can use."""
 
+import os
+import signal
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -32,6 +37,23 @@ def test_strings_vectors_and_counts(text, tmp_path):
     model.initialize()
     assert model.get_dim("nO") == 20
     assert not list(tmp_path.glob(".lexicon*"))
+
+
+KILLED = """
+import os, signal, sys
+from spacy_elmo.pretraining import lexicon
+lexicon.count_lexicon = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from spacy_elmo.cli.commands import app
+app(["lexicon", *sys.argv[1:]])
+"""
+
+
+def test_what_a_killed_process_left_is_removed(text, tmp_path):
+    path = tmp_path / "lexicon.safetensors"
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(text), str(path)], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert run("lexicon", text, path, "--strings", 30, "--width", 3).exit_code == 0
+    assert sorted(os.listdir(tmp_path)) == [path.name, text.name]
 
 
 def test_a_lexicon_is_replaced_and_another_file_is_not(text, tmp_path):
