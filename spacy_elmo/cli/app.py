@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -22,15 +23,18 @@ app = typer.Typer(
 
 
 def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a command that prints an ElmoError or OSError as one sentence and exits with status 1."""
+    """Register a command that prints an ElmoError or OSError as one sentence and exits with status 1.
+
+    In its paths, a leading ~ means the home folder: a shell leaves --output=~/model as it is.
+    """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
-        def run(*args: Any, **kwargs: Any) -> None:
+        def run(**arguments: Any) -> None:
             show_logs()
             try:
                 with show_progress(is_interactive() and is_main_process()):
-                    function(*args, **kwargs)
+                    function(**{name: _expand_home(value) for name, value in arguments.items()})
             except (ElmoError, OSError) as error:
                 msg.fail(str(error), exits=1)
 
@@ -38,6 +42,13 @@ def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], Callab
         return function
 
     return register
+
+
+def _expand_home(value: Any) -> Any:
+    """Return an argument with the home folder in place of a leading ~, if it is a path or a list of paths."""
+    if isinstance(value, list):
+        return [_expand_home(item) for item in value]
+    return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
 
 
 def one_line(error: Exception) -> str:

@@ -56,6 +56,17 @@ def test_invalid_text_is_reported_as_what_it_is(tmp_path, name, data, times):
     )
 
 
+def test_a_tilde_is_the_home_folder(text, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert run("corpus", "~/text.txt", "~/corpus").exit_code == 0
+    assert (tmp_path / "corpus" / "manifest.json").is_file()
+    assert run("corpus", "~nobody-here/text.txt", "corpus").exit_code == 1
+    assert not list((tmp_path / "here").iterdir())
+
+
 def test_pretrain_writes_a_model_that_loads(made):
     bilm = loading.load(made / "run" / "model")
     assert bilm.width == 8
