@@ -52,6 +52,7 @@ def write_atomic(path: PathLike, data: bytes) -> None:
     scratch = _scratch(target, "new")  # one name suffices, because the lock admits one writer
     with locked(target, "a file", wait=True), errors_of("a file", target):
         try:
+            scratch.unlink(missing_ok=True)  # left by a killed process, or a link to a file of others
             write_pieces(scratch, data, target.name, flush=True)
             os.replace(scratch, target)
         finally:
@@ -61,8 +62,8 @@ def write_atomic(path: PathLike, data: bytes) -> None:
 
 
 def write_pieces(path: Path, data: bytes, description: str | None = None, *, flush: bool = False) -> None:
-    """Write a file with a bar. description: on the bar; None: the file's name. flush: to disk, too."""
-    with path.open("wb") as file, progress_bar(description or path.name, len(data), "B") as advance:
+    """Write a new file with a bar. description: on the bar; None: the file's name. flush: to disk, too."""
+    with path.open("xb") as file, progress_bar(description or path.name, len(data), "B") as advance:
         for start in range(0, len(data), PIECE):
             advance(file.write(memoryview(data)[start : start + PIECE]))
         if flush:

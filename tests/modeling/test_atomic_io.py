@@ -195,3 +195,12 @@ def test_write_atomic(tmp_path):
     write_atomic(tmp_path / "link", b"three")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "new" / "file").read_bytes() == b"three"
+
+
+def test_a_link_under_the_temporary_name_is_not_followed(tmp_path):
+    (tmp_path / "precious.txt").write_text("mine")
+    (tmp_path / ".file.new.spacy-elmo").symlink_to("precious.txt")
+    write_atomic(tmp_path / "file", b"ours")
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+    assert not (tmp_path / "file").is_symlink()
+    assert contents(tmp_path) == {"file": b"ours", "precious.txt": b"mine"}
