@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from .pictures import MARK
+from .pictures import MARK_IN_HTML
 
 if TYPE_CHECKING:
     from ..pipeline.concordance import Neighbour, Occurrence
@@ -43,7 +43,7 @@ def make_page(query: "Occurrence", neighbours: "Sequence[Neighbour]", word: str,
 <html>
 <head>
 <meta charset="utf-8">
-<meta name="generator" content="{MARK}">
+{MARK_IN_HTML}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>{STYLE}</style>

@@ -1,5 +1,6 @@
 """Write pictures (matplotlib) and HTML pages, and mark them so that a later command may replace them."""
 
+import re
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARK = "spacy-elmo"  # who made it; in every file
+MARK_IN_HTML = f'<meta name="generator" content="{MARK}">'
 FORMATS = (".svg", ".png")
+
+_MARKS = {  # how a file of each format names its maker
+    ".svg": rf"<dc:creator>\s*<cc:Agent>\s*<dc:title>{MARK}</dc:title>",
+    ".png": rf"tEXtSoftware\0{MARK}",
+    ".html": MARK_IN_HTML,
+}
 
 
 def check_file(path: Path, suffixes: tuple[str, ...] = FORMATS) -> None:
@@ -19,8 +27,12 @@ def check_file(path: Path, suffixes: tuple[str, ...] = FORMATS) -> None:
 
     if path.suffix not in suffixes:
         raise OutputError(f"{path} does not end in {' or '.join(suffixes)}: give a name that does.")
-    if path.is_dir() or (path.exists() and MARK.encode() not in path.read_bytes()):
+    if path.is_dir() or (path.exists() and not _is_ours(path)):
         raise OutputError(f"Cannot write {path}: another program wrote it; name a new file.")
+
+
+def _is_ours(path: Path) -> bool:
+    return re.search(_MARKS[path.suffix].encode(), path.read_bytes()) is not None
 
 
 def make_figure(width: float, height: float) -> "Figure":
