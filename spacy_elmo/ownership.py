@@ -51,7 +51,10 @@ class FolderKind:
         known = [self.marker, *self.files, *self.kept]
         if self.listed is not None and isinstance(content.get(self.listed), dict):
             known += [name for name in content[self.listed] if PurePath(name).name == name]
-        return next((name for name in _entries(folder) if not _is_listed(name, known)), None)
+        try:
+            return next((name for name in _entries(folder) if not _is_listed(name, known)), None)
+        except OSError as error:  # what cannot be read may be anybody's
+            return os.path.relpath(error.filename, folder)
 
 
 def check_replaceable(path: PathLike, kind: FolderKind, *, marker_only: bool = False) -> Path:
@@ -112,14 +115,21 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _entries(folder: Path) -> Iterator[str]:
-    """Yield the relative paths of all files and links in a folder, and of its empty folders."""
-    for path, folders, names in os.walk(folder):
+    """Yield the relative paths of all files and links in a folder, and of its empty folders.
+
+    Raises the OSError of a folder that cannot be read.
+    """
+    for path, folders, names in os.walk(folder, onerror=_raise):
         here = Path(path)
         links = [name for name in folders if (here / name).is_symlink()]
         for name in (*names, *links):
             yield (here / name).relative_to(folder).as_posix()
         if not folders and not names and here != folder:
             yield here.relative_to(folder).as_posix()
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _is_listed(name: str, patterns: Iterable[str]) -> bool:

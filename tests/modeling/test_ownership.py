@@ -1,6 +1,8 @@
 """Folders of this package and of others: what belongs to others is never replaced."""
 
+import errno
 import json
+import os
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -49,6 +51,24 @@ def test_a_folder_to_which_others_have_added_stays(foreign, tmp_path):
     before = contents(tmp_path)
     with pytest.raises(OutputError, match=rf"it holds other files \({foreign.rstrip('/')}\); name a new"):
         save(tmp_path / "t", "new")
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_that_cannot_be_read_is_of_others(tmp_path, monkeypatch):
+    save(tmp_path / "t", "old")
+    (tmp_path / "t" / "private").mkdir()
+    (tmp_path / "t" / "private" / "notes.txt").write_text("mine")
+    before, scandir = contents(tmp_path), os.scandir
+
+    def refuse(path="."):
+        if os.path.basename(path) == "private":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    with monkeypatch.context() as patch:  # permissions do not stop root
+        patch.setattr(os, "scandir", refuse)
+        with pytest.raises(OutputError, match=r"it holds other files \(private\); name a new"):
+            save(tmp_path / "t", "new")
     assert contents(tmp_path) == before
 
 
