@@ -1,11 +1,15 @@
 """Text files as people have them: packed, in JSON lines, in other encodings, next to hidden ones."""
 
+import errno
+import gzip
 import json
+import os
 import re
 import subprocess
 import sys
 from contextlib import suppress
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -28,6 +32,42 @@ def test_hidden_files_are_left_out(tmp_path):
     (tmp_path / "no" / ".git" / "x.txt").write_text(TEXT)
     with pytest.raises(CorpusError, match="holds no text files"):
         find_files([tmp_path / "no"])
+
+
+def test_names_in_capital_letters(tmp_path):
+    (tmp_path / "A.TXT").write_text(TEXT, encoding="utf8")
+    (tmp_path / "B.JsonL.GZ").write_bytes(gzip.compress(b'{"text": "one"}\n'))
+    assert find_files([tmp_path]) == [tmp_path / "A.TXT", tmp_path / "B.JsonL.GZ"]
+    assert list(read_lines(tmp_path / "B.JsonL.GZ")) == ["one"]
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    for name in ("a/a.txt", "b/b.txt", ".c/c.txt"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(TEXT, encoding="utf8")
+    private, scandir = [".c"], os.scandir
+
+    def refuse(path="."):
+        if os.path.basename(path) in private:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # permissions do not stop root
+    assert find_files([tmp_path]) == [tmp_path / "a" / "a.txt", tmp_path / "b" / "b.txt"]
+    private.append("b")
+    with pytest.raises(CorpusError, match=re.escape(f"{tmp_path / 'b'} cannot be read: Permission denied")):
+        find_files([tmp_path])
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="the system does not name its pipes")
+@pytest.mark.parametrize("read", [lambda path: list(read_lines(path)), lambda path: find_files([path])])
+def test_pipes_are_refused(read):
+    end, start = os.pipe()
+    os.write(start, TEXT.encode())
+    os.close(start)
+    with pytest.raises(CorpusError, match=rf"{end} is not a file or folder \(pipes cannot be read\): save"):
+        read(Path(f"/dev/fd/{end}"))
+    os.close(end)
 
 
 @pytest.mark.parametrize("times", [1, 3, 3000])

@@ -4,21 +4,20 @@ import codecs
 import gzip
 import json
 import lzma
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from ...errors import CorpusError
 from ...progress import progress_bar
 from . import zstd
+from .deduplication import LineDeduplicator
 
 SUFFIXES = (".txt", ".jsonl")
 COMPRESSED_SUFFIXES = (".gz", ".xz", ".zst")
@@ -49,25 +48,37 @@ class ReadStats:
 def find_files(inputs: Iterable[Path]) -> list[Path]:
     """Return the text files among `inputs`, including .txt and .jsonl (also compressed) in folders, by name.
 
-    Hidden files and folders inside a folder are skipped: macOS (`._a.txt`) and Jupyter create them.
+    Hidden files and folders inside a folder are skipped: macOS (`._a.txt`) and Jupyter create them. Raises a
+    CorpusError for an input, or a folder inside one, that cannot be read.
     """
     found: list[Path] = []
     for path in inputs:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if _is_text(p, path))
+            inside = sorted(_texts_in(path))
             if not inside:
                 raise CorpusError(f"The folder {path} holds no text files: add .txt or .jsonl files.")
             found += inside
-        elif path.is_file():
+        elif path.exists():
+            _check_regular(path)
             found.append(path)
         else:
             raise CorpusError(f"The text {path} does not exist: check the path.")
     return found
 
 
-def _is_text(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return not hidden and _kind(path) in SUFFIXES and path.is_file()
+def _texts_in(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise CorpusError(f"{error.filename} cannot be read: {error.strerror}.") from error
+
+    for here, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = [Path(here, name) for name in names if not name.startswith(".")]
+        yield from (path for path in paths if _kind(path) in SUFFIXES and path.is_file())
+
+
+def _check_regular(path: Path) -> None:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise CorpusError(f"{path} is not a file or folder (pipes cannot be read): save the text to a file.")
 
 
 def read_lines(
@@ -95,6 +106,7 @@ def read_lines(
     if kind == ".json":
         raise CorpusError(f'{path} is JSON: give .txt, or .jsonl with an object with a "text" on each line.')
     try:
+        _check_regular(path)
         for line in _lines(path, stats, advance, whole=whole or kind == ".jsonl"):
             number += 1
             if kind != ".jsonl":
@@ -182,7 +194,8 @@ def _chunks(path: Path, advance: Advance) -> Iterator[bytes]:
 
 
 def _unpacked(path: Path, packed: BinaryIO) -> Iterator[bytes]:
-    if path.suffix == ".zst":
+    packing = path.suffix.lower()
+    if packing == ".zst":
         try:
             yield from zstd.unpacked(packed)
         except ImportError as error:
@@ -191,7 +204,7 @@ def _unpacked(path: Path, packed: BinaryIO) -> Iterator[bytes]:
             ) from error
         return
     openers: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
-    file = openers[path.suffix](packed, "rb") if path.suffix in openers else packed
+    file = openers[packing](packed, "rb") if packing in openers else packed
     yield from iter(partial(file.read, CHUNK), b"")
 
 
@@ -217,7 +230,8 @@ def _text(line: str, where: str, stats: ReadStats | None) -> str:
 
 
 def _kind(path: Path) -> str:
-    return Path(path.stem).suffix if path.suffix in COMPRESSED_SUFFIXES else path.suffix
+    name = Path(path.name.lower())
+    return Path(name.stem).suffix if name.suffix in COMPRESSED_SUFFIXES else name.suffix
 
 
 def read_files(
@@ -262,29 +276,3 @@ def _paragraphs(files: Sequence[Path], stats: ReadStats) -> Iterator[str]:
                 stats.lines += 1
                 stats.characters += len(stripped)
                 yield stripped
-
-
-class LineDeduplicator:
-    """Set of lines seen, each as a hash of 8 bytes: 100 million lines take 0.8 GB.
-
-    Two different lines share a hash with a probability of n^2 / 2^65 among n lines: 3e-4 for 100 million.
-    """
-
-    def __init__(self) -> None:
-        # Sorted, each at least twice as long as the next: few searches per line, few merges.
-        self._runs: list[np.ndarray] = []
-
-    def first(self, lines: list[str]) -> list[str]:
-        """Return the lines that were not seen before."""
-        digests = b"".join(blake2b(line.encode("utf8"), digest_size=8).digest() for line in lines)
-        hashes, where = np.unique(np.frombuffer(digests, dtype=np.uint64), return_index=True)
-        new = np.ones(len(hashes), dtype=bool)
-        for run in self._runs:
-            positions = np.searchsorted(run, hashes).clip(max=len(run) - 1)
-            new &= run[positions] != hashes
-        run = hashes[new]
-        while self._runs and len(self._runs[-1]) < 2 * len(run):
-            run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")
-        if len(run):
-            self._runs.append(run)
-        return [lines[i] for i in sorted(where[new].tolist())]
