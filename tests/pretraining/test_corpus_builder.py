@@ -18,7 +18,8 @@ from spacy_elmo.errors import CorpusError
 from spacy_elmo.pretraining.data import corpus_builder
 from spacy_elmo.pretraining.data.corpus import Corpus
 from spacy_elmo.pretraining.data.corpus_builder import SegmentationSettings, build_corpus, write_corpus
-from spacy_elmo.pretraining.data.text_files import LineDeduplicator, ReadStats, iter_blocks
+from spacy_elmo.pretraining.data.deduplication import LineDeduplicator
+from spacy_elmo.pretraining.data.text_files import ReadStats, iter_blocks
 
 from .helpers import CORPUS_SETTINGS, cyclic_text
 
@@ -101,6 +102,18 @@ def test_a_run_that_was_killed_goes_on(text, tmp_path, monkeypatch, name, call, 
     monkeypatch.setattr(corpus_builder, "process_block", lambda *call: made.append(call) or cut(*call))
     build(text, tmp_path / "corpus")
     assert len(made) == len(whole["shards"]) - kept  # what was finished is not made again
+    assert files_of(tmp_path / "corpus") == files_of(tmp_path / "whole")
+    assert not (tmp_path / ".corpus.partial").exists()
+
+
+@pytest.mark.parametrize("size", [0, 7, -1], ids=["empty", "header", "truncated"])
+def test_a_damaged_part_is_made_again(text, tmp_path, size):
+    build(text, tmp_path / "whole")
+    with pytest.raises(CorpusError, match="lower --min-count"):
+        build(text, tmp_path / "corpus", min_count=100_000)
+    part = min((tmp_path / ".corpus.partial").iterdir())
+    part.write_bytes(part.read_bytes()[:size])
+    build(text, tmp_path / "corpus")
     assert files_of(tmp_path / "corpus") == files_of(tmp_path / "whole")
     assert not (tmp_path / ".corpus.partial").exists()
 

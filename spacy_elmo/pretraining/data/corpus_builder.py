@@ -19,7 +19,7 @@ from ...locks import ForkSafeLock
 from ...progress import track
 from . import parallel
 from .corpus import CORPUS, FORMAT_VERSION, MANIFEST, VOCAB_COUNTS_FILE, folder_digest
-from .corpus_parts import CorpusPart, encode_part, merge_counts
+from .corpus_parts import CorpusPart, encode_part, is_part, merge_counts
 from .segmentation import Segmenter, make_segmenter, sentences
 from .text_files import BLOCK, ReadStats, find_files, iter_blocks
 
@@ -153,11 +153,11 @@ class _PartCache:
     def missing(
         self, stream: Iterable[str], settings: SegmentationSettings
     ) -> Iterator[tuple[str, str, SegmentationSettings]]:
-        """Yield the blocks that have no part yet, as arguments of process_block."""
+        """Yield the blocks that have no part yet, or a damaged one, as arguments of process_block."""
         for block in stream:
             key = blake2b(self._salt + block.encode("utf8"), digest_size=20).hexdigest()
             self.keys.append(key)
-            if not self.path(key).is_file():
+            if not is_part(self.path(key)):
                 yield key, block, settings
 
     def path(self, key: str) -> Path:

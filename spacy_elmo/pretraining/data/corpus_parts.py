@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ...progress import track
@@ -82,6 +82,15 @@ class CorpusPart:
         text = self._file.get_slice("units")[int(self._bytes[first]) : int(self._bytes[last])].tobytes()
         places, counts = (self._file.get_slice(name)[a:b].tolist() for name in ("places", "counts"))
         return zip(text.split(b"\n")[:-1], places, counts, strict=True)
+
+
+def is_part(path: Path) -> bool:
+    """Return whether a file exists and is a whole part, by its header and its size."""
+    try:
+        CorpusPart(path)
+    except (OSError, SafetensorError):
+        return False
+    return True
 
 
 def merge_counts(paths: Sequence[Path], *, min_count: int, max_vocab: int) -> tuple[list[TypeCount], int]:
