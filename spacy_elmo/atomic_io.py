@@ -37,6 +37,7 @@ __all__ = [
 END = ".spacy-elmo"  # suffix of all temporary names of this module
 PIECE = 2**24  # bytes per write
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+READ_ONLY_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def write_atomic(path: PathLike, data: bytes) -> None:
@@ -143,7 +144,7 @@ def locked(path: PathLike, kind: str, *, wait: bool = False) -> Iterator[None]:
     """Hold a lock, so that no other process or thread writes to `path` meanwhile.
 
     wait: wait until it is free; otherwise raise an OutputError if it is in use. Missing parent folders are
-    created, and removed again at the end if they are empty.
+    created, and removed again at the end if they are empty. The parent folder must be writable.
     """
     target = Path(path).resolve()
     name = _scratch(target, "lock")
@@ -153,7 +154,15 @@ def locked(path: PathLike, kind: str, *, wait: bool = False) -> Iterator[None]:
             check_parents(target, kind)
             missing = [parent for parent in target.parents if not parent.exists()]
             target.parent.mkdir(parents=True, exist_ok=True)
-            file = _lock(name, wait=wait)
+            try:
+                file = _lock(name, wait=wait)
+            except OSError as error:
+                if error.errno not in READ_ONLY_ERRNOS:
+                    raise
+                raise OutputError(
+                    f"Cannot write {kind} to {target}: no lock can be made in {target.parent} "
+                    f"({error.strerror}); make that folder writable, or name an output in another one."
+                ) from error
         if file is None:
             raise OutputError(
                 f"Cannot write {kind} to {target}: another process is writing there; wait until it has "

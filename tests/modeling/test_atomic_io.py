@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -204,3 +205,19 @@ def test_a_link_under_the_temporary_name_is_not_followed(tmp_path):
     assert (tmp_path / "precious.txt").read_text() == "mine"
     assert not (tmp_path / "file").is_symlink()
     assert contents(tmp_path) == {"file": b"ours", "precious.txt": b"mine"}
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS], ids=errno.errorcode.get)
+def test_a_parent_folder_that_is_read_only_is_named(number, tmp_path, monkeypatch):
+    (tmp_path / "parent" / "t").mkdir(parents=True)
+    original = os.open
+
+    def refuse(path, flags, *rest, **options):
+        if flags & os.O_CREAT and os.path.dirname(path) == str(tmp_path / "parent"):
+            raise OSError(number, os.strerror(number), str(path))
+        return original(path, flags, *rest, **options)
+
+    monkeypatch.setattr(os, "open", refuse)  # permissions do not stop root
+    parent = re.escape(str(tmp_path / "parent"))
+    with pytest.raises(OutputError, match=rf"a thing to {parent}/t: .* in {parent} \(.*\); make"):
+        save(tmp_path / "parent" / "t", "new")
