@@ -133,15 +133,19 @@ def read_config(path: Path, overrides: dict[str, Any] | None = None) -> Pretrain
     if not path.is_file():
         raise ConfigError(f"The configuration {path} does not exist: check the path.")
     try:
-        config = Config().from_disk(path, interpolate=True, overrides=overrides or {})
+        text = path.read_text(encoding="utf8")
+        given = Config().from_str(text, interpolate=False)
+        # confection overrides only sections that are there.
+        text += "".join(f"\n[{name}]\n" for name in (*SECTIONS, "model") if name not in given)
+        config = Config().from_str(text, overrides=overrides or {})
     except (ValueError, configparser.Error) as error:  # confection's messages have many lines
         raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     for name in config:
         if name not in (*SECTIONS, "model"):
             known = ", ".join(f"[{section}]" for section in (*SECTIONS, "model"))
             raise ConfigError(f"{path} has an unknown section [{name}]: use {known}.")
-    sections = {name: _section(kind, config.get(name, {}), name) for name, kind in SECTIONS.items()}
-    return PretrainConfig(**sections, model=dict(config.get("model", {})))
+    sections = {name: _section(kind, config[name], name) for name, kind in SECTIONS.items()}
+    return PretrainConfig(**sections, model=dict(config["model"]))
 
 
 def _section(kind: Any, values: dict[str, Any], name: str) -> Any:

@@ -49,6 +49,16 @@ def test_overrides():
     assert settings.vocab.max_size == 9
 
 
+def test_overrides_of_sections_that_are_left_out(config):
+    overrides = {"paths.train": "my corpus", "vocab.max_size": 9, "model.projection_dim": 8}
+    settings = read_config(config("[training]\nseed = 1\n"), overrides)
+    assert settings.training == TrainingConfig(seed=1)
+    assert (settings.paths.train, settings.vocab.max_size) == ("my corpus", 9)
+    assert settings.model == {"projection_dim": 8}
+    refused(config(""), "no setting 'corpus'", **{"paths.corpus": "x"})
+    refused(config(""), "nonsense", **{"nonsense.steps": 5})
+
+
 def test_whatever_is_left_out_has_a_default(config):
     settings = read_config(config("[training]\nlearning_rate = 1\n"))
     assert settings.training.learning_rate == 1
