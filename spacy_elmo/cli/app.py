@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from wasabi import msg
 
-from ..errors import ElmoError
+from ..errors import ConfigError, ElmoError
 from ..progress import show_progress
 
 app = typer.Typer(
@@ -54,6 +54,23 @@ def _expand_home(value: Any) -> Any:
 def one_line(error: Exception) -> str:
     """Return the message of an error of others on one line, its first 300 characters; or its type."""
     return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def parse_overrides(args: list[str]) -> dict[str, Any]:
+    """Return the values of options such as --training.max_steps 100, by dotted name.
+
+    Raises a ConfigError for an option without a dot.
+    """
+    from click import NoSuchOption
+    from spacy.cli._util import parse_config_overrides
+
+    try:
+        return parse_config_overrides(list(args))
+    except NoSuchOption as error:
+        raise ConfigError(
+            f"{error.option_name} is not an option: see --help, or name a setting with its section, such as "
+            "--training.max_steps."
+        ) from error
 
 
 def show_logs() -> None:

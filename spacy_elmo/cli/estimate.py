@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 from wasabi import msg, table
 
-from .app import command
+from .app import command, parse_overrides
 
 
 @command("estimate", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -31,8 +31,6 @@ def estimate(
 
     Override settings by their dotted names, as for `pretrain`.
     """
-    from spacy.cli._util import parse_config_overrides
-
     from ..errors import ConfigError
     from ..pretraining.config import read_config
     from ..pretraining.estimate import estimate_run, parse_size
@@ -40,7 +38,7 @@ def estimate(
     if units not in ("char", "word"):
         raise ConfigError(f'--units {units} is not known: use "char" or "word".')
     found = estimate_run(
-        read_config(config, parse_config_overrides(ctx.args)),
+        read_config(config, parse_overrides(ctx.args)),
         corpus_bytes=None if corpus_size is None else parse_size(corpus_size),
         gpus=gpus,
         memory=parse_size(memory),

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from wasabi import msg, table
 
-from .app import command, is_interactive, is_main_process
+from .app import command, is_interactive, is_main_process, parse_overrides
 
 # torch's words about LSTMs with projections: true, and nothing that a user could do about it.
 NO_ADVICE = (
@@ -36,15 +36,13 @@ def pretrain(
     command continues an interrupted run, and extends one with a larger --training.max_steps. For several
     machines: torchrun --nnodes 2 ... -m spacy_elmo pretrain ...
     """
-    from spacy.cli._util import parse_config_overrides
-
     from ..pretraining.config import read_config
     from ..pretraining.trainer import MODEL
     from ..pretraining.trainer import pretrain as train
 
     for message in NO_ADVICE:
         warnings.filterwarnings("ignore", message=message)
-    overrides = parse_config_overrides(list(ctx.args))
+    overrides = parse_overrides(ctx.args)
     if init_from is not None:
         overrides["paths.init_from"] = str(init_from)
     settings = read_config(config, overrides)

@@ -101,6 +101,14 @@ def test_pretrain_with_bad_settings(made, tmp_path, changes, message):
     refused(tmp_path, *args, message=message)
 
 
+def test_settings_without_their_section(made, tmp_path):
+    message = "--max_steps is not an option: see --help, or name a setting with its section"
+    args = tiny(made, **{"--max_steps": 5})
+    args[args.index("--output") + 1] = tmp_path / "new" / "run"
+    refused(tmp_path, *args, message=message)
+    refused(tmp_path, "estimate", args[1], "--max_steps", 5, message=message)
+
+
 def test_pretrain_without_a_config_and_into_other_peoples_places(made, tmp_path):
     args = tiny(made)
     args[1] = tmp_path / "nowhere.cfg"
