@@ -2,6 +2,7 @@
 
 import configparser
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ class TrainingConfig:
     weight_decay: float = 0.0
     """Decoupled weight decay (AdamW), of matrices only."""
     grad_clip: float = 1.0
-    """Largest norm of the gradient of all weights together."""
+    """Largest norm of the gradient of all weights together; above 0."""
     dropout: float = 0.1
     """Dropout rate on the input of every LSTM layer and of the softmax."""
     softmax: str = "full"
@@ -159,7 +160,11 @@ def _section(kind: Any, values: dict[str, Any], name: str) -> Any:
             raise ConfigError(f"[{name}] {key} = {value!r} must be of type {wanted}.")
         if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
             raise ConfigError(f"[{name}] {key} = {value!r} must not be negative.")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"[{name}] {key} = {value!r} must be finite.")
     section = kind(**values)
+    if isinstance(section, VocabConfig) and section.max_size == 0:
+        raise ConfigError("[vocab] max_size must be at least 1, or null.")
     if isinstance(section, TrainingConfig):
         _check_training(section)
     return section
@@ -193,5 +198,7 @@ def _check_training(training: TrainingConfig) -> None:
         raise ConfigError("[training] decay_steps must be at least 1, or null.")
     if training.seed >= 2**32:
         raise ConfigError("[training] seed must be below 2**32.")
+    if training.grad_clip == 0:  # would make every gradient zero
+        raise ConfigError("[training] grad_clip must be above 0: to clip nothing, use a large value (1e9).")
     if training.dropout >= 1:
         raise ConfigError("[training] dropout must be below 1.")
