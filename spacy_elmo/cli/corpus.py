@@ -41,8 +41,8 @@ def corpus(
 
     if units not in ("char", "word"):
         raise ConfigError(f'--units {units} is not known: use "char" or "word".')
-    if n_process < 1 and n_process != -1:
-        raise ConfigError(f"--n-process {n_process} is not valid: use 1 or more, or -1.")
+    if units == "char" and segmenter != "char":
+        raise ConfigError(f"--segmenter {segmenter} is for words: give --units word, too.")
     manifest = build_corpus(
         inputs,
         output,

@@ -58,6 +58,9 @@ def test_corpus_of_nothing(tmp_path):
 def test_corpus_with_bad_options(text, tmp_path):
     out = tmp_path / "out"
     refused(tmp_path, "corpus", text, out, "--units", "byte", message="--units byte is not known")
+    message = "--segmenter jieba is for words: give --units word, too"
+    refused(tmp_path, "corpus", text, out, "--segmenter", "jieba", message=message)
+    refused(tmp_path, "corpus", text, out, "--n-process", 0, message="n_process = 0 is not valid")
     words = ["corpus", text, out, "--units", "word"]
     refused(tmp_path, *words, "--segmenter", "scissors", message='"scissors" of "zh" cannot be loaded')
     refused(tmp_path, *words, "--lang", "klingon", message='of "klingon" cannot be loaded')

@@ -74,4 +74,7 @@ def test_a_lexicon_in_a_new_folder_and_inside_a_file(text, tmp_path):
     assert run("lexicon", text, path, "--strings", 30, "--width", 3).exit_code == 0
     assert path.is_file()
     (tmp_path / "mine").write_text("mine")
+    for n in (0, -5):
+        message = f"n_process = {n} is not valid: use 1 or more, or -1."
+        refused(tmp_path, "lexicon", text, tmp_path / "mine.lexicon", "--n-process", n, message=message)
     refused(tmp_path, "lexicon", text, tmp_path / "mine" / "lexicon", message="mine is a file, not a folder.")

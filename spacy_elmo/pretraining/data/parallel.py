@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from ...errors import WorkerError
+from ...errors import ConfigError, WorkerError
 
 BACKENDS = ("loky", "dask", "ray")
 
@@ -28,11 +28,14 @@ def parallel_map(
             of RAY_ADDRESS).
 
     Raises:
+        ConfigError: n_process is neither -1 nor at least 1.
         WorkerError: The backend is not available, or a worker died. Errors of a call or of `calls` are raised
             unchanged.
     """
     if backend not in BACKENDS:
         raise WorkerError(f'The backend "{backend}" is not known: use {", ".join(BACKENDS)}.')
+    if n_process < 1 and n_process != -1:
+        raise ConfigError(f"n_process = {n_process} is not valid: use 1 or more, or -1.")
     if n_process == 1 and backend == "loky":
         yield from (function(*call) for call in calls)
         return
