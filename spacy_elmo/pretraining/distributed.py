@@ -125,9 +125,10 @@ def _gradient(parameter: Tensor) -> Tensor:
 def init_distributed() -> Iterator[DistributedContext]:
     """Yield the context that torchrun's environment describes: gloo between CPUs, NCCL between GPUs.
 
-    Without torchrun: one process, on the first GPU or on the CPU.
+    Without torchrun: one process, on the first GPU or on the CPU. Raises a DistributedError if the
+    environment is not torchrun's, or if the processes cannot connect.
     """
-    rank, size, local = (int(os.environ.get(k, d)) for k, d in _PLACE.items())
+    rank, size, local = (_read_number(name, default) for name, default in _PLACE.items())
     device = torch.device("cpu")
     if torch.cuda.is_available():
         if local >= torch.cuda.device_count():
@@ -154,6 +155,17 @@ def init_distributed() -> Iterator[DistributedContext]:
         ) from error
     yield DistributedContext(rank, size, device)
     dist.destroy_process_group()  # not after an error: it would wait for the others
+
+
+def _read_number(name: str, default: str) -> int:
+    """Return the number in an environment variable. Raises a DistributedError if it holds anything else."""
+    value = os.environ.get(name, default)
+    try:
+        return int(value)
+    except ValueError as error:
+        raise DistributedError(
+            f"{name} = {value!r} is not a whole number: start the processes with torchrun, or unset {name}."
+        ) from error
 
 
 def _fresh_store(rank: int) -> dist.TCPStore:

@@ -206,3 +206,11 @@ def test_a_run_goes_on_with_another_number_of_processes(pair, tmp_path):
     together(pair, output, at=(0, 3))
     record = pretrain(make_settings(pair), output)
     assert [row["step"] for row in record["log"]] == [0, 4, 6]
+
+
+@pytest.mark.parametrize(("name", "value"), [("RANK", "abc"), ("WORLD_SIZE", "two"), ("LOCAL_RANK", "")])
+def test_a_place_that_is_no_number(tmp_path, monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(DistributedError, match=f"{name} = '{value}' is not a whole number: start the"):
+        pretrain(make_settings(tmp_path), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
