@@ -29,6 +29,7 @@ from .step.train_step import limited_torch_threads
 # Chinese text: bytes per unit and units per sentence, measured on 0.6 MB of mixed text, with jieba's words.
 BYTES = {"char": 2.91, "word": 5.03}
 SENTENCE = {"char": 37.3, "word": 21.6}
+MAX_UNITS, MAX_NGRAMS = 1_000_000, 10_000_000  # of dummy vocabularies, which are lists in memory
 SCALING_EFFICIENCY = 0.9  # speed of one process among several, relative to its speed alone
 
 
@@ -67,7 +68,7 @@ def estimate_run(
     vocab_size: int | None = None,
     tokens_per_second: float | None = None,
 ) -> RunEstimate:
-    """Estimate a run. Raises a ConfigError if a size is missing or the model does not fit into memory.
+    """Estimate a run. Raises a ConfigError if a size is missing or too large for memory.
 
     corpus_bytes: of text; None: of [paths] train. memory: bytes of one GPU, for batch_tokens = "auto". units,
     vocab_size: used if there is no corpus yet. tokens_per_second: of one process; None: measured on this
@@ -205,12 +206,19 @@ def _vocab(settings: PretrainConfig, corpus: Corpus | None, size: int | None, *,
         raise ConfigError(
             "An estimate needs a vocabulary: give --vocab-size, [vocab] max_size or [paths] train."
         )
+    if size > MAX_UNITS:
+        raise ConfigError(
+            f"The vocabulary has more than {MAX_UNITS:,} units: give a smaller --vocab-size or "
+            "[vocab] max_size."
+        )
     characters = [chr(0x4E00 + i) for i in range(6000)] if spelled else []
     return Vocab([f"unit {i}" for i in range(size)], characters)
 
 
 def _with_ngrams(config: BiLMConfig, size: int) -> tuple[BiLMConfig, Vocab]:
     """Return a dummy vocabulary of `size` units with as many n-grams as the table has rows."""
+    if config.n_ngrams > MAX_NGRAMS:
+        raise ConfigError(f"[model] n_ngrams is more than {MAX_NGRAMS:,}: lower it.")
     units = [chr(0x10000 + i) for i in range(size)]
     tuples = (t for n in range(2, config.max_ngram_length + 1) for t in product(units, repeat=n))
     found = ["".join(t) for t in islice(tuples, config.n_ngrams)]

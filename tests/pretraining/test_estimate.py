@@ -74,6 +74,15 @@ def test_what_a_plan_needs():
         estimate_run(settings, vocab_size=5000, tokens_per_second=1)
 
 
+def test_sizes_that_no_memory_holds():
+    settings = read_config(CONFIGS / "pretrain.cfg")
+    with pytest.raises(ConfigError, match="more than 1,000,000 units: give a smaller --vocab-size"):
+        estimate_run(settings, corpus_bytes=1e9, vocab_size=10**11, tokens_per_second=1)
+    settings = read_config(CONFIGS / "pretrain.cfg", {"model.n_ngrams": 2 * 10**9})
+    with pytest.raises(ConfigError, match=r"\[model\] n_ngrams is more than 10,000,000: lower it"):
+        estimate_run(settings, corpus_bytes=1e9, vocab_size=5000, tokens_per_second=1)
+
+
 @pytest.mark.parametrize(("text", "size"), [("3GB", 3e9), ("190 mb", 1.9e8), ("22e9", 22e9), ("2TB", 2e12)])
 def test_sizes(text, size):
     assert parse_size(text) == size
