@@ -6,6 +6,7 @@ the optimizer and the random states of all processes, and step-N/state.json the 
 
 import json
 import shutil
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ..inference import loading
 from ..inference.bilm import BiLM
 from ..json_text import parse_json
 from ..modeling.serialization import MODEL as MODEL_FOLDER
-from .config import PretrainConfig
+from .config import PretrainConfig, recorded_parent
 from .data.corpus import Corpus
 from .data.dataloader import LoaderState
 from .data.unit_labels import UnitLabels
@@ -102,6 +103,34 @@ def find_checkpoints(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob(f"step-*/{STATE}"))
 
 
+def find_start(
+    checkpoints: Path, *, run_file: Path, model: Path
+) -> tuple[Path | None, dict[str, Any] | None, dict[str, Any] | None]:
+    """Return the last checkpoint, its state, and the record of the run; None for what does not exist.
+
+    A run that was killed before its first checkpoint has only a record. run_file: holds the record. model:
+    folder of the finished model, which is not overwritten by a run that begins again. Raises a
+    CheckpointError if it exists without a checkpoint, or if a file is damaged.
+    """
+    if found := find_checkpoints(checkpoints):
+        state = read_state(found[-1])
+        return found[-1], state, state["record"]
+    if model.exists():
+        raise CheckpointError(
+            f"{run_file.parent} holds a model but no checkpoint: name another folder, or delete this one."
+        )
+    if not run_file.exists():
+        return None, None, None
+    try:
+        record: dict[str, Any] = parse_json(run_file.read_bytes())
+        whole = _has_sections(record)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise CheckpointError(f"{run_file} is damaged: name another folder, or delete this one.")
+    return None, None, record
+
+
 def read_state(path: Path) -> dict[str, Any]:
     """Return the state of a checkpoint, see save_checkpoint. Raises a CheckpointError."""
     try:
@@ -142,11 +171,10 @@ def _is_whole(state: dict[str, Any]) -> bool:
     steps = [row["step"] for row in record["log"]]
     if "best" in record:
         steps.append(record["best"]["step"])
-    sections = [record["settings"], *record["settings"].values()]
     return (
         all(type(count) is int and 0 <= count < 2**63 for count in counts)
         and all(type(number) in (int, float) for number in numbers)
-        and all(isinstance(section, dict) for section in sections)
+        and _has_sections(record)
         and type(record["settings"]["training"]["max_steps"]) is int
         and record["batch_tokens"] > 0
         and len(record["log"]) > 0
@@ -154,20 +182,24 @@ def _is_whole(state: dict[str, Any]) -> bool:
     )
 
 
-def check_same_run(
-    state: dict[str, Any],
+def _has_sections(record: dict[str, Any]) -> bool:
+    return all(isinstance(part, dict) for part in (record["settings"], *record["settings"].values()))
+
+
+def settings_to_continue(
+    record: dict[str, Any],
     config: PretrainConfig,
     output: Path,
     *,
     corpus: Corpus,
     labels: UnitLabels | None,
-) -> None:
-    """Raise a CheckpointError unless the state belongs to a run with these settings, corpus and labels.
+) -> PretrainConfig:
+    """Return the settings of a run that continues: `config`, with the recorded init_from.
 
-    output: folder of the run.
+    output: folder of the run. Raises a CheckpointError unless the record is that of a run with these
+    settings, corpus and labels.
     """
-    record = state["record"]
-    other = config.find_conflict(record.get("settings", {}))
+    other = config.find_conflict(record["settings"])
     what = f"other settings ({other})" if other else None
     if record.get("corpus") != corpus.digest:
         what = "another corpus"
@@ -175,6 +207,7 @@ def check_same_run(
         what = "labels" if labels is None else "other labels, or none"
     if what:
         raise CheckpointError(f"{output} holds a run with {what}: name another folder, or delete this one.")
+    return replace(config, paths=replace(config.paths, init_from=recorded_parent(record["settings"])))
 
 
 def load_model(path: Path) -> BiLM:

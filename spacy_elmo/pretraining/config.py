@@ -111,9 +111,13 @@ class PretrainConfig:
     def find_conflict(self, recorded: dict[str, Any]) -> str | None:
         """Return the setting that prevents a run with `recorded` settings from continuing, or None.
 
-        Paths may change, max_steps may grow, and the intervals of evaluation and saving are free.
+        init_from may be left out, other paths may change, max_steps may grow, and the intervals of evaluation
+        and saving are free.
         """
         current = json.loads(json.dumps(self.to_dict()))
+        given, parent = self.paths.init_from, recorded_parent(recorded)
+        if given is not None and given != parent:
+            return f"[paths] init_from was {parent!r}, now it is {given!r}"
         for section in ("vocab", "training", "model"):
             defaults = asdict(SECTIONS[section]()) if section in SECTIONS else {}
             before = {**defaults, **recorded.get(section, {})}
@@ -124,6 +128,12 @@ class PretrainConfig:
                 if old != new and not free:
                     return f"[{section}] {key} was {old!r}, now it is {new!r}"
         return None
+
+
+def recorded_parent(recorded: dict[str, Any]) -> str | None:
+    """Return [paths] init_from of the settings that a run recorded."""
+    parent: str | None = recorded.get("paths", {}).get("init_from")
+    return parent
 
 
 SECTIONS: dict[str, Any] = {"paths": Paths, "vocab": VocabConfig, "training": TrainingConfig}

@@ -22,12 +22,11 @@ from ..modeling.token_encoder import TokenBatch
 from ..seeds import derive_seed
 from .auto_batch_size import find_max_batch_tokens
 from .checkpoint import (
-    check_same_run,
-    find_checkpoints,
+    find_start,
     load_model,
     load_tensors,
-    read_state,
     save_checkpoint,
+    settings_to_continue,
 )
 from .config import PretrainConfig
 from .data.corpus import Corpus
@@ -84,19 +83,18 @@ def pretrain(settings: PretrainConfig, output: Path, *, progress: bool = False) 
 def _begin(settings: PretrainConfig, output: Path, context: DistributedContext) -> "Trainer":
     """Build the trainer of a new run, or of one that continues from its last checkpoint."""
     assert settings.paths.train is not None
-    assert settings.paths.dev is not None
     corpus = Corpus(settings.paths.train)
     if context.is_main:
         corpus.verify()
     path = settings.paths.labels
     labels = None if path is None else UnitLabels(path, corpus, verify=context.is_main)
     torch.manual_seed(derive_seed(settings.training.seed, "weights"))
-    *_, last = (None, *find_checkpoints(output / CHECKPOINTS))
-    state = None if last is None else read_state(last)
-    if state is not None:
-        check_same_run(state, settings, output, corpus=corpus, labels=labels)
+    last, state, record = find_start(output / CHECKPOINTS, run_file=output / RUN, model=output / MODEL)
+    if record is not None:
+        settings = settings_to_continue(record, settings, output, corpus=corpus, labels=labels)
     bilm = build_model(corpus, settings) if last is None else load_model(last)
     context.share_weights(bilm, None if labels is None else labels.digest)
+    assert settings.paths.dev is not None
     dev_sentences = read_sentences(bilm, Path(settings.paths.dev))
     trainer = Trainer(bilm, corpus, dev_sentences, settings, output, context, labels=labels)
     if last is not None and state is not None:
