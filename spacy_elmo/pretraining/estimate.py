@@ -81,9 +81,12 @@ def estimate_run(
     corpus_settings = (
         {"units": units} if corpus is None else {key: corpus.manifest[key] for key in CORPUS_SETTINGS}
     )
-    config = config_of(settings, corpus_settings, parent_of(settings))
+    parent = parent_of(settings)
+    config = config_of(settings, corpus_settings, parent)
     config = replace(config, n_static_vectors=0)  # counted before the training, which does not touch them
     vocab = _vocab(settings, corpus, vocab_size, spelled=config.token_encoder != "embedding")
+    if corpus is not None and parent is not None:
+        vocab = _with_units_of(parent, vocab, settings.vocab.max_size)
     if config.n_ngrams:
         config, vocab = _with_ngrams(config, len(vocab.units))
     with torch.device("meta"):
@@ -213,6 +216,13 @@ def _vocab(settings: PretrainConfig, corpus: Corpus | None, size: int | None, *,
         )
     characters = [chr(0x4E00 + i) for i in range(6000)] if spelled else []
     return Vocab([f"unit {i}" for i in range(size)], characters)
+
+
+def _with_units_of(parent: BiLM, vocab: Vocab, max_size: int | None) -> Vocab:
+    """Return a vocabulary with the parent's units, too, up to max_size: a run keeps them."""
+    units = list(dict.fromkeys([*vocab.units, *parent.vocab.units]))
+    characters = list(dict.fromkeys([*vocab.characters, *parent.vocab.characters]))
+    return Vocab(units[:max_size], characters)
 
 
 def _with_ngrams(config: BiLMConfig, size: int) -> tuple[BiLMConfig, Vocab]:

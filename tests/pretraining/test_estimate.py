@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ from spacy_elmo.errors import ConfigError
 from spacy_elmo.inference.bilm import BiLM
 from spacy_elmo.modeling.config import BiLMConfig
 from spacy_elmo.modeling.vocab import Vocab
-from spacy_elmo.pretraining.config import read_config
+from spacy_elmo.pretraining.config import VocabConfig, read_config
 from spacy_elmo.pretraining.estimate import count_parameters, estimate_run, parse_size
 from spacy_elmo.pretraining.step.train_step import limited_torch_threads
+from spacy_elmo.pretraining.trainer import pretrain
 
 from .helpers import make_settings
 
@@ -101,6 +103,17 @@ def test_sizes_of_the_model_that_a_run_begins_with(tmp_path):
     settings.model.clear()
     plan = estimate_run(settings, corpus_bytes=1e6, vocab_size=100, tokens_per_second=1)
     assert plan.parameters["LSTMs"] == count_parameters(parent)["LSTMs"]
+
+
+@pytest.mark.parametrize("max_size", [None, 12])
+def test_units_of_the_corpus_and_of_the_model_that_a_run_begins_with(tmp_path, max_size):
+    BiLM(BiLMConfig(hidden_size=16, projection_dim=8), Vocab("的一甲是")).save(tmp_path / "parent")
+    settings = make_settings(tmp_path)
+    paths = replace(settings.paths, init_from=str(tmp_path / "parent"))
+    settings = replace(settings, paths=paths, vocab=VocabConfig(min_count=1, max_size=max_size))
+    record = pretrain(settings, tmp_path / "run")
+    plan = estimate_run(settings, tokens_per_second=1)
+    assert sum(plan.parameters.values()) == record["parameters"]
 
 
 def test_a_plan_refuses_a_shape_that_the_run_would_refuse(tmp_path):
