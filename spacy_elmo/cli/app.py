@@ -61,8 +61,8 @@ def parse_overrides(args: list[str]) -> dict[str, Any]:
 
     Raises a ConfigError for an option without a dot.
     """
-    from click import NoSuchOption
-    from spacy.cli._util import parse_config_overrides
+    # spaCy's own import: click is not a dependency, and typer may have a copy of it.
+    from spacy.cli._util import NoSuchOption, parse_config_overrides  # type: ignore[attr-defined]
 
     try:
         return parse_config_overrides(list(args))
