@@ -219,7 +219,8 @@ class Elmo(ListenedTo, TrainablePipe):
     def runs_before(self, consumer: str) -> bool:
         """Return whether the component's pipeline runs it before the component `consumer`.
 
-        A copy, as of deepcopy or pickle, does not know its pipeline, but the components that listened to it.
+        A copy, as of deepcopy or pickle, does not know its pipeline, but the components that listened to it;
+        it runs before them even if it is disabled.
         """
         nlp = pipeline_of(self)
         if nlp is None:

@@ -1,6 +1,7 @@
 """Connect the component "elmo" to its listeners: spaCy's protocol ListenedToComponent (docs/usage.md)."""
 
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spacy.pipeline import EntityLinker
@@ -17,15 +18,26 @@ from .layers.weights_digest import weights_digest
 from .onednn_ops import restore_ops, use_onednn
 
 
+@dataclass
+class Link:
+    """The connection of a listener to a component "elmo"."""
+
+    listener: Model[Any, Any]
+    name: str
+    """Name of the component that the listener knows."""
+    checked: bool = False
+    """Whether check_listener has compared the biLMs."""
+
+
 class ListenedTo:
     """Mix-in of the component "elmo" that finds its listeners and tells them its name and sizes."""
 
     listener_map: dict[str, list[Model[Any, Any]]]
     """Listener layers by the name of their component, also those that a nearer "elmo" has taken over."""
-    links: dict[int, tuple[Model[Any, Any], str]]
-    """Listeners by model id, with the name of this component that each knows.
+    links: list[Link]
+    """Connections, one for each listener; spaCy empties listener_map before linking, but not this.
 
-    spaCy empties listener_map before it links components, but not this.
+    Listeners are compared by identity, because copies have equal ids.
     """
 
     if TYPE_CHECKING:
@@ -35,11 +47,10 @@ class ListenedTo:
 
     def __init__(self) -> None:
         self.listener_map = {}
-        self.links = {}
+        self.links = []
         self._former_names: list[str] = []
         self._last_name = self.name
         self._training_checked = False
-        self._checked_listeners: set[int] = set()
         register_upstream(self)
 
     @property
@@ -112,27 +123,30 @@ class ListenedTo:
         listeners = self.listener_map.setdefault(component_name, [])
         if not any(known is listener for known in listeners):
             listeners.append(listener)
-        self.links[listener.id] = listener, self.name
-        self._checked_listeners.discard(listener.id)
+        self.disconnect(listener)
+        self.links.append(Link(listener, self.name))
         config = get_bilm_shim(self.model).config
         sizes = (config.total_layers, config.width, config.static_width) if config else (None, None, None)
         connect(listener, self, component_name, *sizes)
 
     def has_listener(self, model: Model[Any, Any]) -> bool:
         """Return whether a layer is connected to this component."""
-        known = self.links.get(model.id)
-        return known is not None and known[0] is model
+        return self.link_of(model) is not None
+
+    def link_of(self, model: Model[Any, Any]) -> Link | None:
+        """Return the link of a listener; None if it is not connected to this component."""
+        return next((link for link in self.links if link.listener is model), None)
 
     def disconnect(self, listener: Model[Any, Any]) -> None:
-        """Let a listener go to another component. spaCy removes it from listener_map."""
-        if self.has_listener(listener):
-            self.links.pop(listener.id, None)
+        """Remove the link of a listener. It stays in listener_map, which is spaCy's."""
+        self.links = [link for link in self.links if link.listener is not listener]
 
     def check_listener(self, listener: Model[Any, Any]) -> None:
         """Warn once if the component of a listener was trained on another biLM."""
-        if listener.id in self._checked_listeners or not get_bilm_shim(self.model).loaded:
+        link = self.link_of(listener)
+        if link is None or link.checked or not get_bilm_shim(self.model).loaded:
             return
-        self._checked_listeners.add(listener.id)
+        link.checked = True
         trained_on = listener.attrs["trained_on"]
         if trained_on is not None and trained_on != self.weights_digest:
             warnings.warn(
@@ -154,7 +168,6 @@ class ListenedTo:
 
     def _relink(self) -> None:
         """Set the sizes of new weights on all listeners."""
-        self._checked_listeners.clear()
         for component_name, listeners in list(self.listener_map.items()):
             for listener in filter(self.has_listener, listeners):
                 self.add_listener(listener, component_name)

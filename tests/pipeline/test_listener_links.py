@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import spacy
+import torch
 from spacy.training import Example
 from thinc.api import NumpyOps
 
@@ -105,6 +106,34 @@ def test_another_model_under_the_same_name_is_told(two, char_model, tmp_path):
         spacy.load(tmp_path / "saved")(TEXT)
 
 
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_model_that_is_sourced_under_another_name(char_model, other_model, removed):
+    first, nlp = blank(other_model), blank(char_model)
+    nlp.add_pipe("tagger", config=tagger_config())
+    train(nlp, steps=2)
+    nlp.remove_pipe("elmo") if removed else nlp.disable_pipe("elmo")
+    nlp.add_pipe("elmo", name="elmo_law", source=first, before="tagger")
+    with pytest.raises(ValueError, match='"tagger" needs the vectors of "elmo"'):
+        nlp(TEXT)
+
+
+def test_the_same_model_in_half_precision(tagger_nlp, tmp_path):
+    train(tagger_nlp, steps=1)
+    tagger_nlp.get_pipe("elmo").model.shims[0].bilm.save(tmp_path / "half", dtype=torch.float16)
+    nlp = blank(tmp_path / "half")
+    nlp.add_pipe("tagger", source=tagger_nlp)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert nlp(TEXT)[0].tag_
+
+
+def test_a_second_initialization_without_the_model(two, char_model):
+    two.remove_pipe("elmo_law")
+    two.add_pipe("elmo", name="elmo2", first=True, config={"model": {"path": str(char_model)}})
+    with pytest.raises(ValueError, match='"tagger" was made for the model of "elmo_law", which is not'):
+        two.initialize(lambda: examples(two))
+
+
 def test_a_second_initialization_with_another_width(tagger_nlp, wide_model):
     train(tagger_nlp, steps=1)
     tagger_nlp.config["initialize"]["components"]["elmo"] = {"path": str(wide_model)}
@@ -129,6 +158,15 @@ def test_listeners_of_a_copy_are_replaced(two, copied):
     nlp = COPIES[copied](two)
     nlp.replace_listeners("elmo_law", "tagger", [LISTENER_PATH])
     np.testing.assert_allclose(scores(nlp), scores(two), atol=1e-5)
+
+
+@pytest.mark.parametrize("copied", COPIES)
+def test_a_component_and_its_copy_in_one_pipeline(tagger_nlp, copied):
+    train(tagger_nlp, steps=1)
+    tagger_nlp.add_pipe("tagger", name="second", source=COPIES[copied](tagger_nlp))
+    assert tagger_nlp.get_pipe("elmo").listening_components == ["tagger", "second"]
+    tagger_nlp.replace_listeners("elmo", "tagger", [LISTENER_PATH])
+    assert tagger_nlp(TEXT)[0].tag_
 
 
 @pytest.mark.parametrize("copied", COPIES)

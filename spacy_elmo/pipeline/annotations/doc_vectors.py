@@ -77,15 +77,15 @@ def _remove(doc: Doc, name: str) -> None:
     _compared.get(doc, {}).pop(name, None)
 
 
-def find_vectors(doc: Doc, name: str) -> Vectors | None:
+def find_vectors(doc: Doc, name: str, *, former: bool = True) -> Vectors | None:
     """Return the vectors that the component `name` set on a Doc; None if there are none.
 
     They are not compared with the tokens: see check_tokens. If spaCy made the Doc from a part of another one,
-    or joined several, their vectors are cut or joined here.
+    or joined several, their vectors are cut or joined here. former: `name` may be an earlier name of it.
     """
     record = _user_data(doc).get(_key(name))
     if record is None or len(record["orths"]) != len(doc):
-        record = _assembled(doc, name)
+        record = _assembled(doc, name, former)
     return None if record is None else _vectors(record)
 
 
@@ -159,14 +159,14 @@ def _is_key(key: Any) -> bool:
     return isinstance(key, tuple) and len(key) == 4 and key == ("._.", key[1], key[2], None)
 
 
-def _assembled(doc: Doc, name: str) -> Record | None:
+def _assembled(doc: Doc, name: str, former: bool) -> Record | None:
     """Return the record of a Doc that has none of its length: from its parts, or from its owner.
 
     If these lack its tokens, return one of them unchanged, which check_tokens will refuse.
     """
     found = _records(doc)
     parts = [(begin, record) for owner, begin, record in found if owner == name]
-    if not parts:  # the component may have been renamed
+    if not parts and former:  # the component may have been renamed
         parts = [(begin, record) for _, begin, record in found if name in record.get("former_names", ())]
         if len(parts) == 1 and len(parts[0][1]["orths"]) == len(doc):
             return parts[0][1]
@@ -175,7 +175,7 @@ def _assembled(doc: Doc, name: str) -> Record | None:
         fallback = parts[0][1]
     else:
         owner = _owner(doc)
-        vectors = None if owner is None else find_vectors(owner, name)
+        vectors = None if owner is None else find_vectors(owner, name, former=former)
         if owner is None or vectors is None:
             return None
         fallback = vectors._asdict()

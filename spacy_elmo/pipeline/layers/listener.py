@@ -69,8 +69,14 @@ def forward(
 
 def init(model: Model[Any, Any], X: Sequence[Doc] | None = None, Y: Any = None) -> None:
     """Set the width of the output and initialize the mix. Raises a ValueError if another width is set."""
+    upstream = upstream_of(model)
     if not model.attrs["source"]:
         raise ValueError(_no_source(model))
+    if upstream is None:
+        raise ValueError(
+            f'"{model.attrs["consumer"]}" was made for the model of "{model.attrs["source"]}", which is not '
+            "before it in the pipeline: create the pipeline again, then initialize it."
+        )
     if not model.attrs["width"]:
         raise ValueError(
             f'The model of "{model.attrs["source"]}" cannot be found, so the width of its vectors is '
@@ -89,8 +95,7 @@ def init(model: Model[Any, Any], X: Sequence[Doc] | None = None, Y: Any = None) 
     mix.initialize()
     width = mix.get_dim("nO") if mix.has_dim("nO") else sum(_widths(model))
     model.set_dim("nO", width, force=True)
-    upstream = upstream_of(model)
-    model.attrs["trained_on"] = None if upstream is None else upstream.weights_digest
+    model.attrs["trained_on"] = upstream.weights_digest
     if X is not None:
         _init_docs[model.id] = WeakSet(X)
 
@@ -120,7 +125,8 @@ def listens_to(model: Model[Any, Any], source: Any) -> bool:
     """
     if model.name != NAME:
         return False
-    if source.has_listener(model) and source.links[model.id][1] == model.attrs["source"]:
+    link = source.link_of(model)
+    if link is not None and link.name == model.attrs["source"]:
         return True
     if model.attrs["upstream"] != "*":
         return bool(model.attrs["upstream"] == source.name)
@@ -140,23 +146,32 @@ def _annotate_missing(model: Model[Any, Any], docs: Sequence[Doc]) -> None:
     """Run the component if a consumer is updated without it, as `spacy debug model` does."""
     upstream = upstream_of(model)
     if upstream is not None:
-        missing = [doc for doc in docs if find_vectors(doc, model.attrs["source"]) is None]
+        missing = [doc for doc in docs if _find(model, doc) is None]
         if missing and upstream.runs_before(model.attrs["consumer"]):
             upstream.annotate(missing)
+
+
+def _find(model: Model[Any, Any], doc: Doc) -> Vectors | None:
+    """Return the vectors of the source; under its new name, if it was renamed in another pipeline."""
+    vectors = find_vectors(doc, model.attrs["source"], former=False)
+    upstream = upstream_of(model)
+    if vectors is None and upstream is not None:
+        vectors = find_vectors(doc, upstream.name, former=False)
+    return vectors
 
 
 def _read(model: Model[Any, Any], doc: Doc, is_train: bool) -> Vectors:
     source, consumer = model.attrs["source"], model.attrs["consumer"]
     if not source:
         raise ValueError(_no_source(model))
-    vectors = find_vectors(doc, source)
+    vectors = _find(model, doc)
     if vectors is None:
         if not is_train and doc in _init_docs.get(model.id, ()):
             return _zeros(model, len(doc))
         upstream = upstream_of(model)
         if model.attrs.get("reads_parts") and upstream is not None and upstream.runs_before(consumer):
             upstream.set_annotations([doc], upstream.predict([doc]))
-            vectors = find_vectors(doc, source)
+            vectors = _find(model, doc)
     if vectors is None:
         raise ValueError(
             f'"{consumer}" needs the vectors of "{source}", which has not run on this Doc: '
