@@ -108,9 +108,9 @@ def find_start(
 ) -> tuple[Path | None, dict[str, Any] | None, dict[str, Any] | None]:
     """Return the last checkpoint, its state, and the record of the run; None for what does not exist.
 
-    A run that was killed before its first checkpoint has only a record. run_file: holds the record. model:
-    folder of the finished model, which is not overwritten by a run that begins again. Raises a
-    CheckpointError if it exists without a checkpoint, or if a file is damaged.
+    A run without checkpoints has only a record, which counts if it was evaluated after a step. run_file:
+    holds the record. model: folder of the finished model, which is not overwritten by a run that begins
+    again. Raises a CheckpointError if it exists without a checkpoint, or if a file is damaged.
     """
     if found := find_checkpoints(checkpoints):
         state = read_state(found[-1])
@@ -124,11 +124,12 @@ def find_start(
     try:
         record: dict[str, Any] = parse_json(run_file.read_bytes())
         whole = _has_sections(record)
+        trained = any(row["step"] > 0 for row in record["log"])
     except (ValueError, KeyError, TypeError, AttributeError):
         whole = False
     if not whole:
         raise CheckpointError(f"{run_file} is damaged: name another folder, or delete this one.")
-    return None, None, record
+    return None, None, record if trained else None
 
 
 def read_state(path: Path) -> dict[str, Any]:

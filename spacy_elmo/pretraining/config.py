@@ -116,8 +116,8 @@ class PretrainConfig:
         """
         current = json.loads(json.dumps(self.to_dict()))
         given, parent = self.paths.init_from, recorded_parent(recorded)
-        if given is not None and given != parent:
-            return f"[paths] init_from was {parent!r}, now it is {given!r}"
+        if given is not None and (parent is None or Path(given).resolve() != Path(parent).resolve()):
+            return f"[paths] init_from was {parent!r}, now it is {given!r}; leave it out to keep the parent"
         for section in ("vocab", "training", "model"):
             defaults = asdict(SECTIONS[section]()) if section in SECTIONS else {}
             before = {**defaults, **recorded.get(section, {})}
@@ -140,20 +140,24 @@ SECTIONS: dict[str, Any] = {"paths": Paths, "vocab": VocabConfig, "training": Tr
 
 
 def read_config(path: Path, overrides: dict[str, Any] | None = None) -> PretrainConfig:
-    """Read a pretrain.cfg. overrides: values by dotted key ("training.max_steps")."""
+    """Read a pretrain.cfg. overrides: values by dotted key ("training.max_steps"). Raises a ConfigError."""
+    names = (*SECTIONS, "model")
+    known = ", ".join(f"[{section}]" for section in names)
+    for key in overrides or {}:
+        if key.partition(".")[0] not in names:
+            raise ConfigError(f"--{key} names no section: use {known}.")
     if not path.is_file():
         raise ConfigError(f"The configuration {path} does not exist: check the path.")
     try:
         text = path.read_text(encoding="utf8")
         given = Config().from_str(text, interpolate=False)
         # confection overrides only sections that are there.
-        text += "".join(f"\n[{name}]\n" for name in (*SECTIONS, "model") if name not in given)
+        text += "".join(f"\n[{name}]\n" for name in names if name not in given)
         config = Config().from_str(text, overrides=overrides or {})
     except (ValueError, configparser.Error) as error:  # confection's messages have many lines
         raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     for name in config:
-        if name not in (*SECTIONS, "model"):
-            known = ", ".join(f"[{section}]" for section in (*SECTIONS, "model"))
+        if name not in names:
             raise ConfigError(f"{path} has an unknown section [{name}]: use {known}.")
     sections = {name: _section(kind, config[name], name) for name, kind in SECTIONS.items()}
     return PretrainConfig(**sections, model=dict(config["model"]))

@@ -118,4 +118,4 @@ def test_no_file(tmp_path):
 
 def test_overrides_of_what_is_not_there():
     refused(SHIPPED, "no setting 'steps'", **{"training.steps": 5})
-    refused(SHIPPED, "nonsense", **{"nonsense.steps": 5})
+    refused(SHIPPED, r"--nonsense.steps names no section: use \[paths\]", **{"nonsense.steps": 5})

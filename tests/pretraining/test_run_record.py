@@ -41,6 +41,15 @@ def test_a_damaged_record_without_checkpoints(whole, tmp_path):
         pretrain(settings, tmp_path / "run")
 
 
+def test_a_run_that_was_stopped_before_its_first_steps_may_begin_with_other_settings(whole, tmp_path):
+    settings, run = whole
+    (tmp_path / "run").mkdir()
+    record = json.loads((run / "run.json").read_bytes())
+    record["log"] = record["log"][:1]  # the evaluation before all steps
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    pretrain(replace(settings, training=replace(settings.training, seed=5)), tmp_path / "run")
+
+
 def test_a_run_keeps_its_parent(whole, tmp_path):
     settings, run = whole
     parents = [None, str(run / "model"), str(find_checkpoints(run / "checkpoints")[-1])]
@@ -55,7 +64,9 @@ def test_a_run_keeps_its_parent(whole, tmp_path):
     pretrain(of_model, tmp_path / "run")
     with pytest.raises(CheckpointError, match=r"\[paths\] init_from was .*name another"):
         pretrain(of_checkpoint, tmp_path / "run")
-    for given in (of_model, random):  # the same command, and one that leaves the parent out
+    parent = f"{run}/../{run.name}/model/"
+    same = replace(settings, paths=replace(settings.paths, init_from=parent))
+    for given in (of_model, same, random):  # the last one leaves the parent out
         assert pretrain(given, tmp_path / "run")["settings"]["paths"]["init_from"] == parents[1]
     finished = weights(tmp_path / "run")
     for name in ("checkpoints", "model"):

@@ -162,8 +162,7 @@ class CRFEntityRecognizer(CRFPipe):
         """Return the probability of each span of each Doc, with its label.
 
         It is 0.0 for a label that the model lacks, as an entity of another component may have. spans: None
-        for doc.ents, or the group of spans. Raises an ElmoError for a span that is
-        empty or outside its Doc.
+        for doc.ents, or the group of spans. Raises an ElmoError for spans that are empty or not in their Doc.
         """
         spans = [self._spans(doc) for doc in docs] if spans is None else spans
         for doc, doc_spans in zip(docs, spans, strict=True):
