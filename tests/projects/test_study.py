@@ -84,7 +84,14 @@ def test_entities_by_length(vocab):
 def cell(system, value, seed=0, **changes):
     count = {"1-10": {"right": round(10 * value), "all": 10}, "11-20": {"right": 5, "all": 5}}
     made = {"study": "curve", "system": system, "task": "tagger", "sentences": 500, "seed": seed}
-    made |= {"score": value, "seconds": 2.0, "words_per_second": 1000.0, "steps": 1, "examples": []}
+    made |= {
+        "score": value,
+        "seconds": 2.0,
+        "processor_seconds": 1.0,
+        "words_per_second": 1000.0,
+        "steps": 1,
+        "examples": [],
+    }
     mixes = [] if system == WITHOUT else [{"weights": [0.5, 0.3, 0.2], "gamma": 1.5}]
     return made | {"lengths": {"sentence": count}, "mixes": mixes} | changes
 

@@ -100,13 +100,14 @@ def mix_of(cells: list[Row]) -> tuple[str, str]:
 
 
 def curve_table(cells: list[Row]) -> Table:
-    """Return a row for each number of sentences and system, with its time and speed of training."""
+    """Return a row for each number of sentences and system, with the processor time and speed of training."""
     rows = [["task", "sentences", "system", "score", "seeds", "training", "words/s"]]
     for (task, sentences, system), same in groups(cells).items():
-        seconds = f"{mean(each['seconds'] for each in same):.0f} s"
-        speed = f"{mean(each['words_per_second'] for each in same):,.0f}"
+        times = [each["processor_seconds"] for each in same]  # wall time depends on what else runs
+        words = [each["words_per_second"] * each["seconds"] for each in same]
+        costs = [f"{mean(times):.0f} s", f"{sum(words) / sum(times):,.0f}"]
         scores = percent([each["score"] for each in same])
-        rows.append([NAMES[task], size_name(sentences), system, scores, f"{len(same)}", seconds, speed])
+        rows.append([NAMES[task], size_name(sentences), system, scores, f"{len(same)}", *costs])
     return rows
 
 
