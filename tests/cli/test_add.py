@@ -9,7 +9,7 @@ from spacy.cli.train import train
 from spacy.language import Language
 from spacy.util import load_config, load_model_from_config
 from thinc.api import Config
-from training_config.conftest import corpus, model  # noqa: F401  fixtures
+from training_config.conftest import NER, corpus, model  # noqa: F401  fixtures
 
 from .helpers import plain, run
 from .test_errors import refused
@@ -20,7 +20,8 @@ SMALL = {
 }
 
 # Three components, each with a tok2vec of its own; comments as a user writes them.
-OWN_TOK2VECS = """
+OWN_TOK2VECS = (
+    """
 # A pipeline of mine.
 [paths]
 train = null
@@ -38,18 +39,9 @@ pipeline = [
 # What tags.
 [components.tagger]
 factory = "tagger"
-
-[components.ner]
-factory = "ner"
-
-[components.ner.model]
-@architectures = "spacy.TransitionBasedParser.v2"
-state_type = "ner"
-extra_state_tokens = false
-hidden_width = 16
-maxout_pieces = 2
-use_upper = true
-
+"""
+    + NER
+    + """
 # Reads words.
 [components.ner.model.tok2vec]
 @architectures = "spacy.Tok2Vec.v2"
@@ -88,6 +80,7 @@ gold_preproc = false
 seed = 0
 gpu_allocator = null
 frozen_components = []"""
+)
 
 
 def quickstart(path, *pipeline, optimize="efficiency"):

@@ -17,6 +17,19 @@ from spacy_elmo.tasks.lexical.lexicon_features import lexicon_bytes, rounded_lex
 NAMES = ["张三", "李四", "王五", "小李"]
 PLACES = ["北京", "上海", "银行"]
 TEXTS = [f"{name}去{place}。真好。" for name in NAMES for place in PLACES]
+NER = """
+[components.ner]
+factory = "ner"
+
+[components.ner.model]
+@architectures = "spacy.TransitionBasedParser.v2"
+state_type = "ner"
+extra_state_tokens = false
+hidden_width = 16
+maxout_pieces = 2
+use_upper = true
+"""
+"""Sections of an entity recognizer, without its tok2vec."""
 QIDS = {name: f"Q{number}" for number, name in enumerate([*NAMES, *PLACES])}
 
 

@@ -7,7 +7,7 @@ from spacy.util import load_model_from_config
 from spacy_elmo.training_config.add_elmo import add_elmo
 from spacy_elmo.training_config.config_text import ConfigText
 
-from .conftest import TEXTS, make_doc
+from .conftest import NER, TEXTS, make_doc
 
 TAGGER = """
 [components.tagger]
@@ -19,18 +19,7 @@ nO = null
 normalize = false
 """
 
-NER = """
-[components.ner]
-factory = "ner"
-
-[components.ner.model]
-@architectures = "spacy.TransitionBasedParser.v2"
-state_type = "ner"
-extra_state_tokens = false
-hidden_width = 16
-maxout_pieces = 2
-use_upper = true
-nO = null
+NER_WITH_COMMENT = f"""{NER}nO = null
 
 [components.ner.model.tok2vec]  # reads words
 """
@@ -86,7 +75,7 @@ def added(text: ConfigText, model, *, output: bool = True) -> dict[str, tuple[st
 
 
 def test_comments_next_to_headers_stay(model):
-    text = of('["ner"]', NER, NER_TOK2VEC)
+    text = of('["ner"]', NER_WITH_COMMENT, NER_TOK2VEC)
     assert added(text, model) == {"ner": ("ELMo at its input and output", True)}
     assert "[components.ner.model.tok2vec]  # reads words\n" in str(text)
     assert "[components.ner.model.tok2vec.tok2vec.embed]  # of hashes\n" in str(text)
@@ -100,7 +89,7 @@ def test_a_component_that_refers_to_one_with_elmo(end, output, model):
         "model.tok2vec": TAGGER.replace("tagger]", "first]").replace("tagger.model]", "first.model]")
         + "tok2vec = ${components.ner.model.tok2vec}\n",
     }[end]
-    text = of('["first", "ner"]', first, NER, NER_TOK2VEC)
+    text = of('["first", "ner"]', first, NER_WITH_COMMENT, NER_TOK2VEC)
     assert added(text, model, output=output)["first"] == ("ELMo by its reference", True)
     assert text.resolve()["nlp"]["pipeline"] == ["elmo", "first", "ner"]
 
@@ -109,7 +98,7 @@ def test_a_component_that_refers_to_a_part_without_elmo(model):
     reference = "tok2vec = ${components.ner.model.tok2vec}\n"
     tok2vec = f"{TOK2VEC}embed = ${{vars.embed}}\n\n[components.ner.model.tok2vec.encode]{ENCODE}"
     variables = f"\n[vars]\n\n[vars.embed]{EMBED}"
-    text = of('["tagger", "ner"]', TAGGER, reference, NER, tok2vec, variables)
+    text = of('["tagger", "ner"]', TAGGER, reference, NER_WITH_COMMENT, tok2vec, variables)
     reason = "unchanged: components.tagger.model.tok2vec is not a section of its own"
     assert added(text, model) == {"tagger": (reason, False), "ner": ("ELMo at its output", True)}
     assert text.parse()["nlp"]["pipeline"] == ["tagger", "elmo", "ner"]
@@ -121,7 +110,7 @@ def test_an_embed_that_is_a_reference(model):
         f"\n[components.tagger.model.tok2vec.encode]{ENCODE}",
     )
     embed = "embed = ${components.ner.model.tok2vec.embed}\n"
-    text = of('["tagger", "ner"]', TAGGER, header, TOK2VEC, embed, encode, NER, NER_TOK2VEC)
+    text = of('["tagger", "ner"]', TAGGER, header, TOK2VEC, embed, encode, NER_WITH_COMMENT, NER_TOK2VEC)
     assert added(text, model) == {
         "tagger": ("ELMo at its output", True),
         "ner": ("ELMo at its input and output", True),
@@ -131,7 +120,7 @@ def test_an_embed_that_is_a_reference(model):
 def test_a_section_in_one_line(model):
     line = 'tok2vec = {"@architectures": "spacy.HashEmbedCNN.v2", "width": 16, "depth": 1, "embed_size": 50, '
     line += '"window_size": 1, "maxout_pieces": 2, "subword_features": true, "pretrained_vectors": null}\n'
-    text = of('["tagger", "ner"]', TAGGER, line, NER, NER_TOK2VEC)
+    text = of('["tagger", "ner"]', TAGGER, line, NER_WITH_COMMENT, NER_TOK2VEC)
     reason = "unchanged: components.tagger.model.tok2vec is not a section of its own"
     assert added(text, model)["tagger"] == (reason, False)
 
@@ -142,7 +131,7 @@ def test_sizes_and_the_pipeline_are_references(model):
     cnn = f"\n[components.tagger.model.tok2vec]{cnn_of_tagger}"
     refers = CNN.replace("vars.width", "components.tagger.model.tok2vec.width")
     refers = refers.replace("vars.size", "components.tagger.model.tok2vec.embed_size")
-    text = of("${vars.names}", TAGGER, cnn, NER, refers, variables)
+    text = of("${vars.names}", TAGGER, cnn, NER_WITH_COMMENT, refers, variables)
     assert all(changed for _, changed in added(text, model).values())
     embed = text.resolve()["components"]["ner"]["model"]["tok2vec"]["tok2vec"]["embed"]["embed"]
     assert (embed["width"], embed["rows"]) == (16, [100, 50, 50, 50])
