@@ -68,6 +68,8 @@ class BiLM(BiLMNetwork):
             ElmoError: A sentence is not a list of strings, the precision is not known, `out` does not fit,
                 or the model cannot be stateful.
         """
+        if isinstance(sentences, str):
+            raise ElmoError("sentences is a string: give a list of sentences, each a list of units.")
         for i, sentence in enumerate(sentences):
             if not (isinstance(sentence, Collection) and all(isinstance(unit, str) for unit in sentence)):
                 raise ElmoError(f"sentences[{i}] is not a list of strings: give the units of each sentence.")

@@ -19,3 +19,8 @@ def test_sentences_that_are_not_lists_of_strings_are_an_error(name, wrong, state
 def test_strings_of_numpy_are_units():
     bilm = make_bilm()
     np.testing.assert_array_equal(bilm.encode([np.array(["我", "爱"])])[0], bilm.encode([["我", "爱"]])[0])
+
+
+def test_a_string_instead_of_sentences_is_refused():
+    with pytest.raises(ElmoError, match="sentences is a string: give a list"):
+        make_bilm().encode("他打球")
