@@ -26,7 +26,7 @@ class Link:
     name: str
     """Name of the component that the listener knows."""
     checked: bool = False
-    """Whether check_listener has compared the biLMs."""
+    """True once check_listener has compared the biLM with that of the training."""
 
 
 class ListenedTo:
@@ -89,10 +89,12 @@ class ListenedTo:
             component.add_upstream(self)
         if not isinstance(getattr(component, "model", None), Model):
             return
-        listeners = [node for node in component.model.walk() if listens_to(node, self)]
+        listeners = []
         for node in component.model.walk():
-            if self.has_listener(node) and not any(node is listener for listener in listeners):
-                self.disconnect(node)  # other attributes were loaded, of a listener to another component
+            if listens_to(node, self):
+                listeners.append(node)
+            else:
+                self.disconnect(node)  # if it was a listener before other attributes were loaded
         for listener in listeners:
             self.add_listener(listener, component.name)
             # It scores itself by the sentences of copies of docs, see its use_gold_ents.
@@ -118,12 +120,11 @@ class ListenedTo:
     def add_listener(self, listener: Model[Any, Any], component_name: str) -> None:
         """Add a listener, and set the name and the sizes of its source. It leaves any other component."""
         previous = upstream_of(listener)
-        if previous is not None and previous is not self:
+        if previous is not None:
             previous.disconnect(listener)
         listeners = self.listener_map.setdefault(component_name, [])
         if not any(known is listener for known in listeners):
             listeners.append(listener)
-        self.disconnect(listener)
         self.links.append(Link(listener, self.name))
         config = get_bilm_shim(self.model).config
         sizes = (config.total_layers, config.width, config.static_width) if config else (None, None, None)

@@ -154,10 +154,10 @@ def _annotate_missing(model: Model[Any, Any], docs: Sequence[Doc]) -> None:
 def _find(model: Model[Any, Any], doc: Doc) -> Vectors | None:
     """Return the vectors of the source; under its new name, if it was renamed in another pipeline."""
     vectors = find_vectors(doc, model.attrs["source"], former=False)
+    if vectors is not None:
+        return vectors
     upstream = upstream_of(model)
-    if vectors is None and upstream is not None:
-        vectors = find_vectors(doc, upstream.name, former=False)
-    return vectors
+    return None if upstream is None else find_vectors(doc, upstream.name, former=False)
 
 
 def _read(model: Model[Any, Any], doc: Doc, is_train: bool) -> Vectors:

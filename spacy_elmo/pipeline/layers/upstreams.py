@@ -1,6 +1,6 @@
 """Find the component "elmo" that a listener is connected to.
 
-The component stores the connection, in its listener_map, so that copies of a pipeline are connected among
+The component stores the connection, in its links, so that copies of a pipeline are connected among
 themselves. A listener cannot store it: thinc copies and saves attrs only, and its models have no weak
 references and keep their ids when they are copied.
 """
