@@ -20,7 +20,7 @@ from .auto_batch_size import random_batch
 from .config import PretrainConfig
 from .data.corpus import Corpus
 from .data.unit_labels import UnitLabels
-from .initialization import CORPUS_SETTINGS, config_of, parent_of
+from .initialization import CORPUS_SETTINGS, config_of, merge_units, parent_of
 from .memory_model import DISTINCT_TYPE_RATIO, count_compared, model_memory
 from .optim import build_optimizer, build_train_step
 from .step.label_head import LabelHead
@@ -86,7 +86,7 @@ def estimate_run(
     config = replace(config, n_static_vectors=0)  # counted before the training, which does not touch them
     vocab = _vocab(settings, corpus, vocab_size, spelled=config.token_encoder != "embedding")
     if corpus is not None and parent is not None:
-        vocab = _with_units_of(parent, vocab, settings.vocab.max_size)
+        vocab = Vocab(*merge_units(parent, vocab, settings.vocab.max_size))  # a run keeps its parent's units
     if config.n_ngrams:
         config, vocab = _with_ngrams(config, len(vocab.units))
     with torch.device("meta"):
@@ -216,13 +216,6 @@ def _vocab(settings: PretrainConfig, corpus: Corpus | None, size: int | None, *,
         )
     characters = [chr(0x4E00 + i) for i in range(6000)] if spelled else []
     return Vocab([f"unit {i}" for i in range(size)], characters)
-
-
-def _with_units_of(parent: BiLM, vocab: Vocab, max_size: int | None) -> Vocab:
-    """Return a vocabulary with the parent's units, too, up to max_size: a run keeps them."""
-    units = list(dict.fromkeys([*vocab.units, *parent.vocab.units]))
-    characters = list(dict.fromkeys([*vocab.characters, *parent.vocab.characters]))
-    return Vocab(units[:max_size], characters)
 
 
 def _with_ngrams(config: BiLMConfig, size: int) -> tuple[BiLMConfig, Vocab]:

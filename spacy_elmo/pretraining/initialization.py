@@ -124,15 +124,20 @@ def config_of(settings: PretrainConfig, corpus_settings: dict[str, Any], parent:
     return config
 
 
+def merge_units(parent: BiLM, vocab: Vocab, max_size: int | None) -> tuple[list[str], list[str]]:
+    """Return the units, up to max_size, and the characters of a vocabulary, followed by those of the parent.
+
+    A text of one domain lacks much that the model will read later.
+    """
+    units = _united(vocab.units, parent.vocab.units)[:max_size]
+    return units, _united(vocab.characters, parent.vocab.characters)
+
+
 def _merge_vocab(
     parent: BiLM, config: BiLMConfig, vocab: Vocab, max_size: int | None
 ) -> tuple[BiLMConfig, Vocab]:
-    """Append the parent's units to the vocabulary, up to max_size.
-
-    A text of one domain lacks much that the model will read later. Own n-grams replace those of the parent.
-    """
-    units = _united(vocab.units, parent.vocab.units)[:max_size]
-    characters = _united(vocab.characters, parent.vocab.characters)
+    """Append the parent's units to the vocabulary, see merge_units. Own n-grams replace the parent's."""
+    units, characters = merge_units(parent, vocab, max_size)
     known = set(units)
     ngrams = vocab.ngrams or [ngram for ngram in parent.vocab.ngrams if known.issuperset(ngram)]
     static = vocab.static or (parent.vocab.static if config.n_static_vectors else [])
