@@ -2,7 +2,7 @@
 
 import pytest
 from convert import ConvertError
-from convert_bmes import docs_bytes, entities, parse_row, read_sentences
+from convert_bmes import docs_bytes, entities, main, parse_row, read_sentences
 from spacy.tokens import DocBin
 from spacy.vocab import Vocab
 
@@ -18,6 +18,14 @@ def test_sentences_characters_and_entities(tmp_path):
     assert [(e.text, e.label_) for e in first.ents] == [("张三", "NAME"), ("京", "LOC")]
     assert [len(token) for token in first] == [1] * 4
     assert second.text == "1"
+
+
+def test_raw_text_has_a_line_for_each_sentence(tmp_path):
+    path = tmp_path / "train.char.bmes"
+    path.write_text(TEXT, encoding="utf8")
+    main([path], tmp_path)
+    assert (tmp_path / "train.spacy").is_file()
+    assert (tmp_path / "train.txt").read_text(encoding="utf8") == "张三，京\n1\n"
 
 
 @pytest.mark.parametrize(

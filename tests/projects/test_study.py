@@ -10,7 +10,7 @@ import spacy
 import srsly
 from io_utils import write_json
 from lengths import class_of, count_entities, count_tags, score
-from results import COMMANDS, absent, fill, knobs_table, tables
+from results import COMMANDS, absent, curve_table, fill, knobs_table, tables
 from results_page import curve_picture, examples_html, page, weights_picture
 from spacy.tokens import Doc, Span
 from spacy.training import Example
@@ -119,6 +119,8 @@ def test_plans():
     assert [(each.sentences, each.model) for each in curve if each.system == "own text"] == [
         *((100, "folder"), (0, "folder"))
     ]
+    resume = plan_curve("ner", [100], [0], [], "Resume")
+    assert not {each.name for each in resume} & {each.name for each in plan_curve("ner", [100], [0], [])}
     for wrong in ("name", "=folder", f"{BUNDLED}=folder"):
         with pytest.raises(StudyError, match="NAME=FOLDER"):
             plan_curve("ner", [100], [0], [wrong])
@@ -195,6 +197,15 @@ def test_the_table_of_settings():
     assert rows[BASE][2:] == ["75.00 ± 7.07", "+0.00", "2", "0.50 0.30 0.20", "1.50"]
     assert rows["dropout 0.5"][2:5] == ["72.00", "-3.00", "1"]
     assert rows[WITHOUT][3:] == ["-25.00", "1", "-", "-"]
+
+
+def test_each_set_of_data_has_its_rows_and_picture():
+    cells = [cell(BUNDLED, 0.8), cell(BUNDLED, 0.6, dataset="Resume", steps=2)]
+    assert [row[:4] for row in curve_table(cells)[1:]] == [
+        ["tagging accuracy", "500", BUNDLED, "80.00"],
+        ["tagging accuracy, Resume", "500", BUNDLED, "60.00"],
+    ]
+    assert "tagging accuracy, Resume, %" in re.sub("<!-- (.*?) -->", r"\1", curve_picture(cells))
 
 
 def test_cells_of_other_settings_are_not_averaged():

@@ -1,4 +1,4 @@
-"""Convert files of characters with BMES labels of entities (Resume NER and its like) to `.spacy` files.
+"""Convert files of characters with BMES labels (Resume NER and its like) to `.spacy` files and raw text.
 
 A line has one character and its label, separated by a space; a blank line ends a sentence. Labels are O, or
 B-, M-, E- or S- and the entity's label. Characters are normalised by `spacy_elmo.text.normalize`.
@@ -71,14 +71,18 @@ def docs_bytes(sentences: Iterable[Sequence[Row]]) -> tuple[bytes, int, int]:
 
 def main(
     sources: list[Path] = typer.Argument(..., help="Files of characters and BMES labels."),
-    folder: Path = typer.Argument(..., help="Where to write a .spacy file for each."),
+    folder: Path = typer.Argument(..., help="Where to write a .spacy file and a .txt file for each."),
 ) -> None:
-    """Convert files of characters and BMES labels to .spacy files of the same names."""
+    """Convert files of characters and BMES labels to .spacy files of the same names, and to raw text."""
     try:
         for source in sources:
-            data, n_sentences, n_entities = docs_bytes(read_sentences(source))
-            target = folder / f"{source.name.split('.')[0]}.spacy"
+            sentences = list(read_sentences(source))
+            data, n_sentences, n_entities = docs_bytes(sentences)
+            name = source.name.split(".")[0]
+            target = folder / f"{name}.spacy"
             write_atomic(target, data)
+            lines = ("".join(character for character, _ in sentence) for sentence in sentences)
+            write_atomic(folder / f"{name}.txt", "".join(f"{line}\n" for line in lines).encode("utf8"))
             typer.echo(f"{target}: {n_sentences:,} sentences, {n_entities:,} entities")
     except (ConvertError, ElmoError, OSError) as error:
         fail(str(error))

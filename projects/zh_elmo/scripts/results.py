@@ -11,7 +11,7 @@ from io_utils import fail, read_json, write_atomic
 from probe_results import probe_table
 from report import markdown_table, percent
 from results_page import page, size_name
-from study import NAMES, WITHOUT, StudyError
+from study import NAMES, WITHOUT, StudyError, task_name
 from study_curve import BUNDLED
 from study_finetune import FACTOR
 
@@ -34,14 +34,14 @@ def read_cells(metrics: Path, study: str) -> list[Row]:
 
 
 def groups(cells: list[Row]) -> dict[tuple[str, int, str], list[Row]]:
-    """Group cells that differ in their seed only, by task, sentences and system.
+    """Group cells that differ in their seed only, by name of the task, sentences and system.
 
     Raises a StudyError if the cells of a group differ in something else, or those of a task and number of
     sentences in their steps, their test sentences or the bundled model.
     """
     found: dict[tuple[str, int, str], list[Row]] = {}
     for cell in cells:
-        found.setdefault((cell["task"], cell["sentences"], cell["system"]), []).append(cell)
+        found.setdefault((task_name(cell), cell["sentences"], cell["system"]), []).append(cell)
     for name in ("settings", "alone", "bilm"):
         for (task, _, system), same in found.items():
             if len({str(each.get(name)) for each in same}) > 1:
@@ -78,7 +78,7 @@ def knobs_table(cells: list[Row]) -> Table:
         weights, gamma = mix_of(same)
         rows.append(
             [
-                f"{NAMES[task]}, {size_name(sentences)}",
+                f"{task}, {size_name(sentences)}",
                 system,
                 percent(scores),
                 change,
@@ -107,7 +107,7 @@ def curve_table(cells: list[Row]) -> Table:
         words = [each["words_per_second"] * each["seconds"] for each in same]
         costs = [f"{mean(times):.0f} s", f"{sum(words) / sum(times):,.0f}"]
         scores = percent([each["score"] for each in same])
-        rows.append([NAMES[task], size_name(sentences), system, scores, f"{len(same)}", *costs])
+        rows.append([task, size_name(sentences), system, scores, f"{len(same)}", *costs])
     return rows
 
 
@@ -146,7 +146,7 @@ def finetune_table(cells: list[Row]) -> Table:
     rows[0] += ["training", "words/s in prediction", "memory", "size"]
     for (task, sentences, system), same in groups(cells).items():
         factor = same[0]["settings"].get(FACTOR)
-        head = [f"{NAMES[task]}, {size_name(sentences)}", system, "-" if factor is None else f"{factor:g}"]
+        head = [f"{task}, {size_name(sentences)}", system, "-" if factor is None else f"{factor:g}"]
         costs = [
             f"{mean(each['processor_seconds'] for each in same):,.0f} s",
             f"{mean(each['predicted_words_per_second'] for each in same):,.0f}",

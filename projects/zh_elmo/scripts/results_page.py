@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from spacy import displacy
-from study import NAMES
+from study import task_name
 
 Row = dict[str, Any]
 LEGEND_ROWS = 7
@@ -72,12 +72,12 @@ def curve_picture(cells: list[Row]) -> str:
     Cells of all sentences, whose number a cell does not know, are in the table only.
     """
     cells = [cell for cell in cells if cell["sentences"]]
-    tasks = sorted({cell["task"] for cell in cells})
+    tasks = sorted(set(map(task_name, cells)))
     if not tasks:
         return ""
     figure = Figure(figsize=(5 * len(tasks), 3.5), layout="constrained")
     for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-        of_task = [cell for cell in cells if cell["task"] == task]
+        of_task = [cell for cell in cells if task_name(cell) == task]
         for system in dict.fromkeys(cell["system"] for cell in of_task):
             points: dict[int, list[float]] = {}
             for cell in of_task:
@@ -87,7 +87,7 @@ def curve_picture(cells: list[Row]) -> str:
             means = [mean(points[size]) for size in sizes]
             deviations = [stdev(points[size]) if len(points[size]) > 1 else 0.0 for size in sizes]
             axes.errorbar(sizes, means, deviations, marker="o", capsize=2, label=system)
-        axes.set(xscale="log", xlabel="training sentences", ylabel=f"{NAMES[task]}, %")
+        axes.set(xscale="log", xlabel="training sentences", ylabel=f"{task}, %")
         sizes = sorted({cell["sentences"] for cell in of_task})
         axes.minorticks_off()
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes])

@@ -51,12 +51,15 @@ class Cell:
     """Model folder of the biLM; None: the bundled one."""
     alone: bool = False
     """True: the encoder reads only ELMo, without spaCy's embeddings."""
+    dataset: str | None = None
+    """Name of the data in the tables; None: the People's Daily."""
 
     @property
     def name(self) -> str:
         """Name of the cell's file."""
-        system = "".join(c if c.isalnum() or c in ".-" else "_" for c in self.system)
-        return f"{self.task}_{self.sentences}_{system}_{self.seed}"
+        start = f"{self.dataset}_" if self.dataset else ""
+        name = f"{start}{self.task}_{self.sentences}_{self.system}_{self.seed}"
+        return "".join(c if c.isalnum() or c in ".-" else "_" for c in name)
 
     def describe(self) -> dict[str, Any]:
         """Return what identifies the cell in its file: its fields, and the fingerprint of its biLM."""
@@ -79,6 +82,12 @@ class Data:
     def describe(self) -> dict[str, int]:
         """Return the settings that all cells of a table share. test_limit: sentences to score, 0: all."""
         return {"steps": self.steps, "test_limit": self.test_sentences}
+
+
+def task_name(cell: dict[str, Any]) -> str:
+    """Return the name of a cell's task in the tables, with that of its data if not the People's Daily."""
+    name, dataset = NAMES[cell["task"]], cell.get("dataset")
+    return f"{name}, {dataset}" if dataset else name
 
 
 def make_config(cell: Cell, data: Data) -> Config:

@@ -10,7 +10,9 @@ STUDY = "curve"
 BUNDLED = "bundled model"
 
 
-def plan(task: str, sizes: list[int], seeds: list[int], models: list[str]) -> list[Cell]:
+def plan(
+    task: str, sizes: list[int], seeds: list[int], models: list[str], dataset: str | None = None
+) -> list[Cell]:
     """Return the cells, small sizes first. models: further biLMs as "NAME=FOLDER"."""
     systems: dict[str, str | None] = {WITHOUT: None, BUNDLED: None}
     for each in models:
@@ -19,7 +21,7 @@ def plan(task: str, sizes: list[int], seeds: list[int], models: list[str]) -> li
             raise StudyError(f"'{each}' names no further biLM; write NAME=FOLDER, with a new name.")
         systems[name] = folder
     return [
-        Cell(STUDY, system, task, size, seed, model=folder)
+        Cell(STUDY, system, task, size, seed, model=folder, dataset=dataset)
         for size in sizes
         for seed in seeds
         for system, folder in systems.items()
@@ -36,13 +38,16 @@ def main(
     steps: int = typer.Option(500, min=1, help="Steps of each training."),
     test_sentences: int = typer.Option(0, min=0, help="Test sentences, 0: all."),
     model: list[str] = typer.Option([], help="A further biLM, NAME=FOLDER."),
+    dataset: str | None = typer.Option(
+        None, help="Name of the data in the tables; none: the People's Daily."
+    ),
     cache: Path = typer.Option(Path("training/cache"), help="Folder for the layers of sentences."),
     configs: Path = typer.Option(Path("../../configs"), help="Folder of the configs."),
 ) -> None:
     """Run the cells that are missing."""
     try:
         data = Data(train, test, steps, test_sentences, cache, configs)
-        run_all(plan(task, numbers(sizes), numbers(seeds), model), data, metrics)
+        run_all(plan(task, numbers(sizes), numbers(seeds), model, dataset), data, metrics)
     except (StudyError, OSError, ValueError) as error:
         fail(str(error))
 
