@@ -65,20 +65,26 @@ def table_html(rows: Sequence[Sequence[str]]) -> str:
 
 
 def curve_picture(cells: list[Row]) -> str:
-    """Draw the mean score over the number of sentences, a line for each system; "" without cells.
+    """Draw the learning curves of `curve_figure` as SVG; "" without cells."""
+    figure = curve_figure(cells)
+    return _svg(figure) if figure else ""
 
-    Bars show the standard deviation over the seeds.
 
-    Cells of all sentences, whose number a cell does not know, are in the table only.
+def curve_figure(cells: list[Row]) -> Figure | None:
+    """Draw the mean score over the number of sentences, a line for each system; None without cells.
+
+    Bars show the standard deviation over the seeds. Cells of all sentences, whose number a cell does not
+    know, are in the table only.
     """
     cells = [cell for cell in cells if cell["sentences"]]
     tasks = sorted(set(map(task_name, cells)))
     if not tasks:
-        return ""
+        return None
+    colors = {system: f"C{i}" for i, system in enumerate(sorted({cell["system"] for cell in cells}))}
     figure = Figure(figsize=(5 * len(tasks), 3.5), layout="constrained")
     for axes, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         of_task = [cell for cell in cells if task_name(cell) == task]
-        for system in dict.fromkeys(cell["system"] for cell in of_task):
+        for system in sorted({cell["system"] for cell in of_task}):
             points: dict[int, list[float]] = {}
             for cell in of_task:
                 if cell["system"] == system:
@@ -86,13 +92,20 @@ def curve_picture(cells: list[Row]) -> str:
             sizes = sorted(points)
             means = [mean(points[size]) for size in sizes]
             deviations = [stdev(points[size]) if len(points[size]) > 1 else 0.0 for size in sizes]
-            axes.errorbar(sizes, means, deviations, marker="o", capsize=2, label=system)
+            axes.errorbar(sizes, means, deviations, marker="o", capsize=2, color=colors[system], label=system)
         axes.set(xscale="log", xlabel="training sentences", ylabel=f"{task}, %")
         sizes = sorted({cell["sentences"] for cell in of_task})
         axes.minorticks_off()
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
         axes.legend()
-    return _svg(figure)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file, with the same bytes for the same results."""
+    data = BytesIO()
+    figure.savefig(data, format="png", dpi=90, metadata={"Software": None})
+    return data.getvalue()
 
 
 def weights_picture(cells: list[Row]) -> str:
