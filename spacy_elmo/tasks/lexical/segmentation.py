@@ -84,9 +84,11 @@ class GoldWords(NamedTuple):
 def gold_words(example: Example) -> GoldWords:
     """Find the words of an example's reference in its predicted Doc; white space does not count.
 
-    Raises an ElmoError if the texts of both differ in more than white space and capitals.
+    Raises an ElmoError if the texts of both differ in more than white space and capitals, or if the text has
+    a space after each word only because the spaces are unknown.
     """
     _check_texts(example)
+    _check_spaces(example)
     starts, ends = _visible_offsets(example.predicted)
     first = {offset: i for i, offset in enumerate(starts) if ends[i] > offset}
     last = {offset: i + 1 for i, offset in enumerate(ends) if offset > starts[i]}
@@ -128,6 +130,16 @@ def _check_texts(example: Example) -> None:
         raise ElmoError(
             f"The docs of an example have different texts, {a!r} and in the reference {b!r}: give both the "
             "same text, apart from white space and capitals."
+        )
+
+
+def _check_spaces(example: Example) -> None:
+    """Refuse spaces that spaCy has made up: they would give the words away, and raw text lacks them."""
+    reference = example.reference
+    if reference.has_unknown_spaces and len(reference) > 1 and example.predicted.text == reference.text:
+        raise ElmoError(
+            f"No words can be learned from {reference.text[:20]!r}, because it has a space after each word: "
+            "make the Doc of words with `spaces`, which says after which words the text has one."
         )
 
 

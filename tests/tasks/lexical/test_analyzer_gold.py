@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import spacy
-from spacy.tokens import Doc, Span
-from spacy.training import Example
+from spacy.tokens import Doc, DocBin, Span
+from spacy.training import Corpus, Example
 
 from spacy_elmo.errors import ElmoError
 
@@ -62,6 +62,18 @@ def test_capitals_and_white_space_may_differ():
     train(nlp, [example(nlp, ["北京", "是", "城市"], ["ns", "v", "n"])], 1)
     other = example(nlp, ["abc", "是", "城市"], ["ns", "v", "n"], "ABc 是城\n市")
     assert nlp.update([other])["lexical_analysis"] < 1e6
+
+
+def test_spaces_that_nobody_knows_are_refused(tmp_path):
+    """spaCy writes a space after each word, so an analyzer would learn to read spaces."""
+    nlp = blank()
+    doc = Doc(nlp.vocab, words=["北京", "是", "城市"], tags=["ns", "v", "n"])
+    train(nlp, [Example(nlp.make_doc("北京是城市"), doc)], 1)
+    DocBin(docs=[doc]).to_disk(tmp_path / "train.spacy")
+    (read,) = Corpus(tmp_path / "train.spacy")(nlp)
+    for wrong in (read, Example(nlp.make_doc(doc.text), doc)):
+        with pytest.raises(ElmoError, match="`spaces`"):
+            nlp.update([wrong])
 
 
 def test_tokens_without_annotation_of_entities_are_not_outside():
