@@ -102,9 +102,9 @@ class CRFPipe(TrainablePipe):
     def marginals(self, docs: Iterable[Doc]) -> list[np.ndarray]:
         """Return the probability of each label at each token: (n_tokens, n_labels) float64.
 
-        Fixed labels are ignored.
+        Fixed labels are ignored. Raises an ElmoError for a Doc instead of docs.
         """
-        docs = list(docs)
+        docs = doc_list(docs)
         packing, lattice = self.lattice(docs)
         found = packing.unpack(lattice.alpha * lattice.beta, self.model.ops.xp)
         return [self.model.ops.to_numpy(part) for part in found]
@@ -159,6 +159,13 @@ class CRFPipe(TrainablePipe):
         """Compute the loss and its gradient with respect to the scores, see sequence_loss."""
         gold = [self.gold_labels(example) for example in examples]
         return sequence_loss(self.layer, scores, gold, self.constraints())
+
+
+def doc_list(docs: Iterable[Doc]) -> list[Doc]:
+    """Return a list of docs. Raises an ElmoError for a single Doc, which is an iterable of tokens."""
+    if isinstance(docs, Doc):
+        raise ElmoError("A single Doc was given instead of a list of docs: give [doc].")
+    return list(docs)
 
 
 def same_tokens(example: Example) -> bool:

@@ -16,7 +16,7 @@ from thinc.api import Config, Model
 
 from ...errors import ElmoError
 from . import crf
-from .component import CRFPipe, same_tokens
+from .component import CRFPipe, doc_list, same_tokens
 from .labels import SpanLabels, SpanTuple
 from .sequence import Constraints
 
@@ -157,13 +157,15 @@ class CRFEntityRecognizer(CRFPipe):
             doc.spans[self.spans_key].attrs["scores"] = np.array(each, dtype=np.float32)
 
     def probabilities(
-        self, docs: Sequence[Doc], spans: Sequence[Sequence[Span]] | None = None
+        self, docs: Iterable[Doc], spans: Sequence[Sequence[Span]] | None = None
     ) -> list[list[float]]:
         """Return the probability of each span of each Doc, with its label.
 
         It is 0.0 for a label that the model lacks, as an entity of another component may have. spans: None
-        for doc.ents, or the group of spans. Raises an ElmoError for spans that are empty or not in their Doc.
+        for doc.ents, or the group of spans. Raises an ElmoError for spans that are empty or not in their Doc,
+        and for a Doc instead of docs.
         """
+        docs = doc_list(docs)
         spans = [self._spans(doc) for doc in docs] if spans is None else spans
         for doc, doc_spans in zip(docs, spans, strict=True):
             for span in doc_spans:

@@ -87,6 +87,15 @@ def test_probabilities(nlp):
         np.testing.assert_allclose(part.sum(1), 1.0)
 
 
+def test_probabilities_of_a_stream_and_of_a_single_doc(nlp):
+    pipe = nlp.get_pipe("crf_ner")
+    texts = [text for text, _ in SENTENCES]
+    assert pipe.probabilities(nlp.pipe(texts)) == pipe.probabilities(list(nlp.pipe(texts)))
+    for function in (pipe.probabilities, pipe.marginals):
+        with pytest.raises(ElmoError, match=r"give \[doc\]"):
+            function(nlp(texts[0]))
+
+
 @pytest.mark.parametrize(("text", "start", "end"), [("张三", 1, 1), ("北京大学的学生", 4, 7)])
 def test_probability_of_a_span_that_is_empty_or_outside_is_refused(nlp, text, start, end):
     span = Span(make_doc(nlp, text), start, end, "PER")
