@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -27,14 +26,14 @@ from .analyzer_gold import (
     with_spaces,
 )
 from .analyzer_model import HEADS, add_gradient, word_vectors
-from .crf_layer import set_labels
+from .checked_pipe import CheckedPipe
+from .component import INIT_EXAMPLES
+from .crf_layer import check_size, set_labels
 from .dictionary import Dictionary, Entry, Word, read_dictionary, read_entries
 from .labels import SpanLabels, check_labels
 from .segmentation import Spans, forbid_cuts, labels_of, segment_constraints, visible_runs, words_of
 from .sequence import Constraints, best_labels, predict_in_batches, sequence_loss
 from .words import merge_tokens
-
-INIT_EXAMPLES = 10
 
 
 class Analysis(NamedTuple):
@@ -46,7 +45,7 @@ class Analysis(NamedTuple):
     """First word, word after the last, label."""
 
 
-class LexicalAnalyzer(TrainablePipe):
+class LexicalAnalyzer(CheckedPipe):
     """Segments a Doc of characters into words, tags them and finds entities; returns a new Doc of words.
 
     Three CRFs share one encoder: BMES labels of characters, then tags and BIOES labels of the words found.
@@ -285,16 +284,10 @@ class LexicalAnalyzer(TrainablePipe):
 
     # --- Serialization ---
 
-    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> "LexicalAnalyzer":
-        """Read the result of to_disk."""
-        super().from_disk(path, exclude=exclude)
-        return self._restore_dictionary()
-
-    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> "LexicalAnalyzer":
-        """Read the result of to_bytes."""
-        super().from_bytes(bytes_data, exclude=exclude)
-        return self._restore_dictionary()
-
-    def _restore_dictionary(self) -> "LexicalAnalyzer":
+    def finish_loading(self, *, complete: bool) -> None:
+        """Check labels, weights and dictionary, see CheckedPipe."""
         self._dictionary = Dictionary(read_entries(self.cfg["dictionary"]))
-        return self
+        if complete:
+            self.cfg.update({kind: check_labels(self.cfg[kind]) for kind in ("tags", "entities")})
+            for head, constraints in self.constraints().items():
+                check_size(self.model.get_ref(head), len(constraints[1]), self.name)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from spacy.language import Language
-from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_get_examples
 from spacy.vocab import Vocab
@@ -15,15 +14,23 @@ from thinc.types import Floats2d
 
 from ...errors import ElmoError
 from . import crf
+from .checked_pipe import CheckedPipe
 from .crf import Lattice, Packing
-from .crf_layer import set_labels
+from .crf_layer import check_size, set_labels
 from .labels import check_labels
-from .sequence import Constraints, best_labels, potentials_with, predict_in_batches, sequence_loss
+from .sequence import (
+    Constraints,
+    best_labels,
+    check_scores,
+    potentials_with,
+    predict_in_batches,
+    sequence_loss,
+)
 
 INIT_EXAMPLES = 10  # from which the model infers its dimensions
 
 
-class CRFPipe(TrainablePipe):
+class CRFPipe(CheckedPipe):
     """Component that labels each token, with the labels of a Doc as one sequence.
 
     A subclass defines the labels (`label_names`, `constraints`), the labels of an example (`gold_labels`),
@@ -115,6 +122,7 @@ class CRFPipe(TrainablePipe):
         packing = Packing([len(doc) for doc in docs])
         scores = predict_in_batches(self.model, docs) if packing.n_tokens else []
         packed = packing.pack([*scores, xp.zeros((0, len(self.label_names)), dtype="f")], xp)
+        check_scores(packed, xp)
         return packing, crf.forward_backward(
             packed, packing, potentials_with(self.layer, self.constraints()), xp
         )
@@ -159,6 +167,14 @@ class CRFPipe(TrainablePipe):
         """Compute the loss and its gradient with respect to the scores, see sequence_loss."""
         gold = [self.gold_labels(example) for example in examples]
         return sequence_loss(self.layer, scores, gold, self.constraints())
+
+    # --- Serialization ---
+
+    def finish_loading(self, *, complete: bool) -> None:
+        """Check labels and weights, see CheckedPipe."""
+        if complete:
+            self.cfg["labels"] = check_labels(self.cfg["labels"])
+            check_size(self.layer, len(self.label_names), self.name)
 
 
 def doc_list(docs: Iterable[Doc]) -> list[Doc]:

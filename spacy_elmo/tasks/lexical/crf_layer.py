@@ -6,6 +6,7 @@ from typing import Any
 from thinc.api import Model, glorot_uniform_init
 from thinc.types import Floats2d
 
+from ...errors import ElmoError
 from ...pipeline.layers.scalar_mix import dropout_mask
 from .crf import Potentials
 
@@ -78,6 +79,17 @@ def set_labels(model: Model[Any, Any], layer: Model[Any, Any], n_labels: int) ->
     for each in (layer, model):
         if each.has_dim("nO") is not False:
             each.set_dim("nO", n_labels, force=True)
+
+
+def check_size(layer: Model[Any, Any], n_labels: int, name: str) -> None:
+    """Raise an ElmoError if a CRFLayer has weights of another number of labels. name: of its component."""
+    for each in layer.param_names:
+        shape = (n_labels, n_labels) if each == "transitions" else (n_labels,)
+        if layer.has_param(each) and layer.get_param(each).shape[: len(shape)] != shape:
+            raise ElmoError(
+                f'The weights of "{name}" are not those of its labels: load a pipeline as spaCy saved it, or '
+                "train it again."
+            )
 
 
 def potentials_of(model: Model[Any, Any], constraints: Sequence[Any]) -> Potentials:

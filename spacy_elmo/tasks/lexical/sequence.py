@@ -9,6 +9,7 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 from ...batching import minibatch_by_size
+from ...errors import ElmoError
 from . import crf
 from .crf import FORBIDDEN, Packing, Potentials
 from .crf_layer import POTENTIALS, potentials_of
@@ -18,12 +19,27 @@ Constraints = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 PREDICT_TOKENS = 4096  # tokens whose features are in memory together
 VITERBI_TOKENS = 16384  # tokens whose back-pointers are in memory together
+LARGEST = 1e6  # absolute score: trained ones are below a hundred, and larger ones could outweigh FORBIDDEN
 
 
 def potentials_with(layer: Model[Any, Any], constraints: Constraints) -> Potentials:
-    """Return the learned scores between labels, including constraints, on the layer's device."""
+    """Return the learned scores between labels, including constraints, on the layer's device.
+
+    Raises an ElmoError for scores that check_scores refuses.
+    """
     ops: Any = layer.ops
+    for name in POTENTIALS:
+        check_scores(layer.get_param(name), ops.xp)
     return potentials_of(layer, [ops.asarray(each) for each in constraints])
+
+
+def check_scores(scores: Any, xp: Any) -> None:
+    """Raise an ElmoError for scores from which no valid labels follow: NaN, infinite or above LARGEST."""
+    if not ((xp.abs(scores) <= LARGEST) | (scores == FORBIDDEN)).all():
+        raise ElmoError(
+            "The scores of the labels are too large or no numbers, because the training has diverged or the "
+            "weights are damaged: train again, with a lower learn_rate if the loss grew."
+        )
 
 
 def predict_in_batches(model: Model[Any, Any], docs: Sequence[Doc]) -> list[Floats2d]:
@@ -37,13 +53,15 @@ def sequence_loss(
     """Compute the summed negative log-likelihood of label sequences, and its gradient for the scores.
 
     layer: a CRFLayer; the gradients of its transitions are incremented. scores: (n, L) of each sequence.
-    labels: (n,) label ids; -1: not annotated, so all labels are possible (Tsuboi et al. 2008).
+    labels: (n,) label ids; -1: not annotated, so all labels are possible (Tsuboi et al. 2008). Raises an
+    ElmoError for scores that check_scores refuses, as best_labels does.
     """
     xp = layer.ops.xp
     packing = Packing([len(ids) for ids in labels])
     if not packing.n_tokens:
         return 0.0, list(scores)
     packed, ids = packing.pack(scores, xp), packing.pack(labels)
+    check_scores(packed, xp)
     potentials = potentials_with(layer, constraints)
     free = crf.marginals(packed, packing, potentials, xp)
     if (ids >= 0).all():
@@ -74,7 +92,9 @@ def best_labels(
         some = [unary if ids is None else forbid_others(unary, ids, ops.xp) for unary, ids in batch]
         packing = Packing([len(each) for each in some])
         if packing.n_tokens:
-            labels = ops.to_numpy(crf.viterbi(packing.pack(some, ops.xp), packing, potentials, ops.xp))
+            packed = packing.pack(some, ops.xp)
+            check_scores(packed, ops.xp)
+            labels = ops.to_numpy(crf.viterbi(packed, packing, potentials, ops.xp))
         else:
             labels = np.zeros(0, dtype=np.int64)
         found += packing.unpack(labels)
