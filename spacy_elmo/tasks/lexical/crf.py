@@ -201,7 +201,9 @@ def viterbi(emissions: Array, packing: Packing, potentials: Potentials, xp: Any 
         paths = scores[before : before + last - first, None, :] + into  # (B, to, from)
         best = paths.argmax(2)
         pointers[first:last] = best
-        scores[first:last] = xp.take_along_axis(paths, best[..., None], 2)[..., 0] + emissions[first:last]
+        found = xp.take_along_axis(paths, best[..., None], 2)[..., 0] + emissions[first:last]
+        # Relative to the best: the sum over a long sequence would round small differences away in float32.
+        scores[first:last] = found - found.max(1, keepdims=True)
     labels = xp.empty(len(emissions), dtype=xp.int64)
     final = _final_rows(packing, xp)
     labels[final] = (scores[final] + potentials.end).argmax(1)

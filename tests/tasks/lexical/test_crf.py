@@ -109,6 +109,17 @@ def test_scores_far_apart_neither_overflow_nor_vanish():
     assert np.isfinite(found.log_partition)
 
 
+def test_small_differences_count_in_a_long_sequence():
+    n = 20_000
+    rng = np.random.default_rng(0)
+    emissions = (500 + 0.1 * rng.permuted(np.tile(np.arange(N_LABELS), (n, 1)), axis=1)).astype("f")
+    zeros = np.zeros(N_LABELS, "f")
+    found = crf.viterbi(
+        emissions, Packing([n]), Potentials(np.zeros((N_LABELS, N_LABELS), "f"), zeros, zeros)
+    )
+    np.testing.assert_array_equal(found, emissions.argmax(1))
+
+
 def test_no_allowed_sequence_is_an_error():
     emissions, potentials = make([2], 0, forbid=False)
     potentials.transitions[:] = FORBIDDEN
