@@ -36,15 +36,15 @@ class Trie:
     """
 
     def __init__(self, strings: Sequence[str]):
-        longest = max(map(len, strings), default=0)
         lengths = np.array([len(string) for string in strings], dtype=np.int64)
-        padded = "".join(string.ljust(longest) for string in strings)
-        codes = _codes(padded).reshape(len(strings), longest)
+        begins = np.cumsum(lengths) - lengths
+        codes = _codes("".join(strings))
         parents = np.zeros(len(strings), dtype=np.int64)
         self._levels: list[tuple[np.ndarray, np.ndarray]] = []  # ascending keys, row of each or -1
-        for depth in range(longest):
-            reached = np.flatnonzero(lengths > depth)
-            keys = parents[reached] << CODE_BITS | codes[reached, depth]
+        reached = np.arange(len(strings))
+        for depth in range(int(lengths.max(initial=0))):
+            reached = reached[lengths[reached] > depth]
+            keys = parents[reached] << CODE_BITS | codes[begins[reached] + depth]
             known, nodes = np.unique(keys, return_inverse=True)
             rows = np.full(len(known), -1, dtype=np.int64)
             whole = lengths[reached] == depth + 1
@@ -61,6 +61,8 @@ class Trie:
         for depth, (known, rows) in enumerate(self._levels):
             inside = starts + depth < len(codes)
             starts, nodes = starts[inside], nodes[inside]
+            if not len(starts):
+                break
             keys = nodes << CODE_BITS | codes[starts + depth]
             nodes = np.minimum(np.searchsorted(known, keys), len(known) - 1)
             alive = known[nodes] == keys
@@ -125,7 +127,8 @@ class Lexicon:
         bags, rows = bags[order], rows[order]
         weights = self.weights[rows]
         totals = np.bincount(bags, weights, minlength=n_tokens * GROUPS)
-        shares = (weights / totals[bags]).astype(np.float32)
+        # Where all weights are 0, for example of strings that were not counted, the mean is 0, too.
+        shares = (weights / np.where(totals > 0, totals, 1.0)[bags]).astype(np.float32)
         offsets = np.searchsorted(bags, np.arange(n_tokens * GROUPS))
         if not len(rows):
             return np.zeros((n_tokens, self.width), dtype=np.float32)

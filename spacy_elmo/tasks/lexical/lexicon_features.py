@@ -167,6 +167,8 @@ def lexicon_from_bytes(data: bytes, source: str = "the bytes") -> Lexicon:
         vectors, weights = tensors["vectors"], tensors["weights"]
     except (safetensors.SafetensorError, KeyError, UnicodeDecodeError) as error:
         raise ElmoError(f"{source} is not a lexicon ({error}): make one with `spacy elmo lexicon`.") from None
-    if not len(strings) == len(vectors) == len(weights) or len(set(strings)) != len(strings):
+    shapes_fit = vectors.ndim == 2 and vectors.size and weights.shape == vectors.shape[:1] == (len(strings),)
+    numbers = np.isfinite(vectors).all() and np.isfinite(weights).all() and (weights >= 0).all()
+    if not (shapes_fit and numbers) or len(set(strings)) != len(strings):
         raise ElmoError(f"The lexicon of {source} is damaged: make it again with `spacy elmo lexicon`.")
     return Lexicon(strings, vectors, weights)

@@ -1,5 +1,7 @@
 """Lexicon features against a plain computation."""
 
+import tracemalloc
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,6 +33,23 @@ def test_the_trie_finds_what_looking_everywhere_finds(text):
     places = list(zip(found.starts, found.starts + found.lengths, found.rows, strict=True))
     assert len(set(places)) == len(places)
     assert set(places) == occurrences(text)
+
+
+def test_a_very_long_string_takes_no_memory_for_the_others():
+    strings = [f"词{i}" for i in range(3000)] + ["北京" * 10000]
+    tracemalloc.start()
+    trie = Trie(strings)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50_000_000
+    found = trie.find("词7" + "北京" * 10000)
+    assert [strings[row] for row in found.rows] == ["词7", strings[-1]]
+
+
+def test_strings_without_weight_have_no_features():
+    table = Lexicon(["北", "京"], np.ones((2, 3)), np.array([0.0, 2.0]))
+    features = table.features("北京", np.array([0, 1]), np.array([1, 2])).reshape(2, 4, 3)
+    np.testing.assert_array_equal(features[:, 3], [[0, 0, 0], [1, 1, 1]])
 
 
 def test_an_empty_lexicon_finds_nothing():

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import spacy
 
 from spacy_elmo.errors import ElmoError
@@ -71,6 +72,25 @@ def test_another_file_is_refused(path, data):
     model = build_lexicon_features_v1(str(path))
     with pytest.raises(ElmoError, match="spacy elmo lexicon"):
         model.initialize()
+
+
+@pytest.mark.parametrize(
+    ("vectors", "weights"),
+    [
+        (np.full((4, 3), np.nan), np.ones(4)),
+        (np.ones((4, 3)), np.array([1.0, np.inf, 1.0, 1.0])),
+        (np.ones((4, 3)), -np.ones(4)),
+        (np.ones((4, 3)), np.ones((4, 1))),
+        (np.ones((4, 3, 1)), np.ones(4)),
+        (np.ones(4), np.ones(4)),
+        (np.ones((4, 0)), np.ones(4)),
+    ],
+)
+def test_a_damaged_table_is_refused(vectors, weights):
+    strings = np.frombuffer("\n".join(STRINGS).encode(), dtype=np.uint8)
+    data = safetensors.numpy.save({"strings": strings, "vectors": vectors, "weights": weights})
+    with pytest.raises(ElmoError, match="is damaged"):
+        lexicon_from_bytes(data)
 
 
 def test_docs_do_not_touch_one_another(path):
