@@ -78,17 +78,22 @@ def _read_entry(word: Word) -> Entry:
 def read_dictionary(path: str | Path) -> list[Entry]:
     """Read a file with one word per line, optionally with a tag and an entity label after it ("-": none).
 
-    The format is that of jieba and LAC: fields are separated by white space, and a number (jieba's frequency)
-    is ignored. Raises an ElmoError for a file that cannot be read.
+    The format is that of jieba: fields are separated by white space, and a number (a frequency) is ignored.
+    Raises an ElmoError for a file that cannot be read, and for a line with more fields.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ElmoError(f"{path} is not a dictionary ({error}): give a text file in UTF-8.") from None
     entries = []
-    for line in text.splitlines():
+    for number, line in enumerate(text.splitlines(), 1):
         word, *rest = line.split() or [""]
         fields = [None if field == "-" else field for field in rest if not field.isdigit()]
+        if len(fields) > 2:
+            raise ElmoError(
+                f"Line {number} of {path} has more than a word, its tag and the label of its entity: correct "
+                "it, and give words without white space."
+            )
         if word:
-            entries.append(Entry(word, *fields[:2]))
+            entries.append(Entry(word, *fields))
     return entries

@@ -113,6 +113,12 @@ class TestDictionary:
         entries = [tuple(entry) for entry in read_dictionary(path)]
         assert entries == [("北京大学", "nt", "ORG"), ("云计算", "n", None), ("小王", None, "PER")]
 
+    def test_a_line_with_too_many_fields(self, tmp_path):
+        path = tmp_path / "words.txt"
+        path.write_text("北京 3 ns LOC\nYork of New York\n", encoding="utf8")
+        with pytest.raises(ElmoError, match="Line 2 of"):
+            read_dictionary(path)
+
     def test_no_file(self, tmp_path):
         with pytest.raises(ElmoError, match="not a dictionary"):
             read_dictionary(tmp_path / "none")
