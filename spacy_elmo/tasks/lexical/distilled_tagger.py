@@ -127,7 +127,7 @@ def load_tagger(path: PathLike) -> TaggerWeights:
         raise ElmoError(f"There is no distilled tagger at {path}: correct its path.")
     try:
         tensors = safetensors.numpy.load(path.read_bytes())
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, KeyError) as error:  # KeyError: a type that NumPy lacks
         raise ElmoError(f"{path} is not a distilled tagger ({error}): correct its path.") from None
     missing = [name for name in TaggerWeights._fields if name not in tensors]
     if missing:

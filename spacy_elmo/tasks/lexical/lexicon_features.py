@@ -164,7 +164,8 @@ def lexicon_from_bytes(data: bytes, source: str = "the bytes") -> Lexicon:
     try:
         tensors = safetensors.numpy.load(data)
         strings = tensors["strings"].tobytes().decode("utf8").split("\n")
-        vectors, weights = tensors["vectors"], tensors["weights"]
+        with np.errstate(over="ignore"):  # what becomes infinite is refused below
+            vectors, weights = (tensors[name].astype(np.float32) for name in ("vectors", "weights"))
     except (safetensors.SafetensorError, KeyError, UnicodeDecodeError) as error:
         raise ElmoError(f"{source} is not a lexicon ({error}): make one with `spacy elmo lexicon`.") from None
     shapes_fit = vectors.ndim == 2 and vectors.size and weights.shape == vectors.shape[:1] == (len(strings),)

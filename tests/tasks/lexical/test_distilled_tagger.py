@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import safetensors.torch
 import spacy
 import torch
 from torch.nn import functional as F
@@ -147,6 +148,13 @@ def test_other_files_are_refused(data, tmp_path):
         load_tagger(tmp_path / "file")
     with pytest.raises(ElmoError, match="There is no distilled tagger"):
         load_tagger(tmp_path / "missing")
+
+
+def test_a_type_of_numbers_that_numpy_lacks_is_refused(tmp_path):
+    tensors = {name: torch.tensor(value).bfloat16() for name, value in make_weights()._asdict().items()}
+    (tmp_path / "tagger").write_bytes(safetensors.torch.save(tensors))
+    with pytest.raises(ElmoError, match="not a distilled tagger"):
+        load_tagger(tmp_path / "tagger")
 
 
 def test_damaged_weights_are_refused(tmp_path):

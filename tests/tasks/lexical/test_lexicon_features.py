@@ -80,6 +80,7 @@ def test_another_file_is_refused(path, data):
         (np.full((4, 3), np.nan), np.ones(4)),
         (np.ones((4, 3)), np.array([1.0, np.inf, 1.0, 1.0])),
         (np.ones((4, 3)), -np.ones(4)),
+        (np.full((4, 3), 1e300), np.ones(4)),
         (np.ones((4, 3)), np.ones((4, 1))),
         (np.ones((4, 3, 1)), np.ones(4)),
         (np.ones(4), np.ones(4)),
