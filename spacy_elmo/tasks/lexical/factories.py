@@ -46,6 +46,7 @@ width = 300
 @Language.factory(
     "lexical_analysis",
     assigns=["token.tag", "doc.ents", "token.ent_iob", "token.ent_type"],
+    retokenizes=True,
     default_config={"model": Config().from_str(DEFAULT_MODEL)["model"], "dictionary": []},
     default_score_weights={"token_f": 0.4, "tag_acc": 0.3, "ents_f": 0.3, "token_acc": None},
 )

@@ -50,6 +50,10 @@ def test_saves_and_loads(nlp, tmp_path):
         assert words(loaded(text.replace(" ", ""))) == text.split()
 
 
+def test_spacy_knows_that_it_changes_the_tokens(nlp):
+    assert nlp.get_pipe_meta("lexical_analysis").retokenizes
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.text(alphabet="张三北京银行。１a9 \n　😀ABé", max_size=25))
 def test_the_text_stays_the_same(nlp, text):
