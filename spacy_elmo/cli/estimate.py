@@ -27,7 +27,7 @@ def estimate(
         None, min=0.001, help="Units per second of one process; default: measured on this machine"
     ),
 ) -> None:
-    """Estimate a run: parameters, memory per process by part, units, operations, days.
+    """Estimate a run: parameters, memory per process by part, units, operations, time.
 
     Override settings by their dotted names, as for `pretrain`.
     """
@@ -66,4 +66,12 @@ def estimate(
         seen = head or seen
     print(table(shown, aligns=("l", "l", "r")))
     source = "measured on this machine" if tokens_per_second is None else "as given"
-    msg.good(f"{found.days:,.2f} days on {found.gpus} GPU(s) or processes; speed of one: {source}")
+    on = "one GPU or process" if found.gpus == 1 else f"{found.gpus} GPUs or processes"
+    msg.good(f"{show_time(found.days)} on {on}; speed of one: {source}")
+
+
+def show_time(days: float) -> str:
+    """Return a time in minutes, from 2 hours on in hours, from 2 days on in days."""
+    if days >= 2:
+        return f"{days:,.1f} days"
+    return f"{24 * days:.1f} hours" if 24 * days >= 2 else f"{24 * 60 * days:.1f} minutes"

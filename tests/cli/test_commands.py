@@ -112,9 +112,25 @@ def test_plan():
     result = run("estimate", CONFIG, *args, "--training.batch_tokens", 4096)
     assert result.exit_code == 0
     said = plain(result.output)
-    for text in ("3.4 M", "memory per process", "units per batch 4,096", "9,000 units/s", "0.02 days"):
+    for text in ("3.4 M", "memory per process", "units per batch 4,096", "9,000 units/s", "30.3 minutes"):
         assert text in said
     assert run("estimate", CONFIG, "--corpus-size", "much").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "gpus", "time"),
+    [
+        (1, 1, "0.0 minutes on one GPU or process"),
+        (60_000, 1, "3.8 hours on one GPU or process"),
+        (1_000_000, 4, "17.6 hours on 4 GPUs or processes"),
+        (3_000_000, 4, "2.2 days on 4 GPUs or processes"),
+    ],
+)
+def test_the_time_of_a_run_has_a_fitting_unit(steps, gpus, time):
+    args = ["--corpus-size", "3GB", "--vocab-size", 8000, "--tokens-per-second", 9000, "--gpus", gpus]
+    result = run("estimate", CONFIG, *args, "--training.max_steps", steps)
+    assert result.exit_code == 0, result.output
+    assert time in plain(result.output)
 
 
 def test_help():
