@@ -96,11 +96,11 @@ def check_name(name: str) -> None:
     from ..inference.installed_models import installed_models
     from ..inference.loading import BUNDLED_MODEL
 
+    advice = "give --name of lower-case letters, digits and underscores, such as zh_elmo_md."
+    if not name:
+        raise ElmoError(f"The model has no name: {advice}")
     if not NAME.fullmatch(name):
-        raise ElmoError(
-            f"'{name}' is not a name of a package: give --name of small letters, digits and underscores, "
-            "such as zh_elmo_md."
-        )
+        raise ElmoError(f"'{name}' is not a name of a package: {advice}")
     if name == BUNDLED_MODEL:
         raise ElmoError(f"'{name}' is the name of the bundled model: give another --name.")
     if name not in installed_models() and find_spec(name) is not None:

@@ -77,7 +77,7 @@ def test_a_folder_of_that_name_wins(model, tmp_path, monkeypatch):
         loading.resolve_model_path("another")
 
 
-@pytest.mark.parametrize("name", ["Zh", "zh-elmo", "../zh", "", "1zh", "zh__elmo", "名字", "zh\nelmo"])
+@pytest.mark.parametrize("name", ["Zh", "zh-elmo", "../zh", " ", "1zh", "zh__elmo", "名字", "zh\nelmo"])
 def test_names_that_no_package_has(name, model, tmp_path):
     result = run("package", model, tmp_path / "out", "--name", name)
     assert result.exit_code == 1
@@ -87,7 +87,7 @@ def test_names_that_no_package_has(name, model, tmp_path):
 
 def test_what_is_refused(model, tmp_path):
     out = tmp_path / "out"
-    refused(tmp_path, "package", model, out, message="is not a name of a package")  # it has none of its own
+    refused(tmp_path, "package", model, out, message="The model has no name: give --name")
     refused(tmp_path, "package", model, out, "--name", "numpy", message="the name of another module")
     refused(tmp_path, "package", model, out, "--name", "zh_elmo_sm", message="the name of the bundled model")
     (tmp_path / "mine").write_text("mine")
