@@ -9,6 +9,7 @@ from . import serialization
 from .bidirectional import StackedBiLSTM
 from .config import BiLMConfig
 from .lstm import LSTMStack, reverse_padded
+from .quantization import StoredType
 from .token_encoder import TokenBatch, TokenEncoder
 from .vocab import CHAR_SPECIALS, Vocab
 
@@ -108,12 +109,13 @@ class BiLMNetwork(nn.Module):
             layers.append(torch.cat([ahead, reverse_padded(back, lengths)], -1).float())
         return torch.stack(layers)
 
-    def save(self, path: PathLike, *, dtype: torch.dtype | None = None) -> None:
+    def save(self, path: PathLike, *, dtype: StoredType = None) -> None:
         """Write a model folder under a temporary name, and rename it when it is complete.
 
         Args:
             path: The folder. A folder that holds anything but a model is not replaced.
-            dtype: Type of the weights on disk (torch.float16 halves them); None: unchanged.
+            dtype: Type of the weights on disk (torch.float16 halves them); "smallest": the smallest types
+                that hold the same bits; None: unchanged.
 
         Raises:
             OutputError: The folder cannot be written or replaced.

@@ -12,7 +12,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -64,14 +63,20 @@ def read(folder: Path) -> Contents:
 
 
 def write(
-    path: PathLike, config: BiLMConfig, vocab: Vocab, tensors: Tensors, *, dtype: torch.dtype | None = None
+    path: PathLike,
+    config: BiLMConfig,
+    vocab: Vocab,
+    tensors: Tensors,
+    *,
+    dtype: quantization.StoredType = None,
 ) -> None:
     """Write a model folder under a temporary name, and rename it when it is complete.
 
     dtype: type of the weights on disk (torch.float16 halves them and quarters the n-gram tables, see
-    modeling.quantization); None: unchanged. A folder that holds anything but a model is not replaced.
+    modeling.quantization); "smallest": the smallest types that hold the same bits; None: unchanged. A folder
+    that holds anything but a model is not replaced.
     """
-    parts = {**_vocab_files(vocab), WEIGHTS_FILE: save_tensors(_to_saveable(tensors, dtype))}
+    parts = {**_vocab_files(vocab), WEIGHTS_FILE: save_tensors(quantization.stored_tensors(tensors, dtype))}
     with atomic_folder(path, MODEL) as folder:
         for name, data in parts.items():
             write_pieces(folder / name, data)
@@ -79,13 +84,16 @@ def write(
 
 
 def pack(config: BiLMConfig, vocab: Vocab, tensors: Tensors) -> bytes:
-    """Return a model folder as bytes: a safetensors file with the other files in its header."""
+    """Return a model folder as bytes: a safetensors file with the other files in its header.
+
+    Weights have the smallest types that hold the same bits.
+    """
     parts = _vocab_files(vocab)
     texts = {name: data.decode("utf8") for name, data in parts.items()}
     texts[CONFIG_FILE] = _config_json(config, parts)
     # One entry: safetensors writes several in any order, so that the bytes would differ between calls.
     header = {METADATA_KEY: json.dumps(texts, ensure_ascii=False)}
-    return save_tensors(_to_saveable(tensors, None), metadata=header)
+    return save_tensors(quantization.stored_tensors(tensors, "smallest"), metadata=header)
 
 
 def unpack(data: bytes) -> Contents:
@@ -98,7 +106,7 @@ def unpack(data: bytes) -> Contents:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelFolderError("These bytes are not a biLM, or are damaged.") from error
     _check(stored, "These bytes are", CONFIG_FILE)
-    return _contents(stored, parts, partial(load_tensors, data), "the bytes")
+    return _contents(stored, parts, partial(_load_bytes, data), "the bytes")
 
 
 def read_json(folder: Path) -> dict[str, Any]:
@@ -194,6 +202,11 @@ def _load_mapped(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def _load_bytes(data: bytes) -> dict[str, Tensor]:
+    """Load the bytes of a safetensors file."""
+    return {name: quantization.upcast_unless_int8(name, each) for name, each in load_tensors(data).items()}
+
+
 def _contents(
     stored: dict[str, Any],
     texts: Mapping[str, bytes],
@@ -251,16 +264,6 @@ def _config_json(config: BiLMConfig, parts: Mapping[str, bytes]) -> str:
         "files": {name: {"bytes": len(d), "sha256": sha256(d).hexdigest()} for name, d in parts.items()},
     }
     return json.dumps(stored, ensure_ascii=False, indent=2) + "\n"
-
-
-def _to_saveable(tensors: Tensors, dtype: torch.dtype | None) -> dict[str, Tensor]:
-    plain: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        if dtype == torch.float16 and name in quantization.QUANTIZED_TENSORS:
-            plain |= quantization.quantize_rows(name, tensor.detach().cpu())
-        else:
-            plain[name] = tensor.detach().cpu().to(dtype or tensor.dtype).contiguous()
-    return plain
 
 
 def vocab_of(

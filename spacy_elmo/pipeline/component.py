@@ -270,7 +270,7 @@ class Elmo(ListenedTo, TrainablePipe):
         serialize = {
             "cfg": lambda p: srsly.write_json(p, self.cfg),
             "vocab": lambda p: self.vocab.to_disk(p, exclude=exclude),
-            "model": lambda p: get_bilm_shim(self.model).bilm.save(p),
+            "model": lambda p: get_bilm_shim(self.model).bilm.save(p, dtype="smallest"),
         }
         util.to_disk(path, serialize, exclude)
 

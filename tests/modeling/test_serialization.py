@@ -61,6 +61,27 @@ def test_half_precision(bilm, tmp_path):
     assert same(loading.load(tmp_path / "again"), back)
 
 
+def bits(bilm: BiLM) -> dict[str, list[int]]:
+    return {name: t.view(torch.int32).flatten().tolist() for name, t in bilm.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_smallest_types_hold_the_same_bits(name, tmp_path):
+    bilm = make_bilm(**ENCODERS[name])
+    with torch.no_grad():
+        for parameter in bilm.parameters():
+            parameter.flatten()[0] = -0.0
+    bilm.save(tmp_path / "trained", dtype="smallest")
+    assert bits(loading.load(tmp_path / "trained")) == bits(bilm)
+    bilm.save(tmp_path / "half", dtype=torch.float16)
+    half = loading.load(tmp_path / "half")
+    half.save(tmp_path / "smallest", dtype="smallest")
+    assert bits(loading.load(tmp_path / "smallest")) == bits(half)
+    assert bits(loading.from_bytes(loading.to_bytes(half))) == bits(half)
+    weights = [(tmp_path / each / "weights.safetensors").read_bytes() for each in ("half", "smallest")]
+    assert weights[0] == weights[1]
+
+
 def test_the_same_model_gives_the_same_bytes(bilm, tmp_path):
     for name in ("one", "other"):
         bilm.save(tmp_path / name)

@@ -127,6 +127,15 @@ def test_disk_bytes_and_pickle(elmo_nlp, tmp_path):
             np.testing.assert_array_equal(one, other)
 
 
+def test_a_saved_pipeline_is_as_small_as_its_model(tmp_path):
+    nlp = spacy.blank("zh")
+    nlp.add_pipe("elmo")
+    nlp.to_disk(tmp_path)
+    bundled = loading.bundled_model_path() / "weights.safetensors"
+    assert (tmp_path / "elmo" / "model" / "weights.safetensors").read_bytes() == bundled.read_bytes()
+    assert len(nlp.to_bytes()) < 1.1 * bundled.stat().st_size
+
+
 def test_saving_onto_itself(elmo_nlp, tmp_path):
     expected = layers_of(elmo_nlp)
     elmo_nlp.to_disk(tmp_path)
