@@ -10,10 +10,12 @@ import typer
 from io_utils import fail, read_json, write_atomic
 from probe_results import probe_table
 from report import markdown_table, percent
-from results_page import curve_figure, page, png, size_name
+from results_page import curve_figure, page, size_name
 from study import NAMES, WITHOUT, StudyError, task_name
 from study_curve import BUNDLED
 from study_finetune import FACTOR
+
+from spacy_elmo.cli.pictures import save_figure
 
 Row = dict[str, Any]
 Table = list[list[str]]
@@ -193,11 +195,11 @@ def fill(text: str, found: dict[str, Table | None]) -> str:
     return text
 
 
-def picture(cells: list[Row]) -> bytes | None:
-    """Draw the learning curves with and without the bundled model on the People's Daily, as PNG."""
+def draw_curve(cells: list[Row], path: Path) -> None:
+    """Draw the curves of the People's Daily with and without the bundled model, if they have cells."""
     shown = [each for each in cells if each["system"] in (WITHOUT, BUNDLED) and not each.get("dataset")]
-    figure = curve_figure(shown)
-    return png(figure) if figure else None
+    if figure := curve_figure(shown):
+        save_figure(figure, path)
 
 
 def main(
@@ -206,7 +208,7 @@ def main(
     output: Path = typer.Argument(..., help="The page to write, .html."),
     curve: Path | None = typer.Option(None, help="Where to draw the learning curve, .png."),
 ) -> None:
-    """Write all of them."""
+    """Fill the document, and write the page and the learning curve."""
     try:
         found = tables(metrics)
         text = fill(document.read_text(encoding="utf8"), found)
@@ -214,8 +216,8 @@ def main(
         missing = {name: absent(name) for name, table in found.items() if table is None}
         write_atomic(output, page(found, missing, cells).encode("utf8"))
         write_atomic(document, text.encode("utf8"))
-        if curve and (drawn := picture(cells["curve"])):
-            write_atomic(curve, drawn)
+        if curve:
+            draw_curve(cells["curve"], curve)
         for name, table in found.items():
             typer.echo(f"{name}: {absent(name) if table is None else f'{len(table) - 1} rows'}")
         typer.echo(f"written: {document}, {output}")

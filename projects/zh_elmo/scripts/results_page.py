@@ -101,13 +101,6 @@ def curve_figure(cells: list[Row]) -> Figure | None:
     return figure
 
 
-def png(figure: Figure) -> bytes:
-    """Return a figure as a PNG file, with the same bytes for the same results."""
-    data = BytesIO()
-    figure.savefig(data, format="png", dpi=90, metadata={"Software": None})
-    return data.getvalue()
-
-
 def weights_picture(cells: list[Row]) -> str:
     """Draw the layer weights of each setting and number of sentences, a mean over seeds; "" without cells."""
     mixes: dict[str, list[list[float]]] = {}
