@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-ABI_VERSION = 7
+ABI_VERSION = 8
 COMPUTE_TYPES = ("f32", "bf16", "int16")
 """Types of the products, in the order of native/compute_types.h"""
 
@@ -203,6 +203,20 @@ LSTM_BACKWARD = Struct(
         "d_w_hr": FLOATS_OUT,
     },
 )
+LSTM_RECURRENCE = Struct(
+    "LSTMRecurrenceArgs",
+    {
+        "target": INT,
+        "n_steps": INT,
+        "hidden_size": INT,
+        "batch_sizes": INTS,
+        "w_hh": FLOATS,
+        "gates": FLOATS_OUT,
+        "c": FLOATS_OUT,
+        "m": FLOATS_OUT,
+        "n_threads": INT,
+    },
+)
 CROSS_ENTROPY_SHAPE = Struct(
     "CrossEntropyShape",
     {
@@ -249,6 +263,7 @@ LSTM_CELL = Struct(
 )
 
 _STEP_TOO_LARGE = "There is no memory for this step: give a smaller batch_tokens."
+_BATCH_TOO_LARGE = "There is no memory for this batch: give a smaller batch_size."
 
 FUNCTIONS = {
     "elmo_target_name": Function(Scalar.TEXT, (INT,)),
@@ -263,12 +278,12 @@ FUNCTIONS = {
     "elmo_scalar_mix": Function(INT, (SCALAR_MIX,), "There is no memory for the mix of this batch."),
     "elmo_maxout_new": Function(HANDLE, (MAXOUT,)),
     "elmo_maxout_free": Function(Scalar.NOTHING, (HANDLE,)),
-    "elmo_maxout": Function(
-        INT, (HANDLE, MAXOUT_INPUTS), "There is no memory for this batch: give a smaller batch_size."
-    ),
+    "elmo_maxout": Function(INT, (HANDLE, MAXOUT_INPUTS), _BATCH_TOO_LARGE),
     "elmo_lstm_workspace": Function(INT, (LSTM_SHAPE, INTS._replace(written=True)), _STEP_TOO_LARGE),
     "elmo_lstm_forward": Function(INT, (LSTM_FORWARD,), _STEP_TOO_LARGE),
     "elmo_lstm_backward": Function(INT, (LSTM_BACKWARD,), _STEP_TOO_LARGE),
+    "elmo_lstm_recurrence_forward": Function(INT, (LSTM_RECURRENCE,), _BATCH_TOO_LARGE),
+    "elmo_lstm_recurrence_backward": Function(INT, (LSTM_RECURRENCE,), _BATCH_TOO_LARGE),
     "elmo_cross_entropy_workspace": Function(INT, (CROSS_ENTROPY_SHAPE,)),
     "elmo_cross_entropy": Function(INT, (CROSS_ENTROPY,), _STEP_TOO_LARGE),
     "elmo_matrix_new": Function(HANDLE, (MATRIX,)),

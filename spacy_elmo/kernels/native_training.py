@@ -166,6 +166,55 @@ def _check_sizes(sizes: Tensor, rows: int, steps: int) -> None:
         raise ValueError(f"The rows of each step must be 0 to {rows} and must not increase.")
 
 
+def recurrence_forward(sums: Tensor, w_hh: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the recurrent part of an LSTM: gates (N, 4H), cell states (N, H) and outputs (N, H).
+
+    sums: (N, 4H) float32, of the inputs and biases of i, f, g, o, step by step; the gates overwrite them.
+    w_hh: (4H, H). sizes: (T,) int64, rows of each step, which continue the first rows of the step before.
+    Raises a ValueError for shapes or sizes that do not fit.
+    """
+    hidden = w_hh.shape[1]
+    check_shape("sums", sums, (len(sums), 4 * hidden))
+    c, m = (sums.new_empty(len(sums), hidden) for _ in range(2))
+    _call_recurrence("elmo_lstm_recurrence_forward", sums, c, m, w_hh, sizes)
+    return sums, c, m
+
+
+def recurrence_backward(gates: Tensor, c: Tensor, w_hh: Tensor, d_m: Tensor, sizes: Tensor) -> Tensor:
+    """Return the gradients of the sums (N, 4H); they overwrite the gates.
+
+    gates, c, w_hh, sizes: see recurrence_forward. d_m: (N, H) gradients of the outputs, to which those that
+    come through later steps are added. Raises a ValueError for shapes or sizes that do not fit.
+    """
+    _call_recurrence("elmo_lstm_recurrence_backward", gates, c, d_m, w_hh, sizes)
+    return gates
+
+
+def _call_recurrence(name: str, gates: Tensor, c: Tensor, m: Tensor, w_hh: Tensor, sizes: Tensor) -> None:
+    rows, hidden = len(gates), w_hh.shape[1]
+    check_shape("weight_hh", w_hh, (4 * hidden, hidden))
+    check_shape("gates", gates, (rows, 4 * hidden))
+    check_shape("c", c, (rows, hidden))
+    check_shape("m", m, (rows, hidden))
+    check_shape("sizes", sizes, (len(sizes),))
+    if len(sizes):
+        _check_sizes(sizes, rows, len(sizes))
+    if int(sizes.sum()) != rows:
+        raise ValueError(f"The steps have {int(sizes.sum())} rows, but there are {rows}.")
+    call(
+        name,
+        target=target_number(None),
+        n_steps=len(sizes),
+        hidden_size=hidden,
+        batch_sizes=sizes,
+        w_hh=w_hh.contiguous(),
+        gates=gates,
+        c=c,
+        m=m,
+        n_threads=torch.get_num_threads(),
+    )
+
+
 def softmax_loss(
     x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, use_bf16: bool, gradients: bool
 ) -> tuple[Tensor, list[Tensor | None]]:

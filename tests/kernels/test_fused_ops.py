@@ -16,7 +16,12 @@ from spacy_elmo.kernels import fused_ops as module
 from spacy_elmo.kernels import native_training
 from spacy_elmo.kernels.binding import supported_targets
 from spacy_elmo.kernels.fused_ops import LSTMFunction, column_sums
-from spacy_elmo.kernels.native_training import NativeLayer, rows_by_step
+from spacy_elmo.kernels.native_training import (
+    NativeLayer,
+    recurrence_backward,
+    recurrence_forward,
+    rows_by_step,
+)
 from spacy_elmo.modeling.cross_entropy import ChunkedCrossEntropy
 
 SHAPES = [  # steps, rows, P, H
@@ -110,6 +115,52 @@ def test_layers_do_not_depend_on_the_number_of_threads(dtype):
         torch.set_num_threads(threads)
         y = run(layer, x, dtype, rows_by_step(lengths, 9))
         found.append([y, *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])])
+    torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+def recurrence(rows: int, hidden: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Values that the kernel computes of a recurrence, and the same of autograd in float64."""
+    torch.manual_seed(0)
+    sizes = torch.tensor([rows, rows, (rows + 1) // 2, 1])
+    n = int(sizes.sum())
+    sums, w_hh, seen = (
+        torch.randn(n, 4 * hidden),
+        torch.randn(4 * hidden, hidden) / hidden**0.5,
+        torch.randn(n, hidden),
+    )
+    x, w = sums.double().requires_grad_(), w_hh.double()
+    c = m = torch.zeros(rows, hidden, dtype=torch.float64)
+    outputs = []
+    for part in x.split(sizes.tolist()):
+        i, f, g, o = (part + m[: len(part)] @ w.t()).chunk(4, 1)
+        c = f.sigmoid() * c[: len(part)] + i.sigmoid() * g.tanh()
+        m = o.sigmoid() * c.tanh()
+        outputs.append(m)
+    expected = torch.cat(outputs)
+    d_expected = torch.autograd.grad((expected * seen).sum(), x)[0]
+    gates, states, found = recurrence_forward(sums, w_hh, sizes)
+    d_sums = recurrence_backward(gates.clone(), states, w_hh, seen.clone(), sizes)
+    return [found, d_sums], [expected, d_expected]
+
+
+@pytest.mark.parametrize(("rows", "hidden"), [(1, 1), (3, 5), (5, 16), (9, 33), (70, 100), (70, 275)])
+@pytest.mark.parametrize("target", list(supported_targets()))
+@pytest.mark.usefixtures("threads")
+def test_recurrence(target, rows, hidden, monkeypatch):
+    monkeypatch.setattr(native_training, "target_number", lambda _: supported_targets()[target])
+    for a, b in zip(*recurrence(rows, hidden), strict=True):
+        assert distance(a, b) < 1e-5
+
+
+def test_recurrence_does_not_depend_on_the_number_of_threads():
+    if not supported_targets():
+        pytest.skip("needs the native kernel")
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found.append(recurrence(100, 37)[0])
     torch.set_num_threads(before)
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))

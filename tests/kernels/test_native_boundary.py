@@ -16,7 +16,12 @@ from spacy_elmo.inference.backends.native import NativeBackend
 from spacy_elmo.inference.encode import encode
 from spacy_elmo.inference.inputs.input_vectors import EncodedInputs, NgramVectors
 from spacy_elmo.kernels.binding import supported_targets
-from spacy_elmo.kernels.native_training import NativeLayer, softmax_loss
+from spacy_elmo.kernels.native_training import (
+    NativeLayer,
+    recurrence_backward,
+    recurrence_forward,
+    softmax_loss,
+)
 from spacy_elmo.kernels.token_ops import (
     LayerNormParams,
     PackedMaxout,
@@ -250,6 +255,24 @@ def test_a_target_that_is_no_unit(target):
     for wrong in ((x, weight, bias[:4]), (x, weight[:, :1], bias), (x.double(), weight, bias)):
         with pytest.raises(ValueError, match=r"\w"):
             softmax_loss(*wrong, torch.tensor([0, 1, 2]), use_bf16=False, gradients=True)
+
+
+@built
+def test_recurrence():
+    sums, w_hh, sizes = torch.zeros(5, 12), torch.zeros(12, 3), torch.tensor([3, 2])
+    assert recurrence_forward(sums.clone(), w_hh, sizes)[2].shape == (5, 3)
+    for wrong in (
+        (torch.zeros(5, 11), w_hh, sizes),
+        (sums.double(), w_hh, sizes),
+        (sums, w_hh[:8], sizes),
+        *((sums, w_hh, torch.tensor(rows)) for rows in ([2, 3], [3, 1], [6, -1], [5, 5], [[3, 2]], [])),
+        (sums, w_hh, sizes.int()),
+    ):
+        with pytest.raises(ValueError, match=r"\w"):
+            recurrence_forward(*wrong)
+    for c, d_m in ((torch.zeros(4, 3), torch.zeros(5, 3)), (torch.zeros(5, 3), torch.zeros(5, 2))):
+        with pytest.raises(ValueError, match=r"\w"):
+            recurrence_backward(sums, c, w_hh, d_m, sizes)
 
 
 @built

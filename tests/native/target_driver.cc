@@ -65,11 +65,12 @@ static std::unique_ptr<char, FreeAligned> aligned_room(int64_t bytes) {
 
 // A layer forward and backward, and the softmax with its gradients. half: products of bfloat16.
 static void compare_training(int64_t target, int64_t plain, int half) {
-    constexpr int64_t ROWS = 5, STEPS = 4, P = 19, H = 27, SIZE = 37, N = ROWS * STEPS;
-    const int64_t sizes[STEPS] = {5, 5, 3, 1};
+    constexpr int64_t ROWS = 5, STEPS = 4, P = 19, H = 27, SIZE = 37, N = ROWS * STEPS, UNITS = 14;
+    const int64_t sizes[STEPS] = {5, 5, 3, 1};  // UNITS in all
     const std::vector<float> w_ih = numbers(4 * H * P, 0.3f), w_hh = numbers(4 * H * P, 0.3f), bias = numbers(4 * H, 1),
                              w_hr = numbers(P * H, 0.3f), x = numbers(N * P, 1), d_y = numbers(N * P, 1),
-                             weight = numbers(SIZE * P, 0.3f), offset = numbers(SIZE, 1);
+                             weight = numbers(SIZE * P, 0.3f), offset = numbers(SIZE, 1),
+                             sums = numbers(UNITS * 4 * H, 1), w_rec = numbers(4 * H * H, 0.3f);
     const std::vector<int64_t> targets = below(N, SIZE);
     std::vector<float> all[2];
     for (int side = 0; side < 2; side++) {
@@ -85,6 +86,11 @@ static void compare_training(int64_t target, int64_t plain, int half) {
                                            saved.get(),   d_y.data(),    work.get(),    d_x.data(),
                                            d_w_ih.data(), d_w_hh.data(), d_bias.data(), d_w_hr.data()};
         failed |= 0 != elmo_lstm_backward(&backward);
+        std::vector<float> gates = sums, c(UNITS * H), m(UNITS * H);
+        const LSTMRecurrenceArgs recurrence = {side ? plain : target, STEPS,    H,        sizes, w_rec.data(),
+                                               gates.data(),          c.data(), m.data(), 1};
+        failed |= 0 != elmo_lstm_recurrence_forward(&recurrence);
+        failed |= 0 != elmo_lstm_recurrence_backward(&recurrence);
         const CrossEntropyShape softmax = {side ? plain : target, half, N, P, SIZE, 1, 1};
         const auto room = aligned_room(elmo_cross_entropy_workspace(&softmax));
         double loss = 0;
@@ -92,7 +98,8 @@ static void compare_training(int64_t target, int64_t plain, int half) {
         const CrossEntropyArgs args = {softmax,    x.data(), weight.data(), offset.data(),   targets.data(),
                                        room.get(), &loss,    d_in.data(),   d_weight.data(), d_offset.data()};
         failed |= 0 != elmo_cross_entropy(&args);
-        for (const std::vector<float>& part : {y, d_x, d_w_ih, d_w_hh, d_bias, d_w_hr, d_in, d_weight, d_offset})
+        for (const std::vector<float>& part :
+             {y, d_x, d_w_ih, d_w_hh, d_bias, d_w_hr, d_in, d_weight, d_offset, gates, c, m})
             all[side].insert(all[side].end(), part.begin(), part.end());
         all[side].push_back(static_cast<float>(loss));
     }

@@ -148,6 +148,21 @@ struct LSTMBackwardArgs {
     float* d_w_hr;
 };
 
+// The recurrent part of an LSTM layer of one direction, float32. Rows stand step by step (N of all steps); step t has
+// batch_sizes[t] rows, which continue the first ones of the step before.
+struct LSTMRecurrenceArgs {
+    int64_t target;
+    int64_t n_steps;
+    int64_t hidden_size;
+    const int64_t* batch_sizes;  // (T,), not increasing
+    const float* w_hh;           // (4H, H)
+    float* gates;  // (N, 4H): i, f, g, o. forward: sums of inputs and biases, replaced by the gates after their
+                   // activations. backward: these, replaced by the gradients of the sums
+    float* c;      // (N, H) cell states. forward: written. backward: read
+    float* m;      // (N, H). forward: outputs, written. backward: their gradients; those through later steps are added
+    int64_t n_threads;
+};
+
 // The cross entropy of a softmax over V classes.
 struct CrossEntropyShape {
     int64_t target;
@@ -209,9 +224,9 @@ static_assert(sizeof(Moments) == 2 * sizeof(float), "numpy sees an array (n, 2) 
 static_assert(has_layout<ModelArgs, 9>() && has_layout<EncodeArgs, 12>() && has_layout<PoolTokensArgs, 10>() &&
                   has_layout<ScalarMixArgs, 13>() && has_layout<MaxoutArgs, 9>() && has_layout<MaxoutInputs, 7>() &&
                   has_layout<LSTMShape, 9>() && has_layout<LSTMForwardArgs, 16>() &&
-                  has_layout<LSTMBackwardArgs, 20>() && has_layout<CrossEntropyShape, 7>() &&
-                  has_layout<CrossEntropyArgs, 16>() && has_layout<MatrixArgs, 5>() && has_layout<MatmulInputs, 4>() &&
-                  has_layout<LSTMCellArgs, 8>(),
+                  has_layout<LSTMBackwardArgs, 20>() && has_layout<LSTMRecurrenceArgs, 9>() &&
+                  has_layout<CrossEntropyShape, 7>() && has_layout<CrossEntropyArgs, 16>() &&
+                  has_layout<MatrixArgs, 5>() && has_layout<MatmulInputs, 4>() && has_layout<LSTMCellArgs, 8>(),
               "8 bytes a field and no padding: ctypes relies on it");
 #endif
 

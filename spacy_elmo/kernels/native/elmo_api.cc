@@ -130,7 +130,7 @@ static std::unique_ptr<PackedMaxout> pack_maxout_layer(const MaxoutArgs& a) {
 
 using namespace elmo;
 
-int64_t elmo_abi_version() { return 7; }
+int64_t elmo_abi_version() { return 8; }
 
 const char* elmo_target_name(int64_t target) { return target < N_TARGETS ? TARGETS[target].name : nullptr; }
 

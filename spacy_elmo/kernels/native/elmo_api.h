@@ -42,6 +42,10 @@ ELMO_PUBLIC int64_t elmo_lstm_workspace(const elmo::LSTMShape* shape, int64_t* b
 ELMO_PUBLIC int64_t elmo_lstm_forward(const elmo::LSTMForwardArgs* args);
 // Fill d_x and the gradients of the weights.
 ELMO_PUBLIC int64_t elmo_lstm_backward(const elmo::LSTMBackwardArgs* args);
+// Replace the sums by the gates, and fill the cell states and outputs.
+ELMO_PUBLIC int64_t elmo_lstm_recurrence_forward(const elmo::LSTMRecurrenceArgs* args);
+// Replace the gates by the gradients of the sums.
+ELMO_PUBLIC int64_t elmo_lstm_recurrence_backward(const elmo::LSTMRecurrenceArgs* args);
 // Bytes of the workspace.
 ELMO_PUBLIC int64_t elmo_cross_entropy_workspace(const elmo::CrossEntropyShape* shape);
 // Fill the loss and, with gradients, d_x, d_weight and d_bias.

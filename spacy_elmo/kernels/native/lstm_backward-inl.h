@@ -254,7 +254,7 @@ ELMO_ATTR static Status lstm_backward(const LSTMBackwardArgs& a) {
     l.clear_padding(k.d_h, l.K);
     for (int64_t unit = l.offsets.back(); unit < l.N; unit += 2)
         for (int64_t o = 0; o < l.G; o += LANES) store_pair(k.d_sums.at(unit, o), set(0.f), set(0.f));
-    const std::vector<int64_t> cuts = l.thread_rows();
+    const std::vector<int64_t> cuts = thread_rows(l.B, l.s.n_threads);
     const Status status = parallel_for(l.s.n_threads, static_cast<int64_t>(cuts.size()) - 1, [&](int64_t i) {
         const TileScope tiles;
         backward_rows(l, a, w, k, cuts[i], cuts[i + 1]);

@@ -32,6 +32,15 @@ constexpr int64_t MIN_THREAD_ROWS = 32;  // sentences of a thread: two tiles
 
 inline int64_t round_up_to_even(int64_t n) { return n + (n & 1); }
 
+// Sentences of each thread: the first one, an even number, and the end of the last thread's.
+inline std::vector<int64_t> thread_rows(int64_t n_sentences, int64_t n_threads) {
+    const int64_t n = max_of(1, min_of(n_threads, n_sentences / MIN_THREAD_ROWS));
+    std::vector<int64_t> cuts(1, 0);
+    for (int64_t i = 1; i < n; i++) cuts.push_back(round_up_to_even(i * n_sentences / n));
+    cuts.push_back(n_sentences);
+    return cuts;
+}
+
 // B sentences, T steps, P projection, H cells; K and M: P and H rounded up; N: units of all steps, rounded up; G:
 // gates.
 template <class T>
@@ -92,14 +101,6 @@ struct LSTMTraining {
         for (int64_t t = 0; t < n_steps; t++)
             if (s.batch_sizes[t] & 1) memset(rows + (offsets[t + 1] - 1) * width, 0, width * sizeof(T));
         memset(rows + offsets.back() * width, 0, (N - offsets.back()) * width * sizeof(T));
-    }
-    // Sentences of each thread: the first one, an even number, and the end of the last thread's.
-    std::vector<int64_t> thread_rows() const {
-        const int64_t n = max_of(1, min_of(s.n_threads, B / MIN_THREAD_ROWS));
-        std::vector<int64_t> cuts(1, 0);
-        for (int64_t i = 1; i < n; i++) cuts.push_back(round_up_to_even(i * B / n));
-        cuts.push_back(B);
-        return cuts;
     }
 };
 
@@ -207,7 +208,7 @@ ELMO_ATTR static Status lstm_forward(const LSTMForwardArgs& a) {
     l.clear_padding(l.h, l.K);
     l.clear_padding(l.m, l.M);
     memset(l.h, 0, l.offsets[1] * l.K * sizeof(T));
-    const std::vector<int64_t> cuts = l.thread_rows();
+    const std::vector<int64_t> cuts = thread_rows(l.B, l.s.n_threads);
     return parallel_for(l.s.n_threads, static_cast<int64_t>(cuts.size()) - 1, [&](int64_t i) {
         const TileScope tiles;
         forward_rows(l, a, w, cuts[i], cuts[i + 1]);

@@ -14,6 +14,7 @@
 #include "gemm-inl.h"
 #include "lstm-inl.h"
 #include "lstm_backward-inl.h"
+#include "lstm_recurrence-inl.h"
 #include "lstm_training-inl.h"
 #include "maxout-inl.h"
 #include "simd-inl.h"
@@ -37,6 +38,8 @@ constexpr TargetOps OPS = {
     scalar_mix,
     {maxout<float>, maxout<bf16>, maxout<int16_t>},
     {training_ops<float>(), training_ops<bf16>()},
+    lstm_recurrence_forward,
+    lstm_recurrence_backward,
     {matmul<float>, matmul<bf16>, matmul<int16_t>},
     {lstm_cells<float>, lstm_cells<bf16>, lstm_cells<int16_t>},
     {peak_products<float>, peak_products<bf16>, peak_products<int16_t>},

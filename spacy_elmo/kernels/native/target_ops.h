@@ -28,6 +28,8 @@ struct TargetOps {
     void (*scalar_mix)(const MixArgs&, int64_t first, int64_t last, float* factors);
     void (*maxout[N_COMPUTE_TYPES])(const PackedMaxout&, int64_t n_rows, const std::vector<RowPart>&, float* out);
     TrainingOps training[2];  // float32, bf16
+    Status (*lstm_recurrence_forward)(const LSTMRecurrenceArgs&);
+    Status (*lstm_recurrence_backward)(const LSTMRecurrenceArgs&);
     void (*matmul[N_COMPUTE_TYPES])(const PackedMatrix&, const MatmulInputs&);
     void (*lstm_cells[N_COMPUTE_TYPES])(const LSTMCellArgs&);
     double (*peak_products[N_COMPUTE_TYPES])(int64_t repeats);

@@ -33,6 +33,14 @@ int64_t elmo_lstm_backward(const LSTMBackwardArgs* args) {
     return guarded([&] { return ops_for(args->shape).lstm_backward(*args); });
 }
 
+int64_t elmo_lstm_recurrence_forward(const LSTMRecurrenceArgs* args) {
+    return guarded([&] { return TARGETS[args->target].ops->lstm_recurrence_forward(*args); });
+}
+
+int64_t elmo_lstm_recurrence_backward(const LSTMRecurrenceArgs* args) {
+    return guarded([&] { return TARGETS[args->target].ops->lstm_recurrence_backward(*args); });
+}
+
 int64_t elmo_cross_entropy_workspace(const CrossEntropyShape* shape) {
     return ops_for(*shape).cross_entropy_workspace(*shape);
 }

@@ -1,7 +1,8 @@
 """A bidirectional LSTM as an encoder: a thinc layer, whose weights are thinc's, computed with torch.
 
 The weights are parameters of the layer, not of a wrapped torch module, so that they are averaged and saved
-like those of every other layer, and nothing is unpickled. The steps are those of kernels.fused_ops.
+like those of every other layer, and nothing is unpickled. On a CPU, the native kernel computes the recurrent
+part, and torch the large products.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 
 from ...batching import minibatch_by_size
 from ...kernels.fused_ops import fused_ops_for
+from ...kernels.native_training import recurrence_backward, recurrence_forward, trains
 from ...kernels.precision import Precision, check_precision, resolve_compute_dtype
 from ...pipeline.layers.scalar_mix import dropout_mask
 from ...text import split_evenly
@@ -101,6 +103,7 @@ class _Run:
 
     def __init__(self, model: Model[Any, Any], direction: str, X: Tensor, packing: Packing):
         self.model, self.direction, self.steps = model, direction, packing.steps()
+        self.sizes = torch.from_numpy(packing.sizes)
         self.dtype = _product_dtype(model.attrs["precision"], X.device)
         rows = packing.rows if direction == DIRECTIONS[0] else packing.reversed_rows
         self.rows = torch.from_numpy(rows).to(X.device)
@@ -112,8 +115,11 @@ class _Run:
             self.output = self.m[self.rows]
 
     def _forward(self, b: Tensor) -> None:
-        cells = fused_ops_for(b) or _TORCH
         sums = F.linear(self.x, self.w_ih.to(self.dtype), b.to(self.dtype)).float()  # (N, 4H)
+        if trains(sums):
+            self.gates, self.c, self.m = recurrence_forward(sums, self.w_hh, self.sizes)
+            return
+        cells = fused_ops_for(b) or _TORCH
         hidden = sums.shape[1] // 4
         self.gates = torch.empty_like(sums)
         self.c, self.m = (sums.new_empty(len(sums), hidden) for _ in range(2))
@@ -148,16 +154,26 @@ class _Run:
             d_h = torch.empty_like(self.m)
             d_h[self.rows] = d_output
             d_sums = self._backward(d_h)
-            before = torch.zeros_like(self.m)
-            for step, (first, last) in enumerate(self.steps):
-                before[first:last] = self._before(step, last - first)[1]
+            before = self._outputs_before()
             rounded = d_sums.to(self.dtype)
             gradients = ((rounded.t() @ self.x).float(), d_sums.t() @ before, d_sums.sum(0))
             for name, gradient in zip(WEIGHTS, gradients, strict=True):
                 self.model.inc_grad(f"{self.direction}_{name}", cast(Any, torch2xp(gradient)))
             return (rounded @ self.w_ih.to(self.dtype)).float()[self.rows]
 
+    def _outputs_before(self) -> Tensor:
+        """Return the outputs (N, H) of the step before each row; zeros before the first step."""
+        before = torch.zeros_like(self.m)
+        if self.steps:
+            n_first = self.steps[0][1]
+            shift = torch.repeat_interleave(self.sizes[:-1], self.sizes[1:])  # rows from one step to the next
+            rows = torch.arange(n_first, len(before)) - shift
+            before[n_first:] = self.m[rows.to(self.m.device)]
+        return before
+
     def _backward(self, d_h: Tensor) -> Tensor:
+        if trains(self.c):
+            return recurrence_backward(self.gates.clone(), self.c, self.w_hh, d_h, self.sizes)
         cells = fused_ops_for(self.c) or _TORCH
         d_sums, d_c = torch.empty_like(self.gates), torch.zeros_like(self.zeros)
         for step in reversed(range(len(self.steps))):
